@@ -1,0 +1,46 @@
+package registry
+
+import (
+	"context"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Request is one question for a manifest, parsed and checked: Repository and Tag match the grammar, and exactly one
+// of Tag and Digest is set.
+type Request struct {
+	Repository string
+	Tag        string
+	Digest     v1.Hash
+	// NS is the image's host as containerd sends it to a mirror (?ns=); "" where the client sent none.
+	NS string
+	// Accept returns the one of offers, which stand in the server's order of preference, that the client's Accept
+	// headers like best, and false if they admit none. Ignored for a digest.
+	Accept func(offers ...types.MediaType) (types.MediaType, bool)
+}
+
+// Source is all the HTTP layer needs. A missing thing is an error matching [io/fs.ErrNotExist].
+// All methods are safe for concurrent use.
+type Source interface {
+	// Manifest finds the document r names. The descriptor's Data holds its bytes, its Digest and MediaType are exact.
+	Manifest(ctx context.Context, r Request) (*v1.Descriptor, error)
+	// Blob finds a blob of a repository by its digest.
+	Blob(ctx context.Context, repository string, digest v1.Hash) (Blob, error)
+}
+
+// Blob is what a digest stands for: its size before the first byte, and bytes from any offset.
+type Blob interface {
+	Size() int64
+	// WriteRange writes n bytes from offset off on; off and n lie within Size. After an error the bytes written so
+	// far are right, but too few. w may be an io.ReaderFrom that can do better than Write (sendfile).
+	WriteRange(ctx context.Context, w io.Writer, off, n int64) error
+}
+
+// Lister lists what a [Source] has. Both lists are sorted by bytes and hold no duplicates.
+type Lister interface {
+	// Tags lists the tags of a repository; an unknown one gives an error matching [io/fs.ErrNotExist].
+	Tags(ctx context.Context, repository string) ([]string, error)
+	Repositories(ctx context.Context) ([]string, error)
+}
