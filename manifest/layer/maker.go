@@ -1,0 +1,206 @@
+package layer
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strconv"
+	"sync"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/semaphore"
+
+	"nixreg/manifest/digests"
+	"nixreg/store"
+)
+
+// bodiesWeight bounds the memory of the tables that are kept between requests, in bytes.
+const bodiesWeight = 64 << 20
+
+// Info is what is remembered of a recipe's bytes.
+type Info struct {
+	DiffID v1.Hash `json:"diffID"`
+	Size   int64   `json:"size"`
+	Stamp  string  `json:"stamp"` // the state of the files when they were hashed
+	// Whiteouts are names that runtimes take for whiteouts, at most a few.
+	Whiteouts []string `json:"whiteouts,omitempty"`
+}
+
+// Maker makes layers from recipes. Safe for concurrent use; its fields must not change after the first call.
+type Maker struct {
+	Store store.Store
+	Cache digests.Cache
+	Group *digests.Group
+	// Hashing bounds how many layers are hashed at the same time.
+	Hashing *semaphore.Weighted
+	// Progress, if set, is called with the length of each piece that was hashed, from many goroutines.
+	Progress func(bytes int64)
+
+	mu     sync.Mutex
+	bodies bodyCache
+}
+
+// Describe returns the digest and size of the recipe's bytes: from the cache, or by hashing them, once however many
+// ask at the same time. A store path that is not valid any more, or that was built anew with other contents, gives an
+// error matching [fs.ErrNotExist].
+func (m *Maker) Describe(ctx context.Context, r Recipe) (Info, error) {
+	if info, err := m.remembered(ctx, r); err == nil {
+		return info, nil
+	}
+	return m.hash(ctx, r)
+}
+
+// Open returns the recipe's bytes, whose digest is to be want. If they were other bytes now, because a path is gone or
+// its files were changed behind Nix's back, the error matches [fs.ErrNotExist].
+func (m *Maker) Open(ctx context.Context, r Recipe, want v1.Hash) (*Layer, error) {
+	epoch, err := m.check(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	b, err := m.body(ctx, r, epoch)
+	if err != nil {
+		return nil, err
+	}
+	info, err := m.remembered(ctx, r)
+	if err != nil || info.Stamp != b.stamp() {
+		m.forget(r)
+		if info, err = m.hash(ctx, r); err != nil {
+			return nil, err
+		}
+		if b, err = m.body(ctx, r, epoch); err != nil {
+			return nil, err
+		}
+	}
+	if info.DiffID != want || info.Stamp != b.stamp() || info.Size != b.size() {
+		return nil, fmt.Errorf("layer %s of %s: its files were changed: %w", want, r.Objects[0].Path, fs.ErrNotExist)
+	}
+	return &Layer{maker: m, recipe: r, info: info, body: b}, nil
+}
+
+func recipeKey(r Recipe) string { return "layer/" + r.ID() }
+
+func (m *Maker) remembered(ctx context.Context, r Recipe) (info Info, err error) {
+	b, err := m.Cache.Get(ctx, recipeKey(r))
+	if err != nil {
+		return info, err
+	}
+	return info, json.Unmarshal(b, &info)
+}
+
+// check sees that the store still has what the recipe names. The epoch changes when a path was deleted and added again:
+// its files are new ones then.
+func (m *Maker) check(ctx context.Context, r Recipe) (epoch string, err error) {
+	for _, ref := range slices.Concat(r.Objects, r.Via) {
+		obj, err := m.Store.Object(ctx, ref.Path)
+		if err != nil {
+			return "", err
+		}
+		if obj.NarHash != ref.NarHash {
+			return "", fmt.Errorf("store path %s was replaced by one with other contents: %w", ref.Path, fs.ErrNotExist)
+		}
+		epoch += strconv.FormatInt(obj.Registered, 36) + " "
+	}
+	return epoch, nil
+}
+
+func (m *Maker) hash(ctx context.Context, r Recipe) (Info, error) {
+	return digests.Once(ctx, m.Group, recipeKey(r), func(ctx context.Context) (Info, error) {
+		if err := m.Hashing.Acquire(ctx, 1); err != nil {
+			return Info{}, err
+		}
+		defer m.Hashing.Release(1)
+		epoch, err := m.check(ctx, r)
+		if err != nil {
+			return Info{}, err
+		}
+		info, err := m.measure(ctx, r, epoch)
+		if err != nil {
+			return Info{}, fmt.Errorf("hash layer: %w", err)
+		}
+		b, err := json.Marshal(info)
+		if err != nil {
+			return Info{}, err
+		}
+		return info, m.Cache.Put(ctx, recipeKey(r), b)
+	})
+}
+
+// measure hashes a fresh body: one from the cache may describe files as they were.
+func (m *Maker) measure(ctx context.Context, r Recipe, epoch string) (Info, error) {
+	b, err := open(ctx, m.Store, r)
+	if err != nil {
+		return Info{}, err
+	}
+	count := m.Progress
+	if count == nil {
+		count = func(int64) {}
+	}
+	h := newHasher(count)
+	err = b.writeRange(ctx, m.Store, h, 0, b.size())
+	sum, n := h.sum()
+	if err != nil {
+		return Info{}, err
+	}
+	if n != b.size() {
+		return Info{}, fmt.Errorf("%d bytes where %d were announced: %w", n, b.size(), io.ErrUnexpectedEOF)
+	}
+	m.keep(r, epoch, b)
+	digest := v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
+	return Info{DiffID: digest, Size: n, Stamp: b.stamp(), Whiteouts: whiteouts(b)}, nil
+}
+
+func (m *Maker) body(ctx context.Context, r Recipe, epoch string) (body, error) {
+	m.mu.Lock()
+	b := m.bodies.get(r.ID(), epoch)
+	m.mu.Unlock()
+	if b != nil {
+		return b, nil
+	}
+	b, err := open(ctx, m.Store, r)
+	if err != nil {
+		return nil, err
+	}
+	m.keep(r, epoch, b)
+	return b, nil
+}
+
+func (m *Maker) keep(r Recipe, epoch string, b body) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.bodies.put(r.ID(), epoch, b)
+}
+
+func (m *Maker) forget(r Recipe) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.bodies.drop(r.ID())
+}
+
+// Layer is the bytes of a recipe whose digest is known. It is the Blob that a registry serves. Safe for concurrent use.
+type Layer struct {
+	maker  *Maker
+	recipe Recipe
+	info   Info
+	body   body
+}
+
+// Size is the number of bytes.
+func (l *Layer) Size() int64 { return l.info.Size }
+
+// DiffID is the digest of the uncompressed bytes.
+func (l *Layer) DiffID() v1.Hash { return l.info.DiffID }
+
+// WriteRange writes n bytes from offset off on. A file that is no longer what was hashed gives an error matching
+// [store.ErrChanged], before the last byte was written.
+func (l *Layer) WriteRange(ctx context.Context, w io.Writer, off, n int64) error {
+	err := l.body.writeRange(ctx, l.maker.Store, w, off, n)
+	if errors.Is(err, store.ErrChanged) {
+		l.maker.forget(l.recipe)
+	}
+	return err
+}

@@ -1,0 +1,119 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"nixreg/store"
+)
+
+// maxLinks bounds the entries of a symlink tree: it is made and kept in memory.
+const maxLinks = 2_000_000
+
+// skippedDirs are the directories lndir leaves out, as version control systems of old made them.
+var skippedDirs = []string{"BitKeeper", "CVS", "CVS.adm", ".git", ".hg", "RCS", "SCCS", ".svn"}
+
+type linkEntry struct {
+	name   string // relative to the image's root; "" is the root
+	target string // symbolic links
+	dir    bool
+}
+
+// SymlinkTar returns the bytes of a Symlinks layer: what `lndir -silent P out` for each P of contents in order, then
+// GNU tar, make of them. Only names and link targets are read. The first content to have a name wins; directories
+// merge. A content that is not a directory, nor a link that leads to one inside the store, gives an error matching
+// errors.ErrUnsupported.
+//
+// Source: nixpkgs pkgs/build-support/docker/default.nix, streamLayeredImage; lndir 1.0.3.
+func SymlinkTar(ctx context.Context, s store.Store, contents []store.Path) ([]byte, error) {
+	t := linkTree{kinds: map[string]bool{"": true}, entries: []linkEntry{{dir: true}}}
+	for _, p := range contents {
+		if err := t.add(ctx, s, p); err != nil {
+			return nil, fmt.Errorf("links to %s: %w", p, err)
+		}
+	}
+	return t.tar(), nil
+}
+
+type linkTree struct {
+	kinds   map[string]bool // name -> is a directory
+	entries []linkEntry
+}
+
+func (t *linkTree) add(ctx context.Context, s store.Store, p store.Path) error {
+	at, root, err := store.Resolve(ctx, s, p.Abs())
+	if err != nil {
+		return err
+	}
+	if root.Kind != store.Directory {
+		return fmt.Errorf("a plain file: the contents of an image must be directories: %w", errors.ErrUnsupported)
+	}
+	tree, err := s.Open(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	skip := "\x00" // no name starts with it
+	for nd, err := range tree.Nodes(ctx, root.Name) {
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(strings.TrimPrefix(nd.Name, root.Name), "/")
+		if name == "" || strings.HasPrefix(name, skip) {
+			continue
+		}
+		if !t.insert(p, name, nd) && nd.Kind == store.Directory {
+			skip = name + "/"
+		}
+		if len(t.entries) > maxLinks {
+			return fmt.Errorf("more than %d names: %w", maxLinks, errors.ErrUnsupported)
+		}
+	}
+	return nil
+}
+
+// insert adds one node and reports whether what lies below it, if anything does, is to be added too.
+func (t *linkTree) insert(p store.Path, name string, nd store.Node) bool {
+	isDir, exists := t.kinds[name]
+	base := path.Base(name)
+	switch {
+	case nd.Kind == store.Directory && slices.Contains(skippedDirs, base):
+		return false
+	case nd.Kind == store.Directory && exists:
+		return isDir
+	case exists, nd.Kind != store.Directory && strings.HasSuffix(base, "~"):
+		return false
+	}
+	e := linkEntry{name: name, dir: nd.Kind == store.Directory}
+	switch nd.Kind {
+	case store.Regular:
+		e.target = p.Abs() + "/" + name
+	case store.Symlink:
+		e.target = nd.Target
+	}
+	t.kinds[name] = e.dir
+	t.entries = append(t.entries, e)
+	return true
+}
+
+func (t *linkTree) tar() []byte {
+	slices.SortFunc(t.entries, func(a, b linkEntry) int { return compareComponents(a.name, b.name) })
+	var b []byte
+	for _, e := range t.entries {
+		if !e.dir {
+			b = appendGNU(b, "./"+e.name, e.target, 0o777, typeSymlink)
+			continue
+		}
+		name := "./" + e.name
+		if e.name != "" {
+			name += "/"
+		}
+		b = appendGNU(b, name, "", 0o755, typeDirectory)
+	}
+	b = appendZeros(b, 2*blockSize)
+	return appendZeros(b, padding(int64(len(b)), recordSize))
+}

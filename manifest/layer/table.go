@@ -1,0 +1,254 @@
+package layer
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"slices"
+	"sort"
+
+	"nixreg/store"
+)
+
+const (
+	// writeBuffer gathers headers and small files; larger files go to the client by themselves.
+	writeBuffer = 64 << 10
+	// maxEntries bounds one layer's table.
+	maxEntries = 20_000_000
+)
+
+// entry is one node of the layer: where its header starts, and all that the header says.
+type entry struct {
+	off    int64
+	object int32 // index into recipe.Objects
+	head   int32 // bytes of header
+	node   store.Node
+}
+
+// table finds what stands at an offset of a StorePaths tar. Headers are written again each time they are read.
+type table struct {
+	recipe  Recipe
+	prefix  []byte // the entries of /nix/ and /nix/store/
+	entries []entry
+	end     int64 // where the closing zeros start
+	total   int64
+	mark    string
+	mem     int64
+}
+
+func openTable(ctx context.Context, s store.Store, r Recipe) (body, error) {
+	t := &table{recipe: r}
+	for _, dir := range []string{"/nix/", store.Dir + "/"} {
+		h := t.header(dir, 0o755, typeDirectory)
+		t.prefix = h.appendPAX(t.prefix)
+	}
+	off := int64(len(t.prefix))
+	for i := range r.Objects {
+		nodes, err := t.nodes(ctx, s, r.Objects[i].Path)
+		if err != nil {
+			return nil, err
+		}
+		for _, nd := range nodes {
+			h := t.nodeHeader(i, nd)
+			e := entry{off: off, object: int32(i), head: int32(h.paxLen()), node: nd}
+			off += int64(e.head) + nd.Size + padding(nd.Size, blockSize)
+			t.entries = append(t.entries, e)
+			t.mem += int64(len(nd.Name)+len(nd.Target)) + 128
+		}
+		if len(t.entries) > maxEntries {
+			return nil, fmt.Errorf("layer of %s …: more than %d files", r.Objects[0].Path, maxEntries)
+		}
+	}
+	t.end = off
+	t.total = off + 2*blockSize
+	t.total += padding(t.total, recordSize)
+	t.mark = t.digestStamps()
+	return t, nil
+}
+
+func (t *table) nodes(ctx context.Context, s store.Store, p store.Path) ([]store.Node, error) {
+	tree, err := s.Open(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	defer tree.Close()
+	var out []store.Node
+	for nd, err := range tree.Nodes(ctx, "") {
+		if err != nil {
+			return nil, fmt.Errorf("files of %s: %w", p, err)
+		}
+		out = append(out, nd)
+	}
+	byName := func(a, b store.Node) int { return comparePython(a.Name, b.Name) }
+	if !slices.IsSortedFunc(out, byName) { // NAR order differs only where names are not UTF-8
+		slices.SortFunc(out, byName)
+	}
+	return out, nil
+}
+
+func (t *table) header(name string, mode int64, typ byte) header {
+	o := t.recipe.Owner
+	return header{
+		name: name, mode: mode, typ: typ, mtime: t.recipe.MTime,
+		uid: o.UID, gid: o.GID, uname: o.Uname, gname: o.Gname,
+	}
+}
+
+// nodeHeader normalises modes to those of a Nix store, so that the layer depends on the NAR alone.
+func (t *table) nodeHeader(object int, nd store.Node) header {
+	name := t.recipe.Objects[object].Path.Abs()
+	if nd.Name != "" {
+		name += "/" + nd.Name
+	}
+	switch nd.Kind {
+	case store.Directory:
+		return t.header(name+"/", 0o555, typeDirectory)
+	case store.Symlink:
+		h := t.header(name, 0o777, typeSymlink)
+		h.link = nd.Target
+		return h
+	}
+	h := t.header(name, 0o444, typeRegular)
+	if nd.Executable {
+		h.mode = 0o555
+	}
+	h.size = nd.Size
+	return h
+}
+
+func (t *table) digestStamps() string {
+	h := sha256.New()
+	var b []byte
+	for _, e := range t.entries {
+		if e.node.Stamp == (store.Stamp{}) {
+			continue // fixed by other means
+		}
+		b = append(b[:0], e.node.Name...)
+		b = append(b, 0)
+		b = binary.LittleEndian.AppendUint64(b, uint64(e.node.Size))
+		b = binary.LittleEndian.AppendUint64(b, e.node.Stamp.Inode)
+		b = binary.LittleEndian.AppendUint64(b, uint64(e.node.Stamp.Ctime))
+		h.Write(b)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+func (t *table) size() int64   { return t.total }
+func (t *table) weight() int64 { return t.mem + int64(len(t.prefix)) + 512 }
+func (t *table) stamp() string { return t.mark }
+
+func (t *table) writeRange(ctx context.Context, s store.Store, w io.Writer, off, n int64) error {
+	x := &extract{table: t, store: s, direct: w, w: bufio.NewWriterSize(w, writeBuffer), from: off, to: off + n}
+	defer x.close()
+	if err := x.bytes(0, t.prefix); err != nil {
+		return err
+	}
+	// The first entry that may reach into the range is the last one that starts at or before it.
+	first := sort.Search(len(t.entries), func(i int) bool { return t.entries[i].off > off }) - 1
+	for i := max(first, 0); i < len(t.entries) && t.entries[i].off < x.to; i++ {
+		if err := x.entry(ctx, &t.entries[i]); err != nil {
+			return err
+		}
+	}
+	if err := x.zeros(t.end, t.total-t.end); err != nil {
+		return err
+	}
+	return x.w.Flush()
+}
+
+// extract writes the part [from, to) of a table's tar; what lies outside is passed over.
+type extract struct {
+	table    *table
+	store    store.Store
+	direct   io.Writer
+	w        *bufio.Writer
+	from, to int64
+	head     []byte
+	tree     store.Tree
+	object   int32 // whose tree it is
+}
+
+func (x *extract) close() {
+	if x.tree != nil {
+		x.tree.Close()
+	}
+}
+
+// clip returns which part [a, b) of the n bytes that start at off lies within the range.
+func (x *extract) clip(off, n int64) (a, b int64) {
+	a, b = max(x.from-off, 0), min(x.to-off, n)
+	return a, max(a, b)
+}
+
+func (x *extract) bytes(off int64, p []byte) error {
+	a, b := x.clip(off, int64(len(p)))
+	if a == b {
+		return nil
+	}
+	_, err := x.w.Write(p[a:b])
+	return err
+}
+
+var zeroes [recordSize]byte
+
+func (x *extract) zeros(off, n int64) error {
+	for n > 0 {
+		k := min(n, int64(len(zeroes)))
+		if err := x.bytes(off, zeroes[:k]); err != nil {
+			return err
+		}
+		off, n = off+k, n-k
+	}
+	return nil
+}
+
+func (x *extract) entry(ctx context.Context, e *entry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	h := x.table.nodeHeader(int(e.object), e.node)
+	x.head = h.appendPAX(x.head[:0])
+	if err := x.bytes(e.off, x.head); err != nil {
+		return err
+	}
+	start := e.off + int64(e.head)
+	if err := x.file(ctx, e, start); err != nil {
+		return fmt.Errorf("%s/%s: %w", x.table.recipe.Objects[e.object].Path, e.node.Name, err)
+	}
+	return x.zeros(start+e.node.Size, padding(e.node.Size, blockSize))
+}
+
+func (x *extract) file(ctx context.Context, e *entry, start int64) error {
+	a, b := x.clip(start, e.node.Size)
+	if a == b {
+		return nil
+	}
+	if err := x.open(ctx, e.object); err != nil {
+		return err
+	}
+	if b-a <= writeBuffer/2 {
+		return x.tree.WriteFile(ctx, x.w, e.node, a, b-a)
+	}
+	if err := x.w.Flush(); err != nil {
+		return err
+	}
+	return x.tree.WriteFile(ctx, x.direct, e.node, a, b-a)
+}
+
+func (x *extract) open(ctx context.Context, object int32) error {
+	if x.tree != nil && x.object == object {
+		return nil
+	}
+	x.close()
+	x.tree = nil
+	tree, err := x.store.Open(ctx, x.table.recipe.Objects[object].Path)
+	if err != nil {
+		return err
+	}
+	x.tree, x.object = tree, object
+	return nil
+}
