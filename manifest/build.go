@@ -1,0 +1,224 @@
+package manifest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"nixreg/manifest/layer"
+	"nixreg/store"
+)
+
+// maxLayers is nixpkgs' default, and what every runtime takes.
+const maxLayers = 100
+
+// draft is an image whose layers are decided, but not hashed.
+type draft struct {
+	config imageConfig // without diffIDs
+	layers []draftLayer
+	image  Image // what is known of it already
+}
+
+type draftLayer struct {
+	recipe   layer.Recipe
+	contents []string
+	want     v1.Hash // the digest it must have; zero: whatever it is
+	size     int64   // about how much there is to hash
+}
+
+// draftPackage plans an image of contents, as streamLayeredImage { contents; config = { Cmd; Env }; } does.
+func draftPackage(ctx context.Context, s store.Store, d *Definition, closure []*store.Object) (*draft, error) {
+	arch, err := architecture(ctx, s, d.Contents, closure)
+	if err != nil {
+		return nil, err
+	}
+	program, note, err := mainProgram(ctx, s, d.Contents, d.Program)
+	if err != nil {
+		return nil, err
+	}
+	config := value{kind: '{'}
+	out := &draft{image: Image{Architecture: arch, CommandNote: note, Env: []string{"PATH=/bin"}}}
+	if program != "" {
+		out.image.Command = []string{program}
+		config.set("Cmd", listValue(stringValue(program)))
+	}
+	config.set("Env", listValue(stringValue("PATH=/bin")))
+	out.config = imageConfig{created: defaultTime, architecture: arch, config: config}
+
+	links, err := layer.SymlinkTar(ctx, s, d.Contents)
+	if err != nil {
+		return nil, err
+	}
+	out.plan(closure, links, baseJSON(arch, config))
+	return out, out.addSymlinks(ctx, s, d.Contents, closure, int64(len(links)))
+}
+
+// baseJSON is the text of nixpkgs' <name>-base.json: part of the closure, never of the image.
+func baseJSON(arch string, config value) []byte {
+	base := value{kind: '{'}
+	base.set("architecture", stringValue(arch))
+	base.set("config", config)
+	base.set("os", stringValue("linux"))
+	return base.compact(nil)
+}
+
+// plan makes the layers of store paths: the closure of what the links and the config mention, not of the contents
+// themselves.
+func (b *draft) plan(closure []*store.Object, links, base []byte) {
+	byPath := make(map[store.Path]*store.Object, len(closure))
+	for _, o := range closure {
+		byPath[o.Path] = o
+	}
+	hidden := [2]Hidden{
+		{NarSize: narSizeOfFile(len(base)), References: mentions(base, closure)},
+		{NarSize: narSizeOfCustomisation(len(links)), References: mentions(links, closure)},
+	}
+	var within []*store.Object
+	seen := make(map[store.Path]bool)
+	todo := slices.Concat(hidden[0].References, hidden[1].References)
+	for len(todo) > 0 {
+		p := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		o := byPath[p]
+		if seen[p] || o == nil {
+			continue
+		}
+		seen[p] = true
+		within = append(within, o)
+		todo = append(todo, o.References...)
+	}
+	slices.SortFunc(within, func(a, b *store.Object) int { return cmp.Compare(a.Path, b.Path) })
+	for _, paths := range Plan(within, hidden, maxLayers) {
+		b.addStorePaths(paths, byPath, layer.Root, 1)
+	}
+}
+
+func (b *draft) addStorePaths(paths []store.Path, objects map[store.Path]*store.Object, owner layer.Owner, mtime int64) {
+	l := draftLayer{recipe: layer.Recipe{Format: layer.StorePaths, Owner: owner, MTime: mtime}}
+	for _, p := range paths {
+		l.recipe.Objects = append(l.recipe.Objects, layer.RefOf(objects[p]))
+		l.contents = append(l.contents, p.Abs())
+		l.size += objects[p].NarSize
+	}
+	b.layers = append(b.layers, l)
+	b.config.comments = append(b.config.comments, storePathsComment(l.contents))
+}
+
+// addSymlinks adds the layer of links. A content that is a link itself leads to the names of another path of the
+// closure, on which the layer then depends as well.
+func (b *draft) addSymlinks(ctx context.Context, s store.Store, contents []store.Path, closure []*store.Object, size int64) error {
+	l := draftLayer{recipe: layer.Recipe{Format: layer.Symlinks}, size: size}
+	linked := false
+	for _, p := range contents {
+		at, _, err := store.Resolve(ctx, s, p.Abs())
+		if err != nil {
+			return err
+		}
+		linked = linked || at != p
+		i := slices.IndexFunc(closure, func(o *store.Object) bool { return o.Path == p })
+		l.recipe.Objects = append(l.recipe.Objects, layer.RefOf(closure[i]))
+		l.contents = append(l.contents, p.Abs())
+	}
+	if linked {
+		for _, o := range closure {
+			l.recipe.Via = append(l.recipe.Via, layer.RefOf(o))
+		}
+	}
+	b.layers = append(b.layers, l)
+	b.config.comments = append(b.config.comments, storePathsComment(l.contents))
+	return nil
+}
+
+// mentions returns the objects whose hash part occurs in text, as Nix's scan for references finds them.
+//
+// Source: Nix, libstore/references.cc, search: 32 characters of its base 32 in a row.
+func mentions(text []byte, among []*store.Object) []store.Path {
+	byHash := make(map[string]store.Path, len(among))
+	for _, o := range among {
+		byHash[o.Path.Hash()] = o.Path
+	}
+	found := make(map[store.Path]bool)
+	for i := 0; i+store.HashLen <= len(text); {
+		window := text[i : i+store.HashLen]
+		if k := bytes.LastIndexFunc(window, notBase32); k >= 0 {
+			i += k + 1
+			continue
+		}
+		if p, ok := byHash[string(window)]; ok {
+			found[p] = true
+		}
+		i++
+	}
+	out := make([]store.Path, 0, len(found))
+	for p := range found {
+		out = append(out, p)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func notBase32(r rune) bool { return r >= 0x80 || strings.IndexByte(store.Base32, byte(r)) < 0 }
+
+// The sizes of the two paths that nixpkgs' layering counts, as NARs: each string takes its length in 8 bytes and is
+// padded to 8.
+func narSizeOfFile(n int) int64 { return 112 + pad8(n) }
+
+func narSizeOfCustomisation(layerTar int) int64 {
+	const directory, entry, file, checksum = 96, 80, 88 + 8 - 8, 64 + 1
+	return directory +
+		entry + 16 + file + pad8(checksum) + // "checksum": 64 hex digits and a newline
+		entry + 24 + file + pad8(layerTar) // "layer.tar"
+}
+
+func pad8(n int) int64 { return int64(n+7) / 8 * 8 }
+
+// finish hashes the layers and writes the config.
+func (b *draft) finish(ctx context.Context, m *layer.Maker, done func(size int64)) (*Image, []byte, error) {
+	infos, err := b.describe(ctx, m, done)
+	if err != nil {
+		return nil, nil, err
+	}
+	im := b.image
+	im.OS, im.Architecture, im.Variant = "linux", b.config.architecture, b.config.variant
+	for i, info := range infos {
+		l := b.layers[i]
+		if l.want != (v1.Hash{}) && l.want != info.DiffID {
+			return nil, nil, fmt.Errorf("%s: layer is %s, not %s as its image says: %w", path.Base(l.contents[0]), info.DiffID, l.want, fs.ErrInvalid)
+		}
+		im.Layers = append(im.Layers, ImageLayer{Digest: info.DiffID, Size: info.Size, Contents: l.contents})
+		b.config.diffIDs = append(b.config.diffIDs, info.DiffID)
+		for _, w := range info.Whiteouts {
+			im.Warnings = append(im.Warnings, w+": runtimes take this name for a whiteout and hide the file")
+		}
+	}
+	config := b.config.bytes()
+	im.Config, im.ConfigSize = digestOf(config), int64(len(config))
+	return &im, config, nil
+}
+
+// describe asks for all layers at once, the largest first: the maker bounds how many are hashed at a time.
+func (b *draft) describe(ctx context.Context, m *layer.Maker, done func(size int64)) ([]layer.Info, error) {
+	infos := make([]layer.Info, len(b.layers))
+	order := make([]int, len(b.layers))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, k int) int { return cmp.Compare(b.layers[k].size, b.layers[i].size) })
+	g, ctx := errgroup.WithContext(ctx)
+	for _, i := range order {
+		g.Go(func() (err error) {
+			infos[i], err = m.Describe(ctx, b.layers[i].recipe)
+			done(b.layers[i].size)
+			return err
+		})
+	}
+	return infos, g.Wait()
+}

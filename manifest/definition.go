@@ -1,0 +1,85 @@
+package manifest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"nixreg/store"
+)
+
+// Definition says what one image, for one platform, is made of. Equal definitions and equal store contents give equal
+// images, whatever name they were asked for by.
+type Definition struct {
+	Title, Version string
+	// Contents are linked into the image's root, in order; Program names the one of bin/ that it runs, if it is there.
+	Contents []store.Path
+	Program  string
+	// Conf, if set, is an image whose layers are fixed, and Source the bytes it was read from.
+	Conf   *Conf
+	Source []byte
+}
+
+// key tells definitions apart.
+func (d *Definition) key() string {
+	b, err := json.Marshal(struct {
+		Title, Version, Program string
+		Contents                []store.Path
+		Source                  []byte
+	}{d.Title, d.Version, d.Program, d.Contents, d.Source})
+	if err != nil {
+		panic("manifest: definition cannot be encoded: " + err.Error()) // strings and bytes always can
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// Catalog knows images by name. A name it does not have gives an error matching [fs.ErrNotExist]; one that it has, but
+// that cannot be an image, [fs.ErrInvalid] or errors.ErrUnsupported. Safe for concurrent use.
+type Catalog interface {
+	// Owns reports whether the catalog answers for a repository: then no later catalog is asked.
+	Owns(ctx context.Context, repository string) (bool, error)
+	// Lookup returns one definition for each platform.
+	Lookup(ctx context.Context, repository, tag string) ([]*Definition, error)
+	// Tags returns the tags of a repository, sorted by bytes.
+	Tags(ctx context.Context, repository string) ([]string, error)
+	// Newest returns up to n tags that together cover the newest images of a repository.
+	Newest(ctx context.Context, repository string, n int) ([]string, error)
+	// Repositories returns all repositories, sorted by bytes.
+	Repositories(ctx context.Context) ([]string, error)
+	// State stays the same as long as the answers do.
+	State(ctx context.Context) (string, error)
+}
+
+// owner returns the first of catalogs that owns a repository.
+func owner(ctx context.Context, catalogs []Catalog, repository string) (Catalog, error) {
+	for _, c := range catalogs {
+		ok, err := c.Owns(ctx, repository)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			return c, nil
+		}
+	}
+	return nil, unknownRepository(repository)
+}
+
+func unknownRepository(repository string) error {
+	return &nameError{fmt.Sprintf("no image or package called %s", repository)}
+}
+
+// nameError is the error of an unknown repository: the client is told that the name is wrong, not the tag.
+type nameError struct{ text string }
+
+func (e *nameError) Error() string        { return e.text }
+func (e *nameError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// userError reports whether err is about what was asked for, not about nixreg's own work.
+func userError(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, errors.ErrUnsupported)
+}

@@ -1,0 +1,55 @@
+package manifest
+
+import (
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Image is a finished image: every digest is known. Its manifests follow from it.
+type Image struct {
+	Title        string       `json:"title"`
+	Version      string       `json:"version,omitempty"`
+	OS           string       `json:"os"`
+	Architecture string       `json:"architecture"`
+	Variant      string       `json:"variant,omitempty"`
+	Config       v1.Hash      `json:"config"`
+	ConfigSize   int64        `json:"configSize"`
+	Layers       []ImageLayer `json:"layers"`
+	Command      []string     `json:"command"`
+	CommandNote  string       `json:"commandNote,omitempty"` // why there is no command
+	Env          []string     `json:"env"`
+	Warnings     []string     `json:"warnings,omitempty"`
+}
+
+// ImageLayer is one layer of an image, bottom first.
+type ImageLayer struct {
+	Digest v1.Hash `json:"digest"`
+	Size   int64   `json:"size"`
+	// Contents are the store paths in it; of a base image's layer the name of the archive's member; of the symlink
+	// layer the paths that are linked to.
+	Contents []string `json:"contents"`
+}
+
+// manifest is the image's manifest in one dialect.
+func (m *Image) manifest(d dialect) *v1.Descriptor {
+	layers := make([]v1.Descriptor, len(m.Layers))
+	for i, l := range m.Layers {
+		layers[i] = v1.Descriptor{Digest: l.Digest, Size: l.Size}
+	}
+	config := v1.Descriptor{Digest: m.Config, Size: m.ConfigSize}
+	return document(d.manifest, manifestBytes(d, config, layers, annotations{m.Title, m.Version}))
+}
+
+// index is the index of several platforms' images in one dialect.
+func index(d dialect, images []*Image) *v1.Descriptor {
+	children := make([]v1.Descriptor, len(images))
+	for i, m := range images {
+		children[i] = *m.manifest(d)
+		children[i].Platform = &v1.Platform{OS: m.OS, Architecture: m.Architecture, Variant: m.Variant}
+	}
+	return document(d.index, indexBytes(d, children, annotations{images[0].Title, images[0].Version}))
+}
+
+func document(mt types.MediaType, b []byte) *v1.Descriptor {
+	return &v1.Descriptor{MediaType: mt, Digest: digestOf(b), Size: int64(len(b)), Data: b}
+}

@@ -1,0 +1,251 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"nixreg/store"
+)
+
+// Bounds of an --images directory.
+const (
+	maxImageFiles = 10_000
+	maxImageDepth = 16
+	maxImageLinks = 40
+	maxConf       = 16 << 20 // bytes of a conf.json or script
+)
+
+// imageSuffixes are dropped from a file's name.
+var imageSuffixes = []string{".json", ".tar", ".tar.gz", ".tar.zst"}
+
+// images is the catalog of image files: each owns the repository of its name. Files are read when they are asked for,
+// so that what is put into the directory is served at once.
+type images struct {
+	roots []string
+	store store.Store
+}
+
+// newImages checks that the roots are there.
+func newImages(roots []string, s store.Store) (*images, error) {
+	for _, r := range roots {
+		if _, err := os.Lstat(r); err != nil {
+			return nil, fmt.Errorf("images: %w", err)
+		}
+	}
+	return &images{roots: roots, store: s}, nil
+}
+
+// files returns the image files by repository; of two with one name the first root's, then the first by name, counts.
+func (m *images) files(ctx context.Context) (map[string]string, error) {
+	found := make(map[string]string)
+	for _, root := range m.roots {
+		info, err := os.Stat(root)
+		if err == nil && info.IsDir() {
+			err = scanImages(ctx, root, "", 0, found)
+		} else if name := imageRepository(filepath.Base(root)); name != "" && found[name] == "" {
+			err = nil // a link may lead into a store whose files lie elsewhere
+			found[name] = root
+		}
+		if err != nil {
+			return nil, fmt.Errorf("images: %w", err)
+		}
+	}
+	return found, nil
+}
+
+func scanImages(ctx context.Context, dir, prefix string, depth int, found map[string]string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir) // sorted
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		if len(found) >= maxImageFiles {
+			return fmt.Errorf("%s: more than %d files", dir, maxImageFiles)
+		}
+		full := filepath.Join(dir, e.Name())
+		if e.IsDir() {
+			if name := repositoryName(e.Name()); name != "" && depth < maxImageDepth {
+				if err := scanImages(ctx, full, prefix+name+"/", depth+1, found); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if name := imageRepository(e.Name()); name != "" && found[prefix+name] == "" {
+			found[prefix+name] = full
+		}
+	}
+	return nil
+}
+
+// imageRepository is the repository of a file name, which may be that of a store path.
+func imageRepository(base string) string {
+	if p, err := store.ParsePath(base); err == nil {
+		base = p.Name()
+	}
+	for _, suffix := range imageSuffixes {
+		if cut, ok := strings.CutSuffix(base, suffix); ok {
+			base = cut
+			break
+		}
+	}
+	return repositoryName(base)
+}
+
+func (m *images) State(ctx context.Context) (string, error) {
+	files, err := m.files(ctx)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, name := range sortedKeys(files) {
+		info, err := os.Stat(files[name])
+		if err != nil { // a link into a store that lies elsewhere
+			info, err = os.Lstat(files[name])
+		}
+		if err == nil {
+			target, _ := os.Readlink(files[name])
+			fmt.Fprintf(&b, "%s %s %d %d\n", name, target, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return b.String(), nil
+}
+
+func (m *images) Owns(ctx context.Context, repository string) (bool, error) {
+	files, err := m.files(ctx)
+	return files[repository] != "", err
+}
+
+func (m *images) Lookup(ctx context.Context, repository, tag string) ([]*Definition, error) {
+	d, err := m.definition(ctx, repository)
+	if err != nil {
+		return nil, err
+	}
+	if tag != latestTag && tag != d.Conf.Tag {
+		return nil, unknownTag(repository, tag)
+	}
+	return []*Definition{d}, nil
+}
+
+func (m *images) Tags(ctx context.Context, repository string) ([]string, error) {
+	d, err := m.definition(ctx, repository)
+	if err != nil {
+		return nil, err
+	}
+	tags := []string{latestTag}
+	if own := d.Conf.Tag; own != latestTag && tagName(own) == own {
+		tags = append(tags, own)
+	}
+	slices.Sort(tags)
+	return tags, nil
+}
+
+func (m *images) Newest(ctx context.Context, repository string, _ int) ([]string, error) {
+	return []string{latestTag}, nil
+}
+
+func (m *images) Repositories(ctx context.Context) ([]string, error) {
+	files, err := m.files(ctx)
+	return sortedKeys(files), err
+}
+
+// definition reads the file of a repository; its kind is found by content.
+func (m *images) definition(ctx context.Context, repository string) (*Definition, error) {
+	files, err := m.files(ctx)
+	if err != nil {
+		return nil, err
+	}
+	file := files[repository]
+	if file == "" {
+		return nil, unknownRepository(repository)
+	}
+	source, conf, err := m.read(ctx, file)
+	if err != nil {
+		return nil, fmt.Errorf("image %s (%s): %w", repository, filepath.Base(file), err)
+	}
+	return &Definition{Title: conf.Name, Version: conf.Tag, Conf: conf, Source: source}, nil
+}
+
+func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {
+	b, err := m.content(ctx, file)
+	if err != nil {
+		return nil, nil, err
+	}
+	if strings.HasPrefix(string(b), "#!") {
+		p, err := confOfStream(b)
+		if err != nil {
+			return nil, nil, err
+		}
+		if b, err = store.ReadFile(ctx, m.store, p, "", maxConf); err != nil {
+			return nil, nil, err
+		}
+	}
+	if !looksLikeConf(b) {
+		return nil, nil, fmt.Errorf("neither a conf.json nor a stream-<name> script of nixpkgs' streamLayeredImage: %w", errors.ErrUnsupported)
+	}
+	conf, err := ParseConf(b)
+	return b, conf, err
+}
+
+// content returns what file holds. A link into the store is followed by the store: its files may lie elsewhere, and
+// only valid paths count.
+func (m *images) content(ctx context.Context, file string) ([]byte, error) {
+	for range maxImageLinks {
+		if p, rest, err := store.ParseAbs(file); err == nil {
+			return store.ReadFile(ctx, m.store, p, rest, maxConf)
+		}
+		info, err := os.Lstat(file)
+		if err != nil {
+			return nil, err
+		}
+		if info.Mode()&fs.ModeSymlink == 0 {
+			return readRegular(file, info)
+		}
+		target, err := os.Readlink(file)
+		if err != nil {
+			return nil, err
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(file), target)
+		}
+		file = filepath.Clean(target)
+	}
+	return nil, fmt.Errorf("too many symbolic links: %w", fs.ErrInvalid)
+}
+
+func readRegular(file string, info fs.FileInfo) ([]byte, error) {
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("not a regular file: %w", fs.ErrInvalid)
+	}
+	if info.Size() > maxConf {
+		return nil, fmt.Errorf("%d bytes: neither a conf.json nor a stream-<name> script: %w", info.Size(), errors.ErrUnsupported)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxConf))
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

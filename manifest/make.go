@@ -1,0 +1,145 @@
+package manifest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+
+	"nixreg/manifest/digests"
+	"nixreg/manifest/layer"
+	"nixreg/store"
+)
+
+// progressEvery is how often a long making of an image is reported.
+const progressEvery = 5 * time.Second
+
+// imageFormat is part of each image's key: whatever changes the documents of images changes it too.
+const imageFormat = "image1"
+
+// image returns the image of a definition: the one made last, if the store is as it was; else the remembered one, if
+// its store paths are what they were; else it is made. With fresh it is made in any case, from remembered layers.
+func (s *Source) image(ctx context.Context, repository string, d *Definition, fresh bool) (*Image, error) {
+	state, err := s.store.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if m := s.recent.get(d.key(), state); m != nil && !fresh {
+		return m, nil
+	}
+	objects, err := s.objects(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	key := imageKey(d, objects)
+	if m, err := s.records.image(ctx, key); err == nil && !fresh {
+		s.recent.put(d.key(), state, m)
+		return m, nil
+	}
+	m, err := digests.Once(ctx, s.group, "image/"+key, func(ctx context.Context) (*Image, error) {
+		if err := s.building.Acquire(ctx, 1); err != nil {
+			return nil, err
+		}
+		defer s.building.Release(1)
+		return s.build(ctx, repository, key, d, objects)
+	})
+	if err == nil {
+		s.recent.put(d.key(), state, m)
+	}
+	return m, err
+}
+
+// objects returns the store paths that an image is made from.
+func (s *Source) objects(ctx context.Context, d *Definition) ([]*store.Object, error) {
+	if d.Conf != nil {
+		return confObjects(ctx, s.store, d.Conf)
+	}
+	return store.Closure(ctx, s.store, d.Contents...)
+}
+
+// imageKey is the identity of an image before it is made: its definition and what each store path holds.
+func imageKey(d *Definition, objects []*store.Object) string {
+	refs := make([]layer.Ref, len(objects))
+	for i, o := range objects {
+		refs[i] = layer.RefOf(o)
+	}
+	b, err := json.Marshal(struct {
+		Format, Definition string
+		Objects            []layer.Ref
+	}{imageFormat, d.key(), refs})
+	if err != nil {
+		panic("manifest: image key cannot be encoded: " + err.Error()) // strings always can
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+func (s *Source) build(ctx context.Context, repository, key string, d *Definition, objects []*store.Object) (*Image, error) {
+	started := time.Now()
+	draft, err := s.draft(ctx, d, objects)
+	if err != nil {
+		return nil, err
+	}
+	draft.image.Title, draft.image.Version = d.Title, d.Version
+	report := s.reportProgress(repository, draft)
+	m, config, err := draft.finish(ctx, s.layers, report.done)
+	report.stop()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.records.putImage(ctx, key, m, config, draft); err != nil {
+		return nil, err
+	}
+	for _, w := range m.Warnings {
+		s.log.Warn("image has a fault", "image", repository, "warning", w)
+	}
+	s.log.Info("image made", "image", repository, "architecture", m.Architecture, "layers", len(m.Layers),
+		"config", m.Config.String(), "took", time.Since(started).Round(time.Millisecond).String())
+	return m, nil
+}
+
+func (s *Source) draft(ctx context.Context, d *Definition, objects []*store.Object) (*draft, error) {
+	if d.Conf != nil {
+		return draftConf(ctx, s.store, d.Conf, objects)
+	}
+	return draftPackage(ctx, s.store, d, objects)
+}
+
+// progress logs how far the making of one image is. A first pull may take minutes, and somebody watches.
+type progress struct {
+	layers chan struct{}
+	ended  chan struct{}
+}
+
+func (s *Source) reportProgress(repository string, d *draft) *progress {
+	p := &progress{layers: make(chan struct{}, len(d.layers)), ended: make(chan struct{})}
+	start := s.hashed.Load()
+	go func() {
+		defer close(p.ended)
+		tick := time.NewTicker(progressEvery)
+		defer tick.Stop()
+		finished := 0
+		for {
+			select {
+			case _, ok := <-p.layers:
+				if !ok {
+					return
+				}
+				finished++
+			case <-tick.C:
+				s.log.Info("hashing layers", "image", repository, "done", finished, "of", len(d.layers),
+					"hashed_mb", (s.hashed.Load()-start)>>20)
+			}
+		}
+	}()
+	return p
+}
+
+func (p *progress) done(int64) { p.layers <- struct{}{} }
+
+// stop ends the reports; every call of done is over.
+func (p *progress) stop() {
+	close(p.layers)
+	<-p.ended
+}

@@ -1,0 +1,410 @@
+package manifest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"nixreg/store"
+)
+
+const (
+	// maxComponents bounds a composite such as git/hello.
+	maxComponents = 32
+	// maxSame bounds how many paths of one name and version are looked at for their architectures.
+	maxSame = 32
+	// latestTag is the tag of the highest version.
+	latestTag = "latest"
+)
+
+// packages is the catalog of store paths by package name, by "store/<hash>", and of composites.
+type packages struct {
+	stores []store.Store // in order: the first that knows a name answers its tags
+	all    store.Store   // all of them
+	index  []*packageIndex
+	kinds  pathKinds
+}
+
+func newPackages(all store.Store, stores []store.Store) *packages {
+	p := &packages{stores: stores, all: all}
+	for _, s := range stores {
+		p.index = append(p.index, &packageIndex{store: s})
+	}
+	return p
+}
+
+// candidate is a store path under one of its names.
+type candidate struct {
+	store.Entry
+	identity
+	order int // in the store's listing
+}
+
+func (p *packages) State(ctx context.Context) (string, error) { return p.all.State(ctx) }
+
+func (p *packages) Owns(ctx context.Context, repository string) (bool, error) {
+	components := strings.Split(repository, "/")
+	if components[0] == "store" {
+		return len(components) == 2 && store.IsHash(components[1]), nil
+	}
+	if reserved[components[0]] || len(components) > maxComponents {
+		return false, nil
+	}
+	for _, c := range components {
+		if found, err := p.known(ctx, c); err != nil || !found {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (p *packages) known(ctx context.Context, name string) (bool, error) {
+	for _, x := range p.index {
+		c, err := x.named(ctx, name)
+		if err != nil || len(c) > 0 {
+			return len(c) > 0, err
+		}
+	}
+	return false, nil
+}
+
+func (p *packages) Lookup(ctx context.Context, repository, tag string) ([]*Definition, error) {
+	components := strings.Split(repository, "/")
+	switch {
+	case components[0] == "store":
+		return p.byHash(ctx, repository, components[1], tag)
+	case len(components) > 1:
+		return p.composite(ctx, repository, components, tag)
+	}
+	found, err := p.tagged(ctx, repository, tag)
+	if err != nil {
+		return nil, err
+	}
+	platforms, err := p.platforms(ctx, found)
+	if err != nil {
+		return nil, err
+	}
+	var defs []*Definition
+	for _, arch := range slices.Sorted(maps.Keys(platforms)) {
+		defs = append(defs, platforms[arch].definition())
+	}
+	return defs, nil
+}
+
+func (c *candidate) definition() *Definition {
+	version := c.version
+	if c.output != "" {
+		version = strings.TrimPrefix(c.version+"-"+c.output, "-")
+	}
+	return &Definition{Title: c.name, Version: version, Contents: []store.Path{c.Path}, Program: c.name}
+}
+
+func (p *packages) byHash(ctx context.Context, repository, hash, tag string) ([]*Definition, error) {
+	if tag != latestTag {
+		return nil, unknownTag(repository, tag)
+	}
+	path, err := p.all.Find(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	o, err := p.all.Object(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	c := candidate{Entry: o.Entry, identity: identify(o.Entry)}
+	return []*Definition{c.definition()}, nil
+}
+
+func unknownTag(repository, tag string) error {
+	return fmt.Errorf("%s has no tag %s: %w", repository, tag, fs.ErrNotExist)
+}
+
+// composite joins the latest of several packages: in sorted order, so that every order asked for is one image.
+func (p *packages) composite(ctx context.Context, repository string, components []string, tag string) ([]*Definition, error) {
+	if tag != latestTag {
+		return nil, unknownTag(repository, tag)
+	}
+	names := slices.Compact(slices.Sorted(slices.Values(components)))
+	parts := make([]map[string]*candidate, len(names))
+	for i, name := range names {
+		found, err := p.tagged(ctx, name, latestTag)
+		if err != nil {
+			return nil, err
+		}
+		if parts[i], err = p.platforms(ctx, found); err != nil {
+			return nil, err
+		}
+	}
+	var defs []*Definition
+	for _, arch := range slices.Sorted(maps.Keys(parts[0])) {
+		if d := join(names, parts, arch); d != nil {
+			defs = append(defs, d)
+		}
+	}
+	if len(defs) == 0 {
+		return nil, fmt.Errorf("%s: no architecture has all of these packages: %w", repository, fs.ErrNotExist)
+	}
+	return defs, nil
+}
+
+func join(names []string, parts []map[string]*candidate, arch string) *Definition {
+	d := &Definition{Title: strings.Join(names, "/")}
+	for _, part := range parts {
+		c := part[arch]
+		if c == nil {
+			return nil
+		}
+		d.Contents = append(d.Contents, c.Path)
+	}
+	if len(names) == 1 { // hello/hello is hello
+		return parts[0][arch].definition()
+	}
+	return d
+}
+
+// tagged returns the paths a tag of a package stands for, best first. All have the same version.
+func (p *packages) tagged(ctx context.Context, name, tag string) ([]*candidate, error) {
+	for i, x := range p.index {
+		all, err := x.named(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		found, err := p.pick(ctx, p.stores[i], all, tag)
+		if err != nil || len(found) > 0 {
+			return found, err
+		}
+	}
+	return nil, unknownTag(name, tag)
+}
+
+// pick chooses the candidates of a tag; they are sorted as better sorts them.
+func (p *packages) pick(ctx context.Context, s store.Store, all []*candidate, tag string) ([]*candidate, error) {
+	if store.IsHash(tag) {
+		for _, c := range all {
+			if c.Path.Hash() == tag {
+				return p.kinds.directories(ctx, s, []*candidate{c})
+			}
+		}
+	}
+	if tag != latestTag {
+		var same []*candidate
+		for _, c := range all {
+			if c.tag() == tag {
+				same = append(same, c)
+			}
+		}
+		return p.kinds.directories(ctx, s, same)
+	}
+	dirs, err := p.kinds.directories(ctx, s, all)
+	if err != nil || len(dirs) == 0 {
+		return nil, err
+	}
+	best := dirs[0] // an out, if there is one
+	var same []*candidate
+	for _, c := range dirs {
+		if c.output == best.output && compareVersions(c.version, best.version) == 0 {
+			same = append(same, c)
+		}
+	}
+	return same, nil
+}
+
+// platforms returns the best candidate of each architecture.
+func (p *packages) platforms(ctx context.Context, found []*candidate) (map[string]*candidate, error) {
+	best := make(map[string]*candidate)
+	if len(found) == 1 { // its architecture is found when the image is made
+		best[""] = found[0]
+		return best, nil
+	}
+	var failed error
+	for _, c := range found[:min(len(found), maxSame)] {
+		arch, err := p.kinds.architecture(ctx, p.all, c.Path)
+		if err != nil {
+			if !userError(err) {
+				return nil, err
+			}
+			failed = err
+			continue
+		}
+		if best[arch] == nil {
+			best[arch] = c
+		}
+	}
+	if len(best) == 0 {
+		return nil, failed
+	}
+	return best, nil
+}
+
+func (p *packages) Tags(ctx context.Context, repository string) ([]string, error) {
+	if strings.Contains(repository, "/") {
+		return p.onlyLatest(ctx, repository)
+	}
+	tags := make(map[string]bool)
+	for i, x := range p.index {
+		all, err := x.named(ctx, repository)
+		if err != nil {
+			return nil, err
+		}
+		dirs, err := p.kinds.directories(ctx, p.stores[i], all)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range dirs {
+			tags[latestTag] = true
+			tags[c.Path.Hash()] = true
+			if t := c.tag(); t != "" {
+				tags[t] = true
+			}
+		}
+	}
+	if len(tags) == 0 {
+		return nil, unknownRepository(repository)
+	}
+	return slices.Sorted(maps.Keys(tags)), nil
+}
+
+// onlyLatest is the list of tags of "store/<hash>" and of a composite.
+func (p *packages) onlyLatest(ctx context.Context, repository string) ([]string, error) {
+	if hash, ok := strings.CutPrefix(repository, "store/"); ok {
+		if _, err := p.all.Find(ctx, hash); errors.Is(err, fs.ErrNotExist) {
+			return nil, unknownRepository(repository)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return []string{latestTag}, nil
+}
+
+func (p *packages) Newest(ctx context.Context, repository string, n int) ([]string, error) {
+	tags, err := p.onlyLatest(ctx, repository)
+	if strings.Contains(repository, "/") || err != nil {
+		return tags, err
+	}
+	for i, x := range p.index {
+		all, err := x.named(ctx, repository)
+		if err != nil {
+			return nil, err
+		}
+		dirs, err := p.kinds.directories(ctx, p.stores[i], all)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range dirs[:min(len(dirs), n)] {
+			tags = append(tags, c.Path.Hash())
+		}
+	}
+	return tags[:min(len(tags), n+1)], nil
+}
+
+// Repositories lists packages that have programs: the others can be pulled too, but few want to.
+func (p *packages) Repositories(ctx context.Context) ([]string, error) {
+	names := make(map[string]bool)
+	for i, x := range p.index {
+		all, err := x.all(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for name, candidates := range all {
+			if names[name] || reserved[name] {
+				continue
+			}
+			for _, c := range candidates[:min(len(candidates), maxSame)] {
+				k, err := p.kinds.of(ctx, p.stores[i], c.Path)
+				if err != nil {
+					return nil, err
+				}
+				if k.programs {
+					names[name] = true
+					break
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names)), nil
+}
+
+// packageIndex is one store's paths by repository name, made anew when the store's state changes.
+type packageIndex struct {
+	store store.Store
+
+	mu    sync.Mutex // guards what follows
+	state string
+	names map[string][]*candidate // nil before the first use
+	next  time.Time               // not to be listed again before
+}
+
+func (x *packageIndex) named(ctx context.Context, name string) ([]*candidate, error) {
+	all, err := x.all(ctx)
+	return all[name], err
+}
+
+func (x *packageIndex) all(ctx context.Context) (map[string][]*candidate, error) {
+	state, err := x.store.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	// A Nix that writes all the time must not keep a large store busy with listing: one part in ten, at most.
+	started := time.Now()
+	if x.names != nil && (x.state == state || started.Before(x.next)) {
+		return x.names, nil
+	}
+	names := make(map[string][]*candidate)
+	order := 0
+	for e, err := range x.store.List(ctx) {
+		if errors.Is(err, errors.ErrUnsupported) {
+			break // a store that cannot list has no names, only hashes
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list store: %w", err)
+		}
+		if !offered(e) {
+			continue
+		}
+		c := &candidate{Entry: e, identity: identify(e), order: order}
+		order++
+		if repo := repositoryName(c.name); repo != "" {
+			names[repo] = append(names[repo], c)
+		}
+	}
+	for _, c := range names {
+		slices.SortFunc(c, better)
+	}
+	x.names, x.state = names, state
+	x.next = time.Now().Add(9 * time.Since(started))
+	return names, nil
+}
+
+// better sorts the candidates of one name: outs first, then the highest version, the newest registration, the store's
+// own order where it knows no time, the hash.
+func better(a, b *candidate) int {
+	if c := boolCompare(a.output != "", b.output != ""); c != 0 {
+		return c
+	}
+	if c := cmp.Or(-compareVersions(a.version, b.version), -cmp.Compare(a.Registered, b.Registered)); c != 0 {
+		return c
+	}
+	if a.Registered == 0 && a.order != b.order {
+		return cmp.Compare(a.order, b.order)
+	}
+	return strings.Compare(a.Path.Hash(), b.Path.Hash())
+}
+
+func boolCompare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}

@@ -1,0 +1,207 @@
+package manifest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"nixreg/store"
+)
+
+const (
+	// defaultArchitecture is that of an image without any program: never the host's, which would change digests.
+	defaultArchitecture = "amd64"
+	// maxPrograms bounds how many files of one bin/ are looked at.
+	maxPrograms = 4096
+)
+
+// programs returns the names in p's bin/ directory, sorted by bytes; none if there is no such directory.
+func programs(ctx context.Context, s store.Store, p store.Path) ([]string, error) {
+	at, dir, err := store.Resolve(ctx, s, p.Abs()+"/bin")
+	if errors.Is(err, fs.ErrNotExist) || err == nil && dir.Kind != store.Directory {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.Open(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	var names []string
+	for nd, err := range t.Nodes(ctx, dir.Name) {
+		if err != nil {
+			return nil, err
+		}
+		name := strings.TrimPrefix(strings.TrimPrefix(nd.Name, dir.Name), "/")
+		if name == "" || nd.Kind == store.Directory || strings.Contains(name, "/") {
+			continue
+		}
+		if names = append(names, name); len(names) >= maxPrograms {
+			break
+		}
+	}
+	return names, nil
+}
+
+// executable returns the file behind bin/name of p, and whether it is one that can be run.
+func executable(ctx context.Context, s store.Store, p store.Path, name string) (store.Path, store.Node, bool, error) {
+	at, nd, err := store.Resolve(ctx, s, path.Join(p.Abs(), "bin", name))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
+		return at, nd, false, nil // a dangling link, or one out of the store
+	}
+	return at, nd, err == nil && nd.Kind == store.Regular && nd.Executable, err
+}
+
+// mainProgram returns the path of the program that an image of contents runs: bin/<name>, else the only program there
+// is. note says why there is none.
+func mainProgram(ctx context.Context, s store.Store, contents []store.Path, name string) (program, note string, err error) {
+	var only []string
+	for _, p := range contents {
+		if name != "" {
+			if _, _, ok, err := executable(ctx, s, p, name); err != nil || ok {
+				return path.Join(p.Abs(), "bin", name), "", err
+			}
+		}
+		names, err := programs(ctx, s, p)
+		if err != nil {
+			return "", "", err
+		}
+		for _, n := range names {
+			if strings.HasPrefix(n, ".") || len(only) > 1 { // hidden ones are what wrappers wrap
+				continue
+			}
+			if _, _, ok, err := executable(ctx, s, p, n); err != nil {
+				return "", "", err
+			} else if ok {
+				only = append(only, path.Join(p.Abs(), "bin", n))
+			}
+		}
+	}
+	switch {
+	case len(only) == 1:
+		return only[0], "", nil
+	case len(only) == 0:
+		return "", "none: no program in bin", nil
+	case name == "":
+		return "", "none: several programs in bin", nil
+	}
+	return "", fmt.Sprintf("none: several programs in bin, none of them called %s", name), nil
+}
+
+// architecture is that of the contents' first program, in GOARCH's words: bin/ in order, then the closure in order.
+// A Mach-O program gives an error matching errors.ErrUnsupported.
+func architecture(ctx context.Context, s store.Store, contents []store.Path, closure []*store.Object) (string, error) {
+	looked := make(map[store.Path]bool)
+	for _, p := range contents {
+		looked[p] = true
+		if arch, err := architectureOf(ctx, s, p); err != nil || arch != "" {
+			return arch, err
+		}
+	}
+	for _, o := range closure {
+		if looked[o.Path] {
+			continue
+		}
+		if arch, err := architectureOf(ctx, s, o.Path); err != nil || arch != "" {
+			return arch, err
+		}
+	}
+	return defaultArchitecture, nil
+}
+
+func architectureOf(ctx context.Context, s store.Store, p store.Path) (string, error) {
+	names, err := programs(ctx, s, p)
+	if err != nil {
+		return "", err
+	}
+	for _, n := range names {
+		at, nd, ok, err := executable(ctx, s, p, n)
+		if err != nil {
+			return "", err
+		}
+		if !ok {
+			continue
+		}
+		b, err := store.ReadNode(ctx, s, at, nd, min(nd.Size, 20))
+		if err != nil {
+			return "", err
+		}
+		if machO(b) {
+			return "", fmt.Errorf("%s/bin/%s is a program for macOS: only linux images can be made: %w", p, n, errors.ErrUnsupported)
+		}
+		if arch := elfArchitecture(b); arch != "" {
+			return arch, nil
+		}
+	}
+	return "", nil
+}
+
+// elfArchitecture reads e_machine of an ELF header; "" for anything else and for machines without a GOARCH.
+//
+// Source: System V ABI, chapter 4; GOARCH names as the OCI image-spec asks for them.
+func elfArchitecture(b []byte) string {
+	if len(b) < 20 || string(b[:4]) != "\x7fELF" {
+		return ""
+	}
+	little := b[5] == 1
+	order := binary.ByteOrder(binary.BigEndian)
+	if little {
+		order = binary.LittleEndian
+	}
+	is64 := b[4] == 2
+	switch machine := order.Uint16(b[18:]); {
+	case machine == 62:
+		return "amd64"
+	case machine == 3:
+		return "386"
+	case machine == 183 && little:
+		return "arm64"
+	case machine == 40 && little:
+		return "arm"
+	case machine == 243 && is64:
+		return "riscv64"
+	case machine == 22 && is64:
+		return "s390x"
+	case machine == 258 && is64:
+		return "loong64"
+	case machine == 21 && little:
+		return "ppc64le"
+	case machine == 21:
+		return "ppc64"
+	case machine == 8:
+		return mips(is64, little)
+	}
+	return ""
+}
+
+func mips(is64, little bool) string {
+	name := "mips"
+	if is64 {
+		name += "64"
+	}
+	if little {
+		name += "le"
+	}
+	return name
+}
+
+// machO recognises thin and universal programs. A universal one has few architectures; Java classes, which share its
+// magic, have a version of 45 or more there.
+func machO(b []byte) bool {
+	if len(b) < 8 {
+		return false
+	}
+	switch binary.BigEndian.Uint32(b) {
+	case 0xfeedface, 0xfeedfacf, 0xcefaedfe, 0xcffaedfe:
+		return true
+	case 0xcafebabe:
+		return binary.BigEndian.Uint32(b[4:]) < 40
+	}
+	return false
+}

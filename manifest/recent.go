@@ -1,0 +1,61 @@
+package manifest
+
+import "sync"
+
+// Bounds of what is remembered in memory; beyond them it is forgotten, all at once.
+const (
+	maxRecent       = 4096
+	maxSearchedRepo = 4096
+)
+
+// recentImages holds the images that were asked for in the store's present state. The zero value is empty.
+type recentImages struct {
+	mu     sync.Mutex
+	images map[string]recentImage // by the definition's key
+}
+
+type recentImage struct {
+	state string
+	image *Image
+}
+
+func (r *recentImages) get(key, state string) *Image {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m, ok := r.images[key]; ok && m.state == state {
+		return m.image
+	}
+	return nil
+}
+
+func (r *recentImages) put(key, state string, m *Image) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.images == nil || len(r.images) >= maxRecent {
+		r.images = make(map[string]recentImage)
+	}
+	r.images[key] = recentImage{state, m}
+}
+
+// searchedRepositories remembers in which state a repository was last searched for unknown digests. The zero value is
+// empty.
+type searchedRepositories struct {
+	mu     sync.Mutex
+	states map[string]string
+}
+
+func (r *searchedRepositories) has(repository, state string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok := r.states[repository]
+	return ok && s == state
+}
+
+func (r *searchedRepositories) add(repository, state string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.states == nil || len(r.states) >= maxSearchedRepo {
+		r.states = make(map[string]string)
+	}
+	r.states[repository] = state
+}

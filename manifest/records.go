@@ -1,0 +1,160 @@
+package manifest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"nixreg/manifest/digests"
+	"nixreg/manifest/layer"
+)
+
+// records are the facts in the cache:
+//
+//	layer/<recipe>          its digest and size (package layer)
+//	blob/<digest>           what makes it: a recipe, or the bytes themselves
+//	manifest/<digest>       its media type and bytes
+//	link/<repo>/<digest>    the repository has this blob or manifest
+//	image/<key>             a finished image
+//
+// What a record names is written before it: a process that is killed leaves none that leads nowhere.
+type records struct{ cache digests.Cache }
+
+type blobRecord struct {
+	Recipe *layer.Recipe `json:"recipe,omitempty"`
+	Inline []byte        `json:"inline,omitempty"`
+}
+
+type manifestRecord struct {
+	MediaType types.MediaType `json:"mediaType"`
+	Data      []byte          `json:"data"`
+}
+
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+func (r records) get(ctx context.Context, key string, to any) error {
+	b, err := r.cache.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, to); err != nil {
+		return fmt.Errorf("record %s: %w: %w", key, err, fs.ErrNotExist) // as good as absent
+	}
+	return nil
+}
+
+func (r records) put(ctx context.Context, key string, from any) error {
+	b, err := json.Marshal(from)
+	if err != nil {
+		return fmt.Errorf("record %s: %w", key, err)
+	}
+	return r.cache.Put(ctx, key, b)
+}
+
+func linkKey(repository string, d v1.Hash) string { return "link/" + repository + "/" + d.String() }
+
+// blob returns what makes a blob that the repository links to.
+func (r records) blob(ctx context.Context, repository string, d v1.Hash) (*blobRecord, error) {
+	if _, err := r.cache.Get(ctx, linkKey(repository, d)); err != nil {
+		return nil, err
+	}
+	b := new(blobRecord)
+	if err := r.get(ctx, "blob/"+d.String(), b); err != nil {
+		return nil, err
+	}
+	if b.Recipe == nil && digestOf(b.Inline) != d {
+		return nil, fmt.Errorf("record of blob %s is damaged: %w", d, fs.ErrNotExist)
+	}
+	return b, nil
+}
+
+// manifest returns a manifest that the repository links to.
+func (r records) manifest(ctx context.Context, repository string, d v1.Hash) (*v1.Descriptor, error) {
+	if _, err := r.cache.Get(ctx, linkKey(repository, d)); err != nil {
+		return nil, err
+	}
+	var m manifestRecord
+	if err := r.get(ctx, "manifest/"+d.String(), &m); err != nil {
+		return nil, err
+	}
+	if digestOf(m.Data) != d {
+		return nil, fmt.Errorf("record of manifest %s is damaged: %w", d, fs.ErrNotExist)
+	}
+	return &v1.Descriptor{MediaType: m.MediaType, Digest: d, Size: int64(len(m.Data)), Data: m.Data}, nil
+}
+
+func (r records) image(ctx context.Context, key string) (*Image, error) {
+	m := new(Image)
+	return m, r.get(ctx, "image/"+key, m)
+}
+
+// putImage records a finished image, its blobs first.
+func (r records) putImage(ctx context.Context, key string, m *Image, config []byte, d *draft) error {
+	for i, l := range m.Layers {
+		if err := r.put(ctx, "blob/"+l.Digest.String(), blobRecord{Recipe: &d.layers[i].recipe}); err != nil {
+			return err
+		}
+	}
+	if err := r.put(ctx, "blob/"+m.Config.String(), blobRecord{Inline: config}); err != nil {
+		return err
+	}
+	return r.put(ctx, "image/"+key, m)
+}
+
+// publish records the manifests of images, and that a repository has them with all their blobs.
+// What is there already is written again only if all is.
+func (r records) publish(ctx context.Context, repository string, images []*Image, all bool) error {
+	var documents []*v1.Descriptor
+	for _, m := range images {
+		documents = append(documents, m.manifest(oci), m.manifest(docker))
+	}
+	if len(images) > 1 {
+		documents = append(documents, index(oci, images), index(docker, images))
+	}
+	last := documents[len(documents)-1]
+	if _, err := r.manifest(ctx, repository, last.Digest); err == nil && !all {
+		return nil // the last one is written last
+	}
+	for _, m := range images {
+		if err := r.linkBlobs(ctx, repository, m); err != nil {
+			return err
+		}
+	}
+	for _, d := range documents {
+		if err := r.put(ctx, "manifest/"+d.Digest.String(), manifestRecord{d.MediaType, d.Data}); err != nil {
+			return err
+		}
+		if err := r.cache.Put(ctx, linkKey(repository, d.Digest), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r records) linkBlobs(ctx context.Context, repository string, m *Image) error {
+	digests := []v1.Hash{m.Config}
+	for _, l := range m.Layers {
+		digests = append(digests, l.Digest)
+	}
+	for _, d := range digests {
+		if err := r.cache.Put(ctx, linkKey(repository, d), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type unknownDigestError struct {
+	repository string
+	digest     v1.Hash
+}
+
+func (e *unknownDigestError) Error() string {
+	return fmt.Sprintf("%s has nothing with digest %s", e.repository, e.digest)
+}
+func (e *unknownDigestError) Is(target error) bool { return target == fs.ErrNotExist }

@@ -1,0 +1,311 @@
+// Package manifest is the bridge from Nix to OCI: it turns a name into the manifest of an image, and a digest into the
+// bytes behind it.
+//
+// It owns names ([Catalog]), the division of a closure into layers ([Plan]), the image's config and manifest documents,
+// and [Source], which makes images when they are asked for and remembers them. It knows nothing of HTTP, nor which kind
+// of store it has.
+//
+//	src, err := manifest.NewSource(manifest.Config{Stores: []store.Store{s}, Cache: cache})
+//	defer src.Close()
+//	desc, err := src.Manifest(ctx, manifest.Request{Repository: "hello", Tag: "latest", Accept: …})
+package manifest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync/atomic"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"nixreg/manifest/digests"
+	"nixreg/manifest/layer"
+	"nixreg/store"
+)
+
+const (
+	// maxBuilding bounds how many images are made at the same time.
+	maxBuilding = 16
+	// maxSearched is how many of a repository's newest images are made anew to find an unknown digest.
+	maxSearched = 8
+)
+
+// Config is what a Source needs. Store and Cache must be set.
+type Config struct {
+	// Stores are where images come from, in order of preference.
+	Stores []store.Store
+	// Images are files and directories of image files.
+	Images []string
+	// Cache remembers digests.
+	Cache digests.Cache
+	// Log may be nil.
+	Log *slog.Logger
+	// Workers is how many layers are hashed at the same time; 0 is one for each processor.
+	Workers int
+}
+
+// Request asks for one manifest: exactly one of Tag and Digest is set.
+type Request struct {
+	Repository string
+	Tag        string
+	Digest     v1.Hash
+	NS         string
+	// Accept returns the one of offers that the client likes best; false if it takes none.
+	Accept func(offers ...types.MediaType) (types.MediaType, bool)
+}
+
+// Blob is the bytes behind a digest.
+type Blob interface {
+	Size() int64
+	WriteRange(ctx context.Context, w io.Writer, off, n int64) error
+}
+
+// Source makes images on demand. Safe for concurrent use. Errors about what was asked for match io/fs.ErrNotExist,
+// io/fs.ErrInvalid or errors.ErrUnsupported.
+type Source struct {
+	log      *slog.Logger
+	store    store.Store
+	catalogs []Catalog
+	records  records
+	layers   *layer.Maker
+	group    *digests.Group
+	building *semaphore.Weighted
+	hashed   atomic.Int64
+	recent   recentImages
+	searched searchedRepositories
+}
+
+// NewSource makes a Source. The caller closes it.
+func NewSource(cfg Config) (*Source, error) {
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	workers := cfg.Workers
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	all := store.Union(cfg.Stores...)
+	files, err := newImages(cfg.Images, all)
+	if err != nil {
+		return nil, err
+	}
+	group := digests.NewGroup(context.Background())
+	s := &Source{
+		log:      log,
+		store:    all,
+		catalogs: []Catalog{files, newPackages(all, cfg.Stores)},
+		records:  records{cfg.Cache},
+		group:    group,
+		building: semaphore.NewWeighted(maxBuilding),
+	}
+	s.layers = &layer.Maker{
+		Store: all, Cache: cfg.Cache, Group: group,
+		Hashing:  semaphore.NewWeighted(int64(workers)),
+		Progress: func(n int64) { s.hashed.Add(n) },
+	}
+	return s, nil
+}
+
+// Close ends what is being computed and waits for it.
+func (s *Source) Close() error {
+	s.group.Close()
+	return nil
+}
+
+// Manifest finds the manifest or index that r asks for.
+func (s *Source) Manifest(ctx context.Context, r Request) (*v1.Descriptor, error) {
+	if r.Tag == "" {
+		return s.manifestByDigest(ctx, r.Repository, r.Digest)
+	}
+	images, err := s.images(ctx, r.Repository, r.Tag)
+	if err != nil {
+		return nil, err
+	}
+	if len(images) > 1 {
+		if d, ok := choose(r.Accept, func(d dialect) types.MediaType { return d.index }); ok {
+			return index(d, images), nil
+		}
+	}
+	d, ok := choose(r.Accept, func(d dialect) types.MediaType { return d.manifest })
+	if !ok {
+		return nil, &unacceptableError{r.Repository, r.Tag}
+	}
+	return preferred(images).manifest(d), nil
+}
+
+func choose(accept func(...types.MediaType) (types.MediaType, bool), of func(dialect) types.MediaType) (dialect, bool) {
+	mt, ok := accept(of(oci), of(docker))
+	if mt == of(docker) {
+		return docker, ok
+	}
+	return oci, ok
+}
+
+// preferred is the image for a client that knows no indexes.
+func preferred(images []*Image) *Image {
+	for _, m := range images {
+		if m.Architecture == defaultArchitecture {
+			return m
+		}
+	}
+	return images[0]
+}
+
+// Blob finds a blob of a repository.
+func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (Blob, error) {
+	b, err := s.records.blob(ctx, repository, digest)
+	if isAbsent(err) {
+		if err := s.search(ctx, repository); err != nil {
+			return nil, err
+		}
+		b, err = s.records.blob(ctx, repository, digest)
+	}
+	switch {
+	case isAbsent(err):
+		return nil, &unknownDigestError{repository, digest}
+	case err != nil:
+		return nil, err
+	case b.Recipe != nil:
+		return s.layers.Open(ctx, *b.Recipe, digest)
+	}
+	return inline(b.Inline), nil
+}
+
+func (s *Source) manifestByDigest(ctx context.Context, repository string, digest v1.Hash) (*v1.Descriptor, error) {
+	d, err := s.records.manifest(ctx, repository, digest)
+	if isAbsent(err) {
+		if err := s.search(ctx, repository); err != nil {
+			return nil, err
+		}
+		d, err = s.records.manifest(ctx, repository, digest)
+	}
+	if isAbsent(err) {
+		return nil, &unknownDigestError{repository, digest}
+	}
+	return d, err
+}
+
+// Tags lists the tags of a repository.
+func (s *Source) Tags(ctx context.Context, repository string) ([]string, error) {
+	c, err := owner(ctx, s.catalogs, repository)
+	if err != nil {
+		return nil, err
+	}
+	return c.Tags(ctx, repository)
+}
+
+// Repositories lists what there is to pull: image files, and packages that have programs.
+func (s *Source) Repositories(ctx context.Context) ([]string, error) {
+	names := make(map[string]string)
+	for _, c := range s.catalogs {
+		list, err := c.Repositories(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range list {
+			names[name] = name
+		}
+	}
+	return sortedKeys(names), nil
+}
+
+// images makes the images of a tag, one for each platform, and records that the repository has them.
+func (s *Source) images(ctx context.Context, repository, tag string) ([]*Image, error) {
+	c, err := owner(ctx, s.catalogs, repository)
+	if err != nil {
+		return nil, err
+	}
+	defs, err := c.Lookup(ctx, repository, tag)
+	if err != nil {
+		return nil, err
+	}
+	return s.make(ctx, repository, defs, false)
+}
+
+func (s *Source) make(ctx context.Context, repository string, defs []*Definition, fresh bool) ([]*Image, error) {
+	images := make([]*Image, len(defs))
+	g, within := errgroup.WithContext(ctx)
+	for i, d := range defs {
+		g.Go(func() (err error) {
+			images[i], err = s.image(within, repository, d, fresh)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return images, s.records.publish(ctx, repository, images, fresh)
+}
+
+// search makes the newest images of a repository anew, once per state of the store: a digest that was given out before
+// the cache was lost is known again then.
+func (s *Source) search(ctx context.Context, repository string) error {
+	c, err := owner(ctx, s.catalogs, repository)
+	if err != nil {
+		return err
+	}
+	state, err := c.State(ctx)
+	if err != nil {
+		return err
+	}
+	stores, err := s.store.State(ctx)
+	if err != nil {
+		return err
+	}
+	state += stores
+	if s.searched.has(repository, state) {
+		return nil
+	}
+	_, err = digests.Once(ctx, s.group, "search/"+repository, func(ctx context.Context) (struct{}, error) {
+		tags, err := c.Newest(ctx, repository, maxSearched)
+		if err != nil {
+			return struct{}{}, err
+		}
+		for _, tag := range tags {
+			if err := s.renew(ctx, c, repository, tag); err != nil {
+				return struct{}{}, err
+			}
+		}
+		s.searched.add(repository, state)
+		return struct{}{}, nil
+	})
+	return err
+}
+
+// renew makes the images of a tag from their parts. That one of them cannot be made hides none of the others.
+func (s *Source) renew(ctx context.Context, c Catalog, repository, tag string) error {
+	defs, err := c.Lookup(ctx, repository, tag)
+	if err == nil {
+		_, err = s.make(ctx, repository, defs, true)
+	}
+	if userError(err) {
+		s.log.Info("image passed over in search of a digest", "repository", repository, "tag", tag, "error", err)
+		return nil
+	}
+	return err
+}
+
+// inline is a blob in memory.
+type inline []byte
+
+func (b inline) Size() int64 { return int64(len(b)) }
+
+func (b inline) WriteRange(_ context.Context, w io.Writer, off, n int64) error {
+	_, err := io.Copy(w, strings.NewReader(string(b[off:off+n])))
+	return err
+}
+
+type unacceptableError struct{ repository, tag string }
+
+func (e *unacceptableError) Error() string {
+	return fmt.Sprintf("%s:%s is served as an OCI or Docker (schema 2) manifest, and the client accepts neither", e.repository, e.tag)
+}
+func (e *unacceptableError) Is(target error) bool { return target == errors.ErrUnsupported }
