@@ -1,0 +1,85 @@
+package registry
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+)
+
+// sniff is how much of a file is read before the header is sent: enough to learn that it cannot be read.
+const sniff = 512
+
+var errTooLong = errors.New("more bytes than asked for")
+
+// A body is the writer that a blob writes its span to. It sends the header before the first byte, and takes no more
+// than the span: sendfile would put what is too much into the next answer on the connection.
+type body struct {
+	span
+	w      *response
+	header func()
+	begun  bool
+	left   int64
+	err    error // the first error; there are no writes after it
+	client bool  // that error was met while writing to the client
+}
+
+var _ io.ReaderFrom = (*body)(nil)
+
+func (b *body) Write(p []byte) (int, error) {
+	if b.err != nil || len(p) == 0 {
+		return 0, b.err
+	}
+	if int64(len(p)) > b.left {
+		b.err = errTooLong
+		return 0, b.err
+	}
+	b.begin()
+	n, err := b.w.Write(p)
+	b.left -= int64(n)
+	b.err, b.client = err, err != nil
+	return n, err
+}
+
+func (b *body) begin() {
+	if !b.begun {
+		b.begun = true
+		b.header()
+	}
+}
+
+// ReadFrom copies src. A piece of a file goes to the client by sendfile; all else passes through Write.
+func (b *body) ReadFrom(src io.Reader) (int64, error) {
+	lr, ok := src.(*io.LimitedReader)
+	if !ok || !isFile(lr.R) || lr.N > b.left || b.err != nil {
+		return io.Copy(struct{ io.Writer }{b}, src) // hides ReadFrom
+	}
+	first := int64(0)
+	if !b.begun { // the first bytes pass through memory, so that a file which cannot be read is still answered
+		n, err := io.CopyN(struct{ io.Writer }{b}, lr, min(sniff, lr.N))
+		if err == io.EOF {
+			return n, nil // a file that became shorter
+		}
+		if err != nil {
+			return n, err
+		}
+		first = n
+	}
+	n, err := b.w.ReadFrom(lr)
+	b.left -= n
+	b.err = err
+	return first + n, err
+}
+
+// isFile tells whether sendfile may be possible from r.
+func isFile(r io.Reader) bool {
+	_, ok := r.(syscall.Conn)
+	return ok
+}
+
+// clientFailed tells whether err came from the client's connection. With sendfile, where reading and writing is one
+// call, the kind of error must do.
+func (b *body) clientFailed(err error) bool {
+	return b.client || b.err != nil && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, os.ErrDeadlineExceeded))
+}

@@ -1,0 +1,160 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	maxMessage = 1024 // bytes of an error shown to a client
+	retryAfter = "5"  // seconds
+)
+
+// An errorCode is a row of errorTable.
+type errorCode uint8
+
+const (
+	errUnknown errorCode = iota
+	errNameInvalid
+	errNameUnknown
+	errTagInvalid
+	errManifestUnknown
+	errBlobUnknown
+	errDigestInvalid
+	errPage
+	errRange
+	errDenied
+	errMethod
+	errEndpoint
+	errUnavailable
+)
+
+// errorTable is all the errors a client can see.
+//
+// Source: OCI distribution specification 1.1, "Error codes"; those it lacks (TAG_INVALID, PAGINATION_NUMBER_INVALID,
+// RANGE_INVALID, UNAVAILABLE, UNKNOWN) are the names distribution uses.
+var errorTable = [...]struct {
+	code    string
+	status  int
+	message string
+	explain bool // the error's own text is meant for the client
+}{
+	errUnknown:         {"UNKNOWN", http.StatusInternalServerError, "internal error", false},
+	errNameInvalid:     {"NAME_INVALID", http.StatusBadRequest, "invalid repository name", true},
+	errNameUnknown:     {"NAME_UNKNOWN", http.StatusNotFound, "repository name not known to registry", true},
+	errTagInvalid:      {"TAG_INVALID", http.StatusBadRequest, "invalid tag", true},
+	errManifestUnknown: {"MANIFEST_UNKNOWN", http.StatusNotFound, "manifest unknown to registry", true},
+	errBlobUnknown:     {"BLOB_UNKNOWN", http.StatusNotFound, "blob unknown to registry", true},
+	errDigestInvalid:   {"DIGEST_INVALID", http.StatusBadRequest, "invalid digest", true},
+	errPage:            {"PAGINATION_NUMBER_INVALID", http.StatusBadRequest, "invalid number of results", true},
+	errRange:           {"RANGE_INVALID", http.StatusRequestedRangeNotSatisfiable, "range not satisfiable", true},
+	errDenied:          {"DENIED", http.StatusForbidden, "access to the resource is denied", false},
+	errMethod:          {"UNSUPPORTED", http.StatusMethodNotAllowed, "the operation is unsupported", true},
+	errEndpoint:        {"UNSUPPORTED", http.StatusNotFound, "no such endpoint", true},
+	errUnavailable:     {"UNAVAILABLE", http.StatusServiceUnavailable, "service unavailable, try again", false},
+}
+
+// A failure is an error that carries its code.
+type failure struct {
+	code errorCode
+	err  error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+
+// problem makes a *failure with the text of [fmt.Errorf].
+func problem(c errorCode, format string, args ...any) error {
+	return &failure{c, fmt.Errorf(format, args...)}
+}
+
+// classify finds the code for err by its kind, and the level to log it at. missing is the code for what does not
+// exist, cannot exist, or cannot be made into an image.
+func classify(ctx context.Context, err error, missing errorCode) (errorCode, slog.Level) {
+	var f *failure
+	switch {
+	case errors.As(err, &f):
+		return f.code, slog.LevelInfo
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil: // the client left, or the server is about to
+		return errUnavailable, slog.LevelDebug
+	case errors.Is(err, context.DeadlineExceeded):
+		return errUnavailable, slog.LevelWarn
+	case errors.Is(err, fs.ErrPermission):
+		return errDenied, slog.LevelWarn
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrInvalid), errors.Is(err, errors.ErrUnsupported):
+		return missing, slog.LevelInfo
+	}
+	return errUnknown, slog.LevelError
+}
+
+// fail logs err and answers with it. Nothing of the answer may have been sent.
+func (h *Handler) fail(w *response, r *http.Request, rt route, err error) {
+	c, level := classify(r.Context(), err, rt.kind.missing())
+	row := errorTable[c]
+	h.log.Log(r.Context(), level, "request failed", "method", r.Method, "path", loggedPath(r),
+		"status", row.status, "code", row.code, "err", err)
+	var d *detail
+	if c != errUnknown && rt.repository != "" {
+		d = &detail{Repository: rt.repository, Tag: rt.tag}
+		if rt.digest.Algorithm != "" {
+			d.Digest = rt.digest.String()
+		}
+	}
+	writeError(w, c, err.Error(), d)
+}
+
+// A detail names what an error is about.
+type detail struct {
+	Repository string `json:"repository"`
+	Tag        string `json:"tag,omitempty"`
+	Digest     string `json:"digest,omitempty"`
+}
+
+type errorEntry struct {
+	Code    string  `json:"code"`
+	Message string  `json:"message"`
+	Detail  *detail `json:"detail,omitempty"`
+}
+
+// writeError is the one place that answers with an error. text takes the place of the table's message where the
+// table says so.
+func writeError(w *response, c errorCode, text string, d *detail) {
+	row := errorTable[c]
+	entry := errorEntry{row.code, row.message, d}
+	if row.explain && text != "" {
+		entry.Message = truncate(strings.ReplaceAll(text, "\n", "; "), maxMessage)
+	}
+	if c == errUnavailable {
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	w.document(row.status, "application/json", encode(map[string][]errorEntry{"errors": {entry}}))
+}
+
+// encode writes v as JSON and leaves <, > and & as they are. v is of our own making and always encodes.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic(err) // endpoint recovers it
+	}
+	return b.Bytes()
+}
+
+// truncate shortens s to at most n bytes and then says so, without cutting a character in two.
+func truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}

@@ -1,0 +1,146 @@
+// Package registry is the read side of a container registry over HTTP: the Docker Registry HTTP API V2 and the OCI
+// distribution specification 1.1.
+//
+// It owns the routes, the grammar of names, tags and digests, HEAD and GET, content negotiation, conditional and
+// range requests, paging, and the form of every error. What there is to serve comes through two small interfaces,
+// [Source] and [Lister]. It must not know what an image is made from: neither Nix, nor tar, nor where digests are
+// remembered.
+//
+//	h := &registry.Handler{Source: images, Lister: images, Log: slog.Default()}
+//	http.ListenAndServe("localhost:5000", h)
+//
+// The handler must be the server's own, or be mounted without [http.ServeMux]: that redirects "//" and "..", which
+// would lead from one repository to another.
+package registry
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/gorilla/mux"
+)
+
+const defaultProgress = 2 * time.Minute
+
+// Handler serves /v2/ and /healthz. Fill in the fields before the first request, then neither change nor copy it.
+// It is safe for concurrent use, as its Source and Lister are.
+type Handler struct {
+	Source Source       // must be set
+	Lister Lister       // nil: tags/list and _catalog are unknown endpoints
+	Log    *slog.Logger // nil: nothing is logged
+	// Progress is how long the client may let a response stand still before it is cut; 0 is 2 minutes.
+	// A client must take 512 KiB in that time.
+	Progress time.Duration
+
+	once   sync.Once
+	router *mux.Router
+	log    *slog.Logger
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.once.Do(h.setup)
+	h.router.ServeHTTP(w, r)
+}
+
+// setup makes the router. It cleans and decodes nothing: parsePath reads the path as the client sent it.
+func (h *Handler) setup() {
+	h.log = h.Log
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	h.router = mux.NewRouter().SkipClean(true).UseEncodedPath()
+	h.router.Path("/v2").Handler(h.endpoint(h.serveV2))
+	h.router.PathPrefix("/v2/").Handler(h.endpoint(h.serveV2))
+	h.router.Path("/healthz").Handler(h.endpoint(serveHealth))
+	h.router.NotFoundHandler = h.endpoint(func(*response, *http.Request) (route, error) {
+		return route{}, problem(errEndpoint, "no such endpoint")
+	})
+}
+
+// An endpoint answers a request, or returns an error before the first byte of an answer; the route says what the
+// request was about, as far as that was understood.
+type endpoint func(w *response, r *http.Request) (route, error)
+
+// endpoint gives e what all endpoints share: the version header, the methods of a read-only registry, the writing of
+// errors, recovery from panics, and the access log.
+func (h *Handler) endpoint(e endpoint) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w := newResponse(rw, r.Method, h.progress())
+		start := time.Now()
+		defer func() {
+			h.log.DebugContext(r.Context(), "request", "method", r.Method, "path", loggedPath(r),
+				"status", w.status, "bytes", w.written, "duration", time.Since(start), "client", r.RemoteAddr)
+		}()
+		defer h.recover(w, r)
+		w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			h.fail(w, r, route{}, problem(errMethod, "this registry is read-only"))
+			return
+		}
+		if rt, err := e(w, r); err != nil {
+			h.fail(w, r, rt, err)
+		}
+	})
+}
+
+// recover answers 500 for a handler that panicked. Where an answer has begun, it cuts the connection.
+func (h *Handler) recover(w *response, r *http.Request) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v == http.ErrAbortHandler {
+		panic(v)
+	}
+	h.log.ErrorContext(r.Context(), "panic", "method", r.Method, "path", loggedPath(r),
+		"panic", v, "stack", string(debug.Stack()))
+	if w.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	writeError(w, errUnknown, "", nil)
+}
+
+func (h *Handler) progress() time.Duration {
+	if h.Progress > 0 {
+		return h.Progress
+	}
+	return defaultProgress
+}
+
+// loggedPath is the path without the query, as sent, not longer than a log line should be.
+func loggedPath(r *http.Request) string {
+	return truncate(r.URL.EscapedPath(), 512)
+}
+
+func serveHealth(w *response, _ *http.Request) (route, error) {
+	w.document(http.StatusOK, "text/plain; charset=utf-8", []byte("ok\n"))
+	return route{}, nil
+}
+
+// serveV2 parses the request and hands it to the method of its kind.
+func (h *Handler) serveV2(w *response, r *http.Request) (route, error) {
+	rt, err := parsePath(r.URL.EscapedPath())
+	if err != nil {
+		return rt, err
+	}
+	switch rt.kind {
+	case manifest:
+		err = h.serveManifest(w, r, rt)
+	case blob:
+		err = h.serveBlob(w, r, rt)
+	case tags:
+		err = h.serveTags(w, r, rt)
+	case catalog:
+		err = h.serveCatalog(w, r)
+	case referrers:
+		serveReferrers(w, r)
+	default: // ping
+		w.document(http.StatusOK, "application/json", []byte("{}"))
+	}
+	return rt, err
+}

@@ -1,0 +1,119 @@
+package registry
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Most entries of one answer; the rest follows its Link. A tag has at most 128 bytes, a repository 255.
+const (
+	maxTagPage     = 10000
+	maxCatalogPage = 1000
+)
+
+// serveTags answers the tags of a repository.
+func (h *Handler) serveTags(w *response, r *http.Request, rt route) error {
+	if h.Lister == nil {
+		return problem(errEndpoint, "no such endpoint")
+	}
+	p, err := parsePage(r.URL.Query(), maxTagPage)
+	if err != nil {
+		return err
+	}
+	all, err := h.Lister.Tags(r.Context(), rt.repository)
+	if err != nil {
+		return err
+	}
+	sendList(w, p.of(w.Header(), "/v2/"+rt.repository+"/tags/list", all), func(list []string) any {
+		return struct {
+			Name string   `json:"name"`
+			Tags []string `json:"tags"`
+		}{rt.repository, list}
+	})
+	return nil
+}
+
+// serveCatalog answers the names of the repositories.
+func (h *Handler) serveCatalog(w *response, r *http.Request) error {
+	if h.Lister == nil {
+		return problem(errEndpoint, "no such endpoint")
+	}
+	p, err := parsePage(r.URL.Query(), maxCatalogPage)
+	if err != nil {
+		return err
+	}
+	all, err := h.Lister.Repositories(r.Context())
+	if err != nil {
+		return err
+	}
+	sendList(w, p.of(w.Header(), "/v2/_catalog", all), func(list []string) any {
+		return struct {
+			Repositories []string `json:"repositories"`
+		}{list}
+	})
+	return nil
+}
+
+func sendList(w *response, list []string, document func([]string) any) {
+	if list == nil {
+		list = []string{} // clients expect [], not null
+	}
+	w.Header().Set("Cache-Control", "no-cache")
+	w.document(http.StatusOK, "application/json", encode(document(list)))
+}
+
+// A page is the part of a sorted list a client asks for: at most n entries that come after last.
+type page struct {
+	n    int
+	last string
+}
+
+// parsePage reads n and last. Without n, or with a larger one, a page has most entries.
+func parsePage(q url.Values, most int) (page, error) {
+	p := page{most, q.Get("last")}
+	if !q.Has("n") {
+		return p, nil
+	}
+	n := q.Get("n")
+	if n == "" || !isDigits(n) {
+		return p, problem(errPage, "n=%q is not a number of results", truncate(n, 32))
+	}
+	p.n = int(min(parseDigits(n), int64(most)))
+	return p, nil
+}
+
+// of cuts the page out of all, and sets the Link to the next one, at path, if there is one.
+func (p page) of(h http.Header, path string, all []string) []string {
+	start := 0
+	if p.last != "" {
+		i, found := slices.BinarySearch(all, p.last)
+		if start = i; found {
+			start++
+		}
+	}
+	rest := all[start:]
+	if len(rest) <= p.n || p.n == 0 {
+		return rest[:min(p.n, len(rest))]
+	}
+	q := url.Values{"n": {strconv.Itoa(p.n)}, "last": {rest[p.n-1]}}
+	h.Set("Link", "<"+path+"?"+q.Encode()+`>; rel="next"`)
+	return rest[:p.n]
+}
+
+// serveReferrers answers with an empty index: nothing refers to anything yet, and what nothing refers to need not
+// exist (OCI distribution specification 1.1, "Listing Referrers").
+func serveReferrers(w *response, r *http.Request) {
+	if r.URL.Query().Get("artifactType") != "" {
+		w.Header().Set("OCI-Filters-Applied", "artifactType")
+	}
+	w.Header().Set("Cache-Control", "no-cache")
+	w.document(http.StatusOK, string(types.OCIImageIndex), encode(struct {
+		SchemaVersion int             `json:"schemaVersion"`
+		MediaType     types.MediaType `json:"mediaType"`
+		Manifests     []string        `json:"manifests"`
+	}{2, types.OCIImageIndex, []string{}}))
+}
