@@ -1,0 +1,140 @@
+package binarycache
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"nixreg/store"
+	"nixreg/store/storetest"
+)
+
+// What bzip2 makes of the archive of a file "hello\n"; the standard library cannot write that.
+const bzipped = "QlpoOTFBWSZTWRadevYAAB/ZgG3SAGIgACrl32AgAFRENTI0xNDANNCNKZDZJpoB5Q0VWcSSU1VKGAWRkATGAVHuJoCttWOV/doP6mDxLS3MgI8mQM7aCtGHGxdyRThQkBadevY="
+
+func TestBzip2(t *testing.T) {
+	b, err := base64.StdEncoding.DecodeString(bzipped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := storetest.NewFixture("a-1", storetest.Files{"": storetest.File("hello\n")})
+	cache := makeCache(t, noStream, newSigner("a"), f)
+	info := cache[f.Path.Hash()+narinfoSuffix]
+	n, err := parseNarinfo(string(info.Data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.compression, n.fileHash, n.fileSize = bzip2Stream, sha256.Sum256(b), int64(len(b))
+	info.Data = []byte(n.text())
+	cache[n.url].Data = b
+	storetest.Check(t, open(t, Options{FS: cache}), f.Path)
+}
+
+// spoiled opens the one path of a cache that is not right.
+func spoiled(t *testing.T, cache fstest.MapFS, opts Options, p store.Path) error {
+	t.Helper()
+	opts.FS = cache
+	s := open(t, opts)
+	tr, err := s.Open(t.Context(), p)
+	if err == nil {
+		hash, _, herr := storetest.HashNAR(t.Context(), tr)
+		obj, oerr := s.Object(t.Context(), p)
+		if herr != nil || oerr != nil || hash != obj.NarHash {
+			t.Errorf("opened, but %v, %v", herr, oerr)
+		}
+		tr.Close()
+		return nil
+	}
+	if !strings.Contains(err.Error(), string(p)) {
+		t.Errorf("error does not name the path: %v", err)
+	}
+	if len(s.spool.archives) > 0 || len(s.spool.flights) > 0 {
+		t.Error("something is kept")
+	}
+	return err
+}
+
+// A flipped byte anywhere in the archive's file is noticed; without FileHash, anywhere that it matters.
+func TestFlippedByte(t *testing.T) {
+	f := storetest.NewFixture("a-1", storetest.Files{"f": storetest.Exec("contents"), "l": storetest.Link("f")})
+	for _, c := range []compression{noStream, xzStream, zstdStream, gzipStream} {
+		cache := makeCache(t, c, newSigner("a"), f)
+		info := cache[f.Path.Hash()+narinfoSuffix]
+		n, err := parseNarinfo(string(info.Data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := cache[n.url]
+		good, text := file.Data, info.Data
+		bare := bytes.ReplaceAll(text, []byte("FileHash"), []byte("Ignored"))
+		bare = bytes.ReplaceAll(bare, []byte("FileSize"), []byte("Ignored"))
+		for i := range good {
+			file.Data = bytes.Clone(good)
+			file.Data[i] ^= 0x10
+			info.Data = text
+			if err := spoiled(t, cache, Options{}, f.Path); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s, byte %d: %v", c, i, err)
+			}
+			info.Data = bare
+			if err := spoiled(t, cache, Options{}, f.Path); err != nil && !errors.Is(err, ErrCorrupt) || err == nil && c == noStream {
+				t.Errorf("%s without FileHash, byte %d: %v", c, i, err)
+			}
+		}
+	}
+}
+
+func TestSpoiledArchive(t *testing.T) {
+	f := storetest.NewFixture("a-1", storetest.Files{"f": storetest.File("contents")})
+	for _, tc := range []struct {
+		name string
+		opts Options
+		edit func(n *narinfo, file *fstest.MapFile)
+		want error
+		text string
+	}{
+		{"truncated", Options{}, func(_ *narinfo, f *fstest.MapFile) { f.Data = f.Data[:len(f.Data)-1] }, ErrCorrupt, ""},
+		{"bytes after it", Options{}, func(_ *narinfo, f *fstest.MapFile) { f.Data = append(f.Data, 0) }, ErrCorrupt, "larger than it may be"},
+		{"empty", Options{}, func(_ *narinfo, f *fstest.MapFile) { f.Data = nil }, ErrCorrupt, ""},
+		{"smaller NarSize", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.object.NarSize-- }, ErrCorrupt, "larger than"},
+		{"larger NarSize", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.object.NarSize++ }, ErrCorrupt, "NarSize"},
+		{"NarHash", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.object.NarHash[0]++ }, ErrCorrupt, "NarHash"},
+		{"FileHash", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.fileHash[0]++ }, ErrCorrupt, "FileHash"},
+		{"FileSize", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.fileSize++ }, ErrCorrupt, "FileSize"},
+		{"another compression", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.compression = gzipStream }, ErrCorrupt, "gzip"},
+		{"too large", Options{MaxNAR: 10}, func(*narinfo, *fstest.MapFile) {}, store.ErrTooLarge, "at most 10"},
+		{"not there", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.url = "nar/none" }, fs.ErrNotExist, "nar/none"},
+		{"a folder", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.url = "nar" }, nil, "not a regular file"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cache := makeCache(t, zstdStream, newSigner("a"), f)
+			info := cache[f.Path.Hash()+narinfoSuffix]
+			n, err := parseNarinfo(string(info.Data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tc.edit(n, cache[n.url])
+			info.Data = []byte(n.text())
+			err = spoiled(t, cache, tc.opts, f.Path)
+			if err == nil || tc.want != nil && !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.text) {
+				t.Errorf("%v; want %v, %q", err, tc.want, tc.text)
+			}
+		})
+	}
+}
+
+// A hash that is right does not make an archive one.
+func TestMalformedArchive(t *testing.T) {
+	f := storetest.NewFixture("a-1", storetest.Files{})
+	cache := makeCache(t, noStream, newSigner("a"), f)
+	nar := dirOf("..")
+	obj := &store.Object{Entry: f.Entry, NarHash: sha256.Sum256(nar), NarSize: int64(len(nar))}
+	addNAR(t, cache, xzStream, newSigner("a"), obj, nar)
+	if err := spoiled(t, cache, Options{}, f.Path); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), `".."`) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,170 @@
+package binarycache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"nixreg/store"
+)
+
+// maxNarinfo is the largest narinfo that is read, in bytes; it leaves room for some ten thousand references.
+const maxNarinfo = 1 << 20
+
+// narinfo is what a .narinfo file says of one path.
+type narinfo struct {
+	object      store.Object
+	url         string // of the archive, relative to the cache
+	compression compression
+	fileHash    store.Hash // of the archive as stored; zero where it is not told
+	fileSize    int64      // of the same; 0 where it is not told
+	signatures  []string   // "<name>:<base64>"
+}
+
+// parseNarinfo reads the text of a .narinfo file. Malformed text gives an error matching [ErrCorrupt], a compression
+// that is not known one matching errors.ErrUnsupported. Keys that are not known are ignored.
+//
+// Source: Nix, libstore/nar-info.cc.
+func parseNarinfo(text string) (*narinfo, error) {
+	n := &narinfo{compression: bzip2Stream} // Nix's default, from before the key existed
+	seen := make(map[string]bool)
+	for line, err := range keyLines(text) {
+		if err != nil {
+			return nil, err
+		}
+		known, err := n.set(line.key, line.value)
+		switch {
+		case errors.Is(err, errors.ErrUnsupported):
+			return nil, fmt.Errorf("%s: %w", line.key, err)
+		case err != nil:
+			return nil, corrupt("%s: %v", line.key, err) // not %w: it is not the caller's input that is invalid
+		}
+		if known && seen[line.key] && line.key != "Sig" {
+			return nil, corrupt("%s is given twice", line.key)
+		}
+		seen[line.key] = true
+	}
+	for _, key := range []string{"StorePath", "URL", "NarHash", "NarSize"} {
+		if !seen[key] {
+			return nil, corrupt("%s is missing", key)
+		}
+	}
+	return n, nil
+}
+
+type keyLine struct{ key, value string }
+
+// keyLines yields the lines "<key>: <value>" of text; an error is the last thing it yields. Each line has to end in a
+// newline, so that a truncated file is noticed.
+func keyLines(text string) func(func(keyLine, error) bool) {
+	return func(yield func(keyLine, error) bool) {
+		for line := range strings.Lines(text) {
+			line, whole := strings.CutSuffix(line, "\n")
+			key, value, ok := strings.Cut(line, ":")
+			if !whole || !ok {
+				yield(keyLine{}, corrupt("line %.100q: not of the form <key>: <value>", line))
+				return
+			}
+			if !yield(keyLine{key, strings.TrimPrefix(value, " ")}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// set takes one value, and tells whether it knows the key.
+func (n *narinfo) set(key, value string) (known bool, err error) {
+	obj := &n.object
+	switch key {
+	case "StorePath":
+		obj.Path, err = parseFull(value)
+	case "URL":
+		n.url = value
+		err = checkURL(value)
+	case "Compression":
+		n.compression, err = parseCompression(value)
+	case "FileHash":
+		n.fileHash, err = store.ParseHash(value)
+	case "FileSize":
+		n.fileSize, err = parseSize(value)
+	case "NarHash":
+		obj.NarHash, err = store.ParseHash(value)
+	case "NarSize":
+		if obj.NarSize, err = parseSize(value); obj.NarSize == 0 && err == nil {
+			err = errors.New("is 0")
+		}
+	case "References":
+		obj.References, err = parseReferences(value)
+	case "Deriver":
+		if value != "unknown-deriver" && value != "" {
+			obj.Deriver, err = store.ParsePath(value)
+		}
+	case "CA":
+		obj.CA = value
+	case "Sig":
+		n.signatures = append(n.signatures, value)
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
+// checkURL lets pass what lies inside the cache only.
+func checkURL(s string) error {
+	if !fs.ValidPath(s) || s == "." {
+		return fmt.Errorf("%.300q is not a relative path inside the cache", s)
+	}
+	return nil
+}
+
+func parseFull(s string) (store.Path, error) {
+	p, rest, err := store.ParseAbs(s)
+	if err == nil && (rest != "" || s != p.Abs()) {
+		err = fmt.Errorf("%.300q is more than a store path", s)
+	}
+	return p, err
+}
+
+func parseSize(s string) (int64, error) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		return 0, fmt.Errorf("%.100q is not a size", s)
+	}
+	return int64(n), nil
+}
+
+func parseReferences(s string) ([]store.Path, error) {
+	var refs []store.Path
+	for name := range strings.FieldsSeq(s) {
+		p, err := store.ParsePath(name)
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, p)
+	}
+	slices.Sort(refs)
+	return slices.Compact(refs), nil
+}
+
+// fingerprint is the text that a signature of the path signs.
+//
+// Source: Nix, libstore/path-info.cc, ValidPathInfo::fingerprint.
+func (n *narinfo) fingerprint() []byte {
+	refs := make([]string, 0, len(n.object.References))
+	for _, r := range n.object.References {
+		refs = append(refs, r.Abs())
+	}
+	obj := &n.object
+	return fmt.Appendf(nil, "1;%s;%s;%d;%s", obj.Path.Abs(), obj.NarHash, obj.NarSize, strings.Join(refs, ","))
+}
+
+// signed reports whether one of keys signed n.
+func (n *narinfo) signed(keys []PublicKey) bool {
+	message := n.fingerprint()
+	return slices.ContainsFunc(n.signatures, func(sig string) bool {
+		return slices.ContainsFunc(keys, func(k PublicKey) bool { return k.signs(message, sig) })
+	})
+}

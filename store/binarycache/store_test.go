@@ -1,0 +1,266 @@
+package binarycache
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"nixreg/store"
+	"nixreg/store/storetest"
+)
+
+func TestContract(t *testing.T) {
+	by := newSigner("test-1")
+	for _, c := range []compression{noStream, xzStream, zstdStream, gzipStream} {
+		t.Run(string(c), func(t *testing.T) {
+			storetest.Test(t, func(t *testing.T, objs []storetest.Fixture) store.Store {
+				return open(t, Options{FS: makeCache(t, c, by, objs...), Keys: []PublicKey{by.public(t)}})
+			})
+		})
+	}
+	t.Run("directory, nothing kept", func(t *testing.T) {
+		storetest.Test(t, func(t *testing.T, objs []storetest.Fixture) store.Store {
+			return open(t, Options{FS: os.DirFS(writeDir(t, makeCache(t, zstdStream, by, objs...))), SpoolSize: -1})
+		})
+	})
+}
+
+// A cache as `nix copy` wrote and signed it.
+func TestTinyCache(t *testing.T) {
+	fsys, keys := tinyCache(t)
+	s := open(t, Options{FS: fsys, Keys: keys})
+	storetest.Check(t, s)
+	n := 0
+	for e, err := range s.List(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; e.Deriver == "" {
+			t.Errorf("%s has no deriver", e.Path)
+		}
+		if _, err := store.Closure(t.Context(), s, e.Path); err != nil {
+			t.Error(err)
+		}
+	}
+	if n != 18 {
+		t.Errorf("%d paths are listed, want 18", n)
+	}
+}
+
+func TestOpen(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		fs   fstest.MapFS
+		want error
+	}{
+		{"no cache", fstest.MapFS{}, fs.ErrNotExist},
+		{"another store", fstest.MapFS{"nix-cache-info": {Data: []byte("StoreDir: /gnu/store\n")}}, errors.ErrUnsupported},
+		{"garbage", fstest.MapFS{"nix-cache-info": {Data: []byte("<html>")}}, ErrCorrupt},
+		{"too large", fstest.MapFS{"nix-cache-info": {Data: bytes.Repeat([]byte("a: b\n"), maxNarinfo/5+1)}}, ErrCorrupt},
+		{"empty", fstest.MapFS{"nix-cache-info": {}}, nil},
+	} {
+		s, err := Open(Options{FS: tc.fs})
+		if !errors.Is(err, tc.want) || (s != nil) != (tc.want == nil) {
+			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
+		}
+		if s != nil {
+			s.Close()
+		}
+	}
+}
+
+func TestSignatures(t *testing.T) {
+	by, other := newSigner("test-1"), newSigner("other-1")
+	f := storetest.NewFixture("x-1", storetest.Files{"f": storetest.File("x")})
+	info := f.Path.Hash() + narinfoSuffix
+	imposter := newSigner("imposter")
+	imposter.name = by.name
+	renamed := by
+	renamed.name = other.name
+	both := []PublicKey{other.public(t), by.public(t)}
+	for _, tc := range []struct {
+		name   string
+		signer signer
+		keys   []PublicKey
+		edit   [2]string
+		valid  bool
+	}{
+		{name: "signed", signer: by, keys: both, valid: true},
+		{name: "no keys", signer: by, valid: true},
+		{name: "another key", signer: other, keys: both[1:]},
+		{name: "another key of the same name", signer: imposter, keys: both},
+		{name: "the key under another name", signer: renamed, keys: both},
+		{name: "another size", signer: by, keys: both, edit: [2]string{"NarSize: ", "NarSize: 1"}},
+		{name: "another hash", signer: by, keys: both, edit: [2]string{"NarHash: sha256:", "NarHash: " + store.Hash{}.String() + "\nOld: "}},
+		{name: "more references", signer: by, keys: both, edit: [2]string{"References:", "References: " + string(f.Path)}},
+		{name: "no signature", signer: by, keys: both, edit: [2]string{"Sig: ", "X-Sig: "}},
+		{name: "another file size", signer: by, keys: both, edit: [2]string{"FileSize: ", "FileSize: 1"}, valid: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cache := makeCache(t, noStream, tc.signer, f)
+			text := string(cache[info].Data)
+			if tc.edit[0] != "" {
+				text = strings.ReplaceAll(text, tc.edit[0], tc.edit[1])
+			}
+			cache[info].Data = []byte(text)
+			s := open(t, Options{FS: cache, Keys: tc.keys})
+			listed := 0
+			for _, err := range s.List(t.Context()) {
+				if listed++; err != nil {
+					t.Error(err)
+				}
+			}
+			_, err := s.Object(t.Context(), f.Path)
+			if tc.valid != (err == nil) || tc.valid != (listed == 1) {
+				t.Fatalf("listed %d times; %v", listed, err)
+			}
+			if !tc.valid && (!errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "not signed by a trusted key")) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestAnotherName(t *testing.T) {
+	f := storetest.NewFixture("x-1", storetest.Files{})
+	s := open(t, Options{FS: makeCache(t, noStream, newSigner("a"), f)})
+	p := store.Path(f.Path.Hash() + "-y-1")
+	if _, err := s.Object(t.Context(), p); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("object: %v", err)
+	}
+	if _, err := s.Open(t.Context(), p); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("open: %v", err)
+	}
+}
+
+// What cannot be used is left out of the list, with a line in the log; the rest is there.
+func TestListLeavesOut(t *testing.T) {
+	a := storetest.NewFixture("a-1", storetest.Files{"f": storetest.File("a")})
+	b := storetest.NewFixture("b-1", storetest.Files{"f": storetest.File("b")})
+	for name, spoil := range map[string]func(fstest.MapFS, *fstest.MapFile){
+		"truncated": func(_ fstest.MapFS, f *fstest.MapFile) { f.Data = f.Data[:len(f.Data)-1] },
+		"misnamed":  func(c fstest.MapFS, f *fstest.MapFile) { f.Data = c[b.Path.Hash()+narinfoSuffix].Data },
+		"compression": func(_ fstest.MapFS, f *fstest.MapFile) {
+			f.Data = bytes.Replace(f.Data, []byte("Compression: none"), []byte("Compression: br"), 1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cache := makeCache(t, noStream, newSigner("a"), a, b)
+			spoil(cache, cache[a.Path.Hash()+narinfoSuffix])
+			var log bytes.Buffer
+			s := open(t, Options{FS: cache, Log: slog.New(slog.NewTextHandler(&log, nil))})
+			for e, err := range s.List(t.Context()) {
+				if err != nil || e.Path != b.Path {
+					t.Errorf("%v, %v", e, err)
+				}
+			}
+			if !strings.Contains(log.String(), a.Path.Hash()) {
+				t.Errorf("log: %q", log.String())
+			}
+			if _, err := s.Object(t.Context(), a.Path); err == nil || errors.Is(err, fs.ErrInvalid) {
+				t.Errorf("object: %v", err)
+			}
+		})
+	}
+}
+
+func TestState(t *testing.T) {
+	a := storetest.NewFixture("a-1", storetest.Files{"f": storetest.File("a")})
+	b := storetest.NewFixture("b-1", storetest.Files{"f": storetest.File("b")})
+	cache := makeCache(t, xzStream, newSigner("a"), a)
+	root := writeDir(t, cache)
+	s := open(t, Options{FS: os.DirFS(root)})
+	seen := make(map[string]bool)
+	state := func() string {
+		st, err := s.State(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	seen[state()] = true
+	more := makeCache(t, xzStream, newSigner("a"), b)
+	for _, name := range []string{"nar/" + b.Path.Hash() + ".nar.xz", b.Path.Hash() + narinfoSuffix} {
+		if err := os.WriteFile(filepath.Join(root, name), more[name].Data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen[state()] {
+		t.Error("same state after a path was added")
+	}
+	seen[state()] = true
+	if p, err := s.Find(t.Context(), b.Path.Hash()); p != b.Path {
+		t.Errorf("find: %s, %v", p, err)
+	}
+	if err := os.Remove(filepath.Join(root, a.Path.Hash()+narinfoSuffix)); err != nil {
+		t.Fatal(err)
+	}
+	if seen[state()] {
+		t.Error("same state after a path was removed")
+	}
+	if _, err := s.Object(t.Context(), a.Path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("object: %v", err)
+	}
+}
+
+// A directory whose time may still stand for another content is read again, whatever its time.
+func TestStateOfYoungDirectory(t *testing.T) {
+	a := storetest.NewFixture("a-1", storetest.Files{})
+	root := writeDir(t, makeCache(t, noStream, newSigner("a"), a))
+	s := open(t, Options{FS: os.DirFS(root)})
+	later := time.Now().Add(time.Hour)
+	state := func() string {
+		if err := os.Chtimes(root, later, later); err != nil {
+			t.Fatal(err)
+		}
+		st, err := s.State(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	before := state()
+	if again := state(); again != before {
+		t.Errorf("state was %q, is %q", before, again)
+	}
+	if err := os.Remove(filepath.Join(root, a.Path.Hash()+narinfoSuffix)); err != nil {
+		t.Fatal(err)
+	}
+	if after := state(); after == before {
+		t.Error("same state after a path was removed")
+	}
+}
+
+func TestChangedNarinfo(t *testing.T) {
+	f := storetest.NewFixture("a-1", storetest.Files{})
+	cache := makeCache(t, noStream, newSigner("a"), f)
+	s := open(t, Options{FS: cache})
+	if obj, err := s.Object(t.Context(), f.Path); err != nil || obj.CA != "" {
+		t.Fatalf("%+v, %v", obj, err)
+	}
+	info := cache[f.Path.Hash()+narinfoSuffix]
+	info.Data = append(info.Data, "CA: fixed:x\n"...)
+	if obj, err := s.Object(t.Context(), f.Path); err != nil || obj.CA != "fixed:x" {
+		t.Errorf("%+v, %v", obj, err)
+	}
+}
+
+// What is remembered of narinfo files has a bound.
+func TestRemembered(t *testing.T) {
+	x := newIndex(fstest.MapFS{})
+	for i := range 10 {
+		f := parsedFile{info: &narinfo{}, file: stamp{size: maxParsed / 4}}
+		x.remember(string(rune('a'+i)), f)
+		x.remember(string(rune('a'+i)), f)
+	}
+	if len(x.parsed) != 4 || x.size != maxParsed {
+		t.Errorf("%d files of %d bytes", len(x.parsed), x.size)
+	}
+}
