@@ -70,14 +70,18 @@ func owner(ctx context.Context, catalogs []Catalog, repository string) (Catalog,
 }
 
 func unknownRepository(repository string) error {
-	return &nameError{fmt.Sprintf("no image or package called %s", repository)}
+	return &absentError{fmt.Sprintf("no image or package called %s", repository)}
 }
 
-// nameError is the error of an unknown repository: the client is told that the name is wrong, not the tag.
-type nameError struct{ text string }
+func unknownTag(repository, tag string) error {
+	return &absentError{fmt.Sprintf("%s has no tag %s", repository, tag)}
+}
 
-func (e *nameError) Error() string        { return e.text }
-func (e *nameError) Is(target error) bool { return target == fs.ErrNotExist }
+// absentError matches [fs.ErrNotExist]; its text says it all.
+type absentError struct{ text string }
+
+func (e *absentError) Error() string        { return e.text }
+func (e *absentError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // userError reports whether err is about what was asked for, not about nixreg's own work.
 func userError(err error) bool {

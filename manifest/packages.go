@@ -122,10 +122,6 @@ func (p *packages) byHash(ctx context.Context, repository, hash, tag string) ([]
 	return []*Definition{c.definition()}, nil
 }
 
-func unknownTag(repository, tag string) error {
-	return fmt.Errorf("%s has no tag %s: %w", repository, tag, fs.ErrNotExist)
-}
-
 // composite joins the latest of several packages: in sorted order, so that every order asked for is one image.
 func (p *packages) composite(ctx context.Context, repository string, components []string, tag string) ([]*Definition, error) {
 	if tag != latestTag {
@@ -149,7 +145,7 @@ func (p *packages) composite(ctx context.Context, repository string, components 
 		}
 	}
 	if len(defs) == 0 {
-		return nil, fmt.Errorf("%s: no architecture has all of these packages: %w", repository, fs.ErrNotExist)
+		return nil, &absentError{repository + ": there is no architecture for which all of these packages are in the store"}
 	}
 	return defs, nil
 }

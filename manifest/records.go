@@ -149,12 +149,6 @@ func (r records) linkBlobs(ctx context.Context, repository string, m *Image) err
 	return nil
 }
 
-type unknownDigestError struct {
-	repository string
-	digest     v1.Hash
+func unknownDigest(repository string, d v1.Hash) error {
+	return &absentError{fmt.Sprintf("%s has nothing with digest %s", repository, d)}
 }
-
-func (e *unknownDigestError) Error() string {
-	return fmt.Sprintf("%s has nothing with digest %s", e.repository, e.digest)
-}
-func (e *unknownDigestError) Is(target error) bool { return target == fs.ErrNotExist }

@@ -170,7 +170,7 @@ func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (B
 	}
 	switch {
 	case isAbsent(err):
-		return nil, &unknownDigestError{repository, digest}
+		return nil, unknownDigest(repository, digest)
 	case err != nil:
 		return nil, err
 	case b.Recipe != nil:
@@ -188,7 +188,7 @@ func (s *Source) manifestByDigest(ctx context.Context, repository string, digest
 		d, err = s.records.manifest(ctx, repository, digest)
 	}
 	if isAbsent(err) {
-		return nil, &unknownDigestError{repository, digest}
+		return nil, unknownDigest(repository, digest)
 	}
 	return d, err
 }

@@ -1,0 +1,163 @@
+package digests
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+const keptAsides = 3
+
+// errLocked says that another process has the directory open.
+var errLocked = errors.New("another process is using it")
+
+// openOrSetAside opens dir, or, where that is damaged, moves it away and opens a fresh one.
+func openOrSetAside(dir string, log *slog.Logger) (*badger.DB, error) {
+	db, err := openDB(dir, log)
+	if err == nil || environmental(err) {
+		return db, err
+	}
+	aside, moved := setAside(dir)
+	if moved != nil {
+		return nil, errors.Join(err, moved)
+	}
+	log.Warn("digest cache was damaged, starting with an empty one", "dir", dir, "old", aside, "err", err)
+	return openDB(dir, log)
+}
+
+func openDB(dir string, log *slog.Logger) (*badger.DB, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := checkLocked(dir); err != nil {
+		return nil, err
+	}
+	bl := &badgerLog{log: log}
+	db, err := guardedOpen(badgerOptions(dir, bl))
+	if err != nil {
+		return nil, err
+	}
+	bl.opened.Store(true)
+	return db, nil
+}
+
+// checkLocked looks dir through while nobody else can have it open. The lock is badger's own (flock on the
+// directory), so it must be let go before badger takes it.
+func checkLocked(dir string) error {
+	lock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := checkWritable(dir); err != nil {
+		return err
+	}
+	return checkFiles(dir)
+}
+
+func guardedOpen(o badger.Options) (db *badger.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			db, err = nil, fmt.Errorf("badger panicked: %v", r)
+		}
+	}()
+	return badger.Open(o)
+}
+
+// lockDir holds the lock until the file it returns is closed.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = errLocked
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	return f, nil
+}
+
+// checkWritable finds out early, and with an error that still has its kind, whether dir can be written.
+func checkWritable(dir string) error {
+	f, err := os.CreateTemp(dir, "probe-*.tmp")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(make([]byte, 64<<10))
+	return errors.Join(err, f.Close())
+}
+
+// environmental reports whether err comes from the machine's state and not from the directory's contents. Badger
+// turns causes into text, so the text is searched as well.
+func environmental(err error) bool {
+	if errors.Is(err, errLocked) || strings.Contains(err.Error(), "Another process is using this Badger database") {
+		return true
+	}
+	for _, e := range []syscall.Errno{
+		syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.ENOTDIR,
+	} {
+		if errors.Is(err, e) || strings.Contains(err.Error(), e.Error()) {
+			return true
+		}
+	}
+	return false
+}
+
+// setAside renames dir to the next free <dir>.damaged-<n> and removes all but the newest of them.
+func setAside(dir string) (string, error) {
+	lock, err := lockDir(dir)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	prefix := filepath.Clean(dir) + ".damaged-"
+	old, err := numbered(prefix)
+	if err != nil {
+		return "", err
+	}
+	next := 1
+	if len(old) > 0 {
+		next = old[len(old)-1] + 1
+	}
+	aside := prefix + strconv.Itoa(next)
+	if err := os.Rename(dir, aside); err != nil {
+		return "", err
+	}
+	for _, n := range old[:max(0, len(old)+1-keptAsides)] {
+		if err := os.RemoveAll(prefix + strconv.Itoa(n)); err != nil {
+			return "", err
+		}
+	}
+	return aside, nil
+}
+
+// numbered returns the numbers n of the directories <prefix><n>, sorted.
+func numbered(prefix string) ([]int, error) {
+	entries, err := os.ReadDir(filepath.Dir(prefix))
+	if err != nil {
+		return nil, err
+	}
+	var ns []int
+	for _, e := range entries {
+		s, ok := strings.CutPrefix(e.Name(), filepath.Base(prefix))
+		if n, err := strconv.Atoi(s); ok && err == nil && n > 0 && strconv.Itoa(n) == s && e.IsDir() {
+			ns = append(ns, n)
+		}
+	}
+	slices.Sort(ns)
+	return ns, nil
+}
