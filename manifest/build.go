@@ -40,6 +40,7 @@ func draftPackage(ctx context.Context, s store.Store, d *Definition, closure []*
 	if err != nil {
 		return nil, err
 	}
+	arch = cmp.Or(arch, defaultArchitecture)
 	program, note, err := mainProgram(ctx, s, d.Contents, d.Program)
 	if err != nil {
 		return nil, err

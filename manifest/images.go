@@ -173,6 +173,9 @@ func (m *images) definition(ctx context.Context, repository string) (*Definition
 		return nil, unknownRepository(repository)
 	}
 	source, conf, err := m.read(ctx, file)
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		err = pathErr.Err // clients need not know where the directory is
+	}
 	if err != nil {
 		return nil, fmt.Errorf("image %s (%s): %w", repository, filepath.Base(file), err)
 	}

@@ -87,9 +87,15 @@ func (p *packages) Lookup(ctx context.Context, repository, tag string) ([]*Defin
 	if err != nil {
 		return nil, err
 	}
+	if len(found) == 1 { // its architecture is found when the image is made
+		return []*Definition{found[0].definition()}, nil
+	}
 	platforms, err := p.platforms(ctx, found)
 	if err != nil {
 		return nil, err
+	}
+	if platforms[defaultArchitecture] != nil {
+		delete(platforms, "") // without any program it would be an image for the same platform
 	}
 	var defs []*Definition
 	for _, arch := range slices.Sorted(maps.Keys(platforms)) {
@@ -138,8 +144,20 @@ func (p *packages) composite(ctx context.Context, repository string, components 
 			return nil, err
 		}
 	}
+	if len(names) == 1 { // hello/hello is hello
+		return p.Lookup(ctx, names[0], tag)
+	}
+	archs := make(map[string]bool)
+	for _, part := range parts {
+		for arch := range part {
+			archs[arch] = true
+		}
+	}
+	if len(archs) > 1 {
+		delete(archs, "") // what has no programs goes with every architecture
+	}
 	var defs []*Definition
-	for _, arch := range slices.Sorted(maps.Keys(parts[0])) {
+	for _, arch := range slices.Sorted(maps.Keys(archs)) {
 		if d := join(names, parts, arch); d != nil {
 			defs = append(defs, d)
 		}
@@ -150,17 +168,15 @@ func (p *packages) composite(ctx context.Context, repository string, components 
 	return defs, nil
 }
 
+// join is the composite for one architecture, nil if a part is missing for it.
 func join(names []string, parts []map[string]*candidate, arch string) *Definition {
 	d := &Definition{Title: strings.Join(names, "/")}
 	for _, part := range parts {
-		c := part[arch]
+		c := cmp.Or(part[arch], part[""])
 		if c == nil {
 			return nil
 		}
 		d.Contents = append(d.Contents, c.Path)
-	}
-	if len(names) == 1 { // hello/hello is hello
-		return parts[0][arch].definition()
 	}
 	return d
 }
@@ -212,13 +228,9 @@ func (p *packages) pick(ctx context.Context, s store.Store, all []*candidate, ta
 	return same, nil
 }
 
-// platforms returns the best candidate of each architecture.
+// platforms returns the best candidate of each architecture, "" for those without programs.
 func (p *packages) platforms(ctx context.Context, found []*candidate) (map[string]*candidate, error) {
 	best := make(map[string]*candidate)
-	if len(found) == 1 { // its architecture is found when the image is made
-		best[""] = found[0]
-		return best, nil
-	}
 	var failed error
 	for _, c := range found[:min(len(found), maxSame)] {
 		arch, err := p.kinds.architecture(ctx, p.all, c.Path)

@@ -94,8 +94,8 @@ func mainProgram(ctx context.Context, s store.Store, contents []store.Path, name
 	return "", fmt.Sprintf("none: several programs in bin, none of them called %s", name), nil
 }
 
-// architecture is that of the contents' first program, in GOARCH's words: bin/ in order, then the closure in order.
-// A Mach-O program gives an error matching errors.ErrUnsupported.
+// architecture is that of the contents' first program, in GOARCH's words: bin/ in order, then the closure in order; ""
+// if there is no program. A Mach-O program gives an error matching errors.ErrUnsupported.
 func architecture(ctx context.Context, s store.Store, contents []store.Path, closure []*store.Object) (string, error) {
 	looked := make(map[store.Path]bool)
 	for _, p := range contents {
@@ -112,7 +112,7 @@ func architecture(ctx context.Context, s store.Store, contents []store.Path, clo
 			return arch, err
 		}
 	}
-	return defaultArchitecture, nil
+	return "", nil
 }
 
 func architectureOf(ctx context.Context, s store.Store, p store.Path) (string, error) {

@@ -242,6 +242,36 @@ func TestSeveralArchitecturesAreAnIndex(t *testing.T) {
 	}
 }
 
+// TestCompositeOfArchitectures: what has no programs goes with every architecture, the others only with their own.
+func TestCompositeOfArchitectures(t *testing.T) {
+	m := storetest.New()
+	m.Add("hello-1", storetest.Files{"bin/hello": elf(machineARM64)})
+	m.Add("hello-1", storetest.Files{"bin/hello": elf(machineAMD64)})
+	m.Add("text-1", storetest.Files{"share/text": storetest.File("text")})
+	m.Add("tool-1", storetest.Files{"bin/tool": elf(machineARM64)})
+	m.Add("other-1", storetest.Files{"bin/other": elf(machineAMD64)})
+	src := newSource(t, "", m)
+	for repository, want := range map[string]string{
+		"hello/text": "amd64 arm64", "text/tool": "arm64", "hello/tool": "arm64", "hello/text/tool": "arm64", "text/text": "amd64",
+	} {
+		reports, err := src.Inspect(ctx, repository, "latest")
+		if err != nil {
+			t.Errorf("%s: %v", repository, err)
+			continue
+		}
+		var archs []string
+		for _, r := range reports {
+			archs = append(archs, r.Architecture)
+		}
+		if got := strings.Join(archs, " "); got != want {
+			t.Errorf("%s is for %s, not %s", repository, got, want)
+		}
+	}
+	if _, err := src.Inspect(ctx, "other/tool", "latest"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("other/tool: %v", err)
+	}
+}
+
 func TestMacProgramIsRefused(t *testing.T) {
 	m := storetest.New()
 	m.Add("hello-1", storetest.Files{"bin/hello": storetest.Exec("\xcf\xfa\xed\xfe\x0c\x00\x00\x01 and so on, padded")})

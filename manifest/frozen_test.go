@@ -1,0 +1,81 @@
+package manifest_test
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"nixreg/manifest"
+	"nixreg/store/binarycache"
+	"nixreg/store/demo"
+)
+
+var update = flag.Bool("update", false, "print the manifest digests as they are now")
+
+// TestFrozenManifests holds the digests of manifests and indexes, which clients pin. A line of testdata/manifests.txt
+// that changes breaks everyone who did: a new format must give new images, never other digests to old ones.
+func TestFrozenManifests(t *testing.T) {
+	want, err := os.ReadFile("testdata/manifests.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	tiny := tinyCache(t)
+	demoStore, err := binarycache.Open(binarycache.Options{FS: demo.FS(), SpoolDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer demoStore.Close()
+	printManifests(t, &got, "demo", newSource(t, "", demoStore), "hello:latest", "hello:1.0", "greeting:latest", "nixreg-logo:latest", "greeting/hello:latest")
+	printManifests(t, &got, "tiny", newSource(t, "", tiny), "app:latest", "odd:3.14", "lib:latest", "env:latest", "app/odd:latest")
+	dir := t.TempDir()
+	for name, conf := range map[string]string{
+		"t1": "av38h4lm1gp32sk3vpss68g2ickkg344-app-conf.json", "t2": "c1x9x40as6726xzm3br0blc3c9nn8fhm-app-conf.json",
+		"t3": "gcwc0rljqy48y6sdb38ij3rlgisy5x2j-app-conf.json", "t4": "ql2hj60553b4f62xy5lcn229d4xvsqrj-app-conf.json",
+		"t5": "ndvw6qpcmbdd1cazfcpfgm58vq3pwxhn-env-conf.json",
+	} {
+		if err := os.Symlink("/nix/store/"+conf, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	printManifests(t, &got, "conf", newSource(t, dir, tiny), "t1:latest", "t2:latest", "t3:latest", "t4:latest", "t5:latest")
+	if *update {
+		fmt.Print(got.String())
+	}
+	compareLines(t, got.String(), string(want))
+}
+
+// printManifests writes a line for each reference in each media type that there is.
+func printManifests(t *testing.T, w *strings.Builder, group string, src *manifest.Source, refs ...string) {
+	t.Helper()
+	for _, ref := range refs {
+		repository, tag, _ := strings.Cut(ref, ":")
+		for _, mt := range []types.MediaType{types.OCIImageIndex, types.DockerManifestList, types.OCIManifestSchema1, types.DockerManifestSchema2} {
+			d, err := src.Manifest(ctx, manifest.Request{Repository: repository, Tag: tag, Accept: only(mt)})
+			if err == nil {
+				fmt.Fprintln(w, group, ref, mt, d.Digest)
+			} else if mt == types.OCIManifestSchema1 || mt == types.DockerManifestSchema2 {
+				t.Errorf("%s: %v", ref, err)
+			}
+		}
+	}
+}
+
+func compareLines(t *testing.T, got, want string) {
+	t.Helper()
+	a, b := bufio.NewScanner(strings.NewReader(got)), bufio.NewScanner(strings.NewReader(want))
+	for a.Scan() {
+		if b.Scan(); a.Text() != b.Text() {
+			t.Errorf("is     %s\nfrozen %s", a.Text(), b.Text())
+		}
+	}
+	if b.Scan() {
+		t.Errorf("frozen, but gone: %s", b.Text())
+	}
+}
