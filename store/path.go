@@ -74,7 +74,7 @@ func checkPath(s string) error {
 	}
 	// "." and ".." alone, or before a dash, are what Nix itself refuses; other leading dots are legal since 2.24.
 	if first, _, _ := strings.Cut(name, "-"); first == "." || first == ".." {
-		return errors.New("name is . or ..")
+		return errors.New("name is a dot or two, or starts with them and a dash")
 	}
 	return nil
 }
