@@ -1,0 +1,166 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// config is what the settings come to: flag over environment over file over default.
+type config struct {
+	listen    string
+	data      string
+	images    []string
+	stores    []string // as URLs; none is "auto", or nothing with demo
+	demo      bool
+	file      string
+	logFormat string
+	logLevel  string
+}
+
+const (
+	defaultListen = "localhost:5000"
+	autoStore     = "auto"
+	envPrefix     = "NIXREG_"
+)
+
+// setting is one that the environment and the configuration file have too. Its name is the flag's and the file's.
+type setting struct {
+	name  string
+	kind  settingKind
+	split func(string) []string // a list in an environment variable
+}
+
+type settingKind uint8
+
+const (
+	text settingKind = iota
+	list
+	toggle
+)
+
+func settings() []setting {
+	return []setting{
+		{name: "listen"},
+		{name: "data"},
+		{name: "images", kind: list, split: filepath.SplitList},
+		{name: "store", kind: list, split: strings.Fields},
+		{name: "demo", kind: toggle},
+		{name: "log-format"},
+		{name: "log-level"},
+	}
+}
+
+func (s setting) env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+}
+
+// sourceFlags are those of every command that makes images; logLevel is the default one.
+func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
+	f := cmd.Flags()
+	f.StringArrayVar(&c.stores, "store", nil, "where images come from, a `URL`: auto, local or local?root=DIR; may be repeated (default auto)")
+	f.StringArrayVar(&c.images, "images", nil, "image descriptions, a `path` of a directory or file; may be repeated")
+	f.BoolVar(&c.demo, "demo", false, "serve the built-in store, in place of auto")
+	f.StringVar(&c.file, "config", "", "YAML `file` with the same keys as these flags")
+	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&c.logLevel, "log-level", logLevel, "debug, info, warn or error")
+}
+
+// serverFlags are those of serve alone.
+func (c *config) serverFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&c.listen, "listen", defaultListen, "`address` to serve on, HOST:PORT; port 0 takes any free one")
+	f.StringVar(&c.data, "data", "", "`directory` of what is remembered between runs (default nixreg in the user's cache directory)")
+}
+
+// fill gives the flags of cmd that the command line left alone their values from the environment, or else from the
+// configuration file, and checks all of them. Settings that cmd has no flag for are passed over.
+func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool)) error {
+	if v, ok := lookupEnv(envPrefix + "CONFIG"); ok && c.file == "" {
+		c.file = v
+	}
+	var file map[string][]string
+	if c.file != "" {
+		var err error
+		if file, err = readConfigFile(c.file); err != nil {
+			return err
+		}
+	}
+	for _, s := range settings() {
+		f := cmd.Flags().Lookup(s.name)
+		if f == nil || f.Changed {
+			continue
+		}
+		values, origin := file[s.name], c.file
+		if v, ok := lookupEnv(s.env()); ok && v != "" {
+			values, origin = []string{v}, s.env()
+			if s.kind == list {
+				values = s.split(v)
+			}
+		}
+		if values == nil {
+			continue
+		}
+		if err := assign(f.Value, values); err != nil {
+			return fmt.Errorf("%s: %s: %w", origin, s.name, err)
+		}
+	}
+	return c.check()
+}
+
+// assign sets a flag's value, whole lists at once.
+func assign(v interface{ Set(string) error }, values []string) error {
+	if l, ok := v.(interface{ Replace([]string) error }); ok {
+		return l.Replace(values)
+	}
+	return v.Set(values[0])
+}
+
+func (c *config) check() error {
+	if c.listen != "" {
+		_, port, err := net.SplitHostPort(c.listen)
+		if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
+			return fmt.Errorf("listen %q: want HOST:PORT, with a number for the port", c.listen)
+		}
+	}
+	if !slices.Contains([]string{"text", "json"}, c.logFormat) {
+		return fmt.Errorf("log-format %q: want text or json", c.logFormat)
+	}
+	if new(slog.Level).UnmarshalText([]byte(c.logLevel)) != nil {
+		return fmt.Errorf("log-level %q: want debug, info, warn or error", c.logLevel)
+	}
+	return nil
+}
+
+// dataDir is the directory that was asked for, or the default one.
+func (c *config) dataDir() (string, error) {
+	if c.data != "" {
+		return c.data, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", errors.New("no cache directory for this user: give --data DIR")
+	}
+	return filepath.Join(cache, "nixreg"), nil
+}
+
+// logger writes to stderr as the settings say.
+func (p *program) logger(c *config) *slog.Logger {
+	var o slog.HandlerOptions
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.logLevel)); err == nil {
+		o.Level = level
+	}
+	if c.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(p.stderr, &o))
+	}
+	return slog.New(slog.NewTextHandler(p.stderr, &o))
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// dataVersion is the layout of the data directory. It changes with what the records mean or how they are kept.
+const dataVersion = "1"
+
+// dataDir is a data directory in the hands of this process: the file "lock" holds its pid, "version" the layout; the
+// digests lie in "badger", and "spool" is for files that have no name any more once they are open.
+type dataDir struct {
+	digests string
+	spool   string
+	lock    *os.File
+}
+
+// openDataDir makes dir where it is absent, and takes it for this process. Data of another version is moved aside.
+// The caller closes it.
+func openDataDir(dir string, log *slog.Logger) (*dataDir, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	lock, err := lockFile(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+	}
+	d := &dataDir{digests: filepath.Join(dir, "badger"), spool: filepath.Join(dir, "spool"), lock: lock}
+	if err := d.emptySpool(); err != nil {
+		return nil, errors.Join(fmt.Errorf("data directory: %w", err), d.close())
+	}
+	if err := d.checkVersion(filepath.Join(dir, "version"), log); err != nil {
+		return nil, errors.Join(fmt.Errorf("data directory %s: %w", dir, err), d.close())
+	}
+	return d, nil
+}
+
+// emptySpool removes what a process that was killed may have left.
+func (d *dataDir) emptySpool() error {
+	if err := os.RemoveAll(d.spool); err != nil {
+		return err
+	}
+	return os.Mkdir(d.spool, 0o700)
+}
+
+// close gives dir free.
+func (d *dataDir) close() error { return d.lock.Close() }
+
+// lockFile holds the lock until the file it returns is closed, or the process ends, however it ends.
+func lockFile(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = fmt.Errorf("another nixreg serve is using it%s", holder(f))
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	_, err = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+	if err == nil {
+		err = f.Truncate(int64(len(fmt.Sprintln(os.Getpid()))))
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// holder says who wrote the lock file, as far as it can be read.
+func holder(f *os.File) string {
+	b, err := io.ReadAll(io.LimitReader(f, 32))
+	pid, perr := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || perr != nil {
+		return ""
+	}
+	return fmt.Sprintf(" (pid %d)", pid)
+}
+
+// checkVersion moves digests of another version to <digests>.old-<version>, in place of what was there, before it
+// writes down its own.
+func (d *dataDir) checkVersion(file string, log *slog.Logger) error {
+	found, err := readVersion(file)
+	if err != nil || found == dataVersion {
+		return err
+	}
+	old := d.digests + ".old-" + found
+	switch _, err := os.Lstat(d.digests); {
+	case err == nil:
+		if err := os.RemoveAll(old); err != nil {
+			return err
+		}
+		if err := os.Rename(d.digests, old); err != nil {
+			return err
+		}
+		log.Warn("data of another version is set aside, starting anew", "version", found, "wanted", dataVersion, "old", old)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	tmp := file + ".new"
+	if err := os.WriteFile(tmp, []byte(dataVersion+"\n"), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, file)
+}
+
+// readVersion returns "unknown" for a version that is absent or not a number.
+func readVersion(file string) (string, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "unknown", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 16))
+	if err != nil {
+		return "", err
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 32)
+	if err != nil {
+		return "unknown", nil
+	}
+	return strconv.FormatUint(n, 10), nil
+}

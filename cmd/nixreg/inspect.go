@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"nixreg/manifest"
+)
+
+func (p *program) inspectCommand() *cobra.Command {
+	c := new(config)
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "inspect NAME[:TAG]",
+		Short: "Show what an image is made of",
+		Long: `Show what an image is made of, one table for each platform.
+
+The image is made as serve makes it, from the same settings, but in memory: a running server is not needed, and not
+disturbed. NAME may begin with the server's address, as in docker pull.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := c.fill(cmd, p.lookupEnv); err != nil {
+				return err
+			}
+			return p.inspect(cmd.Context(), c, args[0], asJSON)
+		},
+	}
+	c.sourceFlags(cmd, "warn")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (p *program) inspect(ctx context.Context, c *config, name string, asJSON bool) (err error) {
+	ctx, stop := p.untilSignal(ctx)
+	defer stop()
+	names, tag, err := imageNames(name)
+	if err != nil {
+		return err
+	}
+	made, err := memorySource(c, p.logger(c))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, made.close()) }()
+	reports, err := made.source.Inspect(ctx, names[0], tag)
+	if len(names) > 1 && errors.Is(err, fs.ErrNotExist) {
+		reports, err = made.source.Inspect(ctx, names[1], tag)
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		enc := json.NewEncoder(p.stdout)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		return enc.Encode(reports)
+	}
+	return printReports(p.stdout, reports)
+}
+
+// imageNames takes an image's name apart as people type it. A first component that can only be a server's address is
+// dropped; for one that may be a package as well ("python3.11"), both readings are returned, the whole name first.
+func imageNames(s string) (repositories []string, tag string, err error) {
+	if strings.Contains(s, "@") {
+		return nil, "", fmt.Errorf("image %.300q: inspect takes a tag, not a digest", s)
+	}
+	repository, tag := s, "latest"
+	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, '/') {
+		repository, tag = s[:i], s[i+1:]
+	}
+	repositories = []string{repository}
+	if host, rest, ok := strings.Cut(repository, "/"); ok {
+		switch {
+		case host == "localhost" || strings.Contains(host, ":"):
+			repositories = []string{rest}
+		case strings.Contains(host, "."):
+			repositories = append(repositories, rest)
+		}
+	}
+	if repositories[0] == "" || tag == "" {
+		return nil, "", fmt.Errorf("image %.300q: want NAME or NAME:TAG", s)
+	}
+	return repositories, tag, nil
+}
+
+func printReports(w io.Writer, reports []*manifest.Report) error {
+	for i, r := range reports {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		if err := printReport(w, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printReport(w io.Writer, r *manifest.Report) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	platform := r.OS + "/" + r.Architecture
+	if r.Variant != "" {
+		platform += "/" + r.Variant
+	}
+	fmt.Fprintf(tw, "image\t%s:%s\n", r.Repository, r.Tag)
+	fmt.Fprintf(tw, "platform\t%s\n", platform)
+	fmt.Fprintf(tw, "manifest\t%s (OCI)\n", r.Manifest)
+	fmt.Fprintf(tw, "\t%s (Docker)\n", r.DockerManifest)
+	fmt.Fprintf(tw, "config\t%s\n", r.Config)
+	fmt.Fprintf(tw, "size\t%s in %d layers\n", humanSize(r.Size), len(r.Layers))
+	fmt.Fprintf(tw, "command\t%s\n", command(r))
+	for i, e := range r.Env {
+		fmt.Fprintf(tw, "%s\t%s\n", onFirst(i, "env"), e)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	fmt.Fprintln(tw, "LAYER\tSIZE\tDIGEST\tSTORE PATHS")
+	for i, l := range r.Layers {
+		paths := strings.Join(l.Contents, "\n\t\t\t") // each on its own line, in its column
+		fmt.Fprintf(tw, "%d\t%s\t%s\t%s\n", i+1, humanSize(l.Size), l.Digest, paths)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for i, warning := range r.Warnings {
+		fmt.Fprintf(w, "%swarning: %s\n", onFirst(i, "\n"), warning)
+	}
+	return nil
+}
+
+// onFirst is s for the first of several lines.
+func onFirst(i int, s string) string {
+	if i == 0 {
+		return s
+	}
+	return ""
+}
+
+func command(r *manifest.Report) string {
+	if len(r.Command) == 0 {
+		if r.CommandNote != "" {
+			return "none: " + r.CommandNote
+		}
+		return "none"
+	}
+	words := make([]string, len(r.Command))
+	for i, word := range r.Command {
+		words[i] = word
+		if word == "" || strings.ContainsAny(word, " \t\n\"'\\$") {
+			words[i] = fmt.Sprintf("%q", word)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// humanSize is bytes in decimal units, as Docker shows them.
+func humanSize(n int64) string {
+	const units = "kMGTPE"
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	size, unit := float64(n)/1000, 0
+	for size >= 999.95 && unit < len(units)-1 {
+		size, unit = size/1000, unit+1
+	}
+	return fmt.Sprintf("%.1f %cB", size, units[unit])
+}

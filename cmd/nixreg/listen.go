@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"syscall"
+)
+
+const portTries = 20
+
+// listeners are the sockets of one --listen address.
+type listeners []net.Listener
+
+// listen opens addr. The host localhost is both loopback addresses, as far as the machine has them, on one port.
+func listen(ctx context.Context, addr string) (listeners, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen %s: %w", addr, err)
+	}
+	if host != "localhost" {
+		l, err := listenOn(ctx, host, port)
+		if err != nil {
+			return nil, err
+		}
+		return listeners{l}, nil
+	}
+	for try := 1; ; try++ {
+		ls, err := listenLoopback(ctx, port)
+		if err == nil || port != "0" || try == portTries || !errors.Is(err, syscall.EADDRINUSE) {
+			return ls, err
+		}
+	}
+}
+
+func listenLoopback(ctx context.Context, port string) (listeners, error) {
+	v4, err := listenOn(ctx, "127.0.0.1", port)
+	if absent(err) {
+		v6, err := listenOn(ctx, "::1", port)
+		if err != nil {
+			return nil, err
+		}
+		return listeners{v6}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	v6, err := listenOn(ctx, "::1", portOf(v4))
+	switch {
+	case err == nil:
+		return listeners{v4, v6}, nil
+	case absent(err):
+		return listeners{v4}, nil
+	}
+	return nil, errors.Join(err, v4.Close())
+}
+
+func listenOn(ctx context.Context, host, port string) (net.Listener, error) {
+	addr := net.JoinHostPort(host, port)
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("address %s is in use: stop who has it, or choose another with --listen (%w)", addr, syscall.EADDRINUSE)
+	}
+	return l, err
+}
+
+// absent reports whether err means that the machine lacks this address or its whole family.
+func absent(err error) bool {
+	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
+}
+
+func portOf(l net.Listener) string { return strconv.Itoa(l.Addr().(*net.TCPAddr).Port) }
+
+func (ls listeners) close() {
+	for _, l := range ls {
+		l.Close()
+	}
+}
+
+// loopback reports whether only this machine can reach all of them.
+func (ls listeners) loopback() bool {
+	for _, l := range ls {
+		if !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
+			return false
+		}
+	}
+	return true
+}
+
+// hostPort is how a client on this machine writes the address: with the host of addr where that names one.
+func (ls listeners) hostPort(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, portOf(ls[0]))
+}

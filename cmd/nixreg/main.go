@@ -1,0 +1,70 @@
+// Command nixreg is a container registry over a Nix store.
+//
+// This package only wires: one file for each command, config.go for the settings, and wire.go, which is the one place
+// where concrete kinds of stores and caches are named.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	signals := make(chan os.Signal, 2) // the second must not get lost
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	p := &program{
+		args: os.Args[1:], lookupEnv: os.LookupEnv, signals: signals,
+		stdout: os.Stdout, stderr: os.Stderr,
+	}
+	os.Exit(p.run(context.Background()))
+}
+
+// program is all of nixreg and everything it takes from its surroundings but files and the network.
+type program struct {
+	args           []string
+	lookupEnv      func(string) (string, bool)
+	signals        <-chan os.Signal
+	stdout, stderr io.Writer
+}
+
+// run executes the command in p.args and returns the process's exit status. An error is one line on stderr.
+func (p *program) run(ctx context.Context) int {
+	root := &cobra.Command{
+		Use:               "nixreg",
+		Short:             "A container registry over a Nix store",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
+	})
+	root.AddCommand(p.serveCommand(), p.inspectCommand(), p.versionCommand())
+	root.SetArgs(p.args)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(p.stderr, "nixreg:", err)
+		return 1
+	}
+	return 0
+}
+
+// untilSignal returns a context that ends at the first signal; the caller calls stop.
+func (p *program) untilSignal(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, stop = context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-p.signals:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, stop
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"nixreg/store/local"
+)
+
+// patience bounds every wait for a condition; nothing depends on how long things take below it.
+const patience = time.Minute
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"nixreg": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Values[serversKey{}] = servers{}
+			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
+			e.Setenv("XDG_CACHE_HOME", "")
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "nix" {
+				return local.Exists(), nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve":  startServer,
+			"signal": signalServer,
+			"ended":  awaitEnd,
+			"get":    get,
+		},
+	})
+}
+
+type serversKey struct{}
+
+// servers are the running servers of a script, by name.
+type servers map[string]*exec.Cmd
+
+func serversOf(ts *testscript.TestScript) servers { return ts.Value(serversKey{}).(servers) }
+
+var servingOn = regexp.MustCompile(`serving .* on (http://\S+?)["\s]`)
+
+// startServer is "serve NAME ARG...": nixreg serve, in the background. Its log goes to NAME.log, and once it says
+// where it serves, that is in $NAME, and its host and port in $port.
+func startServer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: serve NAME ARG...")
+	}
+	name, logName := args[0], ts.MkAbs(args[0]+".log")
+	log, err := os.Create(logName)
+	ts.Check(err)
+	defer log.Close()
+	path, err := exec.LookPath(filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], "nixreg"))
+	ts.Check(err)
+	cmd := exec.Command(path, append([]string{"serve"}, args[1:]...)...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Stdout, cmd.Stderr = log, log
+	for _, k := range []string{"PATH", "HOME", "TMPDIR", "NIXREG_CONFIG", "NIXREG_DATA", "NIXREG_DEMO", "NIXREG_LISTEN"} {
+		if v := ts.Getenv(k); v != "" {
+			cmd.Env = append(cmd.Env, k+"="+v)
+		}
+	}
+	ts.Check(cmd.Start())
+	serversOf(ts)[name] = cmd
+	ts.Defer(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	var url string
+	waitFor(ts, "address of "+name, func() bool {
+		m := servingOn.FindStringSubmatch(ts.ReadFile(logName))
+		if m != nil {
+			url = m[1]
+		}
+		return m != nil
+	})
+	ts.Setenv(name, url)
+	ts.Setenv("port", strings.TrimPrefix(url, "http://"))
+}
+
+func waitFor(ts *testscript.TestScript, what string, ok func() bool) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			ts.Fatalf("no %s", what)
+		}
+	}
+}
+
+// signalServer is "signal NAME TERM|KILL".
+func signalServer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: signal NAME TERM|INT|KILL")
+	}
+	sig := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL}[args[1]]
+	ts.Check(serversOf(ts)[args[0]].Process.Signal(sig))
+}
+
+// awaitEnd is "ended NAME": it waits for the server's end, which must be a clean one, or with "!" must not.
+func awaitEnd(ts *testscript.TestScript, neg bool, args []string) {
+	err := serversOf(ts)[args[0]].Wait()
+	if neg != (err != nil) {
+		ts.Fatalf("%s ended: %v", args[0], err)
+	}
+}
+
+// get is "get URL [HEADER]": status, headers in order, an empty line and the body go to stdout.
+func get(ts *testscript.TestScript, neg bool, args []string) {
+	req, err := http.NewRequest(http.MethodGet, args[0], nil)
+	ts.Check(err)
+	if len(args) > 1 {
+		k, v, _ := strings.Cut(args[1], ": ")
+		req.Header.Set(k, v)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	resp, err := client.Do(req)
+	if neg {
+		if err == nil {
+			resp.Body.Close()
+			ts.Fatalf("answer %s", resp.Status)
+		}
+		return
+	}
+	ts.Check(err)
+	defer resp.Body.Close()
+	var body bytes.Buffer
+	_, err = body.ReadFrom(resp.Body)
+	ts.Check(err)
+	fmt.Fprintln(ts.Stdout(), resp.StatusCode)
+	resp.Header.Del("Date")
+	for _, k := range slices.Sorted(maps.Keys(resp.Header)) {
+		fmt.Fprintf(ts.Stdout(), "%s: %s\n", k, resp.Header.Get(k))
+	}
+	fmt.Fprintf(ts.Stdout(), "\n%s", body.String())
+}

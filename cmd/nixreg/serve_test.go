@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// stalled is a server with one request that has sent half of its answer and waits for release, or for its end.
+type stalled struct {
+	url     string
+	signals chan os.Signal
+	release chan struct{}
+	ended   chan error  // what run returned
+	body    chan string // what the client got; "cut" at its end if it was cut off
+}
+
+func newStalled(t *testing.T) *stalled {
+	s := &stalled{
+		signals: make(chan os.Signal, 2), release: make(chan struct{}),
+		ended: make(chan error, 1), body: make(chan string, 1),
+	}
+	ls, err := listen(t.Context(), "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "8")
+		io.WriteString(w, "half")
+		w.(http.Flusher).Flush()
+		select {
+		case <-s.release:
+			io.WriteString(w, "full")
+		case <-r.Context().Done():
+			panic(http.ErrAbortHandler)
+		}
+	})
+	s.url = "http://" + ls.hostPort("localhost:0")
+	go func() {
+		s.ended <- newServer(context.Background(), handler, slog.New(slog.DiscardHandler)).run(ls, s.signals)
+	}()
+	resp, err := http.Get(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			b = append(b, "cut"...)
+		}
+		s.body <- string(b)
+	}()
+	return s
+}
+
+// refused waits until the server takes no new connections.
+func (s *stalled) refused(t *testing.T) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for {
+		resp, err := client.Get(s.url)
+		if err != nil {
+			if !strings.Contains(err.Error(), "refused") && !strings.Contains(err.Error(), "reset") && !strings.Contains(err.Error(), "EOF") {
+				t.Error(err)
+			}
+			return
+		}
+		resp.Body.Close()
+	}
+}
+
+func TestSignalLetsPullsEnd(t *testing.T) {
+	s := newStalled(t)
+	s.signals <- syscall.SIGTERM
+	s.refused(t)
+	select {
+	case err := <-s.ended:
+		t.Fatalf("ended while a pull was running: %v", err)
+	default:
+	}
+	close(s.release)
+	if err := <-s.ended; err != nil {
+		t.Error(err)
+	}
+	if got := <-s.body; got != "halffull" {
+		t.Errorf("the pull got %q", got)
+	}
+}
+
+func TestSecondSignalCutsPulls(t *testing.T) {
+	s := newStalled(t)
+	s.signals <- syscall.SIGTERM
+	s.refused(t)
+	s.signals <- syscall.SIGTERM
+	if err := <-s.ended; err != nil {
+		t.Error(err)
+	}
+	if got := <-s.body; got != "halfcut" {
+		t.Errorf("the pull got %q", got)
+	}
+}
+
+func TestListenLocalhost(t *testing.T) {
+	ls, err := listen(t.Context(), "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ls.close()
+	if !ls.loopback() {
+		t.Error("not on loopback")
+	}
+	for _, l := range ls {
+		if portOf(l) != portOf(ls[0]) {
+			t.Errorf("%s and %s: two ports", l.Addr(), ls[0].Addr())
+		}
+	}
+	if _, err := listen(t.Context(), "localhost:"+portOf(ls[0])); err == nil || !strings.Contains(err.Error(), "--listen") {
+		t.Errorf("second listen: %v", err)
+	}
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+func TestParseConfig(t *testing.T) {
+	for _, tt := range []struct{ name, in, want string }{
+		{"empty", "", ""},
+		{"comment", "# nothing\n", ""},
+		{"null", "~\n", ""},
+		{"empty document", "---\n", ""},
+		{"all", "listen: a:1\ndata: /d\nimages: [x, 'y z']\nstore:\n- local\ndemo: true\nlog-format: json\nlog-level: debug\n",
+			"data=/d demo=true images=x,y z listen=a:1 log-format=json log-level=debug store=local"},
+		{"empty list", "images: []\n", "images="},
+		{"unknown key", "listen: a:1\n\ncolor: 1\n", `f:3: unknown key "color"`},
+		{"config is no key", "config: x\n", `f:1: unknown key "config"`},
+		{"other case", "Listen: a:1\n", `f:1: unknown key "Listen"`},
+		{"twice", "demo: true\n\ndemo: true\n", `f:3: key "demo" comes twice`},
+		{"number", "listen: 5000\n", "f:1: listen: want a string"},
+		{"no value", "listen:\n", "f:1: listen: want a string"},
+		{"list for text", "data: [x]\n", "f:1: data: want a string"},
+		{"text for list", "store: local\n", "f:1: store: want a list of strings"},
+		{"text for toggle", "demo: 'true'\n", "f:1: demo: want true or false"},
+		{"number in list", "store:\n- local\n- 1\n", "f:3: store: want a list of strings"},
+		{"alias", "listen: &x a:1\ndata: *x\n", "f:2: data: want a string"},
+		{"merge", "<<: {listen: a:1}\n", `f:1: unknown key "<<"`},
+		{"key is a list", "[listen]: x\n", `f:1: unknown key ""`},
+		{"list", "- listen\n", "f:1: want keys and values"},
+		{"two documents", "demo: true\n---\ndemo: false\n", "f:2: a second document"},
+		{"syntax", "demo: true\n\tx", "f:2: "},
+		{"unclosed", "listen: a:1\ndata: [", "f:2: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			values, err := parseConfig("f", []byte(tt.in))
+			var got []string
+			for _, k := range slices.Sorted(maps.Keys(values)) {
+				got = append(got, k+"="+strings.Join(values[k], ","))
+			}
+			s := strings.Join(got, " ")
+			if err != nil {
+				s = err.Error()
+			}
+			if s != tt.want && !(strings.HasSuffix(tt.want, ": ") && strings.HasPrefix(s, tt.want)) {
+				t.Errorf("got %q, want %q", s, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add([]byte("listen: a:1\nstore: [local]\ndemo: true\n"))
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Add([]byte("---\n...\n---\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		values, err := parseConfig("f", data)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "f:") || values != nil {
+				t.Errorf("%v with error %q", values, err)
+			}
+			return
+		}
+		for name, v := range values {
+			i := slices.IndexFunc(settings(), func(s setting) bool { return s.name == name })
+			if i < 0 || v == nil || settings()[i].kind != list && len(v) != 1 {
+				t.Errorf("%s: %q", name, v)
+			}
+		}
+	})
+}
+
+// filled is the config of args, env and file for a command with all flags.
+func filled(t *testing.T, args []string, env map[string]string, file string) (*config, error) {
+	t.Helper()
+	if file != "" {
+		name := filepath.Join(t.TempDir(), "nixreg.yaml")
+		if err := os.WriteFile(name, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--config", name)
+	}
+	c := new(config)
+	cmd := &cobra.Command{RunE: func(cmd *cobra.Command, _ []string) error {
+		return c.fill(cmd, func(k string) (string, bool) { v, ok := env[k]; return v, ok })
+	}}
+	c.sourceFlags(cmd, "info")
+	c.serverFlags(cmd)
+	cmd.SetArgs(args)
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	err := cmd.Execute()
+	c.file = ""
+	return c, err
+}
+
+func TestPrecedence(t *testing.T) {
+	const file = "listen: file:1\nimages: [file]\nstore: [file]\ndemo: true\nlog-format: json\n"
+	sep := string(filepath.ListSeparator)
+	env := map[string]string{
+		"NIXREG_LISTEN": "env:1", "NIXREG_IMAGES": "env1" + sep + "env 2", "NIXREG_STORE": " env1  env2 ",
+		"NIXREG_DEMO": "false", "NIXREG_DATA": "", "NIXREG_E2E": "1",
+	}
+	flags := []string{"--listen", "flag:1", "--images", "a,b", "--images", "c", "--store", "flag", "--demo"}
+	for _, tt := range []struct {
+		name string
+		args []string
+		env  map[string]string
+		file string
+		want config
+	}{
+		{"default", nil, nil, "", config{listen: defaultListen, logFormat: "text", logLevel: "info"}},
+		{"file", nil, nil, file, config{listen: "file:1", images: []string{"file"}, stores: []string{"file"}, demo: true, logFormat: "json", logLevel: "info"}},
+		{"env", nil, env, file, config{listen: "env:1", images: []string{"env1", "env 2"}, stores: []string{"env1", "env2"}, logFormat: "json", logLevel: "info"}},
+		{"flag", flags, env, file, config{listen: "flag:1", images: []string{"a,b", "c"}, stores: []string{"flag"}, demo: true, logFormat: "json", logLevel: "info"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := filled(t, tt.args, tt.env, tt.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(*c, tt.want) {
+				t.Errorf("got %+v, want %+v", *c, tt.want)
+			}
+		})
+	}
+}
+
+func TestConfigFileTooLarge(t *testing.T) {
+	_, err := filled(t, nil, nil, strings.Repeat("#", maxConfigFile+1))
+	if err == nil || !strings.Contains(err.Error(), "larger than") {
+		t.Error(err)
+	}
+}
+
+func TestImageNames(t *testing.T) {
+	for in, want := range map[string]string{
+		"hello":                          "hello latest",
+		"hello:1.0":                      "hello 1.0",
+		"git/hello:x":                    "git/hello x",
+		"localhost/hello":                "hello latest",
+		"localhost:5000/git/hello:1":     "git/hello 1",
+		"[::1]:5000/hello":               "hello latest",
+		"python3.11/git":                 "python3.11/git git latest",
+		"registry.example.com:443/hello": "hello latest",
+		"python3.11":                     "python3.11 latest",
+	} {
+		names, tag, err := imageNames(in)
+		if got := strings.Join(append(names, tag), " "); got != want || err != nil {
+			t.Errorf("%q: got %q, %v, want %q", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", ":x", "hello:", "hello@sha256:00", "localhost:5000/"} {
+		if _, _, err := imageNames(in); err == nil {
+			t.Errorf("%q is taken", in)
+		}
+	}
+}
+
+func TestHumanSize(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0 B", 999: "999 B", 1000: "1.0 kB", 10240: "10.2 kB", 999_949: "999.9 kB", 999_950: "1.0 MB",
+		12_800_000: "12.8 MB", 1 << 62: "4.6 EB",
+	} {
+		if got := humanSize(n); got != want {
+			t.Errorf("%d: got %q, want %q", n, got, want)
+		}
+	}
+}
