@@ -26,10 +26,11 @@ func ParseHash(s string) (h Hash, err error) {
 	digits, ok := strings.CutPrefix(s, "sha256:")
 	switch {
 	case ok && len(digits) == hex.EncodedLen(len(h)):
-		if _, err := hex.Decode(h[:], []byte(digits)); err != nil {
+		b, err := hex.DecodeString(digits)
+		if err != nil {
 			return h, bad
 		}
-		return h, nil
+		return Hash(b), nil
 	case ok && len(digits) == base32Len(len(h)):
 		b, err := DecodeBase32(digits)
 		if err != nil {
@@ -71,9 +72,12 @@ func EncodeBase32(b []byte) string {
 	return string(out)
 }
 
-// DecodeBase32 is the inverse of [EncodeBase32]; bits that no byte holds must be zero.
+// DecodeBase32 is the inverse of [EncodeBase32] and takes only what that writes: bits that no byte holds must be zero.
 func DecodeBase32(s string) ([]byte, error) {
 	out := make([]byte, len(s)*5/8)
+	if base32Len(len(out)) != len(s) {
+		return nil, fmt.Errorf("base 32 %.100q: no bytes have %d digits: %w", s, len(s), fs.ErrInvalid)
+	}
 	for n := range len(s) {
 		digit := strings.IndexByte(Base32, s[len(s)-1-n])
 		if digit < 0 {

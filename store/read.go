@@ -27,62 +27,119 @@ var ErrTooLarge = errors.New("file too large")
 // store only: a link that leaves the store, or passes through a path that is not valid, gives an error matching
 // [fs.ErrNotExist]. It returns the store path that is reached and the node in it, never a symbolic link.
 func Resolve(ctx context.Context, s Store, abs string) (Path, Node, error) {
-	done := Dir
-	todo := strings.TrimPrefix(path.Clean(abs), Dir+"/")
-	if !strings.HasPrefix(path.Clean(abs), Dir+"/") {
-		return "", Node{}, outside(abs)
-	}
-	for range maxLinks {
-		p, nd, rest, err := walk(ctx, s, done, todo)
-		if err != nil {
-			return "", Node{}, fmt.Errorf("resolve %.300s: %w", abs, err)
-		}
-		if nd.Kind != Symlink {
-			return p, nd, nil
-		}
-		next := nd.Target
-		if !path.IsAbs(next) {
-			next = path.Dir(path.Join(p.Abs(), nd.Name)) + "/" + next
-		}
-		next = path.Clean(next + "/" + rest)
-		if !strings.HasPrefix(next, Dir+"/") {
-			return "", Node{}, outside(abs)
-		}
-		done, todo = Dir, strings.TrimPrefix(next, Dir+"/")
-	}
-	return "", Node{}, fmt.Errorf("resolve %.300s: too many symbolic links: %w", abs, fs.ErrNotExist)
-}
-
-func outside(abs string) error {
-	return fmt.Errorf("resolve %.300s: leads out of %s: %w", abs, Dir, fs.ErrNotExist)
-}
-
-// walk goes from the store directory along todo until its end or the first symbolic link; rest is what is left then.
-func walk(ctx context.Context, s Store, dir, todo string) (p Path, nd Node, rest string, err error) {
-	base, rest, _ := strings.Cut(todo, "/")
-	if p, err = ParsePath(base); err != nil {
-		return p, nd, "", err
-	}
-	t, err := s.Open(ctx, p)
+	r := resolver{s: s}
+	defer r.close()
+	p, nd, err := r.resolve(ctx, abs)
 	if err != nil {
-		return p, nd, "", err
+		return "", Node{}, fmt.Errorf("resolve %.300s: %w", abs, err)
 	}
-	defer t.Close()
-	name := ""
-	for {
-		if nd, err = Lookup(ctx, t, name); err != nil {
-			return p, nd, "", err
+	return p, nd, nil
+}
+
+// resolver goes as the kernel does, component by component: ".." leads out of the directory a link led to, not of the
+// one the link lies in, so that names cannot be shortened before they are walked.
+type resolver struct {
+	s    Store
+	path Path // the store path being walked; "" in the store directory itself
+	tree Tree // of path
+	at   Node // where the walk has come in it, never a symbolic link
+}
+
+func (r *resolver) resolve(ctx context.Context, abs string) (Path, Node, error) {
+	todo, err := below(abs)
+	for links := 0; err == nil && todo != ""; {
+		var name string
+		name, todo, _ = strings.Cut(todo, "/")
+		var link string
+		if link, err = r.step(ctx, name); err != nil || link == "" {
+			continue
 		}
-		if nd.Kind == Symlink || rest == "" {
-			return p, nd, rest, nil
+		if links++; links > maxLinks {
+			err = fmt.Errorf("too many symbolic links: %w", fs.ErrNotExist)
+		} else if !path.IsAbs(link) {
+			todo = link + "/" + todo
+		} else if link, err = below(link); err == nil {
+			r.close()
+			todo = link + "/" + todo
 		}
-		if nd.Kind != Directory {
-			return p, nd, "", fmt.Errorf("%s: not a directory: %w", path.Join(dir, string(p), name), fs.ErrNotExist)
-		}
-		var next string
-		next, rest, _ = strings.Cut(rest, "/")
-		name = path.Join(name, next)
 	}
+	if err == nil && r.path == "" {
+		err = outside(abs)
+	}
+	return r.path, r.at, err
+}
+
+// step goes to name, or returns the target of the link that has this name.
+func (r *resolver) step(ctx context.Context, name string) (link string, err error) {
+	switch {
+	case name == "" || name == ".":
+		return "", nil
+	case r.path == "" && name == "..":
+		return "", outside("..")
+	case r.path == "":
+		return r.enter(ctx, name)
+	case r.at.Kind != Directory:
+		return "", fmt.Errorf("%s: not a directory: %w", path.Join(r.path.Abs(), r.at.Name), fs.ErrNotExist)
+	case name == ".." && r.at.Name == "":
+		r.close()
+		return "", nil
+	case name == "..":
+		name = strings.TrimPrefix(path.Dir("/"+r.at.Name), "/")
+	default:
+		name = path.Join(r.at.Name, name)
+	}
+	return r.look(ctx, name)
+}
+
+// enter goes from the store directory into a store path.
+func (r *resolver) enter(ctx context.Context, base string) (link string, err error) {
+	p, err := ParsePath(base)
+	if err != nil {
+		return "", fmt.Errorf("%v: %w", err, fs.ErrNotExist) // no path of that name can be valid
+	}
+	if r.tree, err = r.s.Open(ctx, p); err != nil {
+		return "", err
+	}
+	r.path = p
+	return r.look(ctx, "")
+}
+
+func (r *resolver) look(ctx context.Context, name string) (link string, err error) {
+	nd, err := Lookup(ctx, r.tree, name)
+	switch {
+	case err != nil:
+		return "", err
+	case nd.Kind != Symlink:
+		r.at = nd
+		return "", nil
+	case nd.Target == "":
+		return "", fmt.Errorf("%s: empty link: %w", path.Join(r.path.Abs(), name), fs.ErrNotExist)
+	}
+	if name == "" {
+		r.close() // the link lies in the store directory
+	}
+	return nd.Target, nil
+}
+
+// close goes back to the store directory.
+func (r *resolver) close() {
+	if r.tree != nil {
+		r.tree.Close()
+	}
+	r.path, r.tree, r.at = "", nil, Node{}
+}
+
+// below returns what follows the store directory in abs.
+func below(abs string) (string, error) {
+	rest, ok := strings.CutPrefix(abs, Dir)
+	if !ok || rest != "" && rest[0] != '/' {
+		return "", outside(abs)
+	}
+	return rest, nil
+}
+
+func outside(name string) error {
+	return fmt.Errorf("%.300s leads out of %s: %w", name, Dir, fs.ErrNotExist)
 }
 
 // ReadFile returns the bytes of the regular file called name in p, after following links inside the store as

@@ -88,7 +88,7 @@ func TestSymlinkTarOfOtherThanDirectories(t *testing.T) {
 	if got, want := links(t, b), "./\n./file -> "+inside.Abs()+"/file"; got != want {
 		t.Errorf("a link to a directory of the store: got %s, want %s", got, want)
 	}
-	for p, kind := range map[store.Path]error{outside: fs.ErrNotExist, loop: fs.ErrInvalid, file: errors.ErrUnsupported} {
+	for p, kind := range map[store.Path]error{outside: fs.ErrNotExist, loop: fs.ErrNotExist, file: errors.ErrUnsupported} {
 		if _, err := layer.SymlinkTar(ctx, m, []store.Path{p}); !errors.Is(err, kind) {
 			t.Errorf("%s: %v", p, err)
 		}
