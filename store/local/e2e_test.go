@@ -1,0 +1,82 @@
+package local_test
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"nixreg/store"
+	"nixreg/store/local"
+	"nixreg/store/storetest"
+)
+
+// TestRealStore reads the whole of this machine's store and watches Nix add a path to it and delete it.
+func TestRealStore(t *testing.T) {
+	if os.Getenv("NIXREG_E2E") != "1" {
+		t.Skip("needs a real Nix store: set NIXREG_E2E=1 where there is one")
+	}
+	ctx := t.Context()
+	s, err := local.Open(local.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	t.Run("all", func(t *testing.T) { storetest.Check(t, s) })
+
+	name := t.TempDir() + "/nixreg-e2e"
+	if err := os.WriteFile(name, []byte(t.TempDir()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before, err := s.State(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _, err := store.ParseAbs(strings.TrimSpace(nix(t, "nix-store", "--add", name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after, err := s.State(ctx); err != nil || after == before {
+		t.Errorf("state after an addition is still %q (%v)", after, err)
+	}
+	if found, err := s.Find(ctx, p.Hash()); found != p {
+		t.Errorf("find what was added: %q, %v", found, err)
+	}
+	storetest.Check(t, s, p)
+	nix(t, "nix-store", "--delete", p.Abs())
+	if found, err := s.Find(ctx, p.Hash()); err == nil {
+		t.Errorf("find what was deleted: %q", found)
+	}
+}
+
+func nix(t *testing.T, arg ...string) string {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), arg[0], arg[1:]...)
+	c.Env = append(os.Environ(), "NIX_REMOTE=local", "NIX_CONFIG=build-users-group =\nsandbox = false\nsubstitute = false")
+	c.Stderr = os.Stderr
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", arg, err)
+	}
+	return string(out)
+}
+
+func BenchmarkObject(b *testing.B) {
+	s, err := local.Open(local.Options{})
+	if err != nil {
+		b.Skip("needs a real Nix store")
+	}
+	defer s.Close()
+	var ps []store.Path
+	for e, err := range s.List(b.Context()) {
+		if err != nil {
+			b.Fatal(err)
+		}
+		ps = append(ps, e.Path)
+	}
+	for i := 0; b.Loop(); i++ {
+		if _, err := s.Object(b.Context(), ps[i%len(ps)]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// tick is more than the step of file times on any kernel: a file written later than a tick after its time has another.
+const tick = 10 * time.Millisecond
+
+// fresh is how long after a write State expects that it may have missed a part of it.
+const fresh = time.Second
+
+// file is what tells two versions of a database file apart without opening it. Opening is out of the question: to
+// close a file drops all POSIX locks this process has on it, SQLite's own included.
+type file struct {
+	exists   bool
+	dev, ino uint64
+	size     int64
+	mtime    int64 // nanoseconds since 1970
+	ctime    int64
+}
+
+// files are the database and what SQLite keeps beside it, as they were at one look.
+type files struct {
+	db, wal, journal file
+	shm              bool
+	age              time.Duration // of the last write; not part of the identity
+}
+
+// mode is how SQLite may read the files as they are.
+type mode uint8
+
+const (
+	_ mode = iota
+	// live: another process has the database open, or had: SQLite's locks and its -wal do the work.
+	live
+	// still: nothing is in flight and the database file holds everything. It is read as if it could not change, which
+	// needs neither locks nor write access nor a -wal and -shm (which SQLite would make, as root, and leave behind);
+	// that it did not change is checked after each read.
+	still
+	// copied: there is a -wal but no -shm (a crash, or a copy of the files). SQLite would have to make one, which a
+	// user who may only read cannot: both files are copied, and the copy is read until they change.
+	copied
+)
+
+func look(db string) (files, error) {
+	var l files
+	var err error
+	if l.db, err = stat(db); err == nil && !l.db.exists {
+		err = &fs.PathError{Op: "stat", Path: db, Err: fs.ErrNotExist}
+	}
+	var shm file
+	for suffix, f := range map[string]*file{"-wal": &l.wal, "-shm": &shm, "-journal": &l.journal} {
+		if err == nil {
+			*f, err = stat(db + suffix)
+		}
+	}
+	if err != nil {
+		return files{}, fmt.Errorf("look at nix database: %w", err)
+	}
+	l.shm = shm.exists
+	written := l.db.mtime
+	if l.wal.size > 0 {
+		written = max(written, l.wal.mtime)
+	}
+	l.age = time.Since(time.Unix(0, written))
+	return l, nil
+}
+
+func stat(name string) (file, error) {
+	fi, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return file{}, nil
+	}
+	if err != nil {
+		return file{}, err
+	}
+	f := file{exists: true, size: fi.Size(), mtime: fi.ModTime().UnixNano()}
+	f.dev, f.ino, f.ctime = inode(fi)
+	return f, nil
+}
+
+func (l files) mode() mode {
+	switch {
+	case l.journal.size > 0: // a database without write-ahead log, in the middle of a transaction
+		return live
+	case l.wal.size > 0 && !l.shm:
+		return copied
+	case l.wal.exists && l.shm:
+		return live
+	default:
+		return still
+	}
+}
+
+// same reports whether nothing was written between the two looks, provided that the first was a tick or more after the
+// last write.
+func (l files) same(m files) bool {
+	l.age, m.age = 0, 0
+	return l == m
+}
+
+// settled reports whether a write after this look would change a time.
+func (l files) settled() bool { return l.age < 0 || l.age >= tick }
+
+// state leaves an empty -wal out: Nix makes and removes one each time it only reads.
+func (l files) state() string {
+	s := fmt.Sprintf("%d.%d.%d.%d", l.db.dev, l.db.ino, l.db.size, l.db.mtime)
+	if l.wal.size > 0 {
+		s += fmt.Sprintf("+%d.%d.%d", l.wal.ino, l.wal.size, l.wal.mtime)
+	}
+	if l.age >= 0 && l.age < fresh {
+		s += "~"
+	}
+	return s
+}

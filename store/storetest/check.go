@@ -1,0 +1,62 @@
+package storetest
+
+import (
+	"errors"
+	"testing"
+
+	"nixreg/store"
+)
+
+// Check checks all that must hold of the given paths in any store, whatever they are: the hash of the files' archive
+// is the object's, the tree is in order, and Find and Object agree. Without paths it checks every path the store lists.
+func Check(t *testing.T, s store.Store, ps ...store.Path) {
+	t.Helper()
+	before, err := s.State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(ps) == 0 {
+		for e, err := range s.List(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			ps = append(ps, e.Path)
+		}
+	}
+	for _, p := range ps {
+		obj, err := s.Object(t.Context(), p)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if found, err := s.Find(t.Context(), p.Hash()); found != p || err != nil || obj.Path != p {
+			t.Errorf("%s: Find gives %q (%v), Object %q", p, found, err, obj.Path)
+		}
+		for i, r := range obj.References {
+			if _, err := store.ParsePath(string(r)); err != nil || i > 0 && r <= obj.References[i-1] {
+				t.Errorf("%s: references malformed or out of order: %q (%v)", p, r, err)
+			}
+		}
+		checkNAR(t, s, obj)
+	}
+	if after, err := s.State(t.Context()); after != before || err != nil {
+		t.Errorf("state was %q, is %q (%v), and nothing was changed", before, after, err)
+	}
+}
+
+func checkNAR(t *testing.T, s store.Store, obj *store.Object) {
+	t.Helper()
+	tr, err := s.Open(t.Context(), obj.Path)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	hash, size, err := HashNAR(t.Context(), tr)
+	if err = errors.Join(err, tr.Close()); err != nil {
+		t.Errorf("%s: %v", obj.Path, err)
+		return
+	}
+	if hash != obj.NarHash || size != obj.NarSize {
+		t.Errorf("%s: the files make %s, %d bytes; the store says %s, %d", obj.Path, hash, size, obj.NarHash, obj.NarSize)
+	}
+}
