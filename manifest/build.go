@@ -68,7 +68,7 @@ func baseJSON(arch string, config value) []byte {
 	base.set("architecture", stringValue(arch))
 	base.set("config", config)
 	base.set("os", stringValue("linux"))
-	return base.compact(nil)
+	return base.compact()
 }
 
 // plan makes the layers of store paths: the closure of what the links and the config mention, not of the contents

@@ -45,7 +45,7 @@ func (c *imageConfig) bytes() []byte {
 	doc.set("config", c.config)
 	doc.set("rootfs", rootfs)
 	doc.set("history", listValue(history...))
-	return doc.indented(nil, 0)
+	return doc.indented()
 }
 
 // storePathsComment is the history line of a layer: Python's repr of a list of strings.

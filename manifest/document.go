@@ -46,7 +46,7 @@ func manifestBytes(d dialect, config v1.Descriptor, layers []v1.Descriptor, a an
 	}
 	doc.set("layers", list)
 	annotate(&doc, d, a)
-	return doc.compact(nil)
+	return doc.compact()
 }
 
 // indexBytes is an image index, or Docker's manifest list, of the children in their order.
@@ -68,7 +68,7 @@ func indexBytes(d dialect, children []v1.Descriptor, a annotations) []byte {
 	}
 	doc.set("manifests", list)
 	annotate(&doc, d, a)
-	return doc.compact(nil)
+	return doc.compact()
 }
 
 func head(mt types.MediaType) value {

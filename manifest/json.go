@@ -229,12 +229,21 @@ func stringValue(s string) value { return value{kind: 's', text: quote(s)} }
 
 func listValue(items ...value) value { return value{kind: '[', items: items} }
 
-// indented appends v as Python's json.dumps(indent=4) writes it, at the given depth.
-func (v value) indented(b []byte, depth int) []byte {
+// indented is v as Python's json.dumps(indent=4) writes it.
+func (v value) indented() []byte { return v.append(nil, 0) }
+
+// compact is v without any white space.
+func (v value) compact() []byte { return v.append(nil, -1) }
+
+// append appends v at a depth of indentation; none if that is negative.
+func (v value) append(b []byte, depth int) []byte {
 	if v.kind == 's' {
 		return append(b, v.text...)
 	}
-	closing := byte(']')
+	inner, colon, closing := depth+1, ": ", byte(']')
+	if depth < 0 {
+		inner, colon = depth, ":"
+	}
 	if v.kind == '{' {
 		closing = '}'
 	}
@@ -243,12 +252,12 @@ func (v value) indented(b []byte, depth int) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendNewline(b, depth+1)
+		b = appendNewline(b, inner)
 		if v.kind == '{' {
 			b = append(b, v.keys[i]...)
-			b = append(b, ": "...)
+			b = append(b, colon...)
 		}
-		b = item.indented(b, depth+1)
+		b = item.append(b, inner)
 	}
 	if len(v.items) > 0 {
 		b = appendNewline(b, depth)
@@ -257,32 +266,12 @@ func (v value) indented(b []byte, depth int) []byte {
 }
 
 func appendNewline(b []byte, depth int) []byte {
+	if depth < 0 {
+		return b
+	}
 	b = append(b, '\n')
 	for range depth {
 		b = append(b, "    "...)
 	}
 	return b
-}
-
-// compact appends v without any white space.
-func (v value) compact(b []byte) []byte {
-	if v.kind == 's' {
-		return append(b, v.text...)
-	}
-	closing := byte(']')
-	if v.kind == '{' {
-		closing = '}'
-	}
-	b = append(b, v.kind)
-	for i, item := range v.items {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		if v.kind == '{' {
-			b = append(b, v.keys[i]...)
-			b = append(b, ':')
-		}
-		b = item.compact(b)
-	}
-	return append(b, closing)
 }

@@ -20,7 +20,7 @@ func TestPythonSpelling(t *testing.T) {
 			t.Errorf("%s: %v", in, err)
 			continue
 		}
-		if got := string(v.indented(nil, 0)); got != want {
+		if got := string(v.indented()); got != want {
 			t.Errorf("%s is\n%s\nnot\n%s", in, got, want)
 		}
 	}
@@ -45,12 +45,12 @@ func FuzzJSON(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, out := range [][]byte{v.indented(nil, 0), v.compact(nil)} {
+		for _, out := range [][]byte{v.indented(), v.compact()} {
 			again, err := parseJSON(out)
 			if err != nil {
 				t.Fatalf("%q became %q: %v", b, out, err)
 			}
-			if string(again.compact(nil)) != string(v.compact(nil)) || !json.Valid(out) {
+			if string(again.compact()) != string(v.compact()) || !json.Valid(out) {
 				t.Errorf("%q is not stable: %q", b, out)
 			}
 		}

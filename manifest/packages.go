@@ -4,13 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"nixreg/store"
 )
@@ -38,13 +35,6 @@ func newPackages(all store.Store, stores []store.Store) *packages {
 		p.index = append(p.index, &packageIndex{store: s})
 	}
 	return p
-}
-
-// candidate is a store path under one of its names.
-type candidate struct {
-	store.Entry
-	identity
-	order int // in the store's listing
 }
 
 func (p *packages) State(ctx context.Context) (string, error) { return p.all.State(ctx) }
@@ -255,22 +245,16 @@ func (p *packages) Tags(ctx context.Context, repository string) ([]string, error
 	if strings.Contains(repository, "/") {
 		return p.onlyLatest(ctx, repository)
 	}
+	all, err := p.directories(ctx, repository)
+	if err != nil {
+		return nil, err
+	}
 	tags := make(map[string]bool)
-	for i, x := range p.index {
-		all, err := x.named(ctx, repository)
-		if err != nil {
-			return nil, err
-		}
-		dirs, err := p.kinds.directories(ctx, p.stores[i], all)
-		if err != nil {
-			return nil, err
-		}
-		for _, c := range dirs {
-			tags[latestTag] = true
-			tags[c.Path.Hash()] = true
-			if t := c.tag(); t != "" {
-				tags[t] = true
-			}
+	for _, c := range all {
+		tags[latestTag] = true
+		tags[c.Path.Hash()] = true
+		if t := c.tag(); t != "" {
+			tags[t] = true
 		}
 	}
 	if len(tags) == 0 {
@@ -296,8 +280,21 @@ func (p *packages) Newest(ctx context.Context, repository string, n int) ([]stri
 	if strings.Contains(repository, "/") || err != nil {
 		return tags, err
 	}
+	all, err := p.directories(ctx, repository)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range all[:min(len(all), n)] {
+		tags = append(tags, c.Path.Hash())
+	}
+	return tags, nil
+}
+
+// directories returns what a package's name stands for in all stores, those of one store best first.
+func (p *packages) directories(ctx context.Context, name string) ([]*candidate, error) {
+	var out []*candidate
 	for i, x := range p.index {
-		all, err := x.named(ctx, repository)
+		all, err := x.named(ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -305,11 +302,9 @@ func (p *packages) Newest(ctx context.Context, repository string, n int) ([]stri
 		if err != nil {
 			return nil, err
 		}
-		for _, c := range dirs[:min(len(dirs), n)] {
-			tags = append(tags, c.Path.Hash())
-		}
+		out = append(out, dirs...)
 	}
-	return tags[:min(len(tags), n+1)], nil
+	return out, nil
 }
 
 // Repositories lists packages that have programs: the others can be pulled too, but few want to.
@@ -337,82 +332,4 @@ func (p *packages) Repositories(ctx context.Context) ([]string, error) {
 		}
 	}
 	return slices.Sorted(maps.Keys(names)), nil
-}
-
-// packageIndex is one store's paths by repository name, made anew when the store's state changes.
-type packageIndex struct {
-	store store.Store
-
-	mu    sync.Mutex // guards what follows
-	state string
-	names map[string][]*candidate // nil before the first use
-	next  time.Time               // not to be listed again before
-}
-
-func (x *packageIndex) named(ctx context.Context, name string) ([]*candidate, error) {
-	all, err := x.all(ctx)
-	return all[name], err
-}
-
-func (x *packageIndex) all(ctx context.Context) (map[string][]*candidate, error) {
-	state, err := x.store.State(ctx)
-	if err != nil {
-		return nil, err
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	// A Nix that writes all the time must not keep a large store busy with listing: one part in ten, at most.
-	started := time.Now()
-	if x.names != nil && (x.state == state || started.Before(x.next)) {
-		return x.names, nil
-	}
-	names := make(map[string][]*candidate)
-	order := 0
-	for e, err := range x.store.List(ctx) {
-		if errors.Is(err, errors.ErrUnsupported) {
-			break // a store that cannot list has no names, only hashes
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list store: %w", err)
-		}
-		if !offered(e) {
-			continue
-		}
-		c := &candidate{Entry: e, identity: identify(e), order: order}
-		order++
-		if repo := repositoryName(c.name); repo != "" {
-			names[repo] = append(names[repo], c)
-		}
-	}
-	for _, c := range names {
-		slices.SortFunc(c, better)
-	}
-	x.names, x.state = names, state
-	x.next = time.Now().Add(9 * time.Since(started))
-	return names, nil
-}
-
-// better sorts the candidates of one name: outs first, then the highest version, the newest registration, the store's
-// own order where it knows no time, the hash.
-func better(a, b *candidate) int {
-	if c := boolCompare(a.output != "", b.output != ""); c != 0 {
-		return c
-	}
-	if c := cmp.Or(-compareVersions(a.version, b.version), -cmp.Compare(a.Registered, b.Registered)); c != 0 {
-		return c
-	}
-	if a.Registered == 0 && a.order != b.order {
-		return cmp.Compare(a.order, b.order)
-	}
-	return strings.Compare(a.Path.Hash(), b.Path.Hash())
-}
-
-func boolCompare(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }
