@@ -40,7 +40,7 @@ type golden struct {
 	ConfigText   string   `json:"config_text"`
 }
 
-func (g *golden) layers(t *testing.T) [][]string {
+func (g *golden) layers(t testing.TB) [][]string {
 	t.Helper()
 	var conf struct {
 		StoreLayers [][]string `json:"store_layers"`
@@ -52,7 +52,7 @@ func (g *golden) layers(t *testing.T) [][]string {
 }
 
 // goldens loads the vectors whose name starts with prefix.
-func goldens(t *testing.T, prefix string) []*golden {
+func goldens(t testing.TB, prefix string) []*golden {
 	t.Helper()
 	files, err := filepath.Glob("../conformance/golden/" + prefix + "*.json")
 	if err != nil || len(files) == 0 {
@@ -76,7 +76,7 @@ func goldens(t *testing.T, prefix string) []*golden {
 	return out
 }
 
-func mustPath(t *testing.T, abs string) store.Path {
+func mustPath(t testing.TB, abs string) store.Path {
 	t.Helper()
 	p, rest, err := store.ParseAbs(abs)
 	if err != nil || rest != "" {

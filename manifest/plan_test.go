@@ -10,7 +10,7 @@ import (
 )
 
 // graphOf makes the arguments of Plan from a vector's graph.
-func graphOf(t *testing.T, g *golden) (closure []*store.Object, hidden [2]Hidden) {
+func graphOf(t testing.TB, g *golden) (closure []*store.Object, hidden [2]Hidden) {
 	t.Helper()
 	for _, n := range g.Graph {
 		var refs []store.Path
