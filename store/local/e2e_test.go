@@ -11,7 +11,40 @@ import (
 	"nixreg/store/storetest"
 )
 
-// TestRealStore reads the whole of this machine's store and watches Nix add a path to it and delete it.
+// roots are what conformance/nix/mkstore.sh keeps in the store. Other tests add paths to it and delete them meanwhile.
+const roots = "/nix/var/nix/gcroots/nixreg-test"
+
+// rooted returns all paths that stay while the tests run.
+func rooted(t *testing.T, s store.Store) []store.Path {
+	t.Helper()
+	links, err := os.ReadDir(roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ps []store.Path
+	for _, l := range links {
+		target, err := os.Readlink(roots + "/" + l.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, _, err := store.ParseAbs(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ps = append(ps, p)
+	}
+	closure, err := store.Closure(t.Context(), s, ps...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ps = ps[:0]
+	for _, o := range closure {
+		ps = append(ps, o.Path)
+	}
+	return ps
+}
+
+// TestRealStore reads a real store of hundreds of paths and watches Nix add a path to it and delete it.
 func TestRealStore(t *testing.T) {
 	if os.Getenv("NIXREG_E2E") != "1" {
 		t.Skip("needs a real Nix store: set NIXREG_E2E=1 where there is one")
@@ -22,7 +55,11 @@ func TestRealStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	t.Run("all", func(t *testing.T) { storetest.Check(t, s) })
+	ps := rooted(t, s)
+	if len(ps) < 300 {
+		t.Errorf("only %d paths are kept below %s", len(ps), roots)
+	}
+	t.Run("all", func(t *testing.T) { storetest.Check(t, s, ps...) })
 
 	name := t.TempDir() + "/nixreg-e2e"
 	if err := os.WriteFile(name, []byte(t.TempDir()), 0o644); err != nil {

@@ -1,0 +1,136 @@
+package conformance_test
+
+import (
+	"encoding/json"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// pkg is what go list says of one package of this module.
+type pkg struct {
+	ImportPath, Name, Doc, Dir string
+	GoFiles                    []string
+	Deps                       []string // everything it imports, and what that imports
+	TestImports, XTestImports  []string // direct
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Doc,Dir,GoFiles,Deps,TestImports,XTestImports", "nixreg/...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderrOf(err))
+	}
+	var all []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); err == io.EOF {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// below reports whether an import path is tree or lies below it.
+func below(path, tree string) bool { return path == tree || strings.HasPrefix(path, tree+"/") }
+
+func isStd(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return first != "nixreg" && !strings.Contains(first, ".")
+}
+
+// Who must not come to know whom, not even through another package.
+const (
+	ggcr   = "github.com/google/go-containerregistry"
+	mux    = "github.com/gorilla/mux"
+	badger = "github.com/dgraph-io/badger"
+)
+
+var forbidden = map[string][]string{
+	"nixreg/registry": {"nixreg/store", "nixreg/manifest", "nixreg/cmd", badger, "modernc.org"},
+	"nixreg/store":    {"nixreg/registry", "nixreg/manifest", "nixreg/cmd", ggcr, mux, badger},
+	"nixreg/manifest": {"nixreg/registry", "nixreg/cmd", mux, "modernc.org"},
+}
+
+// concrete are the packages below nixreg/store that are one kind of store; only the command names them.
+func concrete(path string) bool {
+	return below(path, "nixreg/store") && path != "nixreg/store"
+}
+
+func TestImportGraph(t *testing.T) {
+	all := packages(t)
+	for _, p := range all {
+		for tree, banned := range forbidden {
+			if below(p.ImportPath, tree) {
+				rejectImports(t, p, banned)
+			}
+		}
+		for _, dep := range p.Deps {
+			named := below(p.ImportPath, "nixreg/cmd") || below(p.ImportPath, "nixreg/store")
+			if concrete(dep) && !named {
+				t.Errorf("%s must not depend on %s: only cmd/nixreg names concrete stores", p.ImportPath, dep)
+			}
+			if p.ImportPath == "nixreg/store" && !isStd(dep) {
+				t.Errorf("nixreg/store must not depend on %s: the standard library is enough", dep)
+			}
+			if below(dep, "nixreg/conformance") || below(dep, "nixreg/cmd") {
+				t.Errorf("%s must not depend on %s", p.ImportPath, dep)
+			}
+		}
+	}
+	if len(all) < len(forbidden) {
+		t.Errorf("go list found %d packages only", len(all))
+	}
+}
+
+func rejectImports(t *testing.T, p pkg, banned []string) {
+	t.Helper()
+	for _, dep := range slices.Concat(p.Deps, p.TestImports, p.XTestImports) {
+		for _, b := range banned {
+			if below(dep, b) {
+				t.Errorf("%s must not depend on %s", p.ImportPath, dep)
+			}
+		}
+	}
+}
+
+// The command's other files work with interfaces; wire.go chooses what stands behind them.
+func TestOneFileNamesConcreteTypes(t *testing.T) {
+	for _, p := range packages(t) {
+		if p.ImportPath != "nixreg/cmd/nixreg" {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, imp := range f.Imports {
+				path := strings.Trim(imp.Path.Value, `"`)
+				if name != "wire.go" && (concrete(path) || below(path, badger)) {
+					t.Errorf("cmd/nixreg/%s imports %s: only wire.go may", name, path)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	vague := []string{"util", "utils", "common", "helper", "helpers", "manager", "misc", "base", "types"}
+	for _, p := range packages(t) {
+		if slices.Contains(vague, p.Name) {
+			t.Errorf("%s: a package is named for what it holds, not %q", p.ImportPath, p.Name)
+		}
+		if p.Doc == "" {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+	}
+}
