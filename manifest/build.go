@@ -17,8 +17,14 @@ import (
 	"nixreg/store"
 )
 
-// maxLayers is nixpkgs' default, and what every runtime takes.
-const maxLayers = 100
+const (
+	// maxLayers is nixpkgs' default, and what every runtime takes.
+	maxLayers = 100
+	// maxRuntimeLayers is what Docker's classic store takes.
+	maxRuntimeLayers = 125
+	// maxConfig bounds an image's config, in bytes: clients take no more.
+	maxConfig = 4 << 20
+)
 
 // draft is an image whose layers are decided, but not hashed.
 type draft struct {
@@ -35,7 +41,8 @@ type draftLayer struct {
 }
 
 // draftPackage plans an image of contents, as streamLayeredImage { contents; config = { Cmd; Env }; } does.
-func draftPackage(ctx context.Context, s store.Store, d *Definition, closure []*store.Object) (*draft, error) {
+func draftPackage(ctx context.Context, all store.Store, d *Definition, closure []*store.Object) (*draft, error) {
+	s := store.Within(all, pathsOf(closure)...)
 	arch, err := architecture(ctx, s, d.Contents, closure)
 	if err != nil {
 		return nil, err
@@ -60,6 +67,14 @@ func draftPackage(ctx context.Context, s store.Store, d *Definition, closure []*
 	}
 	out.plan(closure, links, baseJSON(arch, config))
 	return out, out.addSymlinks(ctx, s, d.Contents, closure, int64(len(links)))
+}
+
+func pathsOf(objects []*store.Object) []store.Path {
+	paths := make([]store.Path, len(objects))
+	for i, o := range objects {
+		paths[i] = o.Path
+	}
+	return paths
 }
 
 // baseJSON is the text of nixpkgs' <name>-base.json: part of the closure, never of the image.
@@ -196,11 +211,20 @@ func (b *draft) finish(ctx context.Context, m *layer.Maker, done func(size int64
 		}
 		im.Layers = append(im.Layers, ImageLayer{Digest: info.DiffID, Size: info.Size, Contents: l.contents})
 		b.config.diffIDs = append(b.config.diffIDs, info.DiffID)
+		if l.recipe.Format == layer.Symlinks && len(im.Warnings) > 0 {
+			continue // links to what was named already
+		}
 		for _, w := range info.Whiteouts {
 			im.Warnings = append(im.Warnings, w+": runtimes take this name for a whiteout and hide the file")
 		}
 	}
+	if len(im.Layers) > maxRuntimeLayers {
+		im.Warnings = append(im.Warnings, fmt.Sprintf("%d layers: Docker takes no more than %d", len(im.Layers), maxRuntimeLayers))
+	}
 	config := b.config.bytes()
+	if len(config) > maxConfig {
+		return nil, nil, fmt.Errorf("the image's config has %d bytes, at most %d are served: %w", len(config), maxConfig, fs.ErrInvalid)
+	}
 	im.Config, im.ConfigSize = digestOf(config), int64(len(config))
 	return &im, config, nil
 }
@@ -215,11 +239,11 @@ func (b *draft) describe(ctx context.Context, m *layer.Maker, done func(size int
 	slices.SortStableFunc(order, func(i, k int) int { return cmp.Compare(b.layers[k].size, b.layers[i].size) })
 	g, ctx := errgroup.WithContext(ctx)
 	for _, i := range order {
-		g.Go(func() (err error) {
+		g.Go(guarded(func() (err error) {
 			infos[i], err = m.Describe(ctx, b.layers[i].recipe)
 			done(b.layers[i].size)
 			return err
-		})
+		}))
 	}
 	return infos, g.Wait()
 }

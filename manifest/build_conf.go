@@ -59,7 +59,7 @@ func draftConf(ctx context.Context, s store.Store, c *Conf, objects []*store.Obj
 	}
 	b.image.Command, b.image.Env = words(b.config.config, "Entrypoint", "Cmd"), words(b.config.config, "Env")
 	if len(b.image.Command) == 0 {
-		b.image.CommandNote = "none: the image's config has neither Entrypoint nor Cmd"
+		b.image.CommandNote = "the image's config has neither Entrypoint nor Cmd"
 	}
 	return b, nil
 }
@@ -153,7 +153,11 @@ func (b *draft) mergeBaseEnv(config []byte) error {
 		}
 	}
 	if merged := mergeEnv(baseEnv.items, ownEnv.items); len(merged) > 0 {
-		config := b.config.config // its lists of keys are shared with the definition: set on a copy
+		config := b.config.config
+		if config.kind != '{' { // null
+			config = value{kind: '{'}
+		}
+		// The lists of keys are shared with the definition: set on a copy.
 		config.keys, config.items = slices.Clone(config.keys), slices.Clone(config.items)
 		config.set("Env", listValue(merged...))
 		b.config.config = config

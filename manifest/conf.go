@@ -89,7 +89,7 @@ func ParseConf(b []byte) (*Conf, error) {
 
 func (c *Conf) platform(f *confFile) error {
 	switch {
-	case c.Config.kind != '{' && (c.Config.kind != 's' || c.Config.text != "null" && c.Config.text != ""):
+	case c.Config.kind != 0 && c.Config.kind != '{' && c.Config.text != "null":
 		return fmt.Errorf("config is not an object: %w", fs.ErrInvalid)
 	case f.OS != "" && f.OS != "linux":
 		return fmt.Errorf("os %.50q: only linux images exist: %w", f.OS, errors.ErrUnsupported)
@@ -100,7 +100,7 @@ func (c *Conf) platform(f *confFile) error {
 	case f.Variant != "" && !architectureName.MatchString(f.Variant):
 		return fmt.Errorf("variant %.50q: %w", f.Variant, fs.ErrInvalid)
 	}
-	if c.Config.kind == 's' { // absent or null
+	if c.Config.kind == 0 { // absent
 		c.Config = value{kind: '{'}
 	}
 	return nil
@@ -145,11 +145,11 @@ func storePath(s string) (store.Path, error) {
 }
 
 func (c *Conf) names(f *confFile) error {
-	name, tag, ok := strings.Cut(f.RepoTag, ":")
-	if !ok || name == "" || tag == "" {
+	i := strings.LastIndexByte(f.RepoTag, ':')
+	if i <= strings.LastIndexByte(f.RepoTag, '/') || i == 0 || i == len(f.RepoTag)-1 { // a colon before it is a port's
 		return fmt.Errorf("repo_tag %.300q is not name:tag: %w", f.RepoTag, fs.ErrInvalid)
 	}
-	c.Name, c.Tag = name, tag
+	c.Name, c.Tag = f.RepoTag[:i], f.RepoTag[i+1:]
 	return nil
 }
 

@@ -30,6 +30,15 @@ type ImageLayer struct {
 	Contents []string `json:"contents"`
 }
 
+// blobs are the digests of the config and of the layers.
+func (m *Image) blobs() []v1.Hash {
+	out := []v1.Hash{m.Config}
+	for _, l := range m.Layers {
+		out = append(out, l.Digest)
+	}
+	return out
+}
+
 // manifest is the image's manifest in one dialect.
 func (m *Image) manifest(d dialect) *v1.Descriptor {
 	layers := make([]v1.Descriptor, len(m.Layers))

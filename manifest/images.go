@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,59 +29,62 @@ var imageSuffixes = []string{".json", ".tar", ".tar.gz", ".tar.zst"}
 // images is the catalog of image files: each owns the repository of its name. Files are read when they are asked for,
 // so that what is put into the directory is served at once.
 type images struct {
-	roots []string
+	roots []imageRoot
 	store store.Store
+	log   *slog.Logger
+}
+
+// imageRoot is one --images argument. What it was at the start it stays: a directory that vanishes is no image.
+type imageRoot struct {
+	path      string
+	directory bool
 }
 
 // newImages checks that the roots are there.
-func newImages(roots []string, s store.Store) (*images, error) {
+func newImages(roots []string, s store.Store, log *slog.Logger) (*images, error) {
+	m := &images{store: s, log: log}
 	for _, r := range roots {
 		if _, err := os.Lstat(r); err != nil {
 			return nil, fmt.Errorf("images: %w", err)
 		}
+		info, err := os.Stat(r) // a link may lead into a store whose files lie elsewhere
+		m.roots = append(m.roots, imageRoot{r, err == nil && info.IsDir()})
 	}
-	return &images{roots: roots, store: s}, nil
+	return m, nil
 }
 
 // files returns the image files by repository; of two with one name the first root's, then the first by name, counts.
+// What cannot be read is left out: it must not hide the other images, nor the packages.
 func (m *images) files(ctx context.Context) (map[string]string, error) {
 	found := make(map[string]string)
 	for _, root := range m.roots {
-		info, err := os.Stat(root)
-		if err == nil && info.IsDir() {
-			err = scanImages(ctx, root, "", 0, found)
-		} else if name := imageRepository(filepath.Base(root)); name != "" && found[name] == "" {
-			err = nil // a link may lead into a store whose files lie elsewhere
-			found[name] = root
-		}
-		if err != nil {
-			return nil, fmt.Errorf("images: %w", err)
+		if root.directory {
+			m.scan(ctx, root.path, "", 0, found)
+		} else if name := imageRepository(filepath.Base(root.path)); name != "" && found[name] == "" {
+			found[name] = root.path
 		}
 	}
-	return found, nil
+	return found, ctx.Err()
 }
 
-func scanImages(ctx context.Context, dir, prefix string, depth int, found map[string]string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+func (m *images) scan(ctx context.Context, dir, prefix string, depth int, found map[string]string) {
 	entries, err := os.ReadDir(dir) // sorted
 	if err != nil {
-		return err
+		m.log.Warn("images cannot be listed", "directory", dir, "error", err)
+		return
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
+		if ctx.Err() != nil || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
 		if len(found) >= maxImageFiles {
-			return fmt.Errorf("%s: more than %d files", dir, maxImageFiles)
+			m.log.Warn("images left out", "directory", dir, "most", maxImageFiles)
+			return
 		}
 		full := filepath.Join(dir, e.Name())
 		if e.IsDir() {
 			if name := repositoryName(e.Name()); name != "" && depth < maxImageDepth {
-				if err := scanImages(ctx, full, prefix+name+"/", depth+1, found); err != nil {
-					return err
-				}
+				m.scan(ctx, full, prefix+name+"/", depth+1, found)
 			}
 			continue
 		}
@@ -88,7 +92,6 @@ func scanImages(ctx context.Context, dir, prefix string, depth int, found map[st
 			found[prefix+name] = full
 		}
 	}
-	return nil
 }
 
 // imageRepository is the repository of a file name, which may be that of a store path.
@@ -222,7 +225,11 @@ func (m *images) content(ctx context.Context, file string) ([]byte, error) {
 			return nil, err
 		}
 		if !filepath.IsAbs(target) {
-			target = filepath.Join(filepath.Dir(file), target)
+			dir := filepath.Dir(file) // ".." leads out of where dir really is
+			if real, err := filepath.EvalSymlinks(dir); err == nil {
+				dir = real
+			}
+			target = filepath.Join(dir, target)
 		}
 		file = filepath.Clean(target)
 	}

@@ -5,44 +5,50 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"sync"
 
+	"nixreg/manifest/layer"
 	"nixreg/store"
 )
 
 // maxKinds bounds how many paths' kinds are remembered.
 const maxKinds = 200_000
 
-// pathKinds remembers what never changes of a valid store path: whether it is a directory, whether it has programs,
-// and which architecture they are for. The zero value is empty. Safe for concurrent use.
+// pathKinds remembers what is seen of store paths: whether one is a directory, whether it has programs, and which
+// architecture they are for. Safe for concurrent use.
 type pathKinds struct {
-	mu    sync.Mutex
-	kinds map[store.Path]pathKind
-	archs map[store.Path]string
+	log   *slog.Logger
+	kinds memo[registration, pathKind]
+	archs memo[layer.Ref, string]
+}
+
+// registration is one life of a path: it may be deleted and built again with other contents.
+type registration struct {
+	path store.Path
+	at   int64
 }
 
 type pathKind struct{ directory, programs bool }
 
-func (k *pathKinds) of(ctx context.Context, s store.Store, p store.Path) (pathKind, error) {
-	k.mu.Lock()
-	kind, ok := k.kinds[p]
-	k.mu.Unlock()
-	if ok {
+// of looks at a path that was listed. One that was deleted since, or that cannot be read, is no directory: it must not
+// hide the others of its name.
+func (k *pathKinds) of(ctx context.Context, s store.Store, e store.Entry) (pathKind, error) {
+	key := registration{e.Path, e.Registered}
+	if kind, ok := k.kinds.get(key); ok {
 		return kind, nil
 	}
-	kind, err := look(ctx, s, p)
-	if errors.Is(err, fs.ErrNotExist) { // deleted since it was listed
+	kind, err := look(ctx, s, e.Path)
+	switch {
+	case ctx.Err() != nil:
+		return kind, fmt.Errorf("look at %s: %w", e.Path, ctx.Err())
+	case errors.Is(err, fs.ErrNotExist):
+		return pathKind{}, nil
+	case err != nil:
+		k.log.Warn("store path left out", "path", e.Path, "error", err)
 		return pathKind{}, nil
 	}
-	if err != nil {
-		return kind, fmt.Errorf("look at %s: %w", p, err)
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.kinds == nil || len(k.kinds) >= maxKinds {
-		k.kinds = make(map[store.Path]pathKind)
-	}
-	k.kinds[p] = kind
+	k.kinds.put(key, kind)
 	return kind, nil
 }
 
@@ -69,7 +75,7 @@ func look(ctx context.Context, s store.Store, p store.Path) (kind pathKind, err 
 func (k *pathKinds) directories(ctx context.Context, s store.Store, all []*candidate) ([]*candidate, error) {
 	var out []*candidate
 	for _, c := range all {
-		kind, err := k.of(ctx, s, c.Path)
+		kind, err := k.of(ctx, s, c.Entry)
 		if err != nil {
 			return nil, err
 		}
@@ -80,26 +86,44 @@ func (k *pathKinds) directories(ctx context.Context, s store.Store, all []*candi
 	return out, nil
 }
 
-// architecture is that of an image of p alone.
+// architecture is that of an image of p alone, "" without programs.
 func (k *pathKinds) architecture(ctx context.Context, s store.Store, p store.Path) (string, error) {
-	k.mu.Lock()
-	arch, ok := k.archs[p]
-	k.mu.Unlock()
-	if ok {
+	o, err := s.Object(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	if arch, ok := k.archs.get(layer.RefOf(o)); ok {
 		return arch, nil
 	}
 	closure, err := store.Closure(ctx, s, p)
 	if err != nil {
 		return "", err
 	}
-	if arch, err = architecture(ctx, s, []store.Path{p}, closure); err != nil {
-		return "", err
+	arch, err := architecture(ctx, store.Within(s, pathsOf(closure)...), []store.Path{p}, closure)
+	if err == nil {
+		k.archs.put(layer.RefOf(o), arch)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.archs == nil || len(k.archs) >= maxKinds {
-		k.archs = make(map[store.Path]string)
+	return arch, err
+}
+
+// memo is a map for many goroutines that forgets everything when it has maxKinds entries. The zero value is empty.
+type memo[K comparable, V any] struct {
+	mu     sync.Mutex
+	values map[K]V
+}
+
+func (m *memo[K, V]) get(key K) (V, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, ok := m.values[key]
+	return v, ok
+}
+
+func (m *memo[K, V]) put(key K, v V) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.values == nil || len(m.values) >= maxKinds {
+		m.values = make(map[K]V)
 	}
-	k.archs[p] = arch
-	return arch, nil
+	m.values[key] = v
 }

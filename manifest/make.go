@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"nixreg/manifest/digests"
@@ -33,11 +34,10 @@ func (s *Source) image(ctx context.Context, repository string, d *Definition, fr
 		return nil, err
 	}
 	key := imageKey(d, objects)
-	if m, err := s.records.image(ctx, key); err == nil && !fresh {
-		s.recent.put(d.key(), state, m)
-		return m, nil
-	}
-	m, err := digests.Once(ctx, s.group, "image/"+key, func(ctx context.Context) (*Image, error) {
+	m, err := digests.Once(ctx, s.group, fmt.Sprint("image/", key, fresh), func(ctx context.Context) (*Image, error) {
+		if m, err := s.records.image(ctx, key); err == nil && !fresh && s.intact(ctx, m) {
+			return m, nil
+		}
 		if err := s.building.Acquire(ctx, 1); err != nil {
 			return nil, err
 		}
@@ -50,6 +50,21 @@ func (s *Source) image(ctx context.Context, repository string, d *Definition, fr
 	return m, err
 }
 
+// intact reports whether everything that a remembered image names is remembered as it names it. A layer is not, if its
+// files were damaged when it was hashed and have been repaired since.
+func (s *Source) intact(ctx context.Context, m *Image) bool {
+	if _, err := s.records.stored(ctx, m.Config); err != nil {
+		return false
+	}
+	for _, l := range m.Layers {
+		b, err := s.records.stored(ctx, l.Digest)
+		if err != nil || b.Recipe == nil || !s.layers.Remembers(ctx, *b.Recipe, l.Digest) {
+			return false
+		}
+	}
+	return true
+}
+
 // objects returns the store paths that an image is made from.
 func (s *Source) objects(ctx context.Context, d *Definition) ([]*store.Object, error) {
 	if d.Conf != nil {
@@ -58,16 +73,21 @@ func (s *Source) objects(ctx context.Context, d *Definition) ([]*store.Object, e
 	return store.Closure(ctx, s.store, d.Contents...)
 }
 
-// imageKey is the identity of an image before it is made: its definition and what each store path holds.
+// imageKey is the identity of an image before it is made: its definition, and what each store path holds and refers to.
 func imageKey(d *Definition, objects []*store.Object) string {
-	refs := make([]layer.Ref, len(objects))
+	type part struct {
+		layer.Ref
+		NarSize    int64
+		References []store.Path
+	}
+	parts := make([]part, len(objects))
 	for i, o := range objects {
-		refs[i] = layer.RefOf(o)
+		parts[i] = part{layer.RefOf(o), o.NarSize, o.References}
 	}
 	b, err := json.Marshal(struct {
 		Format, Definition string
-		Objects            []layer.Ref
-	}{imageFormat, d.key(), refs})
+		Objects            []part
+	}{imageFormat, d.key(), parts})
 	if err != nil {
 		panic("manifest: image key cannot be encoded: " + err.Error()) // strings always can
 	}
@@ -83,8 +103,8 @@ func (s *Source) build(ctx context.Context, repository, key string, d *Definitio
 	}
 	draft.image.Title, draft.image.Version = d.Title, d.Version
 	report := s.reportProgress(repository, draft)
+	defer report.stop()
 	m, config, err := draft.finish(ctx, s.layers, report.done)
-	report.stop()
 	if err != nil {
 		return nil, err
 	}

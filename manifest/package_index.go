@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"nixreg/manifest/digests"
 	"nixreg/store"
 )
 
@@ -20,14 +21,24 @@ type candidate struct {
 	order int // in the store's listing
 }
 
+// longestPause bounds for how long a listing may be out of date, however long it takes.
+const longestPause = 3 * time.Second
+
 // packageIndex is one store's paths by repository name, made anew when the store's state changes.
 type packageIndex struct {
 	store store.Store
+	group *digests.Group // lists on a context of its own: clients that leave must not make it start over and over
+	key   string
 
-	mu    sync.Mutex // guards what follows
+	mu   sync.Mutex
+	last listing
+}
+
+// listing is a store's paths by name in one state. It is never changed.
+type listing struct {
 	state string
-	names map[string][]*candidate // nil before the first use
-	next  time.Time               // not to be listed again before
+	names map[string][]*candidate // nil: there is none yet
+	next  time.Time               // not to be made again before
 }
 
 func (x *packageIndex) named(ctx context.Context, name string) ([]*candidate, error) {
@@ -40,13 +51,39 @@ func (x *packageIndex) all(ctx context.Context) (map[string][]*candidate, error)
 	if err != nil {
 		return nil, err
 	}
+	if l := x.latest(); l.serves(state) {
+		return l.names, nil
+	}
+	l, err := digests.Once(ctx, x.group, x.key+state, func(ctx context.Context) (listing, error) {
+		if l := x.latest(); l.serves(state) {
+			return l, nil
+		}
+		started := time.Now()
+		names, err := x.list(ctx)
+		if err != nil {
+			return listing{}, fmt.Errorf("list store: %w", err)
+		}
+		// A Nix that writes all the time must not keep a large store busy with listing: one part in ten, about.
+		l := listing{state, names, time.Now().Add(min(9*time.Since(started), longestPause))}
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.last = l
+		return l, nil
+	})
+	return l.names, err
+}
+
+func (x *packageIndex) latest() listing {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	// A Nix that writes all the time must not keep a large store busy with listing: one part in ten, at most.
-	started := time.Now()
-	if x.names != nil && (x.state == state || started.Before(x.next)) {
-		return x.names, nil
-	}
+	return x.last
+}
+
+func (l listing) serves(state string) bool {
+	return l.names != nil && (l.state == state || time.Now().Before(l.next))
+}
+
+func (x *packageIndex) list(ctx context.Context) (map[string][]*candidate, error) {
 	names := make(map[string][]*candidate)
 	order := 0
 	for e, err := range x.store.List(ctx) {
@@ -54,7 +91,7 @@ func (x *packageIndex) all(ctx context.Context) (map[string][]*candidate, error)
 			break // a store that cannot list has no names, only hashes
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list store: %w", err)
+			return nil, err
 		}
 		if !offered(e) {
 			continue
@@ -68,8 +105,6 @@ func (x *packageIndex) all(ctx context.Context) (map[string][]*candidate, error)
 	for _, c := range names {
 		slices.SortFunc(c, better)
 	}
-	x.names, x.state = names, state
-	x.next = time.Now().Add(9 * time.Since(started))
 	return names, nil
 }
 

@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 
+	"nixreg/manifest/digests"
 	"nixreg/store"
 )
 
@@ -29,10 +32,10 @@ type packages struct {
 	kinds  pathKinds
 }
 
-func newPackages(all store.Store, stores []store.Store) *packages {
-	p := &packages{stores: stores, all: all}
-	for _, s := range stores {
-		p.index = append(p.index, &packageIndex{store: s})
+func newPackages(all store.Store, stores []store.Store, group *digests.Group, log *slog.Logger) *packages {
+	p := &packages{stores: stores, all: all, kinds: pathKinds{log: log}}
+	for i, s := range stores {
+		p.index = append(p.index, &packageIndex{store: s, group: group, key: fmt.Sprint("index/", i)})
 	}
 	return p
 }
@@ -78,7 +81,7 @@ func (p *packages) Lookup(ctx context.Context, repository, tag string) ([]*Defin
 		return nil, err
 	}
 	if len(found) == 1 { // its architecture is found when the image is made
-		return []*Definition{found[0].definition()}, nil
+		return []*Definition{packageImage(found[0].Path)}, nil
 	}
 	platforms, err := p.platforms(ctx, found)
 	if err != nil {
@@ -89,17 +92,16 @@ func (p *packages) Lookup(ctx context.Context, repository, tag string) ([]*Defin
 	}
 	var defs []*Definition
 	for _, arch := range slices.Sorted(maps.Keys(platforms)) {
-		defs = append(defs, platforms[arch].definition())
+		defs = append(defs, packageImage(platforms[arch].Path))
 	}
 	return defs, nil
 }
 
-func (c *candidate) definition() *Definition {
-	version := c.version
-	if c.output != "" {
-		version = strings.TrimPrefix(c.version+"-"+c.output, "-")
-	}
-	return &Definition{Title: c.name, Version: version, Contents: []store.Path{c.Path}, Program: c.name}
+// packageImage defines the image of one path. It depends on the path's name alone: which deriver a store knows differs
+// between stores.
+func packageImage(p store.Path) *Definition {
+	name, version := splitName(p.Name())
+	return &Definition{Title: name, Version: version, Contents: []store.Path{p}, Program: name}
 }
 
 func (p *packages) byHash(ctx context.Context, repository, hash, tag string) ([]*Definition, error) {
@@ -110,12 +112,7 @@ func (p *packages) byHash(ctx context.Context, repository, hash, tag string) ([]
 	if err != nil {
 		return nil, err
 	}
-	o, err := p.all.Object(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	c := candidate{Entry: o.Entry, identity: identify(o.Entry)}
-	return []*Definition{c.definition()}, nil
+	return []*Definition{packageImage(path)}, nil
 }
 
 // composite joins the latest of several packages: in sorted order, so that every order asked for is one image.
@@ -276,16 +273,20 @@ func (p *packages) onlyLatest(ctx context.Context, repository string) ([]string,
 }
 
 func (p *packages) Newest(ctx context.Context, repository string, n int) ([]string, error) {
-	tags, err := p.onlyLatest(ctx, repository)
-	if strings.Contains(repository, "/") || err != nil {
-		return tags, err
+	if strings.Contains(repository, "/") {
+		return p.onlyLatest(ctx, repository)
 	}
 	all, err := p.directories(ctx, repository)
 	if err != nil {
 		return nil, err
 	}
+	slices.SortStableFunc(all, better) // of all stores
+	tags := []string{latestTag}
 	for _, c := range all[:min(len(all), n)] {
 		tags = append(tags, c.Path.Hash())
+		if t := c.tag(); t != "" && !slices.Contains(tags, t) {
+			tags = append(tags, t) // where it stands for several platforms, it is an index
+		}
 	}
 	return tags, nil
 }
@@ -320,7 +321,7 @@ func (p *packages) Repositories(ctx context.Context) ([]string, error) {
 				continue
 			}
 			for _, c := range candidates[:min(len(candidates), maxSame)] {
-				k, err := p.kinds.of(ctx, p.stores[i], c.Path)
+				k, err := p.kinds.of(ctx, p.stores[i], c.Entry)
 				if err != nil {
 					return nil, err
 				}

@@ -87,11 +87,11 @@ func mainProgram(ctx context.Context, s store.Store, contents []store.Path, name
 	case len(only) == 1:
 		return only[0], "", nil
 	case len(only) == 0:
-		return "", "none: no program in bin", nil
+		return "", "no program in bin", nil
 	case name == "":
-		return "", "none: several programs in bin", nil
+		return "", "several programs in bin", nil
 	}
-	return "", fmt.Sprintf("none: several programs in bin, none of them called %s", name), nil
+	return "", fmt.Sprintf("several programs in bin, none of them called %s", name), nil
 }
 
 // architecture is that of the contents' first program, in GOARCH's words: bin/ in order, then the closure in order; ""

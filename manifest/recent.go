@@ -1,6 +1,9 @@
 package manifest
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // Bounds of what is remembered in memory; beyond them it is forgotten, all at once.
 const (
@@ -37,25 +40,40 @@ func (r *recentImages) put(key, state string, m *Image) {
 	r.images[key] = recentImage{state, m}
 }
 
-// searchedRepositories remembers in which state a repository was last searched for unknown digests. The zero value is
-// empty.
+func (r *recentImages) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.images = nil
+}
+
+// searchAgain is after how long an unknown digest may lead to another search in the same state: records can be lost, and
+// what was found once must not stay unknown. Images whose layers are remembered cost little to make again.
+const searchAgain = time.Minute
+
+// searchedRepositories remembers in which state, and when, a repository was last searched for unknown digests. The zero
+// value is empty.
 type searchedRepositories struct {
 	mu     sync.Mutex
-	states map[string]string
+	states map[string]searchedState
+}
+
+type searchedState struct {
+	state string
+	at    time.Time
 }
 
 func (r *searchedRepositories) has(repository, state string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s, ok := r.states[repository]
-	return ok && s == state
+	return ok && s.state == state && time.Since(s.at) < searchAgain
 }
 
 func (r *searchedRepositories) add(repository, state string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.states == nil || len(r.states) >= maxSearchedRepo {
-		r.states = make(map[string]string)
+		r.states = make(map[string]searchedState)
 	}
-	r.states[repository] = state
+	r.states[repository] = searchedState{state, time.Now()}
 }

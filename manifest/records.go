@@ -63,6 +63,11 @@ func (r records) blob(ctx context.Context, repository string, d v1.Hash) (*blobR
 	if _, err := r.cache.Get(ctx, linkKey(repository, d)); err != nil {
 		return nil, err
 	}
+	return r.stored(ctx, d)
+}
+
+// stored returns what makes a blob of any repository.
+func (r records) stored(ctx context.Context, d v1.Hash) (*blobRecord, error) {
 	b := new(blobRecord)
 	if err := r.get(ctx, "blob/"+d.String(), b); err != nil {
 		return nil, err
@@ -116,9 +121,8 @@ func (r records) publish(ctx context.Context, repository string, images []*Image
 	if len(images) > 1 {
 		documents = append(documents, index(oci, images), index(docker, images))
 	}
-	last := documents[len(documents)-1]
-	if _, err := r.manifest(ctx, repository, last.Digest); err == nil && !all {
-		return nil // the last one is written last
+	if !all && r.published(ctx, repository, documents, images) {
+		return nil
 	}
 	for _, m := range images {
 		if err := r.linkBlobs(ctx, repository, m); err != nil {
@@ -136,12 +140,25 @@ func (r records) publish(ctx context.Context, repository string, images []*Image
 	return nil
 }
 
-func (r records) linkBlobs(ctx context.Context, repository string, m *Image) error {
-	digests := []v1.Hash{m.Config}
-	for _, l := range m.Layers {
-		digests = append(digests, l.Digest)
+// published reports whether a repository has all of this: records can be lost one by one.
+func (r records) published(ctx context.Context, repository string, documents []*v1.Descriptor, images []*Image) bool {
+	for _, d := range documents {
+		if _, err := r.manifest(ctx, repository, d.Digest); err != nil {
+			return false
+		}
 	}
-	for _, d := range digests {
+	for _, m := range images {
+		for _, d := range m.blobs() {
+			if _, err := r.cache.Get(ctx, linkKey(repository, d)); err != nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (r records) linkBlobs(ctx context.Context, repository string, m *Image) error {
+	for _, d := range m.blobs() {
 		if err := r.cache.Put(ctx, linkKey(repository, d), nil); err != nil {
 			return err
 		}

@@ -2,6 +2,9 @@ package manifest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 
 	"nixreg/manifest/digests"
 )
@@ -9,50 +12,63 @@ import (
 // maxSearched is how many of a repository's newest images are made anew to find an unknown digest.
 const maxSearched = 8
 
-// search makes the newest images of a repository anew, once per state of the store: a digest that was given out before
-// the cache was lost is known again then.
+// search makes the newest images of a repository anew, once per state of the store and now and then: a digest that was
+// given out before the cache was lost is known again then.
 func (s *Source) search(ctx context.Context, repository string) error {
 	c, err := owner(ctx, s.catalogs, repository)
 	if err != nil {
 		return err
 	}
-	state, err := c.State(ctx)
+	state, err := s.state(ctx, c)
 	if err != nil {
 		return err
 	}
-	stores, err := s.store.State(ctx)
-	if err != nil {
-		return err
-	}
-	state += stores
 	if s.searched.has(repository, state) {
 		return nil
 	}
-	_, err = digests.Once(ctx, s.group, "search/"+repository, func(ctx context.Context) (struct{}, error) {
-		tags, err := c.Newest(ctx, repository, maxSearched)
-		if err != nil {
-			return struct{}{}, err
-		}
-		for _, tag := range tags {
-			if err := s.renew(ctx, c, repository, tag); err != nil {
-				return struct{}{}, err
-			}
-		}
-		s.searched.add(repository, state)
-		return struct{}{}, nil
+	_, err = digests.Once(ctx, s.group, fmt.Sprint("search/", repository, " ", state), func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.remake(ctx, c, repository, state)
 	})
 	return err
 }
 
-// renew makes the images of a tag from their parts. That one of them cannot be made hides none of the others.
-func (s *Source) renew(ctx context.Context, c Catalog, repository, tag string) error {
-	defs, err := c.Lookup(ctx, repository, tag)
-	if err == nil {
-		_, err = s.make(ctx, repository, defs, true)
+// state is that of a catalog and of the stores, as one short string.
+func (s *Source) state(ctx context.Context, c Catalog) (string, error) {
+	names, err := c.State(ctx)
+	if err != nil {
+		return "", err
 	}
-	if userError(err) {
-		s.log.Info("image passed over in search of a digest", "repository", repository, "tag", tag, "error", err)
-		return nil
+	paths, err := s.store.State(ctx)
+	if err != nil {
+		return "", err
 	}
-	return err
+	sum := sha256.Sum256([]byte(names + "\x00" + paths))
+	return hex.EncodeToString(sum[:16]), nil
+}
+
+// remake makes the newest images of a repository. That one of them cannot be made hides none of the others; unless it
+// cannot be made at all, it is tried again at the next search.
+func (s *Source) remake(ctx context.Context, c Catalog, repository, state string) error {
+	tags, err := c.Newest(ctx, repository, maxSearched)
+	if err != nil {
+		return err
+	}
+	complete := true
+	for _, tag := range tags {
+		defs, err := c.Lookup(ctx, repository, tag)
+		if err == nil {
+			_, err = s.make(ctx, repository, defs, true)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			s.log.Warn("image passed over in search of a digest", "repository", repository, "tag", tag, "error", err)
+			complete = complete && userError(err)
+		}
+	}
+	if complete {
+		s.searched.add(repository, state)
+	}
+	return nil
 }

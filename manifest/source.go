@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 
@@ -89,7 +90,7 @@ func NewSource(cfg Config) (*Source, error) {
 		workers = runtime.GOMAXPROCS(0)
 	}
 	all := store.Union(cfg.Stores...)
-	files, err := newImages(cfg.Images, all)
+	files, err := newImages(cfg.Images, all, log)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func NewSource(cfg Config) (*Source, error) {
 	s := &Source{
 		log:      log,
 		store:    all,
-		catalogs: []Catalog{files, newPackages(all, cfg.Stores)},
+		catalogs: []Catalog{files, newPackages(all, cfg.Stores, group, log)},
 		records:  records{cfg.Cache},
 		group:    group,
 		building: semaphore.NewWeighted(maxBuilding),
@@ -169,10 +170,15 @@ func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (B
 		return nil, unknownDigest(repository, digest)
 	case err != nil:
 		return nil, err
-	case b.Recipe != nil:
-		return s.layers.Open(ctx, *b.Recipe, digest)
+	case b.Recipe == nil:
+		return inline(b.Inline), nil
 	}
-	return inline(b.Inline), nil
+	l, err := s.layers.Open(ctx, *b.Recipe, digest)
+	if err != nil {
+		s.recent.clear() // an image made from files that are gone, or are others now
+		return nil, err
+	}
+	return l, nil
 }
 
 func (s *Source) manifestByDigest(ctx context.Context, repository string, digest v1.Hash) (*v1.Descriptor, error) {
@@ -230,10 +236,10 @@ func (s *Source) make(ctx context.Context, repository string, defs []*Definition
 	images := make([]*Image, len(defs))
 	g, within := errgroup.WithContext(ctx)
 	for i, d := range defs {
-		g.Go(func() (err error) {
+		g.Go(guarded(func() (err error) {
 			images[i], err = s.image(within, repository, d, fresh)
 			return err
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
@@ -249,6 +255,18 @@ func (b inline) Size() int64 { return int64(len(b)) }
 func (b inline) WriteRange(_ context.Context, w io.Writer, off, n int64) error {
 	_, err := io.Copy(w, strings.NewReader(string(b[off:off+n])))
 	return err
+}
+
+// guarded makes an error of a panic in f: on a goroutine of our own nobody else would, and the process would end.
+func guarded(f func() error) func() error {
+	return func() (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+			}
+		}()
+		return f()
+	}
 }
 
 type unacceptableError struct{ repository, tag string }

@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -20,8 +19,14 @@ func Lookup(ctx context.Context, t Tree, name string) (Node, error) {
 	return Node{}, fmt.Errorf("look up %.300q: %w", name, fs.ErrNotExist)
 }
 
-// ErrTooLarge is matched by the error of [ReadFile] for a file above its limit.
-var ErrTooLarge = errors.New("file too large")
+// ErrTooLarge is matched by the error of [ReadFile] for a file above its limit. It matches [fs.ErrInvalid], too: what was
+// asked to be read is not what it should be.
+var ErrTooLarge error = tooLargeError{}
+
+type tooLargeError struct{}
+
+func (tooLargeError) Error() string        { return "file too large" }
+func (tooLargeError) Is(target error) bool { return target == fs.ErrInvalid }
 
 // Resolve follows the absolute path abs, which must lie below [Dir], and every symbolic link on its way, inside the
 // store only: a link that leaves the store, or passes through a path that is not valid, gives an error matching

@@ -19,7 +19,7 @@ import (
 const (
 	maxKey       = 4 << 10  // bytes
 	maxValue     = 32 << 20 // bytes
-	maxDirectory = 1 << 30  // bytes of records above which a directory is emptied when it is opened
+	maxDirectory = 1 << 30  // bytes of records above which a directory is emptied
 	maxLevels    = 7
 
 	collectEvery   = 10 * time.Minute
@@ -32,6 +32,7 @@ type Badger struct {
 	db   *badger.DB
 	stop context.CancelFunc
 	bg   sync.WaitGroup
+	log  *slog.Logger
 
 	mu     sync.RWMutex // held for reading while db is in use: its files are mapped, and Close unmaps them
 	closed bool
@@ -51,14 +52,11 @@ func OpenBadger(dir string, log *slog.Logger) (*Badger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open digest cache %s: %w", dir, err)
 	}
-	if lsm, vlog := db.Size(); lsm+vlog > maxDirectory {
-		log.Info("digest cache is emptied: it has grown too large", "dir", dir, "bytes", lsm+vlog)
-		if err := db.DropAll(); err != nil {
-			return nil, errors.Join(fmt.Errorf("empty digest cache %s: %w", dir, err), db.Close())
-		}
-	}
 	ctx, stop := context.WithCancel(context.Background())
-	b := &Badger{db: db, stop: stop}
+	b := &Badger{db: db, stop: stop, log: log}
+	if err := b.bound(maxDirectory); err != nil {
+		return nil, errors.Join(fmt.Errorf("empty digest cache %s: %w", dir, err), b.Close())
+	}
 	b.bg.Go(func() { b.collect(ctx, time.NewTicker(collectEvery)) })
 	return b, nil
 }
@@ -179,8 +177,23 @@ func (b *Badger) collect(ctx context.Context, tick *time.Ticker) {
 			// One file at a time; badger says ErrNoRewrite when nothing is worth it.
 			for ctx.Err() == nil && b.db.RunValueLogGC(collectDiscard) == nil {
 			}
+			if err := b.bound(maxDirectory); err != nil {
+				b.log.Error("digest cache cannot be emptied", "error", err)
+			}
 		}
 	}
+}
+
+// bound empties a cache of more than most bytes. Which records are still of use nobody knows; all can be made again.
+func (b *Badger) bound(most int64) error {
+	lsm, vlog := b.db.Size()
+	if lsm+vlog <= most {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.log.Info("digest cache is emptied: it has grown too large", "bytes", lsm+vlog)
+	return b.db.DropAll()
 }
 
 // recordKey keeps records apart from badger's own "!badger!" keys, and an empty key legal.

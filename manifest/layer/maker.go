@@ -45,6 +45,12 @@ type Maker struct {
 	bodies bodyCache
 }
 
+// Remembers reports whether the digest of the recipe's bytes is known to be want.
+func (m *Maker) Remembers(ctx context.Context, r Recipe, want v1.Hash) bool {
+	info, err := m.remembered(ctx, r)
+	return err == nil && info.DiffID == want
+}
+
 // Describe returns the digest and size of the recipe's bytes: from the cache, or by hashing them, once however many
 // ask at the same time. A store path that is not valid any more, or that was built anew with other contents, gives an
 // error matching [fs.ErrNotExist].
@@ -52,7 +58,7 @@ func (m *Maker) Describe(ctx context.Context, r Recipe) (Info, error) {
 	if info, err := m.remembered(ctx, r); err == nil {
 		return info, nil
 	}
-	return m.hash(ctx, r)
+	return m.hash(ctx, r, "")
 }
 
 // Open returns the recipe's bytes, whose digest is to be want. If they were other bytes now, because a path is gone or
@@ -69,7 +75,7 @@ func (m *Maker) Open(ctx context.Context, r Recipe, want v1.Hash) (*Layer, error
 	info, err := m.remembered(ctx, r)
 	if err != nil || info.Stamp != b.stamp() {
 		m.forget(r)
-		if info, err = m.hash(ctx, r); err != nil {
+		if info, err = m.hash(ctx, r, info.Stamp); err != nil {
 			return nil, err
 		}
 		if b, err = m.body(ctx, r, epoch); err != nil {
@@ -108,8 +114,12 @@ func (m *Maker) check(ctx context.Context, r Recipe) (epoch string, err error) {
 	return epoch, nil
 }
 
-func (m *Maker) hash(ctx context.Context, r Recipe) (Info, error) {
-	return digests.Once(ctx, m.Group, recipeKey(r), func(ctx context.Context) (Info, error) {
+// hash hashes the recipe's bytes, unless another did meanwhile; a record with the stale stamp counts as none.
+func (m *Maker) hash(ctx context.Context, r Recipe, stale string) (Info, error) {
+	return digests.Once(ctx, m.Group, recipeKey(r)+" not "+stale, func(ctx context.Context) (Info, error) {
+		if info, err := m.remembered(ctx, r); err == nil && info.Stamp != stale {
+			return info, nil
+		}
 		if err := m.Hashing.Acquire(ctx, 1); err != nil {
 			return Info{}, err
 		}

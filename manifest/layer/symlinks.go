@@ -12,7 +12,7 @@ import (
 )
 
 // maxLinks bounds the entries of a symlink tree: it is made and kept in memory.
-const maxLinks = 2_000_000
+const maxLinks = 500_000
 
 // skippedDirs are the directories lndir leaves out, as version control systems of old made them.
 var skippedDirs = []string{"BitKeeper", "CVS", "CVS.adm", ".git", ".hg", "RCS", "SCCS", ".svn"}
@@ -37,6 +37,19 @@ func SymlinkTar(ctx context.Context, s store.Store, contents []store.Path) ([]by
 		}
 	}
 	return t.tar(), nil
+}
+
+// openSymlinks makes the body of a Symlinks recipe, reading nothing but what the recipe names.
+func openSymlinks(ctx context.Context, s store.Store, r Recipe) (body, error) {
+	var contents, all []store.Path
+	for _, o := range r.Objects {
+		contents = append(contents, o.Path)
+	}
+	for _, o := range r.Via {
+		all = append(all, o.Path)
+	}
+	b, err := SymlinkTar(ctx, store.Within(s, append(all, contents...)...), contents)
+	return literal(b), err
 }
 
 type linkTree struct {

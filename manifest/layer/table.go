@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -18,7 +19,7 @@ const (
 	// writeBuffer gathers headers and small files; larger files go to the client by themselves.
 	writeBuffer = 64 << 10
 	// maxEntries bounds one layer's table.
-	maxEntries = 20_000_000
+	maxEntries = 5_000_000
 )
 
 // entry is one node of the layer: where its header starts, and all that the header says.
@@ -48,7 +49,7 @@ func openTable(ctx context.Context, s store.Store, r Recipe) (body, error) {
 	}
 	off := int64(len(t.prefix))
 	for i := range r.Objects {
-		nodes, err := t.nodes(ctx, s, r.Objects[i].Path)
+		nodes, err := t.nodes(ctx, s, r.Objects[i].Path, maxEntries-len(t.entries))
 		if err != nil {
 			return nil, err
 		}
@@ -59,9 +60,6 @@ func openTable(ctx context.Context, s store.Store, r Recipe) (body, error) {
 			t.entries = append(t.entries, e)
 			t.mem += int64(len(nd.Name)+len(nd.Target)) + 128
 		}
-		if len(t.entries) > maxEntries {
-			return nil, fmt.Errorf("layer of %s …: more than %d files", r.Objects[0].Path, maxEntries)
-		}
 	}
 	t.end = off
 	t.total = off + 2*blockSize
@@ -70,7 +68,7 @@ func openTable(ctx context.Context, s store.Store, r Recipe) (body, error) {
 	return t, nil
 }
 
-func (t *table) nodes(ctx context.Context, s store.Store, p store.Path) ([]store.Node, error) {
+func (t *table) nodes(ctx context.Context, s store.Store, p store.Path, most int) ([]store.Node, error) {
 	tree, err := s.Open(ctx, p)
 	if err != nil {
 		return nil, err
@@ -80,6 +78,9 @@ func (t *table) nodes(ctx context.Context, s store.Store, p store.Path) ([]store
 	for nd, err := range tree.Nodes(ctx, "") {
 		if err != nil {
 			return nil, fmt.Errorf("files of %s: %w", p, err)
+		}
+		if len(out) == most {
+			return nil, fmt.Errorf("files of %s: more than %d in one layer: %w", p, maxEntries, errors.ErrUnsupported)
 		}
 		out = append(out, nd)
 	}
@@ -120,15 +121,21 @@ func (t *table) nodeHeader(object int, nd store.Node) header {
 	return h
 }
 
+// digestStamps is over all that the bytes depend on but the files' contents, and over what tells that a file's contents
+// may be others.
 func (t *table) digestStamps() string {
 	h := sha256.New()
 	var b []byte
 	for _, e := range t.entries {
-		if e.node.Stamp == (store.Stamp{}) {
-			continue // fixed by other means
+		b = binary.LittleEndian.AppendUint32(b[:0], uint32(e.object))
+		b = append(b, byte(e.node.Kind), 0)
+		if e.node.Executable {
+			b[len(b)-1] = 1
 		}
-		b = append(b[:0], e.node.Name...)
-		b = append(b, 0)
+		for _, text := range []string{e.node.Name, e.node.Target} {
+			b = binary.LittleEndian.AppendUint32(b, uint32(len(text)))
+			b = append(b, text...)
+		}
 		b = binary.LittleEndian.AppendUint64(b, uint64(e.node.Size))
 		b = binary.LittleEndian.AppendUint64(b, e.node.Stamp.Inode)
 		b = binary.LittleEndian.AppendUint64(b, uint64(e.node.Stamp.Ctime))

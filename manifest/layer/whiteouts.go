@@ -1,6 +1,8 @@
 package layer
 
 import (
+	"archive/tar"
+	"bytes"
 	"path"
 	"strings"
 )
@@ -15,14 +17,26 @@ const maxWhiteouts = 8
 
 // whiteouts returns names of the body that a runtime takes for whiteouts, though a store path means them as files.
 func whiteouts(b body) []string {
-	t, ok := b.(*table)
-	if !ok {
-		return nil
-	}
 	var out []string
-	for _, e := range t.entries {
-		if strings.HasPrefix(path.Base(e.node.Name), whiteoutPrefix) && len(out) < maxWhiteouts {
-			out = append(out, t.recipe.Objects[e.object].Path.Abs()+"/"+e.node.Name)
+	note := func(name string) bool {
+		if strings.HasPrefix(path.Base(name), whiteoutPrefix) {
+			out = append(out, name)
+		}
+		return len(out) < maxWhiteouts
+	}
+	switch b := b.(type) {
+	case *table:
+		for _, e := range b.entries {
+			if !note(b.recipe.Objects[e.object].Path.Abs() + "/" + e.node.Name) {
+				break
+			}
+		}
+	case literal:
+		tr := tar.NewReader(bytes.NewReader(b))
+		for h, err := tr.Next(); err == nil; h, err = tr.Next() {
+			if !note(h.Name) {
+				break
+			}
 		}
 	}
 	return out
