@@ -19,6 +19,9 @@ const keptAsides = 3
 // errLocked says that another process has the directory open.
 var errLocked = errors.New("another process is using it")
 
+// errForeign says that there is something, and that it is no cache of digests.
+var errForeign = errors.New("not a digest cache: it has no " + badger.ManifestFilename)
+
 // openOrSetAside opens dir, or, where that is damaged, moves it away and opens a fresh one.
 func openOrSetAside(dir string, log *slog.Logger) (*badger.DB, error) {
 	db, err := openDB(dir, log)
@@ -34,6 +37,9 @@ func openOrSetAside(dir string, log *slog.Logger) (*badger.DB, error) {
 }
 
 func openDB(dir string, log *slog.Logger) (*badger.DB, error) {
+	if fi, err := os.Lstat(dir); err == nil && fi.Mode().IsRegular() {
+		return nil, errForeign
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -57,10 +63,33 @@ func checkLocked(dir string) error {
 		return err
 	}
 	defer lock.Close()
-	if err := checkWritable(dir); err != nil {
+	if err := checkOurs(dir); err != nil {
+		return err
+	}
+	if err := errors.Join(checkWritable(dir), checkSpace(dir, spareSpace)); err != nil {
 		return err
 	}
 	return checkFiles(dir)
+}
+
+// checkOurs sees that dir is empty or has the file that badger makes first: what lies in any other directory is not
+// ours to write among, be it a link's target or what somebody left of an old one.
+func checkOurs(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	others := false
+	for _, e := range entries {
+		if e.Name() == badger.ManifestFilename {
+			return nil
+		}
+		others = others || e.Name() != "LOCK" && !strings.HasPrefix(e.Name(), "probe-")
+	}
+	if others {
+		return errForeign
+	}
+	return nil
 }
 
 func guardedOpen(o badger.Options) (db *badger.DB, err error) {

@@ -34,6 +34,8 @@ type Badger struct {
 	bg   sync.WaitGroup
 	log  *slog.Logger
 
+	spare int64 // bytes that must be free for a Put
+
 	mu     sync.RWMutex // held for reading while db is in use: its files are mapped, and Close unmaps them
 	closed bool
 
@@ -53,7 +55,7 @@ func OpenBadger(dir string, log *slog.Logger) (*Badger, error) {
 		return nil, fmt.Errorf("open digest cache %s: %w", dir, err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	b := &Badger{db: db, stop: stop, log: log}
+	b := &Badger{db: db, stop: stop, log: log, spare: spareSpace}
 	if err := b.bound(maxDirectory); err != nil {
 		return nil, errors.Join(fmt.Errorf("empty digest cache %s: %w", dir, err), b.Close())
 	}
@@ -126,7 +128,8 @@ func (b *Badger) read(key string) (value []byte, err error) {
 	return value, err
 }
 
-// Put implements [Cache]. A key above 4 KiB or a value above 32 MiB gives an error matching [fs.ErrInvalid].
+// Put implements [Cache]. Where the disk has little space left, nothing is written, and the error matches
+// syscall.ENOSPC. A key above 4 KiB or a value above 32 MiB gives an error matching [fs.ErrInvalid].
 func (b *Badger) Put(ctx context.Context, key string, value []byte) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("put record %.200q: %w", key, err)
@@ -139,7 +142,11 @@ func (b *Badger) Put(ctx context.Context, key string, value []byte) error {
 	if b.closed {
 		return fmt.Errorf("put record %.200q: %w", key, fs.ErrClosed)
 	}
-	err := b.db.Update(func(txn *badger.Txn) error { return txn.Set(recordKey(key), seal(key, value)) })
+	err := checkSpace(b.db.Opts().Dir, b.spare)
+	if err != nil {
+		return fmt.Errorf("put record %.200q: %w", key, err)
+	}
+	err = b.db.Update(func(txn *badger.Txn) error { return txn.Set(recordKey(key), seal(key, value)) })
 	if err != nil {
 		return fmt.Errorf("put record %.200q: %w", key, err)
 	}

@@ -316,17 +316,6 @@ func TestBadgerLocked(t *testing.T) {
 	wantNoAside(t, dir)
 }
 
-func TestBadgerNotADirectory(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "cache")
-	if err := os.WriteFile(dir, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenBadger(dir, nil); err == nil {
-		t.Error("opened a plain file")
-	}
-	wantNoAside(t, dir)
-}
-
 func TestBadgerPermission(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may write everywhere")
