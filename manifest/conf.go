@@ -50,10 +50,18 @@ type confFile struct {
 	RepoTag       string          `json:"repo_tag"`
 	Created       string          `json:"created"`
 	MTime         *string         `json:"mtime"`
-	UID           *string         `json:"uid"`
-	GID           *string         `json:"gid"`
+	UID           *number         `json:"uid"`
+	GID           *number         `json:"gid"`
 	Uname         *string         `json:"uname"`
 	Gname         *string         `json:"gname"`
+}
+
+// number is a number in a JSON string, as nixpkgs has it, or a plain one.
+type number string
+
+func (n *number) UnmarshalJSON(b []byte) error {
+	*n = number(strings.Trim(string(b), `"`))
+	return nil
 }
 
 // looksLikeConf reports whether a JSON document is meant as a conf.json.
@@ -187,13 +195,13 @@ func (c *Conf) owner(f *confFile) (err error) {
 	c.Owner = layer.Root
 	for _, id := range []struct {
 		key  string
-		text *string
+		text *number
 		to   *int64
 	}{{"uid", f.UID, &c.Owner.UID}, {"gid", f.GID, &c.Owner.GID}} {
 		if id.text == nil {
 			continue
 		}
-		n, err := strconv.ParseInt(*id.text, 10, 64)
+		n, err := strconv.ParseInt(string(*id.text), 10, 64)
 		if err != nil || n < 0 {
 			return fmt.Errorf("%s %.50q is not a number: %w", id.key, *id.text, fs.ErrInvalid)
 		}

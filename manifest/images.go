@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -50,48 +51,70 @@ func newImages(roots []string, s store.Store, log *slog.Logger) (*images, error)
 		info, err := os.Stat(r) // a link may lead into a store whose files lie elsewhere
 		m.roots = append(m.roots, imageRoot{r, err == nil && info.IsDir()})
 	}
+	m.warn()
 	return m, nil
+}
+
+// warn says once, at the start, which files are hidden by others of the same repository.
+func (m *images) warn() {
+	hidden := func(repository, file, by string) {
+		m.log.Warn("image file is hidden by another of the same name", "repository", repository, "file", file, "by", by)
+	}
+	m.list(context.Background(), hidden)
 }
 
 // files returns the image files by repository; of two with one name the first root's, then the first by name, counts.
 // What cannot be read is left out: it must not hide the other images, nor the packages.
 func (m *images) files(ctx context.Context) (map[string]string, error) {
-	found := make(map[string]string)
-	for _, root := range m.roots {
-		if root.directory {
-			m.scan(ctx, root.path, "", 0, found)
-		} else if name := imageRepository(filepath.Base(root.path)); name != "" && found[name] == "" {
-			found[name] = root.path
-		}
-	}
-	return found, ctx.Err()
+	return m.list(ctx, func(_, _, _ string) {}), ctx.Err()
 }
 
-func (m *images) scan(ctx context.Context, dir, prefix string, depth int, found map[string]string) {
+func (m *images) list(ctx context.Context, hidden func(repository, file, by string)) map[string]string {
+	found := make(map[string]string)
+	add := func(name, file string) {
+		switch {
+		case name == "" || strings.HasSuffix(name, "/"):
+		case found[name] != "":
+			hidden(name, file, found[name])
+		default:
+			found[name] = file
+		}
+	}
+	for _, root := range m.roots {
+		if root.directory {
+			m.scan(ctx, root.path, "", 0, func(name, file string) bool {
+				add(name, file)
+				return len(found) < maxImageFiles
+			})
+		} else {
+			add(imageRepository(filepath.Base(root.path)), root.path)
+		}
+	}
+	return found
+}
+
+// scan calls add for each file below dir, with its repository, and reports whether add always returned true.
+func (m *images) scan(ctx context.Context, dir, prefix string, depth int, add func(name, file string) bool) bool {
 	entries, err := os.ReadDir(dir) // sorted
 	if err != nil {
 		m.log.Warn("images cannot be listed", "directory", dir, "error", err)
-		return
+		return true
 	}
 	for _, e := range entries {
-		if ctx.Err() != nil || strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		if len(found) >= maxImageFiles {
-			m.log.Warn("images left out", "directory", dir, "most", maxImageFiles)
-			return
-		}
 		full := filepath.Join(dir, e.Name())
-		if e.IsDir() {
-			if name := repositoryName(e.Name()); name != "" && depth < maxImageDepth {
-				m.scan(ctx, full, prefix+name+"/", depth+1, found)
+		switch {
+		case ctx.Err() != nil || strings.HasPrefix(e.Name(), "."):
+		case e.IsDir():
+			name := repositoryName(e.Name())
+			if name != "" && depth < maxImageDepth && !m.scan(ctx, full, prefix+name+"/", depth+1, add) {
+				return false
 			}
-			continue
-		}
-		if name := imageRepository(e.Name()); name != "" && found[prefix+name] == "" {
-			found[prefix+name] = full
+		case !add(prefix+imageRepository(e.Name()), full):
+			m.log.Warn("images are left out", "after", full, "most", maxImageFiles)
+			return false
 		}
 	}
+	return true
 }
 
 // imageRepository is the repository of a file name, which may be that of a store path.
@@ -198,6 +221,10 @@ func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {
 		if b, err = store.ReadFile(ctx, m.store, p, "", maxConf); err != nil {
 			return nil, nil, err
 		}
+	}
+	if text := strings.TrimSpace(string(b)); strings.HasPrefix(text, "{") && !json.Valid(b) {
+		_, err := ParseConf(b)
+		return nil, nil, err
 	}
 	if !looksLikeConf(b) {
 		return nil, nil, fmt.Errorf("neither a conf.json nor a stream-<name> script of nixpkgs' streamLayeredImage: %w", errors.ErrUnsupported)

@@ -537,7 +537,7 @@ func TestBrokenConf(t *testing.T) {
 	src := newSource(t, dir, m)
 	for name, kind := range map[string]error{
 		"checksum": fs.ErrInvalid, "notvalid": fs.ErrNotExist, "base": fs.ErrInvalid, "nolayer": fs.ErrNotExist,
-		"truncated": errors.ErrUnsupported, "link": fs.ErrNotExist,
+		"truncated": fs.ErrInvalid, "link": fs.ErrNotExist,
 	} {
 		if _, err := src.Inspect(ctx, name, "latest"); !errors.Is(err, kind) {
 			t.Errorf("%s: %v", name, err)

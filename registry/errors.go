@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 )
 
@@ -86,6 +87,8 @@ func classify(ctx context.Context, err error, missing errorCode) (errorCode, slo
 		return errUnavailable, slog.LevelDebug
 	case errors.Is(err, context.DeadlineExceeded):
 		return errUnavailable, slog.LevelWarn
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE): // too many clients at once: soon it may work
+		return errUnavailable, slog.LevelError
 	case errors.Is(err, fs.ErrPermission):
 		return errDenied, slog.LevelWarn
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrInvalid), errors.Is(err, errors.ErrUnsupported):

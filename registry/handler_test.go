@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -113,6 +114,7 @@ func TestSourceErrors(t *testing.T) {
 		{fmt.Errorf("a is for darwin: %w", errors.ErrUnsupported), 404, "", true, "INFO", false},
 		{fmt.Errorf("open /secret: %w", fs.ErrPermission), 403, "DENIED", false, "WARN", false},
 		{fmt.Errorf("builder at 10.0.0.1: %w", context.DeadlineExceeded), 503, "UNAVAILABLE", false, "WARN", false},
+		{fmt.Errorf("open: %w", syscall.EMFILE), 503, "UNAVAILABLE", false, "ERROR", false},
 		{fmt.Errorf("nobody left: %w", context.Canceled), 500, "UNKNOWN", false, "ERROR", true},
 		{errors.New("password is 1234"), 500, "UNKNOWN", false, "ERROR", true},
 	} {

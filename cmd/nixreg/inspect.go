@@ -33,7 +33,7 @@ disturbed. NAME may begin with the server's address, as in docker pull.`,
 			return p.inspect(cmd.Context(), c, args[0], asJSON)
 		},
 	}
-	c.sourceFlags(cmd, "warn")
+	c.sourceFlags(cmd, "error") // the table shows the warnings
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -114,7 +114,7 @@ func printReport(w io.Writer, r *manifest.Report) error {
 	fmt.Fprintf(tw, "manifest\t%s (OCI)\n", r.Manifest)
 	fmt.Fprintf(tw, "\t%s (Docker)\n", r.DockerManifest)
 	fmt.Fprintf(tw, "config\t%s\n", r.Config)
-	fmt.Fprintf(tw, "size\t%s in %d layers\n", humanSize(r.Size), len(r.Layers))
+	fmt.Fprintf(tw, "size\t%s, layers: %d\n", humanSize(r.Size), len(r.Layers))
 	fmt.Fprintf(tw, "command\t%s\n", command(r))
 	for i, e := range r.Env {
 		fmt.Fprintf(tw, "%s\t%s\n", onFirst(i, "env"), e)

@@ -17,6 +17,10 @@ const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
+
+	// twice is for how long one signal may arrive more than once: timeout(1) and some supervisors send it to the process
+	// and to its group.
+	twice = 500 * time.Millisecond
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -77,10 +81,11 @@ type server struct {
 	ctx    context.Context // of all requests
 	cancel context.CancelFunc
 	log    *slog.Logger
+	twice  time.Duration
 }
 
 func newServer(ctx context.Context, h http.Handler, log *slog.Logger) *server {
-	s := &server{log: log}
+	s := &server{log: log, twice: twice}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.http = http.Server{
 		Handler:           h,
@@ -108,15 +113,26 @@ func (s *server) run(ls listeners, signals <-chan os.Signal) error {
 	case sig := <-signals:
 		s.log.Info("stopping: pulls that are running come to their end, a second signal cuts them off", "signal", sig.String())
 	}
+	return s.finish(signals)
+}
+
+// finish waits for the running requests, or for another signal.
+func (s *server) finish(signals <-chan os.Signal) error {
+	first := time.Now()
 	ended := make(chan error, 1)
 	go func() { ended <- s.http.Shutdown(context.Background()) }()
-	select {
-	case err := <-ended:
-		s.log.Info("stopped")
-		return err
-	case sig := <-signals:
-		s.log.Warn("stopped at once: running pulls are cut off", "signal", sig.String())
-		s.cancel()
-		return s.http.Close()
+	for {
+		select {
+		case err := <-ended:
+			s.log.Info("stopped")
+			return err
+		case sig := <-signals:
+			if time.Since(first) < s.twice {
+				continue
+			}
+			s.log.Warn("stopped at once: running pulls are cut off", "signal", sig.String())
+			s.cancel()
+			return s.http.Close()
+		}
 	}
 }

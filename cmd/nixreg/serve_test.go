@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // stalled is a server with one request that has sent half of its answer and waits for release, or for its end.
@@ -20,7 +21,8 @@ type stalled struct {
 	body    chan string // what the client got; "cut" at its end if it was cut off
 }
 
-func newStalled(t *testing.T) *stalled {
+// newStalled starts it; a signal within twice of the first one is the same.
+func newStalled(t *testing.T, twice time.Duration) *stalled {
 	s := &stalled{
 		signals: make(chan os.Signal, 2), release: make(chan struct{}),
 		ended: make(chan error, 1), body: make(chan string, 1),
@@ -41,9 +43,9 @@ func newStalled(t *testing.T) *stalled {
 		}
 	})
 	s.url = "http://" + ls.hostPort("localhost:0")
-	go func() {
-		s.ended <- newServer(context.Background(), handler, slog.New(slog.DiscardHandler)).run(ls, s.signals)
-	}()
+	srv := newServer(context.Background(), handler, slog.New(slog.DiscardHandler))
+	srv.twice = twice
+	go func() { s.ended <- srv.run(ls, s.signals) }()
 	resp, err := http.Get(s.url)
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +77,7 @@ func (s *stalled) refused(t *testing.T) {
 }
 
 func TestSignalLetsPullsEnd(t *testing.T) {
-	s := newStalled(t)
+	s := newStalled(t, 0)
 	s.signals <- syscall.SIGTERM
 	s.refused(t)
 	select {
@@ -92,8 +94,23 @@ func TestSignalLetsPullsEnd(t *testing.T) {
 	}
 }
 
+// TestSignalSentTwice: timeout(1) signals the process and its group, and means it once.
+func TestSignalSentTwice(t *testing.T) {
+	s := newStalled(t, time.Hour)
+	s.signals <- syscall.SIGTERM
+	s.signals <- syscall.SIGTERM
+	s.refused(t)
+	close(s.release)
+	if got := <-s.body; got != "halffull" {
+		t.Errorf("the pull that ran got %q", got)
+	}
+	if err := <-s.ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSecondSignalCutsPulls(t *testing.T) {
-	s := newStalled(t)
+	s := newStalled(t, 0)
 	s.signals <- syscall.SIGTERM
 	s.refused(t)
 	s.signals <- syscall.SIGTERM

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -49,6 +50,10 @@ const nearDigests = 16 << 20
 func servedSource(c *config, data *dataDir, log *slog.Logger) (*parts, error) {
 	return open(c, data.spool, log, func(p *parts) (digests.Cache, error) {
 		b, err := digests.OpenBadger(data.digests, log)
+		if errors.Is(err, syscall.ENOSPC) { // a full disk is no reason not to serve
+			log.Error("digests are kept in memory alone until the next start", "error", err)
+			return new(digests.Memory), nil
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -206,11 +206,12 @@ func (l *Layer) Size() int64 { return l.info.Size }
 func (l *Layer) DiffID() v1.Hash { return l.info.DiffID }
 
 // WriteRange writes n bytes from offset off on. A file that is no longer what was hashed gives an error matching
-// [store.ErrChanged], before the last byte was written.
+// [store.ErrChanged] and [fs.ErrNotExist], before the last byte was written.
 func (l *Layer) WriteRange(ctx context.Context, w io.Writer, off, n int64) error {
 	err := l.body.writeRange(ctx, l.maker.Store, w, off, n)
 	if errors.Is(err, store.ErrChanged) {
 		l.maker.forget(l.recipe)
+		return fmt.Errorf("layer %s: %w: %w", l.info.DiffID, err, fs.ErrNotExist)
 	}
 	return err
 }

@@ -71,7 +71,7 @@ func (d *database) read(ctx context.Context, use func(context.Context, *handle) 
 func (d *database) attempt(ctx context.Context, use func(context.Context, *handle) error) error {
 	before, err := d.settled(ctx)
 	if err != nil {
-		return err
+		return opaque(err)
 	}
 	h, err := d.acquire(ctx, before)
 	if err != nil {
@@ -87,10 +87,18 @@ func (d *database) attempt(ctx context.Context, use func(context.Context, *handl
 	}
 	after, lookErr := look(d.file)
 	if lookErr != nil {
-		return lookErr
+		return opaque(lookErr)
 	}
 	if !h.fits(after) {
 		return errMoved
+	}
+	return err
+}
+
+// opaque hides the kind of an error about the database's own files: that they are gone does not mean that a path is.
+func opaque(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%v", err)
 	}
 	return err
 }

@@ -173,7 +173,7 @@ func (s *Store) State(ctx context.Context) (string, error) {
 	}
 	l, err := look(s.db.file)
 	if err != nil {
-		return "", fmt.Errorf("state of nix store: %w", err)
+		return "", fmt.Errorf("state of nix store: %v", err) // that the database is gone does not mean that a path is
 	}
 	return l.state(), nil
 }
