@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"nixreg/manifest"
@@ -60,10 +61,22 @@ func printManifests(t *testing.T, w *strings.Builder, group string, src *manifes
 			d, err := src.Manifest(ctx, manifest.Request{Repository: repository, Tag: tag, Accept: only(mt)})
 			if err == nil {
 				fmt.Fprintln(w, group, ref, mt, d.Digest)
+				printReferrers(t, w, group, src, repository, ref, d.Digest)
 			} else if mt == types.OCIManifestSchema1 || mt == types.DockerManifestSchema2 {
 				t.Errorf("%s: %v", ref, err)
 			}
 		}
+	}
+}
+
+func printReferrers(t *testing.T, w *strings.Builder, group string, src *manifest.Source, repository, ref string, d v1.Hash) {
+	t.Helper()
+	list, err := src.Referrers(ctx, repository, d)
+	if err != nil {
+		t.Errorf("%s: %v", ref, err)
+	}
+	for _, r := range list {
+		fmt.Fprintln(w, group, ref, r.ArtifactType, r.Digest)
 	}
 }
 

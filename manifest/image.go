@@ -7,6 +7,7 @@ import (
 
 // Image is a finished image: every digest is known. Its manifests follow from it.
 type Image struct {
+	Key          string       `json:"key"` // what it is remembered under
 	Title        string       `json:"title"`
 	Version      string       `json:"version,omitempty"`
 	OS           string       `json:"os"`
@@ -47,6 +48,19 @@ func (m *Image) manifest(d dialect) *v1.Descriptor {
 	}
 	config := v1.Descriptor{Digest: m.Config, Size: m.ConfigSize}
 	return document(d.manifest, manifestBytes(d, config, layers, annotations{m.Title, m.Version}))
+}
+
+// manifests are the image's manifests in all dialects.
+func (m *Image) manifests() []*v1.Descriptor {
+	return []*v1.Descriptor{m.manifest(oci), m.manifest(docker)}
+}
+
+// indexes are the indexes of several platforms' images in all dialects; there is none of a single image.
+func indexes(images []*Image) []*v1.Descriptor {
+	if len(images) < 2 {
+		return nil
+	}
+	return []*v1.Descriptor{index(oci, images), index(docker, images)}
 }
 
 // index is the index of several platforms' images in one dialect.

@@ -108,7 +108,8 @@ func (s *Source) build(ctx context.Context, repository, key string, d *Definitio
 	if err != nil {
 		return nil, err
 	}
-	if err := s.records.putImage(ctx, key, m, config, draft); err != nil {
+	m.Key = key
+	if err := s.records.putImage(ctx, m, config, draft); err != nil {
 		return nil, err
 	}
 	for _, w := range m.Warnings {

@@ -18,7 +18,7 @@ import (
 //
 //	layer/<recipe>          its digest and size (package layer)
 //	blob/<digest>           what makes it: a recipe, or the bytes themselves
-//	manifest/<digest>       its media type and bytes
+//	manifest/<digest>       its media type and bytes, and whose image it is
 //	link/<repo>/<digest>    the repository has this blob or manifest
 //	image/<key>             a finished image
 //
@@ -33,6 +33,7 @@ type blobRecord struct {
 type manifestRecord struct {
 	MediaType types.MediaType `json:"mediaType"`
 	Data      []byte          `json:"data"`
+	Image     string          `json:"image,omitempty"` // the key of the image it is a manifest of
 }
 
 func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
@@ -78,19 +79,36 @@ func (r records) stored(ctx context.Context, d v1.Hash) (*blobRecord, error) {
 	return b, nil
 }
 
-// manifest returns a manifest that the repository links to.
-func (r records) manifest(ctx context.Context, repository string, d v1.Hash) (*v1.Descriptor, error) {
+// document returns a manifest or index that the repository links to.
+func (r records) document(ctx context.Context, repository string, d v1.Hash) (*manifestRecord, error) {
 	if _, err := r.cache.Get(ctx, linkKey(repository, d)); err != nil {
 		return nil, err
 	}
-	var m manifestRecord
-	if err := r.get(ctx, "manifest/"+d.String(), &m); err != nil {
+	m := new(manifestRecord)
+	if err := r.get(ctx, "manifest/"+d.String(), m); err != nil {
 		return nil, err
 	}
 	if digestOf(m.Data) != d {
 		return nil, fmt.Errorf("record of manifest %s is damaged: %w", d, fs.ErrNotExist)
 	}
-	return &v1.Descriptor{MediaType: m.MediaType, Digest: d, Size: int64(len(m.Data)), Data: m.Data}, nil
+	return m, nil
+}
+
+// putDocument records a manifest or index, whose blobs are recorded already, and that a repository has it.
+func (r records) putDocument(ctx context.Context, repository string, d *v1.Descriptor, image string) error {
+	if err := r.put(ctx, "manifest/"+d.Digest.String(), manifestRecord{d.MediaType, d.Data, image}); err != nil {
+		return err
+	}
+	return r.cache.Put(ctx, linkKey(repository, d.Digest), nil)
+}
+
+// putInline records a small blob, and that a repository has it.
+func (r records) putInline(ctx context.Context, repository string, b []byte) error {
+	d := digestOf(b)
+	if err := r.put(ctx, "blob/"+d.String(), blobRecord{Inline: b}); err != nil {
+		return err
+	}
+	return r.cache.Put(ctx, linkKey(repository, d), nil)
 }
 
 func (r records) image(ctx context.Context, key string) (*Image, error) {
@@ -99,7 +117,7 @@ func (r records) image(ctx context.Context, key string) (*Image, error) {
 }
 
 // putImage records a finished image, its blobs first.
-func (r records) putImage(ctx context.Context, key string, m *Image, config []byte, d *draft) error {
+func (r records) putImage(ctx context.Context, m *Image, config []byte, d *draft) error {
 	for i, l := range m.Layers {
 		if err := r.put(ctx, "blob/"+l.Digest.String(), blobRecord{Recipe: &d.layers[i].recipe}); err != nil {
 			return err
@@ -108,32 +126,27 @@ func (r records) putImage(ctx context.Context, key string, m *Image, config []by
 	if err := r.put(ctx, "blob/"+m.Config.String(), blobRecord{Inline: config}); err != nil {
 		return err
 	}
-	return r.put(ctx, "image/"+key, m)
+	return r.put(ctx, "image/"+m.Key, m)
 }
 
 // publish records the manifests of images, and that a repository has them with all their blobs.
 // What is there already is written again only if all is.
 func (r records) publish(ctx context.Context, repository string, images []*Image, all bool) error {
-	var documents []*v1.Descriptor
-	for _, m := range images {
-		documents = append(documents, m.manifest(oci), m.manifest(docker))
-	}
-	if len(images) > 1 {
-		documents = append(documents, index(oci, images), index(docker, images))
-	}
-	if !all && r.published(ctx, repository, documents, images) {
+	if !all && r.published(ctx, repository, images) {
 		return nil
 	}
 	for _, m := range images {
 		if err := r.linkBlobs(ctx, repository, m); err != nil {
 			return err
 		}
-	}
-	for _, d := range documents {
-		if err := r.put(ctx, "manifest/"+d.Digest.String(), manifestRecord{d.MediaType, d.Data}); err != nil {
-			return err
+		for _, d := range m.manifests() {
+			if err := r.putDocument(ctx, repository, d, m.Key); err != nil {
+				return err
+			}
 		}
-		if err := r.cache.Put(ctx, linkKey(repository, d.Digest), nil); err != nil {
+	}
+	for _, d := range indexes(images) {
+		if err := r.putDocument(ctx, repository, d, ""); err != nil {
 			return err
 		}
 	}
@@ -141,17 +154,19 @@ func (r records) publish(ctx context.Context, repository string, images []*Image
 }
 
 // published reports whether a repository has all of this: records can be lost one by one.
-func (r records) published(ctx context.Context, repository string, documents []*v1.Descriptor, images []*Image) bool {
-	for _, d := range documents {
-		if _, err := r.manifest(ctx, repository, d.Digest); err != nil {
-			return false
-		}
-	}
+func (r records) published(ctx context.Context, repository string, images []*Image) bool {
+	documents := indexes(images)
 	for _, m := range images {
+		documents = append(documents, m.manifests()...)
 		for _, d := range m.blobs() {
 			if _, err := r.cache.Get(ctx, linkKey(repository, d)); err != nil {
 				return false
 			}
+		}
+	}
+	for _, d := range documents {
+		if _, err := r.document(ctx, repository, d.Digest); err != nil {
+			return false
 		}
 	}
 	return true

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"nixreg/manifest/digests"
 )
 
@@ -55,10 +57,7 @@ func (s *Source) remake(ctx context.Context, c Catalog, repository, state string
 	}
 	complete := true
 	for _, tag := range tags {
-		defs, err := c.Lookup(ctx, repository, tag)
-		if err == nil {
-			_, err = s.make(ctx, repository, defs, true)
-		}
+		err := s.renew(ctx, c, repository, tag)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -69,6 +68,27 @@ func (s *Source) remake(ctx context.Context, c Catalog, repository, state string
 	}
 	if complete {
 		s.searched.add(repository, state)
+	}
+	return nil
+}
+
+// renew makes the images of a tag, and what refers to them, from their parts.
+func (s *Source) renew(ctx context.Context, c Catalog, repository, tag string) error {
+	defs, err := c.Lookup(ctx, repository, tag)
+	if err != nil {
+		return err
+	}
+	images, err := s.make(ctx, repository, defs, true)
+	if err != nil {
+		return err
+	}
+	for _, m := range images {
+		for _, d := range m.manifests() {
+			subject := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+			if _, err := s.attach(ctx, repository, m.Key, subject); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -122,6 +122,9 @@ func (s *Source) Manifest(ctx context.Context, r Request) (*v1.Descriptor, error
 	if r.Tag == "" {
 		return s.manifestByDigest(ctx, r.Repository, r.Digest)
 	}
+	if d, ok := referrersTag(r.Tag); ok {
+		return s.referrersIndex(ctx, r, d)
+	}
 	images, err := s.images(ctx, r.Repository, r.Tag)
 	if err != nil {
 		return nil, err
@@ -182,17 +185,20 @@ func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (B
 }
 
 func (s *Source) manifestByDigest(ctx context.Context, repository string, digest v1.Hash) (*v1.Descriptor, error) {
-	d, err := s.records.manifest(ctx, repository, digest)
+	m, err := s.records.document(ctx, repository, digest)
 	if isAbsent(err) {
 		if err := s.search(ctx, repository); err != nil {
 			return nil, err
 		}
-		d, err = s.records.manifest(ctx, repository, digest)
+		m, err = s.records.document(ctx, repository, digest)
 	}
-	if isAbsent(err) {
+	switch {
+	case isAbsent(err):
 		return nil, unknownDigest(repository, digest)
+	case err != nil:
+		return nil, err
 	}
-	return d, err
+	return &v1.Descriptor{MediaType: m.MediaType, Digest: digest, Size: int64(len(m.Data)), Data: m.Data}, nil
 }
 
 // Tags lists the tags of a repository.

@@ -28,9 +28,14 @@ const defaultProgress = 2 * time.Minute
 // Handler serves /v2/ and /healthz. Fill in the fields before the first request, then neither change nor copy it.
 // It is safe for concurrent use, as its Source and Lister are.
 type Handler struct {
-	Source Source       // must be set
-	Lister Lister       // nil: tags/list and _catalog are unknown endpoints
-	Log    *slog.Logger // nil: nothing is logged
+	Source Source // must be set
+	Lister Lister // nil: tags/list and _catalog are unknown endpoints
+	// Referrers may be nil: nothing refers to anything then.
+	Referrers ReferrerLister
+	// Hosts are the image hosts this registry answers for as a mirror: containerd names the one it wants (?ns=). Any
+	// other is told that there is nothing, so that the client goes on to the next mirror.
+	Hosts []string
+	Log   *slog.Logger // nil: nothing is logged
 	// Progress is how long the client may let a response stand still before it is cut; 0 is 2 minutes.
 	// A client must take 512 KiB in that time.
 	Progress time.Duration
@@ -128,6 +133,9 @@ func (h *Handler) serveV2(w *response, r *http.Request) (route, error) {
 	if err != nil {
 		return rt, err
 	}
+	if err := h.checkHost(r); err != nil {
+		return rt, err
+	}
 	switch rt.kind {
 	case manifest:
 		err = h.serveManifest(w, r, rt)
@@ -138,7 +146,7 @@ func (h *Handler) serveV2(w *response, r *http.Request) (route, error) {
 	case catalog:
 		err = h.serveCatalog(w, r)
 	case referrers:
-		serveReferrers(w, r)
+		err = h.serveReferrers(w, r, rt)
 	default: // ping
 		w.document(http.StatusOK, "application/json", []byte("{}"))
 	}

@@ -228,7 +228,7 @@ func TestMethods(t *testing.T) {
 // The status of each kind of path, seen through a real server: no redirect, and the version header on every answer.
 func TestStatus(t *testing.T) {
 	s := newShelf(t)
-	srv := httptest.NewServer(&Handler{Source: s, Lister: s})
+	srv := httptest.NewServer(&Handler{Source: s, Lister: s, Hosts: []string{"nix.example", "a.b:5"}})
 	defer srv.Close()
 	client := srv.Client()
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -242,30 +242,34 @@ func TestStatus(t *testing.T) {
 		"/v2/hello/tags/list?n=x":             400,
 		"/v2/hello/manifests/latest":          200,
 		"/v2/hello/manifests/latest?ns=a.b:5": 200,
+		"/v2/hello/manifests/latest?ns=a.b":   404,
 		"/v2/hello/manifests/latest?ns=a/b":   400,
-		"/v2/hello/manifests/" + one:          200,
-		"/v2/hello/manifests/" + strings.Replace(one, ":", "%3A", 1): 200,
-		"/v2/hello/manifests/nope":                                   404,
-		"/v2/hello/manifests/..":                                     400,
-		"/v2/hello/manifests/sha256:bad":                             400,
-		"/v2/hello/manifests/" + sha512:                              404,
-		"/v2/hello/blobs/" + sha256:                                  404,
-		"/v2/hello/blobs/" + sha512:                                  404,
-		"/v2/hello/blobs/bad":                                        400,
-		"/v2/hello/referrers/" + sha256:                              200,
-		"/v2/hello/referrers/" + sha512:                              200,
-		"/v2/hello/referrers/bad":                                    400,
-		"/v2/x/../hello/manifests/latest":                            400,
-		"/v2/x/%2e%2e/hello/manifests/latest":                        400,
-		"/v2//hello/manifests/latest":                                400,
-		"/v2/x%2f..%2fhello/manifests/latest":                        400,
-		"/v2/./hello/manifests/latest":                               400,
-		"/v2/nope/tags/list":                                         404,
-		"/v2/hello":                                                  404,
-		"/":                                                          404,
-		"//v2/hello/manifests/latest":                                404,
-		"/v2/../healthz":                                             400,
-		"/healthz/":                                                  404,
+		"/v2/hello/tags/list?ns=a.b":          404,
+		"/v2/hello/tags/list?ns=nix.example":  200,
+		"/v2/hello/blobs/" + s.manifests[1].Digest.String() + "?ns=docker.io": 404,
+		"/v2/hello/manifests/" + one:                                          200,
+		"/v2/hello/manifests/" + strings.Replace(one, ":", "%3A", 1):          200,
+		"/v2/hello/manifests/nope":                                            404,
+		"/v2/hello/manifests/..":                                              400,
+		"/v2/hello/manifests/sha256:bad":                                      400,
+		"/v2/hello/manifests/" + sha512:                                       404,
+		"/v2/hello/blobs/" + sha256:                                           404,
+		"/v2/hello/blobs/" + sha512:                                           404,
+		"/v2/hello/blobs/bad":                                                 400,
+		"/v2/hello/referrers/" + sha256:                                       200,
+		"/v2/hello/referrers/" + sha512:                                       200,
+		"/v2/hello/referrers/bad":                                             400,
+		"/v2/x/../hello/manifests/latest":                                     400,
+		"/v2/x/%2e%2e/hello/manifests/latest":                                 400,
+		"/v2//hello/manifests/latest":                                         400,
+		"/v2/x%2f..%2fhello/manifests/latest":                                 400,
+		"/v2/./hello/manifests/latest":                                        400,
+		"/v2/nope/tags/list":                                                  404,
+		"/v2/hello":                                                           404,
+		"/":                                                                   404,
+		"//v2/hello/manifests/latest":                                         404,
+		"/v2/../healthz":                                                      400,
+		"/healthz/":                                                           404,
 	} {
 		for _, method := range []string{"GET", "HEAD"} {
 			r, err := http.NewRequest(method, srv.URL+path, nil)

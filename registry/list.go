@@ -5,8 +5,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-
-	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // Most entries of one answer; the rest follows its Link. A tag has at most 128 bytes, a repository 255.
@@ -102,18 +100,4 @@ func (p page) of(h http.Header, path string, all []string) []string {
 	q := url.Values{"n": {strconv.Itoa(p.n)}, "last": {rest[p.n-1]}}
 	h.Set("Link", "<"+path+"?"+q.Encode()+`>; rel="next"`)
 	return rest[:p.n]
-}
-
-// serveReferrers answers with an empty index: nothing refers to anything yet, and what nothing refers to need not
-// exist (OCI distribution specification 1.1, "Listing Referrers").
-func serveReferrers(w *response, r *http.Request) {
-	if r.URL.Query().Get("artifactType") != "" {
-		w.Header().Set("OCI-Filters-Applied", "artifactType")
-	}
-	w.Header().Set("Cache-Control", "no-cache")
-	w.document(http.StatusOK, string(types.OCIImageIndex), encode(struct {
-		SchemaVersion int             `json:"schemaVersion"`
-		MediaType     types.MediaType `json:"mediaType"`
-		Manifests     []string        `json:"manifests"`
-	}{2, types.OCIImageIndex, []string{}}))
 }

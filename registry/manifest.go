@@ -3,6 +3,7 @@ package registry
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -58,6 +59,15 @@ func namespace(r *http.Request) (string, error) {
 		return "", problem(errNameInvalid, "ns %q is not a host", truncate(ns, 100))
 	}
 	return ns, nil
+}
+
+// checkHost refuses what is asked of a mirror for an image host that this registry does not answer for.
+func (h *Handler) checkHost(r *http.Request) error {
+	ns, err := namespace(r)
+	if err != nil || ns == "" || slices.Contains(h.Hosts, ns) {
+		return err
+	}
+	return problem(errNameUnknown, "this registry has no images of %s", ns)
 }
 
 const namespaceBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]"

@@ -90,7 +90,7 @@ func TestManifestNotModified(t *testing.T) {
 
 func TestRequest(t *testing.T) {
 	var got Request
-	h := &Handler{Source: fake{manifest: func(_ context.Context, r Request) (*v1.Descriptor, error) {
+	h := &Handler{Hosts: []string{"ghcr.io:443"}, Source: fake{manifest: func(_ context.Context, r Request) (*v1.Descriptor, error) {
 		got = r
 		return &v1.Descriptor{MediaType: types.OCIManifestSchema1}, nil
 	}}}

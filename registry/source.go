@@ -44,3 +44,10 @@ type Lister interface {
 	Tags(ctx context.Context, repository string) ([]string, error)
 	Repositories(ctx context.Context) ([]string, error)
 }
+
+// ReferrerLister knows what refers to a manifest. It is safe for concurrent use.
+type ReferrerLister interface {
+	// Referrers lists what refers to the manifest with this digest in a repository: media type, digest, size,
+	// ArtifactType and Annotations of each. What is unknown has none.
+	Referrers(ctx context.Context, repository string, digest v1.Hash) ([]v1.Descriptor, error)
+}

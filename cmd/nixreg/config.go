@@ -21,6 +21,7 @@ type config struct {
 	images    []string
 	stores    []string // as URLs; none is "auto", or nothing with demo
 	demo      bool
+	serveAs   []string // image hosts
 	file      string
 	logFormat string
 	logLevel  string
@@ -54,6 +55,7 @@ func settings() []setting {
 		{name: "images", kind: list, split: filepath.SplitList},
 		{name: "store", kind: list, split: strings.Fields},
 		{name: "demo", kind: toggle},
+		{name: "serve-as", kind: list, split: strings.Fields},
 		{name: "log-format"},
 		{name: "log-level"},
 	}
@@ -78,6 +80,7 @@ func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 func (c *config) serverFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&c.listen, "listen", defaultListen, "`address` to serve on, HOST:PORT; port 0 takes any free one")
+	f.StringArrayVar(&c.serveAs, "serve-as", nil, "image `host` to answer for as a mirror (containerd's ?ns=); may be repeated")
 	f.StringVar(&c.data, "data", "", "`directory` of what is remembered between runs (default nixreg in the user's cache directory)")
 }
 

@@ -64,7 +64,7 @@ func (p *program) serve(ctx context.Context, c *config) (err error) {
 	}
 	defer func() { err = errors.Join(err, made.close()) }()
 	announce(ls, c.listen, made.stores, log)
-	return newServer(ctx, handler(made.source, log), log).run(ls, p.signals)
+	return newServer(ctx, handler(made.source, c.serveAs, log), log).run(ls, p.signals)
 }
 
 func announce(ls listeners, addr string, stores []string, log *slog.Logger) {

@@ -139,10 +139,10 @@ func parseStore(url string) (local.Options, error) {
 	return o, err
 }
 
-// handler serves the images of source.
-func handler(source *manifest.Source, log *slog.Logger) http.Handler {
+// handler serves the images of source, as a mirror of the given hosts too.
+func handler(source *manifest.Source, hosts []string, log *slog.Logger) http.Handler {
 	s := served{source}
-	return &registry.Handler{Source: s, Lister: s, Log: log}
+	return &registry.Handler{Source: s, Lister: s, Referrers: s, Hosts: hosts, Log: log}
 }
 
 // served is a manifest.Source as registry wants it: the two packages share no types of their own.

@@ -1,0 +1,125 @@
+package manifest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/manifest/digests"
+	"nixreg/manifest/layer"
+	"nixreg/store"
+)
+
+// sbomTitle is the file name under which clients store a bill of materials.
+const sbomTitle = "sbom.spdx.json"
+
+// Referrers lists what refers to a manifest of a repository: for an image its bill of materials, which is made when it
+// is first asked for. Nothing refers to an index, nor to what the repository does not have.
+func (s *Source) Referrers(ctx context.Context, repository string, digest v1.Hash) ([]v1.Descriptor, error) {
+	rec, err := s.records.document(ctx, repository, digest)
+	if isAbsent(err) {
+		if err = s.search(ctx, repository); err == nil {
+			rec, err = s.records.document(ctx, repository, digest)
+		}
+	}
+	switch {
+	case isAbsent(err), err == nil && rec.Image == "":
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	subject := v1.Descriptor{MediaType: rec.MediaType, Digest: digest, Size: int64(len(rec.Data))}
+	key := fmt.Sprintf("sbom/%s/%s", repository, digest)
+	d, err := digests.Once(ctx, s.group, key, func(ctx context.Context) (*v1.Descriptor, error) {
+		return s.attach(ctx, repository, rec.Image, subject)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("bill of materials of %s: %w", digest, err)
+	}
+	return []v1.Descriptor{*d}, nil
+}
+
+// attach makes the bill of materials of an image and records it as a referrer of one of its manifests.
+func (s *Source) attach(ctx context.Context, repository, imageKey string, subject v1.Descriptor) (*v1.Descriptor, error) {
+	m, err := s.records.image(ctx, imageKey)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := s.contained(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	sbom := sbomBytes(m, objects)
+	content := v1.Descriptor{MediaType: spdxJSON, Digest: digestOf(sbom), Size: int64(len(sbom))}
+	artifact := document(oci.manifest, artifactBytes(subject, content, sbomTitle))
+	artifact.ArtifactType = string(spdxJSON)
+	for _, blob := range [][]byte{sbom, []byte(emptyConfig)} {
+		if err := s.records.putInline(ctx, repository, blob); err != nil {
+			return nil, err
+		}
+	}
+	return artifact, s.records.putDocument(ctx, repository, artifact, "")
+}
+
+// contained returns the store paths in an image, sorted. One that is not what the image was made from gives an error
+// matching io/fs.ErrNotExist.
+func (s *Source) contained(ctx context.Context, m *Image) ([]*store.Object, error) {
+	var out []*store.Object
+	seen := make(map[store.Path]bool)
+	for _, l := range m.Layers {
+		b, err := s.records.stored(ctx, l.Digest)
+		if err != nil {
+			return nil, err
+		}
+		if b.Recipe == nil || b.Recipe.Format != layer.StorePaths {
+			continue
+		}
+		for _, ref := range b.Recipe.Objects {
+			o, err := s.store.Object(ctx, ref.Path)
+			if err != nil {
+				return nil, err
+			}
+			if o.NarHash != ref.NarHash {
+				return nil, &absentError{fmt.Sprintf("store path %s was replaced by one with other contents", ref.Path)}
+			}
+			if !seen[o.Path] {
+				seen[o.Path] = true
+				out = append(out, o)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *store.Object) int { return strings.Compare(string(a.Path), string(b.Path)) })
+	return out, nil
+}
+
+// referrersTag is the digest in a tag of the form sha256-<hex>, under which clients look for referrers where a registry
+// has no endpoint for them.
+//
+// Source: OCI distribution-spec 1.1, "Referrers Tag Schema".
+func referrersTag(tag string) (v1.Hash, bool) {
+	hex, ok := strings.CutPrefix(tag, "sha256-")
+	if !ok {
+		return v1.Hash{}, false
+	}
+	d, err := v1.NewHash("sha256:" + hex)
+	return d, err == nil
+}
+
+// referrersIndex is the index behind such a tag; it exists only if something refers to the digest.
+func (s *Source) referrersIndex(ctx context.Context, r Request, digest v1.Hash) (*v1.Descriptor, error) {
+	list, err := s.Referrers(ctx, r.Repository, digest)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, unknownTag(r.Repository, r.Tag)
+	}
+	if _, ok := r.Accept(oci.index); !ok {
+		return nil, &unacceptableError{r.Repository, r.Tag}
+	}
+	d := document(oci.index, referrersBytes(list))
+	return d, s.records.putDocument(ctx, r.Repository, d, "")
+}
