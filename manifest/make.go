@@ -26,7 +26,7 @@ func (s *Source) image(ctx context.Context, repository string, d *Definition, fr
 	if err != nil {
 		return nil, err
 	}
-	if m := s.recent.get(d.key(), state); m != nil && !fresh {
+	if m := s.recent.get(d.key(), state); m != nil && !fresh && s.intact(ctx, m) {
 		return m, nil
 	}
 	objects, err := s.objects(ctx, d)

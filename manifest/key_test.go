@@ -1,0 +1,76 @@
+package manifest
+
+import (
+	"testing"
+
+	"nixreg/store"
+)
+
+// pathOf is a path whose hash part is one digit, again and again.
+func pathOf(digit byte, name string) store.Path {
+	hash := make([]byte, store.HashLen)
+	for i := range hash {
+		hash[i] = digit
+	}
+	return store.Path(string(hash) + "-" + name)
+}
+
+// TestDefinitionKey: whatever is changed in a definition, it has another key.
+func TestDefinitionKey(t *testing.T) {
+	whole := func() *Definition {
+		return &Definition{Title: "t", Version: "v", Program: "p", Contents: []store.Path{pathOf('1', "a"), pathOf('2', "b")}, Source: []byte("s")}
+	}
+	want := whole().key()
+	if again := whole().key(); again != want {
+		t.Errorf("equal definitions have the keys %s and %s", want, again)
+	}
+	for name, change := range map[string]func(d *Definition){
+		"title":          func(d *Definition) { d.Title = "u" },
+		"version":        func(d *Definition) { d.Version = "u" },
+		"program":        func(d *Definition) { d.Program = "u" },
+		"title, version": func(d *Definition) { d.Title, d.Version = d.Version, d.Title },
+		"contents":       func(d *Definition) { d.Contents = d.Contents[:1] },
+		"their order":    func(d *Definition) { d.Contents[0], d.Contents[1] = d.Contents[1], d.Contents[0] },
+		"source":         func(d *Definition) { d.Source = []byte("u") },
+	} {
+		d := whole()
+		if change(d); d.key() == want {
+			t.Errorf("%s changes no key", name)
+		}
+	}
+}
+
+// TestImageKey: whatever is changed in the definition, or in what the store says of a path, the image has another key.
+func TestImageKey(t *testing.T) {
+	whole := func() (*Definition, []*store.Object) {
+		a := &store.Object{Entry: store.Entry{Path: pathOf('1', "a")}, NarSize: 10, References: []store.Path{pathOf('2', "b")}}
+		b := &store.Object{Entry: store.Entry{Path: pathOf('2', "b")}, NarSize: 20}
+		return &Definition{Title: "t", Contents: []store.Path{a.Path}}, []*store.Object{a, b}
+	}
+	want := imageKey(whole())
+	if again := imageKey(whole()); again != want {
+		t.Errorf("equal images have the keys %s and %s", want, again)
+	}
+	for name, change := range map[string]func(d *Definition, o []*store.Object) []*store.Object{
+		"definition": func(d *Definition, o []*store.Object) []*store.Object { d.Title = "u"; return o },
+		"path":       func(_ *Definition, o []*store.Object) []*store.Object { o[1].Path = pathOf('3', "b"); return o },
+		"nar hash":   func(_ *Definition, o []*store.Object) []*store.Object { o[1].NarHash[31] = 1; return o },
+		"nar size":   func(_ *Definition, o []*store.Object) []*store.Object { o[1].NarSize++; return o },
+		"references": func(_ *Definition, o []*store.Object) []*store.Object { o[0].References = nil; return o },
+		"objects":    func(_ *Definition, o []*store.Object) []*store.Object { return o[:1] },
+	} {
+		d, objects := whole()
+		if objects = change(d, objects); imageKey(d, objects) == want {
+			t.Errorf("%s changes no key", name)
+		}
+	}
+	for name, change := range map[string]func(e *store.Entry){
+		"deriver":      func(e *store.Entry) { e.Deriver = pathOf('4', "a.drv") },
+		"registration": func(e *store.Entry) { e.Registered = 1 },
+	} {
+		d, objects := whole()
+		if change(&objects[0].Entry); imageKey(d, objects) != want {
+			t.Errorf("%s, which differs between stores, changes the key", name)
+		}
+	}
+}
