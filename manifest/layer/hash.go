@@ -2,8 +2,11 @@ package layer
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"hash"
 	"sync"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 const hashChunk = 256 << 10
@@ -52,10 +55,9 @@ func (h *hasher) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-func (h *hasher) sum() (digest [sha256.Size]byte, n int64) {
+func (h *hasher) sum() (digest v1.Hash, n int64) {
 	h.full <- h.buf
 	close(h.full)
 	h.done.Wait()
-	h.h.Sum(digest[:0])
-	return digest, h.n
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(h.h.Sum(nil))}, h.n
 }

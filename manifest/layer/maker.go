@@ -2,7 +2,6 @@ package layer
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,9 +23,11 @@ const bodiesWeight = 64 << 20
 
 // Info is what is remembered of a recipe's bytes.
 type Info struct {
-	DiffID v1.Hash `json:"diffID"`
-	Size   int64   `json:"size"`
-	Stamp  string  `json:"stamp"` // the state of the files when they were hashed
+	DiffID v1.Hash `json:"diffID"` // of the tar
+	Tar    int64   `json:"tar"`    // bytes of the tar
+	Digest v1.Hash `json:"digest"` // of the bytes as they are served; without an encoding the diffID
+	Size   int64   `json:"size"`   // bytes as they are served
+	Stamp  string  `json:"stamp"`  // the state of the files when they were hashed
 	// Whiteouts are names that runtimes take for whiteouts, at most a few.
 	Whiteouts []string `json:"whiteouts,omitempty"`
 }
@@ -40,6 +41,8 @@ type Maker struct {
 	Hashing *semaphore.Weighted
 	// Progress, if set, is called with the length of each piece that was hashed, from many goroutines.
 	Progress func(bytes int64)
+	// Blobs keeps encoded layers; nil makes them anew for each request. Layers without an encoding need no keeping.
+	Blobs *Blobs
 
 	mu     sync.Mutex
 	bodies bodyCache
@@ -48,7 +51,7 @@ type Maker struct {
 // Remembers reports whether the digest of the recipe's bytes is known to be want.
 func (m *Maker) Remembers(ctx context.Context, r Recipe, want v1.Hash) bool {
 	info, err := m.remembered(ctx, r)
-	return err == nil && info.DiffID == want
+	return err == nil && info.Digest == want
 }
 
 // Describe returns the digest and size of the recipe's bytes: from the cache, or by hashing them, once however many
@@ -82,7 +85,7 @@ func (m *Maker) Open(ctx context.Context, r Recipe, want v1.Hash) (*Layer, error
 			return nil, err
 		}
 	}
-	if info.DiffID != want || info.Stamp != b.stamp() || info.Size != b.size() {
+	if info.Digest != want || info.Stamp != b.stamp() || info.Tar != b.size() {
 		return nil, fmt.Errorf("layer %s of %s: its files were changed: %w", want, r.Objects[0].Path, fs.ErrNotExist)
 	}
 	return &Layer{maker: m, recipe: r, info: info, body: b}, nil
@@ -146,27 +149,40 @@ func (m *Maker) measure(ctx context.Context, r Recipe, epoch string) (Info, erro
 	if err != nil {
 		return Info{}, err
 	}
-	count := m.Progress
-	if count == nil {
-		count = func(int64) {}
-	}
-	h := newHasher(count)
-	err = b.writeRange(ctx, m.Store, h, 0, b.size())
-	sum, n := h.sum()
+	info, err := m.digest(ctx, r, b)
 	if err != nil {
 		return Info{}, err
 	}
-	if n != b.size() {
-		return Info{}, fmt.Errorf("%d bytes where %d were announced: %w", n, b.size(), io.ErrUnexpectedEOF)
-	}
 	m.keep(r, epoch, b)
-	digest := v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
-	return Info{DiffID: digest, Size: n, Stamp: b.stamp(), Whiteouts: whiteouts(b)}, nil
+	info.Stamp, info.Whiteouts = b.stamp(), whiteouts(b)
+	return info, nil
+}
+
+// digest reads the whole of a body.
+func (m *Maker) digest(ctx context.Context, r Recipe, b body) (info Info, err error) {
+	if r.Encoding != Tar {
+		return m.encodeAndKeep(ctx, r, b)
+	}
+	h := newHasher(m.progress())
+	err = b.writeRange(ctx, m.Store, h, 0, b.size())
+	info.DiffID, info.Tar = h.sum()
+	info.Digest, info.Size = info.DiffID, info.Tar
+	if err == nil && info.Tar != b.size() {
+		err = fmt.Errorf("%d bytes where %d were announced: %w", info.Tar, b.size(), io.ErrUnexpectedEOF)
+	}
+	return info, err
+}
+
+func (m *Maker) progress() func(int64) {
+	if m.Progress == nil {
+		return func(int64) {}
+	}
+	return m.Progress
 }
 
 func (m *Maker) body(ctx context.Context, r Recipe, epoch string) (body, error) {
 	m.mu.Lock()
-	b := m.bodies.get(r.ID(), epoch)
+	b := m.bodies.get(r.plain().ID(), epoch)
 	m.mu.Unlock()
 	if b != nil {
 		return b, nil
@@ -182,13 +198,13 @@ func (m *Maker) body(ctx context.Context, r Recipe, epoch string) (body, error) 
 func (m *Maker) keep(r Recipe, epoch string, b body) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.bodies.put(r.ID(), epoch, b)
+	m.bodies.put(r.plain().ID(), epoch, b)
 }
 
 func (m *Maker) forget(r Recipe) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.bodies.drop(r.ID())
+	m.bodies.drop(r.plain().ID())
 }
 
 // Layer is the bytes of a recipe whose digest is known. It is the Blob that a registry serves. Safe for concurrent use.
@@ -199,7 +215,7 @@ type Layer struct {
 	body   body
 }
 
-// Size is the number of bytes.
+// Size is the number of bytes, encoded if the recipe has an encoding.
 func (l *Layer) Size() int64 { return l.info.Size }
 
 // DiffID is the digest of the uncompressed bytes.
@@ -208,7 +224,12 @@ func (l *Layer) DiffID() v1.Hash { return l.info.DiffID }
 // WriteRange writes n bytes from offset off on. A file that is no longer what was hashed gives an error matching
 // [store.ErrChanged] and [fs.ErrNotExist], before the last byte was written.
 func (l *Layer) WriteRange(ctx context.Context, w io.Writer, off, n int64) error {
-	err := l.body.writeRange(ctx, l.maker.Store, w, off, n)
+	var err error
+	if l.recipe.Encoding == Tar {
+		err = l.body.writeRange(ctx, l.maker.Store, w, off, n)
+	} else {
+		err = l.writeEncoded(ctx, w, off, n)
+	}
 	if errors.Is(err, store.ErrChanged) {
 		l.maker.forget(l.recipe)
 		return fmt.Errorf("layer %s: %w: %w", l.info.DiffID, err, fs.ErrNotExist)

@@ -52,7 +52,7 @@ type Owner struct {
 // Root is nixpkgs' default owner.
 var Root = Owner{Uname: "root", Gname: "root"}
 
-// Recipe is everything the uncompressed bytes of a layer depend on: equal recipes, equal bytes, for ever.
+// Recipe is everything the bytes of a layer depend on: equal recipes, equal bytes, for ever.
 type Recipe struct {
 	Format  Format `json:"format"`
 	Objects []Ref  `json:"objects"`       // in the order of the layer; Verbatim and Member have exactly one
@@ -64,6 +64,14 @@ type Recipe struct {
 	Offset int64 `json:"offset,omitempty"`
 	Size   int64 `json:"size,omitempty"`
 	Gzip   bool  `json:"gzip,omitempty"` // the archive is gzipped
+	// Encoding is how the bytes are compressed; "" is not at all.
+	Encoding Encoding `json:"encoding,omitempty"`
+}
+
+// plain is the recipe of the same bytes uncompressed.
+func (r Recipe) plain() Recipe {
+	r.Encoding = ""
+	return r
 }
 
 // ID is the SHA-256, in hex, of the recipe's canonical encoding.

@@ -1,0 +1,158 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/manifest/digests"
+)
+
+// encode writes the encoded bytes of a body to w and returns the digest and size of the plain ones.
+func (m *Maker) encode(ctx context.Context, r Recipe, b body, count func(int64), w io.Writer) (diffID v1.Hash, n int64, err error) {
+	enc, err := r.Encoding.encoder(w)
+	if err != nil {
+		return diffID, 0, err
+	}
+	h := newHasher(count)
+	err = b.writeRange(ctx, m.Store, io.MultiWriter(h, enc), 0, b.size())
+	err = errors.Join(err, enc.Close())
+	diffID, n = h.sum()
+	if err == nil && n != b.size() {
+		err = fmt.Errorf("%d bytes where %d were announced: %w", n, b.size(), io.ErrUnexpectedEOF)
+	}
+	return diffID, n, err
+}
+
+// encodeAndKeep encodes a body, and keeps the outcome if there is a place for it.
+func (m *Maker) encodeAndKeep(ctx context.Context, r Recipe, b body) (info Info, err error) {
+	out := newHasher(func(int64) {})
+	file := m.keeper()
+	info.DiffID, info.Tar, err = m.encode(ctx, r, b, m.progress(), io.MultiWriter(out, file))
+	info.Digest, info.Size = out.sum()
+	return info, errors.Join(err, file.end(info.Digest, info.Size, err == nil))
+}
+
+// keeper writes a blob to the cache as far as that is possible: a full disk must not keep a layer from being served.
+type keeper struct {
+	blobs *Blobs
+	file  *os.File // nil: there is no cache, or it failed
+}
+
+func (m *Maker) keeper() *keeper {
+	k := &keeper{blobs: m.Blobs}
+	if k.blobs == nil {
+		return k
+	}
+	if f, err := k.blobs.create(); err == nil {
+		k.file = f
+	}
+	return k
+}
+
+func (k *keeper) Write(p []byte) (int, error) {
+	if k.file != nil {
+		if _, err := k.file.Write(p); err != nil {
+			k.blobs.drop(k.file)
+			k.file = nil
+		}
+	}
+	return len(p), nil
+}
+
+// end keeps what was written, if it is whole and the cache takes it.
+func (k *keeper) end(d v1.Hash, size int64, whole bool) error {
+	switch {
+	case k.file == nil:
+		return nil
+	case !whole || !k.blobs.takes(size):
+		k.blobs.drop(k.file)
+		return nil
+	}
+	return k.blobs.keep(k.file, d, size)
+}
+
+// writeEncoded writes a range of the encoded bytes: from the cache, after they were made again if need be; or, where
+// they cannot be kept, by making them from the start and passing over what is not asked for.
+func (l *Layer) writeEncoded(ctx context.Context, w io.Writer, off, n int64) error {
+	if m := l.maker; m.Blobs != nil && m.Blobs.takes(l.info.Size) {
+		f, err := m.Blobs.open(l.info.Digest, l.info.Size)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err := l.remake(ctx); err != nil {
+				return err
+			}
+			f, err = m.Blobs.open(l.info.Digest, l.info.Size)
+		}
+		if err == nil {
+			defer f.Close()
+			return copyFile(w, f, off, n)
+		}
+	}
+	win := &window{w: w, skip: off, left: n}
+	_, _, err := l.maker.encode(ctx, l.recipe, l.body, func(int64) {}, win)
+	if win.left == 0 && errors.Is(err, errWindow) {
+		return nil
+	}
+	return err
+}
+
+// remake encodes the layer into the cache, once however many ask.
+func (l *Layer) remake(ctx context.Context) error {
+	m := l.maker
+	_, err := digests.Once(ctx, m.Group, "blob/"+l.info.Digest.String(), func(ctx context.Context) (struct{}, error) {
+		if err := m.Hashing.Acquire(ctx, 1); err != nil {
+			return struct{}{}, err
+		}
+		defer m.Hashing.Release(1)
+		info, err := m.encodeAndKeep(ctx, l.recipe, l.body)
+		if err == nil && info.Digest != l.info.Digest {
+			err = fmt.Errorf("layer %s was encoded as %s", l.info.Digest, info.Digest)
+		}
+		return struct{}{}, err
+	})
+	return err
+}
+
+func copyFile(w io.Writer, f *os.File, off, n int64) error {
+	if _, err := f.Seek(off, io.SeekStart); err != nil {
+		return err
+	}
+	done, err := io.Copy(w, io.LimitReader(f, n)) // a form that reaches sendfile
+	if err == nil && done < n {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// errWindow ends an encoding whose rest nobody wants.
+var errWindow = errors.New("range is complete")
+
+// window passes on the part of a stream that was asked for.
+type window struct {
+	w          io.Writer
+	skip, left int64
+}
+
+func (x *window) Write(p []byte) (int, error) {
+	all := len(p)
+	cut := min(x.skip, int64(len(p)))
+	x.skip -= cut
+	p = p[cut:]
+	part := p[:min(x.left, int64(len(p)))]
+	if len(part) > 0 {
+		n, err := x.w.Write(part)
+		x.left -= int64(n)
+		if err != nil {
+			return 0, err
+		}
+	}
+	if x.left == 0 && len(p) > len(part) {
+		return 0, errWindow
+	}
+	return all, nil
+}

@@ -1,0 +1,182 @@
+package layer
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"runtime"
+
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Encoding names how a layer's tar is compressed: the compressor, its version, its level and its blocks. The bytes of
+// an encoding never change once released; a compressor that writes others is a new encoding with a new name.
+type Encoding string
+
+// The encodings.
+const (
+	// Tar is no compression: the digest of a layer is then its diffID.
+	Tar Encoding = ""
+	// Gzip is one gzip member, level 6 of github.com/klauspost/compress v1.20, in blocks of 1 MiB that are compressed
+	// side by side, each knowing the 32 KiB before it.
+	Gzip Encoding = "gzip1"
+	// Zstd is a frame for each 4 MiB, the default level of github.com/klauspost/compress v1.20.
+	Zstd Encoding = "zstd1"
+)
+
+const (
+	gzipBlock  = 1 << 20
+	gzipWindow = 32 << 10
+	gzipLevel  = 6
+	zstdBlock  = 4 << 20
+)
+
+// encoder returns a writer whose Close ends the encoded stream; it does not close w. Close must be called.
+func (e Encoding) encoder(w io.Writer) (io.WriteCloser, error) {
+	switch e {
+	case Gzip:
+		return newGzip(w), nil
+	case Zstd:
+		return newZstd(w)
+	}
+	return nil, fmt.Errorf("layer encoding %q: %w", e, errors.ErrUnsupported)
+}
+
+// gzipWriter writes one gzip member.
+//
+// Source: RFC 1952, section 2.3.
+type gzipWriter struct {
+	w      io.Writer
+	blocks *blockWriter
+	crc    hash.Hash32
+	size   uint32
+	err    error
+}
+
+func newGzip(w io.Writer) *gzipWriter {
+	const unknownOS = 0xff
+	z := &gzipWriter{w: w, crc: crc32.NewIEEE()}
+	_, z.err = w.Write([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, unknownOS})
+	z.blocks = newBlockWriter(w, gzipBlock, gzipWindow, deflate)
+	return z
+}
+
+// deflate compresses one block to whole bytes, so that the next one can follow.
+func deflate(block, before []byte, last bool) ([]byte, error) {
+	var out bytes.Buffer
+	fw, err := flate.NewWriterDict(&out, gzipLevel, before)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := fw.Write(block); err != nil {
+		return nil, err
+	}
+	if last {
+		err = fw.Close()
+	} else {
+		err = fw.Flush()
+	}
+	return out.Bytes(), err
+}
+
+func (z *gzipWriter) Write(p []byte) (int, error) {
+	if z.err != nil {
+		return 0, z.err
+	}
+	z.crc.Write(p)
+	z.size += uint32(len(p))
+	return z.blocks.Write(p)
+}
+
+func (z *gzipWriter) Close() error {
+	if err := errors.Join(z.blocks.Close(), z.err); err != nil {
+		return err
+	}
+	tail := binary.LittleEndian.AppendUint32(nil, z.crc.Sum32())
+	_, err := z.w.Write(binary.LittleEndian.AppendUint32(tail, z.size))
+	return err
+}
+
+func newZstd(w io.Writer) (io.WriteCloser, error) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)))
+	if err != nil {
+		return nil, fmt.Errorf("zstd: %w", err)
+	}
+	return newBlockWriter(w, zstdBlock, 0, func(block, _ []byte, _ bool) ([]byte, error) {
+		return enc.EncodeAll(block, nil), nil
+	}), nil
+}
+
+// blockWriter compresses blocks side by side and writes them in order. What comes out does not depend on how many
+// processors there are. Its goroutines end with Close.
+type blockWriter struct {
+	compress func(block, before []byte, last bool) ([]byte, error)
+	block    []byte
+	window   int // bytes of the block before that the next one knows
+	before   []byte
+	queue    chan chan compressed // in order; its capacity bounds the blocks in work
+	done     chan error
+}
+
+type compressed struct {
+	b   []byte
+	err error
+}
+
+func newBlockWriter(w io.Writer, size, window int, compress func(block, before []byte, last bool) ([]byte, error)) *blockWriter {
+	b := &blockWriter{
+		compress: compress, block: make([]byte, 0, size), window: window,
+		queue: make(chan chan compressed, runtime.GOMAXPROCS(0)), done: make(chan error, 1),
+	}
+	go func() { b.done <- b.drain(w) }()
+	return b
+}
+
+// drain writes what comes; after an error it takes the rest and throws it away, so that nobody waits.
+func (b *blockWriter) drain(w io.Writer) (err error) {
+	for next := range b.queue {
+		c := <-next
+		if err == nil {
+			err = c.err
+		}
+		if err == nil {
+			_, err = w.Write(c.b)
+		}
+	}
+	return err
+}
+
+func (b *blockWriter) Write(p []byte) (int, error) {
+	written := len(p)
+	for len(p) > 0 {
+		if len(b.block) == cap(b.block) { // only when more follows: the last block is known as such
+			b.send(false)
+		}
+		n := copy(b.block[len(b.block):cap(b.block)], p)
+		b.block, p = b.block[:len(b.block)+n], p[n:]
+	}
+	return written, nil
+}
+
+func (b *blockWriter) send(last bool) {
+	block, before := b.block, b.before
+	next := make(chan compressed, 1)
+	b.queue <- next
+	go func() {
+		out, err := b.compress(block, before, last)
+		next <- compressed{out, err}
+	}()
+	b.before = block[max(0, len(block)-b.window):]
+	b.block = make([]byte, 0, cap(block))
+}
+
+func (b *blockWriter) Close() error {
+	b.send(true)
+	close(b.queue)
+	return <-b.done
+}
