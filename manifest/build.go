@@ -196,20 +196,24 @@ func narSizeOfCustomisation(layerTar int) int64 {
 
 func pad8(n int) int64 { return int64(n+7) / 8 * 8 }
 
-// finish hashes the layers and writes the config.
-func (b *draft) finish(ctx context.Context, m *layer.Maker, done func(size int64)) (*Image, []byte, error) {
+// finish hashes the layers, encoded as asked, and writes the config.
+func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encoding, done func(size int64)) (*Image, []byte, error) {
+	for i := range b.layers {
+		b.layers[i].recipe.Encoding = encoding
+	}
 	infos, err := b.describe(ctx, m, done)
 	if err != nil {
 		return nil, nil, err
 	}
 	im := b.image
+	im.Encoding = encoding
 	im.OS, im.Architecture, im.Variant = "linux", b.config.architecture, b.config.variant
 	for i, info := range infos {
 		l := b.layers[i]
 		if l.want != (v1.Hash{}) && l.want != info.DiffID {
 			return nil, nil, fmt.Errorf("%s: layer is %s, not %s as its image says: %w", path.Base(l.contents[0]), info.DiffID, l.want, fs.ErrInvalid)
 		}
-		im.Layers = append(im.Layers, ImageLayer{Digest: info.DiffID, Size: info.Size, Contents: l.contents})
+		im.Layers = append(im.Layers, ImageLayer{Digest: info.Digest, Size: info.Size, Contents: l.contents})
 		b.config.diffIDs = append(b.config.diffIDs, info.DiffID)
 		if l.recipe.Format == layer.Symlinks && len(im.Warnings) > 0 {
 			continue // links to what was named already

@@ -7,24 +7,40 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"nixreg/manifest/layer"
 )
 
 // dialect is one of the two sets of media types an image is served in.
 type dialect struct {
-	index, manifest, config, layer types.MediaType
-	annotated                      bool
+	index, manifest, config types.MediaType
+	layers                  map[layer.Encoding]types.MediaType
+	annotated               bool
 }
 
 var (
-	oci = dialect{
+	oci = &dialect{
 		index: types.OCIImageIndex, manifest: types.OCIManifestSchema1, config: types.OCIConfigJSON,
-		layer: types.OCIUncompressedLayer, annotated: true,
+		layers: map[layer.Encoding]types.MediaType{
+			layer.Tar: types.OCIUncompressedLayer, layer.Gzip: types.OCILayer, layer.Zstd: types.OCILayerZStd,
+		},
+		annotated: true,
 	}
-	docker = dialect{
+	docker = &dialect{
 		index: types.DockerManifestList, manifest: types.DockerManifestSchema2, config: types.DockerConfigJSON,
-		layer: types.DockerUncompressedLayer,
+		layers: map[layer.Encoding]types.MediaType{
+			layer.Tar: types.DockerUncompressedLayer, layer.Gzip: types.DockerLayer,
+		},
 	}
 )
+
+// encoding is the one in which a dialect serves layers if want is asked for: Docker's types have none for zstd.
+func (d *dialect) encoding(want layer.Encoding) layer.Encoding {
+	if _, ok := d.layers[want]; !ok {
+		return layer.Gzip
+	}
+	return want
+}
 
 // annotations are the ones of every OCI manifest; absent ones are left out.
 type annotations struct{ Title, Version string }
@@ -35,13 +51,13 @@ type annotations struct{ Title, Version string }
 // manifestBytes is an image manifest.
 //
 // Source: OCI image-spec 1.1, manifest.md; Docker image manifest V2, schema 2.
-func manifestBytes(d dialect, config v1.Descriptor, layers []v1.Descriptor, a annotations) []byte {
+func manifestBytes(d *dialect, encoding layer.Encoding, config v1.Descriptor, layers []v1.Descriptor, a annotations) []byte {
 	doc := head(d.manifest)
 	config.MediaType = d.config
 	doc.set("config", descriptorValue(config))
 	list := listValue()
 	for _, l := range layers {
-		l.MediaType = d.layer
+		l.MediaType = d.layers[encoding]
 		list.items = append(list.items, descriptorValue(l))
 	}
 	doc.set("layers", list)
@@ -52,7 +68,7 @@ func manifestBytes(d dialect, config v1.Descriptor, layers []v1.Descriptor, a an
 // indexBytes is an image index, or Docker's manifest list, of the children in their order.
 //
 // Source: OCI image-spec 1.1, image-index.md.
-func indexBytes(d dialect, children []v1.Descriptor, a annotations) []byte {
+func indexBytes(d *dialect, children []v1.Descriptor, a annotations) []byte {
 	doc := head(d.index)
 	list := listValue()
 	for _, c := range children {
@@ -86,7 +102,7 @@ func descriptorValue(d v1.Descriptor) value {
 	return v
 }
 
-func annotate(doc *value, d dialect, a annotations) {
+func annotate(doc *value, d *dialect, a annotations) {
 	notes := value{kind: '{'}
 	if a.Title != "" {
 		notes.set("org.opencontainers.image.title", stringValue(a.Title))

@@ -13,6 +13,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"nixreg/manifest"
+	"nixreg/manifest/digests"
+	"nixreg/manifest/layer"
+	"nixreg/store"
 	"nixreg/store/binarycache"
 	"nixreg/store/demo"
 )
@@ -27,6 +30,7 @@ func TestFrozenManifests(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got strings.Builder
+	encoded := make(map[string]string)
 	tiny := tinyCache(t)
 	demoStore, err := binarycache.Open(binarycache.Options{FS: demo.FS(), SpoolDir: t.TempDir()})
 	if err != nil {
@@ -35,6 +39,17 @@ func TestFrozenManifests(t *testing.T) {
 	defer demoStore.Close()
 	printManifests(t, &got, "demo", newSource(t, "", demoStore), "hello:latest", "hello:1.0", "greeting:latest", "nixreg-logo:latest", "greeting/hello:latest")
 	printManifests(t, &got, "tiny", newSource(t, "", tiny), "app:latest", "odd:3.14", "lib:latest", "env:latest", "app/odd:latest")
+	for name, e := range map[string]layer.Encoding{"gzip": layer.Gzip, "zstd": layer.Zstd} {
+		var lines strings.Builder
+		src, err := manifest.NewSource(manifest.Config{Stores: []store.Store{demoStore}, Cache: new(digests.Memory), Encoding: e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer src.Close()
+		printManifests(t, &lines, name, src, "hello:latest")
+		encoded[name] = lines.String()
+	}
+	got.WriteString(encoded["gzip"] + encoded["zstd"])
 	dir := t.TempDir()
 	for name, conf := range map[string]string{
 		"t1": "av38h4lm1gp32sk3vpss68g2ickkg344-app-conf.json", "t2": "c1x9x40as6726xzm3br0blc3c9nn8fhm-app-conf.json",

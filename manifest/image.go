@@ -3,23 +3,27 @@ package manifest
 import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"nixreg/manifest/layer"
 )
 
 // Image is a finished image: every digest is known. Its manifests follow from it.
 type Image struct {
-	Key          string       `json:"key"` // what it is remembered under
-	Title        string       `json:"title"`
-	Version      string       `json:"version,omitempty"`
-	OS           string       `json:"os"`
-	Architecture string       `json:"architecture"`
-	Variant      string       `json:"variant,omitempty"`
-	Config       v1.Hash      `json:"config"`
-	ConfigSize   int64        `json:"configSize"`
-	Layers       []ImageLayer `json:"layers"`
-	Command      []string     `json:"command"`
-	CommandNote  string       `json:"commandNote,omitempty"` // why there is no command
-	Env          []string     `json:"env"`
-	Warnings     []string     `json:"warnings,omitempty"`
+	Key          string `json:"key"` // what it is remembered under
+	Title        string `json:"title"`
+	Version      string `json:"version,omitempty"`
+	OS           string `json:"os"`
+	Architecture string `json:"architecture"`
+	Variant      string `json:"variant,omitempty"`
+	// Encoding is that of the layers.
+	Encoding    layer.Encoding `json:"encoding,omitempty"`
+	Config      v1.Hash        `json:"config"`
+	ConfigSize  int64          `json:"configSize"`
+	Layers      []ImageLayer   `json:"layers"`
+	Command     []string       `json:"command"`
+	CommandNote string         `json:"commandNote,omitempty"` // why there is no command
+	Env         []string       `json:"env"`
+	Warnings    []string       `json:"warnings,omitempty"`
 }
 
 // ImageLayer is one layer of an image, bottom first.
@@ -41,30 +45,17 @@ func (m *Image) blobs() []v1.Hash {
 }
 
 // manifest is the image's manifest in one dialect.
-func (m *Image) manifest(d dialect) *v1.Descriptor {
+func (m *Image) manifest(d *dialect) *v1.Descriptor {
 	layers := make([]v1.Descriptor, len(m.Layers))
 	for i, l := range m.Layers {
 		layers[i] = v1.Descriptor{Digest: l.Digest, Size: l.Size}
 	}
 	config := v1.Descriptor{Digest: m.Config, Size: m.ConfigSize}
-	return document(d.manifest, manifestBytes(d, config, layers, annotations{m.Title, m.Version}))
-}
-
-// manifests are the image's manifests in all dialects.
-func (m *Image) manifests() []*v1.Descriptor {
-	return []*v1.Descriptor{m.manifest(oci), m.manifest(docker)}
-}
-
-// indexes are the indexes of several platforms' images in all dialects; there is none of a single image.
-func indexes(images []*Image) []*v1.Descriptor {
-	if len(images) < 2 {
-		return nil
-	}
-	return []*v1.Descriptor{index(oci, images), index(docker, images)}
+	return document(d.manifest, manifestBytes(d, m.Encoding, config, layers, annotations{m.Title, m.Version}))
 }
 
 // index is the index of several platforms' images in one dialect.
-func index(d dialect, images []*Image) *v1.Descriptor {
+func index(d *dialect, images []*Image) *v1.Descriptor {
 	children := make([]v1.Descriptor, len(images))
 	for i, m := range images {
 		children[i] = *m.manifest(d)

@@ -3,6 +3,7 @@ package manifest
 import (
 	"testing"
 
+	"nixreg/manifest/layer"
 	"nixreg/store"
 )
 
@@ -42,10 +43,10 @@ func TestDefinitionKey(t *testing.T) {
 
 // TestImageKey: whatever is changed in the definition, or in what the store says of a path, the image has another key.
 func TestImageKey(t *testing.T) {
-	whole := func() (*Definition, []*store.Object) {
+	whole := func() (*Definition, layer.Encoding, []*store.Object) {
 		a := &store.Object{Entry: store.Entry{Path: pathOf('1', "a")}, NarSize: 10, References: []store.Path{pathOf('2', "b")}}
 		b := &store.Object{Entry: store.Entry{Path: pathOf('2', "b")}, NarSize: 20}
-		return &Definition{Title: "t", Contents: []store.Path{a.Path}}, []*store.Object{a, b}
+		return &Definition{Title: "t", Contents: []store.Path{a.Path}}, layer.Tar, []*store.Object{a, b}
 	}
 	want := imageKey(whole())
 	if again := imageKey(whole()); again != want {
@@ -59,17 +60,20 @@ func TestImageKey(t *testing.T) {
 		"references": func(_ *Definition, o []*store.Object) []*store.Object { o[0].References = nil; return o },
 		"objects":    func(_ *Definition, o []*store.Object) []*store.Object { return o[:1] },
 	} {
-		d, objects := whole()
-		if objects = change(d, objects); imageKey(d, objects) == want {
+		d, encoding, objects := whole()
+		if objects = change(d, objects); imageKey(d, encoding, objects) == want {
 			t.Errorf("%s changes no key", name)
 		}
+	}
+	if d, _, objects := whole(); imageKey(d, layer.Gzip, objects) == want {
+		t.Error("the encoding changes no key")
 	}
 	for name, change := range map[string]func(e *store.Entry){
 		"deriver":      func(e *store.Entry) { e.Deriver = pathOf('4', "a.drv") },
 		"registration": func(e *store.Entry) { e.Registered = 1 },
 	} {
-		d, objects := whole()
-		if change(&objects[0].Entry); imageKey(d, objects) != want {
+		d, encoding, objects := whole()
+		if change(&objects[0].Entry); imageKey(d, encoding, objects) != want {
 			t.Errorf("%s, which differs between stores, changes the key", name)
 		}
 	}

@@ -27,4 +27,3 @@ func TestLostBlobRecordAfterTheSearch(t *testing.T) {
 		}
 	}
 }
-

@@ -21,19 +21,20 @@ const imageFormat = "image1"
 
 // image returns the image of a definition: the one made last, if the store is as it was; else the remembered one, if
 // its store paths are what they were; else it is made. With fresh it is made in any case, from remembered layers.
-func (s *Source) image(ctx context.Context, repository string, d *Definition, fresh bool) (*Image, error) {
+func (s *Source) image(ctx context.Context, repository string, d *Definition, encoding layer.Encoding, fresh bool) (*Image, error) {
 	state, err := s.store.State(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if m := s.recent.get(d.key(), state); m != nil && !fresh && s.intact(ctx, m) {
+	name := d.key() + string(encoding)
+	if m := s.recent.get(name, state); m != nil && !fresh && s.intact(ctx, m) {
 		return m, nil
 	}
 	objects, err := s.objects(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	key := imageKey(d, objects)
+	key := imageKey(d, encoding, objects)
 	m, err := digests.Once(ctx, s.group, fmt.Sprint("image/", key, fresh), func(ctx context.Context) (*Image, error) {
 		if m, err := s.records.image(ctx, key); err == nil && !fresh && s.intact(ctx, m) {
 			return m, nil
@@ -42,10 +43,10 @@ func (s *Source) image(ctx context.Context, repository string, d *Definition, fr
 			return nil, err
 		}
 		defer s.building.Release(1)
-		return s.build(ctx, repository, key, d, objects)
+		return s.build(ctx, repository, key, d, encoding, objects)
 	})
 	if err == nil {
-		s.recent.put(d.key(), state, m)
+		s.recent.put(name, state, m)
 	}
 	return m, err
 }
@@ -74,7 +75,7 @@ func (s *Source) objects(ctx context.Context, d *Definition) ([]*store.Object, e
 }
 
 // imageKey is the identity of an image before it is made: its definition, and what each store path holds and refers to.
-func imageKey(d *Definition, objects []*store.Object) string {
+func imageKey(d *Definition, encoding layer.Encoding, objects []*store.Object) string {
 	type part struct {
 		layer.Ref
 		NarSize    int64
@@ -86,8 +87,9 @@ func imageKey(d *Definition, objects []*store.Object) string {
 	}
 	b, err := json.Marshal(struct {
 		Format, Definition string
+		Encoding           layer.Encoding
 		Objects            []part
-	}{imageFormat, d.key(), parts})
+	}{imageFormat, d.key(), encoding, parts})
 	if err != nil {
 		panic("manifest: image key cannot be encoded: " + err.Error()) // strings always can
 	}
@@ -95,7 +97,7 @@ func imageKey(d *Definition, objects []*store.Object) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (s *Source) build(ctx context.Context, repository, key string, d *Definition, objects []*store.Object) (*Image, error) {
+func (s *Source) build(ctx context.Context, repository, key string, d *Definition, encoding layer.Encoding, objects []*store.Object) (*Image, error) {
 	started := time.Now()
 	draft, err := s.draft(ctx, d, objects)
 	if err != nil {
@@ -104,7 +106,7 @@ func (s *Source) build(ctx context.Context, repository, key string, d *Definitio
 	draft.image.Title, draft.image.Version = d.Title, d.Version
 	report := s.reportProgress(repository, draft)
 	defer report.stop()
-	m, config, err := draft.finish(ctx, s.layers, report.done)
+	m, config, err := draft.finish(ctx, s.layers, encoding, report.done)
 	if err != nil {
 		return nil, err
 	}

@@ -129,24 +129,52 @@ func (r records) putImage(ctx context.Context, m *Image, config []byte, d *draft
 	return r.put(ctx, "image/"+m.Key, m)
 }
 
+// publication is what a repository is to have: images of several platforms with equally encoded layers, in the dialects
+// that such layers are served in.
+type publication struct {
+	repository string
+	images     []*Image
+	dialects   []*dialect
+}
+
+// manifests are those of one image.
+func (p *publication) manifests(m *Image) []*v1.Descriptor {
+	var out []*v1.Descriptor
+	for _, d := range p.dialects {
+		out = append(out, m.manifest(d))
+	}
+	return out
+}
+
+// indexes are those of several images; there is none of a single one.
+func (p *publication) indexes() []*v1.Descriptor {
+	var out []*v1.Descriptor
+	for _, d := range p.dialects {
+		if len(p.images) > 1 {
+			out = append(out, index(d, p.images))
+		}
+	}
+	return out
+}
+
 // publish records the manifests of images, and that a repository has them with all their blobs.
 // What is there already is written again only if all is.
-func (r records) publish(ctx context.Context, repository string, images []*Image, all bool) error {
-	if !all && r.published(ctx, repository, images) {
+func (r records) publish(ctx context.Context, p *publication, all bool) error {
+	if !all && r.published(ctx, p) {
 		return nil
 	}
-	for _, m := range images {
-		if err := r.linkBlobs(ctx, repository, m); err != nil {
+	for _, m := range p.images {
+		if err := r.linkBlobs(ctx, p.repository, m); err != nil {
 			return err
 		}
-		for _, d := range m.manifests() {
-			if err := r.putDocument(ctx, repository, d, m.Key); err != nil {
+		for _, d := range p.manifests(m) {
+			if err := r.putDocument(ctx, p.repository, d, m.Key); err != nil {
 				return err
 			}
 		}
 	}
-	for _, d := range indexes(images) {
-		if err := r.putDocument(ctx, repository, d, ""); err != nil {
+	for _, d := range p.indexes() {
+		if err := r.putDocument(ctx, p.repository, d, ""); err != nil {
 			return err
 		}
 	}
@@ -154,18 +182,18 @@ func (r records) publish(ctx context.Context, repository string, images []*Image
 }
 
 // published reports whether a repository has all of this: records can be lost one by one.
-func (r records) published(ctx context.Context, repository string, images []*Image) bool {
-	documents := indexes(images)
-	for _, m := range images {
-		documents = append(documents, m.manifests()...)
+func (r records) published(ctx context.Context, p *publication) bool {
+	documents := p.indexes()
+	for _, m := range p.images {
+		documents = append(documents, p.manifests(m)...)
 		for _, d := range m.blobs() {
-			if _, err := r.cache.Get(ctx, linkKey(repository, d)); err != nil {
+			if _, err := r.cache.Get(ctx, linkKey(p.repository, d)); err != nil {
 				return false
 			}
 		}
 	}
 	for _, d := range documents {
-		if _, err := r.document(ctx, repository, d.Digest); err != nil {
+		if _, err := r.document(ctx, p.repository, d.Digest); err != nil {
 			return false
 		}
 	}

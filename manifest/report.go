@@ -38,23 +38,36 @@ type ReportLayer struct {
 
 // Inspect makes the images of a tag, one for each platform, and describes them.
 func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report, error) {
-	images, err := s.images(ctx, repository, tag)
+	defs, err := s.definitions(ctx, repository, tag)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.make(ctx, repository, defs, s.dialectsLike(oci), false)
+	if err != nil {
+		return nil, err
+	}
+	forDocker, err := s.make(ctx, repository, defs, s.dialectsLike(docker), false)
 	if err != nil {
 		return nil, err
 	}
 	var out []*Report
-	for _, m := range images {
-		r := &Report{
-			Repository: repository, Tag: tag, Title: m.Title, Version: m.Version,
-			OS: m.OS, Architecture: m.Architecture, Variant: m.Variant,
-			Manifest: m.manifest(oci).Digest, DockerManifest: m.manifest(docker).Digest, MediaType: oci.manifest,
-			Config: m.Config, Command: m.Command, CommandNote: m.CommandNote, Env: m.Env, Warnings: m.Warnings,
-		}
-		for _, l := range m.Layers {
-			r.Layers = append(r.Layers, ReportLayer{oci.layer, l.Digest, l.Size, l.Contents})
-			r.Size += l.Size
-		}
+	for i, m := range p.images {
+		r := report(m)
+		r.Repository, r.Tag, r.DockerManifest = repository, tag, forDocker.images[i].manifest(docker).Digest
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+func report(m *Image) *Report {
+	r := &Report{
+		Title: m.Title, Version: m.Version, OS: m.OS, Architecture: m.Architecture, Variant: m.Variant,
+		Manifest: m.manifest(oci).Digest, MediaType: oci.manifest,
+		Config: m.Config, Command: m.Command, CommandNote: m.CommandNote, Env: m.Env, Warnings: m.Warnings,
+	}
+	for _, l := range m.Layers {
+		r.Layers = append(r.Layers, ReportLayer{oci.layers[m.Encoding], l.Digest, l.Size, l.Contents})
+		r.Size += l.Size
+	}
+	return r
 }

@@ -78,15 +78,17 @@ func (s *Source) renew(ctx context.Context, c Catalog, repository, tag string) e
 	if err != nil {
 		return err
 	}
-	images, err := s.make(ctx, repository, defs, true)
-	if err != nil {
-		return err
-	}
-	for _, m := range images {
-		for _, d := range m.manifests() {
-			subject := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
-			if _, err := s.attach(ctx, repository, m.Key, subject); err != nil {
-				return err
+	for _, dialects := range s.served() {
+		p, err := s.make(ctx, repository, defs, dialects, true)
+		if err != nil {
+			return err
+		}
+		for _, m := range p.images {
+			for _, d := range p.manifests(m) {
+				subject := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+				if _, err := s.attach(ctx, repository, m.Key, subject); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -44,6 +45,10 @@ type Config struct {
 	Cache digests.Cache
 	// Log may be nil.
 	Log *slog.Logger
+	// Encoding is how layers are compressed; the zero value is not at all. Docker's manifests know no zstd: they get gzip.
+	Encoding layer.Encoding
+	// Blobs keeps encoded layers; nil makes them anew for each request.
+	Blobs *layer.Blobs
 	// Workers is how many layers are hashed at the same time; 0 is one for each processor.
 	Workers int
 }
@@ -72,6 +77,7 @@ type Source struct {
 	catalogs []Catalog
 	records  records
 	layers   *layer.Maker
+	encoding layer.Encoding
 	group    *digests.Group
 	building *semaphore.Weighted
 	hashed   atomic.Int64
@@ -101,12 +107,14 @@ func NewSource(cfg Config) (*Source, error) {
 		catalogs: []Catalog{files, newPackages(all, cfg.Stores, group, log)},
 		records:  records{cfg.Cache},
 		group:    group,
+		encoding: cfg.Encoding,
 		building: semaphore.NewWeighted(maxBuilding),
 	}
 	s.layers = &layer.Maker{
 		Store: all, Cache: cfg.Cache, Group: group,
 		Hashing:  semaphore.NewWeighted(int64(workers)),
 		Progress: func(n int64) { s.hashed.Add(n) },
+		Blobs:    cfg.Blobs,
 	}
 	return s, nil
 }
@@ -125,28 +133,60 @@ func (s *Source) Manifest(ctx context.Context, r Request) (*v1.Descriptor, error
 	if d, ok := referrersTag(r.Tag); ok {
 		return s.referrersIndex(ctx, r, d)
 	}
-	images, err := s.images(ctx, r.Repository, r.Tag)
+	defs, err := s.definitions(ctx, r.Repository, r.Tag)
 	if err != nil {
 		return nil, err
 	}
-	if len(images) > 1 {
-		if d, ok := choose(r.Accept, func(d dialect) types.MediaType { return d.index }); ok {
-			return index(d, images), nil
-		}
-	}
-	d, ok := choose(r.Accept, func(d dialect) types.MediaType { return d.manifest })
-	if !ok {
+	d, isIndex := choose(r.Accept, len(defs) > 1)
+	if d == nil {
 		return nil, &unacceptableError{r.Repository, r.Tag}
 	}
-	return preferred(images).manifest(d), nil
+	p, err := s.make(ctx, r.Repository, defs, s.dialectsLike(d), false)
+	switch {
+	case err != nil:
+		return nil, err
+	case isIndex:
+		return index(d, p.images), nil
+	}
+	return preferred(p.images).manifest(d), nil
 }
 
-func choose(accept func(...types.MediaType) (types.MediaType, bool), of func(dialect) types.MediaType) (dialect, bool) {
-	mt, ok := accept(of(oci), of(docker))
-	if mt == of(docker) {
-		return docker, ok
+// choose finds the dialect to answer in, and whether with an index; nil if the client accepts nothing there is.
+func choose(accept func(...types.MediaType) (types.MediaType, bool), several bool) (d *dialect, isIndex bool) {
+	for _, isIndex := range []bool{true, false} {
+		of := func(d *dialect) types.MediaType { return d.manifest }
+		if isIndex {
+			of = func(d *dialect) types.MediaType { return d.index }
+		}
+		if isIndex && !several {
+			continue
+		}
+		switch mt, ok := accept(of(oci), of(docker)); {
+		case ok && mt == of(docker):
+			return docker, isIndex
+		case ok:
+			return oci, isIndex
+		}
 	}
-	return oci, ok
+	return nil, false
+}
+
+// dialectsLike are the dialects that serve layers in the same encoding as d does: their images are the same.
+func (s *Source) dialectsLike(d *dialect) []*dialect {
+	for _, group := range s.served() {
+		if slices.Contains(group, d) {
+			return group
+		}
+	}
+	return nil
+}
+
+// served are all dialects, those with one encoding together.
+func (s *Source) served() [][]*dialect {
+	if oci.encoding(s.encoding) == docker.encoding(s.encoding) {
+		return [][]*dialect{{oci, docker}}
+	}
+	return [][]*dialect{{oci}, {docker}}
 }
 
 // preferred is the image for a client that knows no indexes.
@@ -225,32 +265,30 @@ func (s *Source) Repositories(ctx context.Context) ([]string, error) {
 	return sortedKeys(names), nil
 }
 
-// images makes the images of a tag, one for each platform, and records that the repository has them.
-func (s *Source) images(ctx context.Context, repository, tag string) ([]*Image, error) {
+// definitions says what the images of a tag are made of, one for each platform.
+func (s *Source) definitions(ctx context.Context, repository, tag string) ([]*Definition, error) {
 	c, err := owner(ctx, s.catalogs, repository)
 	if err != nil {
 		return nil, err
 	}
-	defs, err := c.Lookup(ctx, repository, tag)
-	if err != nil {
-		return nil, err
-	}
-	return s.make(ctx, repository, defs, false)
+	return c.Lookup(ctx, repository, tag)
 }
 
-func (s *Source) make(ctx context.Context, repository string, defs []*Definition, fresh bool) ([]*Image, error) {
-	images := make([]*Image, len(defs))
+// make makes images in dialects of one encoding, and records that the repository has them.
+func (s *Source) make(ctx context.Context, repository string, defs []*Definition, dialects []*dialect, fresh bool) (*publication, error) {
+	encoding := dialects[0].encoding(s.encoding)
+	p := &publication{repository, make([]*Image, len(defs)), dialects}
 	g, within := errgroup.WithContext(ctx)
 	for i, d := range defs {
 		g.Go(guarded(func() (err error) {
-			images[i], err = s.image(within, repository, d, fresh)
+			p.images[i], err = s.image(within, repository, d, encoding, fresh)
 			return err
 		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return images, s.records.publish(ctx, repository, images, fresh)
+	return p, s.records.publish(ctx, p, fresh)
 }
 
 // inline is a blob in memory.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 )
 
@@ -22,6 +23,8 @@ type config struct {
 	stores    []string // as URLs; none is "auto", or nothing with demo
 	demo      bool
 	serveAs   []string // image hosts
+	encoding  string   // of layers
+	blobCache string   // a size
 	file      string
 	logFormat string
 	logLevel  string
@@ -56,6 +59,8 @@ func settings() []setting {
 		{name: "store", kind: list, split: strings.Fields},
 		{name: "demo", kind: toggle},
 		{name: "serve-as", kind: list, split: strings.Fields},
+		{name: "layer-encoding"},
+		{name: "blob-cache"},
 		{name: "log-format"},
 		{name: "log-level"},
 	}
@@ -71,6 +76,7 @@ func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 	f.StringArrayVar(&c.stores, "store", nil, "where images come from, a `URL`: auto, local or local?root=DIR; may be repeated (default auto)")
 	f.StringArrayVar(&c.images, "images", nil, "image descriptions, a `path` of a directory or file; may be repeated")
 	f.BoolVar(&c.demo, "demo", false, "serve the built-in store, in place of auto")
+	f.StringVar(&c.encoding, "layer-encoding", "tar", "how layers are compressed: tar (not at all), gzip or zstd; each has digests of its own")
 	f.StringVar(&c.file, "config", "", "YAML `file` with the same keys as these flags")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&c.logLevel, "log-level", logLevel, "debug, info, warn or error")
@@ -81,6 +87,7 @@ func (c *config) serverFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&c.listen, "listen", defaultListen, "`address` to serve on, HOST:PORT; port 0 takes any free one")
 	f.StringArrayVar(&c.serveAs, "serve-as", nil, "image `host` to answer for as a mirror (containerd's ?ns=); may be repeated")
+	f.StringVar(&c.blobCache, "blob-cache", "4GB", "`size` of the directory that keeps compressed layers; 0 makes them anew for each request")
 	f.StringVar(&c.data, "data", "", "`directory` of what is remembered between runs (default nixreg in the user's cache directory)")
 }
 
@@ -136,6 +143,14 @@ func (c *config) check() error {
 	}
 	if !slices.Contains([]string{"text", "json"}, c.logFormat) {
 		return fmt.Errorf("log-format %q: want text or json", c.logFormat)
+	}
+	if _, ok := encodings[c.encoding]; !ok {
+		return fmt.Errorf("layer-encoding %q: want tar, gzip or zstd", c.encoding)
+	}
+	if c.blobCache != "" {
+		if _, err := humanize.ParseBytes(c.blobCache); err != nil {
+			return fmt.Errorf("blob-cache %q: want a size, such as 500MB or 4GB", c.blobCache)
+		}
 	}
 	if new(slog.Level).UnmarshalText([]byte(c.logLevel)) != nil {
 		return fmt.Errorf("log-level %q: want debug, info, warn or error", c.logLevel)

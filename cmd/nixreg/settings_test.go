@@ -115,10 +115,10 @@ func TestPrecedence(t *testing.T) {
 		file string
 		want config
 	}{
-		{"default", nil, nil, "", config{listen: defaultListen, logFormat: "text", logLevel: "info"}},
-		{"file", nil, nil, file, config{listen: "file:1", images: []string{"file"}, stores: []string{"file"}, demo: true, logFormat: "json", logLevel: "info"}},
-		{"env", nil, env, file, config{listen: "env:1", images: []string{"env1", "env 2"}, stores: []string{"env1", "env2"}, logFormat: "json", logLevel: "info"}},
-		{"flag", flags, env, file, config{listen: "flag:1", images: []string{"a,b", "c"}, stores: []string{"flag"}, demo: true, logFormat: "json", logLevel: "info"}},
+		{"default", nil, nil, "", config{listen: defaultListen, logFormat: "text", logLevel: "info", encoding: "tar", blobCache: "4GB"}},
+		{"file", nil, nil, file, config{listen: "file:1", images: []string{"file"}, stores: []string{"file"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB"}},
+		{"env", nil, env, file, config{listen: "env:1", images: []string{"env1", "env 2"}, stores: []string{"env1", "env2"}, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB"}},
+		{"flag", flags, env, file, config{listen: "flag:1", images: []string{"a,b", "c"}, stores: []string{"flag"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := filled(t, tt.args, tt.env, tt.file)

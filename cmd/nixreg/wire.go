@@ -5,16 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/dustin/go-humanize"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"nixreg/manifest"
 	"nixreg/manifest/digests"
+	"nixreg/manifest/layer"
 	"nixreg/registry"
 	"nixreg/store"
 	"nixreg/store/binarycache"
@@ -22,10 +25,14 @@ import (
 	"nixreg/store/local"
 )
 
+// encodings are the values of --layer-encoding. A better compressor will be another name beside them.
+var encodings = map[string]layer.Encoding{"tar": layer.Tar, "gzip": layer.Gzip, "zstd": layer.Zstd}
+
 // parts are what a command is made of, and how to take it apart again.
 type parts struct {
 	source *manifest.Source
-	stores []string // their names, for people
+	blobs  *layer.Blobs // nil: none are kept
+	stores []string     // their names, for people
 	closes []func() error
 }
 
@@ -48,7 +55,10 @@ const nearDigests = 16 << 20
 
 // servedSource makes images with digests kept in a data directory.
 func servedSource(c *config, data *dataDir, log *slog.Logger) (*parts, error) {
-	return open(c, data.spool, log, func(p *parts) (digests.Cache, error) {
+	return open(c, data.spool, log, func(p *parts) (_ digests.Cache, err error) {
+		if p.blobs, err = openBlobs(c, data.blobs); err != nil {
+			return nil, err
+		}
 		b, err := digests.OpenBadger(data.digests, log)
 		if errors.Is(err, syscall.ENOSPC) { // a full disk is no reason not to serve
 			log.Error("digests are kept in memory alone until the next start", "error", err)
@@ -60,6 +70,15 @@ func servedSource(c *config, data *dataDir, log *slog.Logger) (*parts, error) {
 		p.closes = append(p.closes, b.Close)
 		return &digests.Tiered{Near: digests.NewMemory(nearDigests), Far: b, Log: log}, nil
 	})
+}
+
+// openBlobs opens the cache of compressed layers, if there are to be any.
+func openBlobs(c *config, dir string) (*layer.Blobs, error) {
+	size, err := humanize.ParseBytes(c.blobCache)
+	if err != nil || size == 0 || encodings[c.encoding] == layer.Tar {
+		return nil, err
+	}
+	return layer.OpenBlobs(dir, int64(min(size, math.MaxInt64)))
 }
 
 func open(c *config, spool string, log *slog.Logger, openCache func(*parts) (digests.Cache, error)) (_ *parts, err error) {
@@ -77,7 +96,9 @@ func open(c *config, spool string, log *slog.Logger, openCache func(*parts) (dig
 	if err != nil {
 		return nil, err
 	}
-	p.source, err = manifest.NewSource(manifest.Config{Stores: stores, Images: c.images, Cache: cache, Log: log})
+	p.source, err = manifest.NewSource(manifest.Config{
+		Stores: stores, Images: c.images, Cache: cache, Log: log, Encoding: encodings[c.encoding], Blobs: p.blobs,
+	})
 	if err != nil {
 		return nil, err
 	}
