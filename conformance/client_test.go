@@ -151,7 +151,7 @@ func (s *server) image(t *testing.T, repo, ref string, accept ...string) []docum
 	top := s.manifest(t, repo, ref, accept...)
 	all := []document{top}
 	for _, child := range top.Manifests {
-		all = append(all, s.manifest(t, repo, child.Digest))
+		all = append(all, s.manifest(t, repo, child.Digest, accept...))
 	}
 	for _, d := range all {
 		for _, b := range d.blobs() {

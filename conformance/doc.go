@@ -1,10 +1,13 @@
 // Package conformance drives a running nixreg from outside, as its clients do, and holds the rules that keep the
 // source in shape (the import graph, package names). It owns what an end-to-end test needs: the golden vectors, the
-// scripts that make a real Nix store (nix/mkstore.sh) and a Docker engine (clients/docker.sh). It must know nothing
-// of nixreg's insides: it imports none of its packages.
+// scripts that make a real Nix store (nix/mkstore.sh), a Docker engine (clients/docker.sh) and a containerd
+// (clients/containerd.sh, and clients/minicri to speak to it). It must know nothing of nixreg's insides: it imports none
+// of its packages.
 //
-// The demo store and the source are tested by a plain go test. With NIXREG_E2E=1 so are Docker, a real Nix store
-// and the OCI conformance program; whatever of these is absent is a failure then:
+// The demo store and the source are tested by a plain go test. With NIXREG_E2E=1 so are a real Nix store, the OCI
+// conformance program and the clients: docker, podman, buildah, skopeo, containerd, crane, regctl and oras. Whatever of
+// these is absent is a failure then; .ci/run names the Debian packages. The table of what each client made of each image
+// goes into the file $NIXREG_CLIENTS_TABLE:
 //
 //	conformance/nix/mkstore.sh all
 //	NIXREG_E2E=1 go test ./...

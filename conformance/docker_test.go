@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"os/exec"
 	"slices"
@@ -60,29 +59,7 @@ func export(t *testing.T, image string, yield func(*tar.Header, io.Reader)) {
 	t.Helper()
 	id := strings.TrimSpace(docker(t, "create", "--network", "none", image, "none"))
 	defer docker(t, "rm", "--force", id)
-	cmd := exec.CommandContext(t.Context(), "docker", "export", id)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for r := tar.NewReader(out); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatalf("docker export: %v", err)
-		}
-		yield(h, r)
-	}
-	if _, err := io.Copy(io.Discard, out); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("docker export: %v", err)
-	}
+	program{path: "docker"}.entries(t, yield, "export", id)
 }
 
 func TestDockerPullsAndRunsTheDemo(t *testing.T) {

@@ -3,7 +3,6 @@ package conformance_test
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,21 +15,10 @@ const suite = "github.com/opencontainers/distribution-spec/conformance@v0.0.0-20
 // for a configuration that it does not understand.
 var passed = regexp.MustCompile(`(?s)\nOCI Conformance Result: Pass\n.*\n  Pass\.+: +[1-9]`)
 
-func installSuite(t *testing.T) string {
-	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := filepath.Join(cache, "nixreg-conformance", suite[strings.Index(suite, "@")+1:])
-	output(t, []string{"GOBIN=" + bin, "CGO_ENABLED=0", "GOFLAGS=-mod=mod"}, "go", "install", suite)
-	return filepath.Join(bin, "conformance")
-}
-
 // With its push tests off the program panics after it printed its results, unless it is asked for one group at a time.
 func TestOCIConformance(t *testing.T) {
 	endToEnd(t)
-	program := installSuite(t)
+	program := goTool(t, suite)
 	s := start(t, demo)
 	env := append(os.Environ(), suiteEnv(t, s, "hello")...)
 	for _, group := range []string{"ping", "empty", "read-only", "missing-manifest", "invalid-digest-format"} {

@@ -116,7 +116,8 @@ func (s *server) stop(t *testing.T) {
 
 // serverLog keeps what a server prints and finds the port it serves on.
 type serverLog struct {
-	port chan string
+	port    chan string
+	pattern *regexp.Regexp // its first group is the port
 
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -125,13 +126,18 @@ type serverLog struct {
 
 var servingOn = regexp.MustCompile(`http://(?:localhost|127\.0\.0\.1):([0-9]+)[^0-9]`)
 
-func newServerLog() *serverLog { return &serverLog{port: make(chan string, 1)} }
+func newServerLog() *serverLog { return newPortLog(servingOn) }
+
+// newPortLog is a log of a server that says in its own way where it serves.
+func newPortLog(pattern *regexp.Regexp) *serverLog {
+	return &serverLog{port: make(chan string, 1), pattern: pattern}
+}
 
 func (l *serverLog) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.text.Write(b)
-	if m := servingOn.FindSubmatch(l.text.Bytes()); m != nil && !l.sent {
+	if m := l.pattern.FindSubmatch(l.text.Bytes()); m != nil && !l.sent {
 		l.sent = true
 		l.port <- string(m[1])
 	}

@@ -3,6 +3,8 @@ package conformance_test
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -12,22 +14,37 @@ import (
 )
 
 // The tree of the nixpkgs manual: links in bin and share into the store, and the closure below /nix/store, file by
-// file what Nix has on disk.
+// file what Nix has on disk. Each way in which a client keeps layers is asked once.
 func TestTreeInsideIsTheStores(t *testing.T) {
 	endToEnd(t)
 	hello := helloPath(t)
 	s := start(t, local)
 	image := s.Host + "/hello:" + hash(hello)
-	pull(t, image)
+	t.Run("docker", func(t *testing.T) {
+		pull(t, image)
+		checkTree(t, hello, func(yield func(*tar.Header, io.Reader)) { export(t, image, yield) })
+	})
+	t.Run("podman", func(t *testing.T) {
+		c := newContainers(t)
+		checkTree(t, hello, func(yield func(*tar.Header, io.Reader)) { c.export(t, image, yield) })
+	})
+	t.Run("containerd", func(t *testing.T) {
+		c := startContainerd(t)
+		checkTree(t, hello, func(yield func(*tar.Header, io.Reader)) { c.export(t, image, yield) })
+	})
+}
 
+// checkTree compares what a client exports of hello's image with the disk.
+func checkTree(t *testing.T, hello string, export func(yield func(*tar.Header, io.Reader))) {
+	t.Helper()
 	links := map[string]string{
 		"bin/hello":             hello + "/bin/hello",
 		"share/info/hello.info": hello + "/share/info/hello.info",
 	}
 	man := 0
 	want := onDisk(t, closure(t, hello))
-	export(t, image, func(h *tar.Header, r io.Reader) {
-		name := strings.TrimSuffix(h.Name, "/")
+	export(func(h *tar.Header, r io.Reader) {
+		name := strings.Trim(strings.TrimPrefix(h.Name, "."), "/")
 		switch {
 		case name == "nix" || name == "nix/store":
 			checkMode(t, h, 0o755)
@@ -103,5 +120,22 @@ func checkMode(t *testing.T, h *tar.Header, want fs.FileMode) {
 	t.Helper()
 	if got := h.FileInfo().Mode().Perm(); got != want {
 		t.Errorf("%s has mode %o, want %o", h.Name, got, want)
+	}
+}
+
+// tarEntry reads a tar archive to its end: it must be whole, and have an entry of that name.
+func tarEntry(archive io.Reader, name string) error {
+	found := false
+	for r := tar.NewReader(archive); ; {
+		h, err := r.Next()
+		switch {
+		case errors.Is(err, io.EOF) && found:
+			return nil
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("no %s in the archive", name)
+		case err != nil:
+			return err
+		}
+		found = found || strings.Trim(h.Name, "/") == name
 	}
 }
