@@ -213,7 +213,7 @@ func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encod
 		if l.want != (v1.Hash{}) && l.want != info.DiffID {
 			return nil, nil, fmt.Errorf("%s: layer is %s, not %s as its image says: %w", path.Base(l.contents[0]), info.DiffID, l.want, fs.ErrInvalid)
 		}
-		im.Layers = append(im.Layers, ImageLayer{Digest: info.Digest, Size: info.Size, Contents: l.contents})
+		im.Layers = append(im.Layers, ImageLayer{Digest: info.Digest, Size: info.Size, Recipe: l.recipe, Contents: l.contents})
 		b.config.diffIDs = append(b.config.diffIDs, info.DiffID)
 		if l.recipe.Format == layer.Symlinks && len(im.Warnings) > 0 {
 			continue // links to what was named already

@@ -28,8 +28,9 @@ type Image struct {
 
 // ImageLayer is one layer of an image, bottom first.
 type ImageLayer struct {
-	Digest v1.Hash `json:"digest"`
-	Size   int64   `json:"size"`
+	Digest v1.Hash      `json:"digest"`
+	Size   int64        `json:"size"`
+	Recipe layer.Recipe `json:"recipe"` // what it is made of in this image: another may make the same bytes of other paths
 	// Contents are the store paths in it; of a base image's layer the name of the archive's member; of the symlink
 	// layer the paths that are linked to.
 	Contents []string `json:"contents"`

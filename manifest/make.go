@@ -58,8 +58,7 @@ func (s *Source) intact(ctx context.Context, m *Image) bool {
 		return false
 	}
 	for _, l := range m.Layers {
-		b, err := s.records.stored(ctx, l.Digest)
-		if err != nil || b.Recipe == nil || !s.layers.Remembers(ctx, *b.Recipe, l.Digest) {
+		if _, err := s.records.stored(ctx, l.Digest); err != nil || !s.layers.Remembers(ctx, l.Recipe, l.Digest) {
 			return false
 		}
 	}
@@ -111,7 +110,7 @@ func (s *Source) build(ctx context.Context, repository, key string, d *Definitio
 		return nil, err
 	}
 	m.Key = key
-	if err := s.records.putImage(ctx, m, config, draft); err != nil {
+	if err := s.records.putImage(ctx, m, config); err != nil {
 		return nil, err
 	}
 	for _, w := range m.Warnings {

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,7 +20,8 @@ import (
 //	layer/<recipe>          its digest and size (package layer)
 //	blob/<digest>           what makes it: a recipe, or the bytes themselves
 //	manifest/<digest>       its media type and bytes, and whose image it is
-//	link/<repo>/<digest>    the repository has this blob or manifest
+//	link/<repo>/<digest>    the repository has this blob or manifest; of a layer, what it makes it of
+//	referrer/<repo>/<digest> what refers to a manifest
 //	image/<key>             a finished image
 //
 // What a record names is written before it: a process that is killed leaves none that leads nowhere.
@@ -61,8 +63,13 @@ func linkKey(repository string, d v1.Hash) string { return "link/" + repository 
 
 // blob returns what makes a blob that the repository links to.
 func (r records) blob(ctx context.Context, repository string, d v1.Hash) (*blobRecord, error) {
-	if _, err := r.cache.Get(ctx, linkKey(repository, d)); err != nil {
+	v, err := r.cache.Get(ctx, linkKey(repository, d))
+	if err != nil {
 		return nil, err
+	}
+	own := new(blobRecord)
+	if json.Unmarshal(v, own) == nil && own.Recipe != nil {
+		return own, nil
 	}
 	return r.stored(ctx, d)
 }
@@ -94,6 +101,28 @@ func (r records) document(ctx context.Context, repository string, d v1.Hash) (*m
 	return m, nil
 }
 
+// referrer returns what is recorded to refer to a manifest, if all of it is there.
+func (r records) referrer(ctx context.Context, repository string, subject v1.Hash) (*v1.Descriptor, error) {
+	d := new(v1.Descriptor)
+	if err := r.get(ctx, referrerKey(repository, subject), d); err != nil {
+		return nil, err
+	}
+	rec, err := r.document(ctx, repository, d.Digest)
+	if err != nil {
+		return nil, err
+	}
+	m, err := v1.ParseManifest(bytes.NewReader(rec.Data))
+	if err != nil {
+		return nil, err
+	}
+	for _, blob := range append(m.Layers, m.Config) {
+		if _, err := r.blob(ctx, repository, blob.Digest); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
 // putDocument records a manifest or index, whose blobs are recorded already, and that a repository has it.
 func (r records) putDocument(ctx context.Context, repository string, d *v1.Descriptor, image string) error {
 	if err := r.put(ctx, "manifest/"+d.Digest.String(), manifestRecord{d.MediaType, d.Data, image}); err != nil {
@@ -117,9 +146,9 @@ func (r records) image(ctx context.Context, key string) (*Image, error) {
 }
 
 // putImage records a finished image, its blobs first.
-func (r records) putImage(ctx context.Context, m *Image, config []byte, d *draft) error {
-	for i, l := range m.Layers {
-		if err := r.put(ctx, "blob/"+l.Digest.String(), blobRecord{Recipe: &d.layers[i].recipe}); err != nil {
+func (r records) putImage(ctx context.Context, m *Image, config []byte) error {
+	for _, l := range m.Layers {
+		if err := r.put(ctx, "blob/"+l.Digest.String(), blobRecord{Recipe: &l.Recipe}); err != nil {
 			return err
 		}
 	}
@@ -201,12 +230,12 @@ func (r records) published(ctx context.Context, p *publication) bool {
 }
 
 func (r records) linkBlobs(ctx context.Context, repository string, m *Image) error {
-	for _, d := range m.blobs() {
-		if err := r.cache.Put(ctx, linkKey(repository, d), nil); err != nil {
+	for _, l := range m.Layers {
+		if err := r.put(ctx, linkKey(repository, l.Digest), blobRecord{Recipe: &l.Recipe}); err != nil {
 			return err
 		}
 	}
-	return nil
+	return r.cache.Put(ctx, linkKey(repository, m.Config), nil)
 }
 
 func unknownDigest(repository string, d v1.Hash) error {

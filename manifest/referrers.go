@@ -31,15 +31,25 @@ func (s *Source) Referrers(ctx context.Context, repository string, digest v1.Has
 	case err != nil:
 		return nil, err
 	}
+	if d, err := s.records.referrer(ctx, repository, digest); err == nil {
+		return []v1.Descriptor{*d}, nil
+	}
 	subject := v1.Descriptor{MediaType: rec.MediaType, Digest: digest, Size: int64(len(rec.Data))}
 	key := fmt.Sprintf("sbom/%s/%s", repository, digest)
 	d, err := digests.Once(ctx, s.group, key, func(ctx context.Context) (*v1.Descriptor, error) {
 		return s.attach(ctx, repository, rec.Image, subject)
 	})
-	if err != nil {
+	switch {
+	case isAbsent(err): // its store paths are gone: there is nothing to tell
+		return nil, nil
+	case err != nil:
 		return nil, fmt.Errorf("bill of materials of %s: %w", digest, err)
 	}
 	return []v1.Descriptor{*d}, nil
+}
+
+func referrerKey(repository string, subject v1.Hash) string {
+	return "referrer/" + repository + "/" + subject.String()
 }
 
 // attach makes the bill of materials of an image and records it as a referrer of one of its manifests.
@@ -61,7 +71,11 @@ func (s *Source) attach(ctx context.Context, repository, imageKey string, subjec
 			return nil, err
 		}
 	}
-	return artifact, s.records.putDocument(ctx, repository, artifact, "")
+	if err := s.records.putDocument(ctx, repository, artifact, ""); err != nil {
+		return nil, err
+	}
+	artifact.Data = nil
+	return artifact, s.records.put(ctx, referrerKey(repository, subject.Digest), artifact)
 }
 
 // contained returns the store paths in an image, sorted. One that is not what the image was made from gives an error
@@ -70,14 +84,10 @@ func (s *Source) contained(ctx context.Context, m *Image) ([]*store.Object, erro
 	var out []*store.Object
 	seen := make(map[store.Path]bool)
 	for _, l := range m.Layers {
-		b, err := s.records.stored(ctx, l.Digest)
-		if err != nil {
-			return nil, err
-		}
-		if b.Recipe == nil || b.Recipe.Format != layer.StorePaths {
+		if l.Recipe.Format != layer.StorePaths {
 			continue
 		}
-		for _, ref := range b.Recipe.Objects {
+		for _, ref := range l.Recipe.Objects {
 			o, err := s.store.Object(ctx, ref.Path)
 			if err != nil {
 				return nil, err

@@ -53,7 +53,7 @@ func sbomBytes(m *Image, objects []*store.Object) []byte {
 	doc.set("dataLicense", stringValue("CC0-1.0"))
 	doc.set("SPDXID", stringValue("SPDXRef-DOCUMENT"))
 	doc.set("name", stringValue(strings.TrimSuffix(m.Title+"-"+m.Version, "-")))
-	doc.set("documentNamespace", stringValue("https://spdx.org/spdxdocs/nixreg-"+m.Config.Hex))
+	doc.set("documentNamespace", stringValue("https://spdx.org/spdxdocs/nixreg-"+digestOf([]byte(m.Title+"\n"+m.Version+"\n"+m.Config.Hex)).Hex))
 	doc.set("creationInfo", creation)
 	doc.set("packages", packages)
 	doc.set("relationships", relations)
@@ -76,9 +76,9 @@ func imagePackage(m *Image) value {
 func pathPackage(o *store.Object) value {
 	name, version := splitName(o.Path.Name())
 	v := spdxPackage(packageID(o.Path), name, version, hex.EncodeToString(o.NarHash[:]))
-	locator := "pkg:nix/" + url.PathEscape(name)
+	locator := "pkg:nix/" + url.QueryEscape(name)
 	if version != "" {
-		locator += "@" + url.PathEscape(version)
+		locator += "@" + url.QueryEscape(version)
 	}
 	v.set("externalRefs", listValue(
 		externalRef("PACKAGE-MANAGER", "purl", locator+"?outputhash="+o.Path.Hash()),

@@ -86,8 +86,8 @@ func (s *Source) renew(ctx context.Context, c Catalog, repository, tag string) e
 		for _, m := range p.images {
 			for _, d := range p.manifests(m) {
 				subject := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
-				if _, err := s.attach(ctx, repository, m.Key, subject); err != nil {
-					return err
+				if _, err := s.attach(ctx, repository, m.Key, subject); err != nil { // the image is served all the same
+					s.log.Warn("no bill of materials", "repository", repository, "manifest", d.Digest, "error", err)
 				}
 			}
 		}

@@ -15,13 +15,15 @@ import (
 
 // encode writes the encoded bytes of a body to w and returns the digest and size of the plain ones.
 func (m *Maker) encode(ctx context.Context, r Recipe, b body, count func(int64), w io.Writer) (diffID v1.Hash, n int64, err error) {
-	enc, err := r.Encoding.encoder(w)
+	enc, err := r.Encoding.encoder(w, m.zstdEncoder)
 	if err != nil {
 		return diffID, 0, err
 	}
 	h := newHasher(count)
 	err = b.writeRange(ctx, m.Store, io.MultiWriter(h, enc), 0, b.size())
-	err = errors.Join(err, enc.Close())
+	if closed := enc.Close(); closed != nil {
+		err = closed // the reason, where output failed
+	}
 	diffID, n = h.sum()
 	if err == nil && n != b.size() {
 		err = fmt.Errorf("%d bytes where %d were announced: %w", n, b.size(), io.ErrUnexpectedEOF)
@@ -35,13 +37,15 @@ func (m *Maker) encodeAndKeep(ctx context.Context, r Recipe, b body) (info Info,
 	file := m.keeper()
 	info.DiffID, info.Tar, err = m.encode(ctx, r, b, m.progress(), io.MultiWriter(out, file))
 	info.Digest, info.Size = out.sum()
-	return info, errors.Join(err, file.end(info.Digest, info.Size, err == nil))
+	file.end(info.Digest, info.Size, err == nil)
+	return info, err
 }
 
 // keeper writes a blob to the cache as far as that is possible: a full disk must not keep a layer from being served.
 type keeper struct {
 	blobs *Blobs
-	file  *os.File // nil: there is no cache, or it failed
+	file  *os.File // nil: there is no cache, or it failed, or the blob is too large for it
+	n     int64
 }
 
 func (m *Maker) keeper() *keeper {
@@ -57,7 +61,8 @@ func (m *Maker) keeper() *keeper {
 
 func (k *keeper) Write(p []byte) (int, error) {
 	if k.file != nil {
-		if _, err := k.file.Write(p); err != nil {
+		k.n += int64(len(p))
+		if _, err := k.file.Write(p); err != nil || !k.blobs.takes(k.n) {
 			k.blobs.drop(k.file)
 			k.file = nil
 		}
@@ -65,16 +70,15 @@ func (k *keeper) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end keeps what was written, if it is whole and the cache takes it.
-func (k *keeper) end(d v1.Hash, size int64, whole bool) error {
+// end keeps what was written, if it is whole. That it cannot be kept is no failure: it is made again then.
+func (k *keeper) end(d v1.Hash, size int64, whole bool) {
 	switch {
 	case k.file == nil:
-		return nil
-	case !whole || !k.blobs.takes(size):
+	case whole:
+		_ = k.blobs.keep(k.file, d, size)
+	default:
 		k.blobs.drop(k.file)
-		return nil
 	}
-	return k.blobs.keep(k.file, d, size)
 }
 
 // writeEncoded writes a range of the encoded bytes: from the cache, after they were made again if need be; or, where

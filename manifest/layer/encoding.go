@@ -36,13 +36,14 @@ const (
 	zstdBlock  = 4 << 20
 )
 
-// encoder returns a writer whose Close ends the encoded stream; it does not close w. Close must be called.
-func (e Encoding) encoder(w io.Writer) (io.WriteCloser, error) {
+// encoder returns a writer whose Close ends the encoded stream; it does not close w. Close must be called. All zstd
+// streams share one encoder: each would hold tens of megabytes.
+func (e Encoding) encoder(w io.Writer, shared func() (*zstd.Encoder, error)) (io.WriteCloser, error) {
 	switch e {
 	case Gzip:
 		return newGzip(w), nil
 	case Zstd:
-		return newZstd(w)
+		return newZstd(w, shared)
 	}
 	return nil, fmt.Errorf("layer encoding %q: %w", e, errors.ErrUnsupported)
 }
@@ -102,14 +103,19 @@ func (z *gzipWriter) Close() error {
 	return err
 }
 
-func newZstd(w io.Writer) (io.WriteCloser, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)))
+func newZstd(w io.Writer, shared func() (*zstd.Encoder, error)) (io.WriteCloser, error) {
+	enc, err := shared()
 	if err != nil {
 		return nil, fmt.Errorf("zstd: %w", err)
 	}
 	return newBlockWriter(w, zstdBlock, 0, func(block, _ []byte, _ bool) ([]byte, error) {
 		return enc.EncodeAll(block, nil), nil
 	}), nil
+}
+
+// zstdEncoder makes the encoder that a Maker's streams share.
+func zstdEncoder() (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)))
 }
 
 // blockWriter compresses blocks side by side and writes them in order. What comes out does not depend on how many
@@ -120,6 +126,7 @@ type blockWriter struct {
 	window   int // bytes of the block before that the next one knows
 	before   []byte
 	queue    chan chan compressed // in order; its capacity bounds the blocks in work
+	failed   chan struct{}        // closed when nothing can be written any more
 	done     chan error
 }
 
@@ -132,6 +139,7 @@ func newBlockWriter(w io.Writer, size, window int, compress func(block, before [
 	b := &blockWriter{
 		compress: compress, block: make([]byte, 0, size), window: window,
 		queue: make(chan chan compressed, runtime.GOMAXPROCS(0)), done: make(chan error, 1),
+		failed: make(chan struct{}),
 	}
 	go func() { b.done <- b.drain(w) }()
 	return b
@@ -141,17 +149,28 @@ func newBlockWriter(w io.Writer, size, window int, compress func(block, before [
 func (b *blockWriter) drain(w io.Writer) (err error) {
 	for next := range b.queue {
 		c := <-next
-		if err == nil {
-			err = c.err
+		if err != nil {
+			continue
 		}
-		if err == nil {
+		if err = c.err; err == nil {
 			_, err = w.Write(c.b)
+		}
+		if err != nil {
+			close(b.failed)
 		}
 	}
 	return err
 }
 
+// errOutput says that what is written leads nowhere any more; Close has the reason.
+var errOutput = errors.New("encoded bytes cannot be written")
+
 func (b *blockWriter) Write(p []byte) (int, error) {
+	select {
+	case <-b.failed:
+		return 0, errOutput
+	default:
+	}
 	written := len(p)
 	for len(p) > 0 {
 		if len(b.block) == cap(b.block) { // only when more follows: the last block is known as such

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/semaphore"
 
 	"nixreg/manifest/digests"
@@ -46,6 +47,18 @@ type Maker struct {
 
 	mu     sync.Mutex
 	bodies bodyCache
+	zstd   *zstd.Encoder // shared by all streams, once one was asked for
+}
+
+// zstdEncoder returns the encoder that all streams share.
+func (m *Maker) zstdEncoder() (*zstd.Encoder, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var err error
+	if m.zstd == nil {
+		m.zstd, err = zstdEncoder()
+	}
+	return m.zstd, err
 }
 
 // Remembers reports whether the digest of the recipe's bytes is known to be want.
