@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A containerd of one's own with its CRI plugin, which is what a kubelet talks to, on a machine without systemd.
 #   containerd.sh start DIR   prints the socket to use; DIR/certs.d has a hosts.toml for each image host
+#                             $PAUSE_IMAGE is needed only to run pods
 #   containerd.sh stop DIR    stops that containerd and removes DIR
 set -euo pipefail
 dir=${2:?usage: containerd.sh start|stop DIR}
@@ -15,6 +16,7 @@ state = "$dir/state"
 [grpc]
   address = "$socket"
 [plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "${PAUSE_IMAGE:-nixreg.invalid/pause:latest}"
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"
   restrict_oom_score_adj = true
