@@ -115,6 +115,7 @@ func NewSource(cfg Config) (*Source, error) {
 		Hashing:  semaphore.NewWeighted(int64(workers)),
 		Progress: func(n int64) { s.hashed.Add(n) },
 		Blobs:    cfg.Blobs,
+		Uncached: semaphore.NewWeighted(int64(4 * workers)),
 	}
 	return s, nil
 }

@@ -75,8 +75,11 @@ func servedSource(c *config, data *dataDir, log *slog.Logger) (*parts, error) {
 // openBlobs opens the cache of compressed layers, if there are to be any.
 func openBlobs(c *config, dir string) (*layer.Blobs, error) {
 	size, err := humanize.ParseBytes(c.blobCache)
-	if err != nil || size == 0 || encodings[c.encoding] == layer.Tar {
+	if err != nil {
 		return nil, err
+	}
+	if size == 0 || encodings[c.encoding] == layer.Tar {
+		return nil, os.RemoveAll(dir) // what an earlier run kept is of no use any more
 	}
 	return layer.OpenBlobs(dir, int64(min(size, math.MaxInt64)))
 }

@@ -97,6 +97,10 @@ func (l *Layer) writeEncoded(ctx context.Context, w io.Writer, off, n int64) err
 			return copyFile(w, f, off, n)
 		}
 	}
+	if err := l.maker.Uncached.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer l.maker.Uncached.Release(1)
 	win := &window{w: w, skip: off, left: n}
 	_, _, err := l.maker.encode(ctx, l.recipe, l.body, func(int64) {}, win)
 	if win.left == 0 && errors.Is(err, errWindow) {

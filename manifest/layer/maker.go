@@ -44,6 +44,8 @@ type Maker struct {
 	Progress func(bytes int64)
 	// Blobs keeps encoded layers; nil makes them anew for each request. Layers without an encoding need no keeping.
 	Blobs *Blobs
+	// Uncached bounds how many encoded layers are made at the same time for one client each, because they are not kept.
+	Uncached *semaphore.Weighted
 
 	mu     sync.Mutex
 	bodies bodyCache
