@@ -197,7 +197,7 @@ func narSizeOfCustomisation(layerTar int) int64 {
 func pad8(n int) int64 { return int64(n+7) / 8 * 8 }
 
 // finish hashes the layers, encoded as asked, and writes the config.
-func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encoding, done func(size int64)) (*Image, []byte, error) {
+func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encoding, done func()) (*Image, []byte, error) {
 	for i := range b.layers {
 		b.layers[i].recipe.Encoding = encoding
 	}
@@ -234,7 +234,7 @@ func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encod
 }
 
 // describe asks for all layers at once, the largest first: the maker bounds how many are hashed at a time.
-func (b *draft) describe(ctx context.Context, m *layer.Maker, done func(size int64)) ([]layer.Info, error) {
+func (b *draft) describe(ctx context.Context, m *layer.Maker, done func()) ([]layer.Info, error) {
 	infos := make([]layer.Info, len(b.layers))
 	order := make([]int, len(b.layers))
 	for i := range order {
@@ -245,7 +245,7 @@ func (b *draft) describe(ctx context.Context, m *layer.Maker, done func(size int
 	for _, i := range order {
 		g.Go(guarded(func() (err error) {
 			infos[i], err = m.Describe(ctx, b.layers[i].recipe)
-			done(b.layers[i].size)
+			done()
 			return err
 		}))
 	}

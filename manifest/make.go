@@ -158,7 +158,7 @@ func (s *Source) reportProgress(repository string, d *draft) *progress {
 	return p
 }
 
-func (p *progress) done(int64) { p.layers <- struct{}{} }
+func (p *progress) done() { p.layers <- struct{}{} }
 
 // stop ends the reports; every call of done is over.
 func (p *progress) stop() {

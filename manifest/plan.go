@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ func Plan(closure []*store.Object, hidden [2]Hidden, maxLayers int) [][]store.Pa
 	g := newGraph(closure, hidden)
 	groups := g.group(g.split(available))
 	slices.SortStableFunc(groups, func(a, b []int) int {
-		return compareInt64(g.closureSize(a), g.closureSize(b))
+		return cmp.Compare(g.closureSize(a), g.closureSize(b))
 	})
 	var layers [][]store.Path
 	for _, group := range groups {
@@ -54,16 +55,6 @@ func compareNames(a, b store.Path) int {
 		return c
 	}
 	return strings.Compare(string(a), string(b))
-}
-
-func compareInt64(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 type graphNode struct {
@@ -133,7 +124,7 @@ func (g *graph) split(available int) []bitset {
 	for i := range bySize {
 		bySize[i] = i
 	}
-	slices.SortStableFunc(bySize, func(a, b int) int { return compareInt64(g.nodes[a].size, g.nodes[b].size) })
+	slices.SortStableFunc(bySize, func(a, b int) int { return cmp.Compare(g.nodes[a].size, g.nodes[b].size) })
 	sets := make([]bitset, n)
 	for i := range sets {
 		sets[i] = newBitset(n)
