@@ -58,7 +58,6 @@ type Request struct {
 	Repository string
 	Tag        string
 	Digest     v1.Hash
-	NS         string
 	// Accept returns the one of offers that the client likes best; false if it takes none.
 	Accept func(offers ...types.MediaType) (types.MediaType, bool)
 }

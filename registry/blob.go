@@ -15,11 +15,11 @@ import (
 const immutable = "public, max-age=31536000, immutable"
 
 // serveBlob answers GET and HEAD for one blob, or for a range of it.
-func (h *Handler) serveBlob(w *response, r *http.Request, rt route) error {
+func (h *Handler) serveBlob(w *response, r *http.Request, rt route, from backend) error {
 	if err := known(rt.digest); err != nil {
 		return err
 	}
-	b, err := h.Source.Blob(r.Context(), rt.repository, rt.digest)
+	b, err := from.source.Blob(r.Context(), BlobRequest{Repository: rt.inner, Digest: rt.digest, Head: w.method == http.MethodHead})
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 const blobPath = "/v2/a/blobs/" + sha256
@@ -247,17 +245,19 @@ func TestBlobCutShort(t *testing.T) {
 	}
 }
 
-// A blob is asked for in its repository, with the request's context.
+// A blob is asked for in its repository, with the request's context, and by HEAD for no more than its size.
 func TestBlobQuestion(t *testing.T) {
 	type key struct{}
 	ctx := context.WithValue(t.Context(), key{}, "mark")
 	asked := ""
-	h := &Handler{Source: fake{blob: func(ctx context.Context, repository string, d v1.Hash) (Blob, error) {
-		asked = fmt.Sprint(repository, " ", d, " ", ctx.Value(key{}))
+	h := &Handler{Source: fake{blob: func(ctx context.Context, r BlobRequest) (Blob, error) {
+		asked = fmt.Sprint(r.Repository, " ", r.Digest, " ", r.Head, " ", ctx.Value(key{}))
 		return bytesBlob("x"), nil
 	}}}
-	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/v2/a/b/blobs/"+sha256, nil))
-	if want := "a/b " + sha256 + " mark"; asked != want {
-		t.Errorf("asked for %s, want %s", asked, want)
+	for method, head := range map[string]string{"GET": "false", "HEAD": "true"} {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, method, "/v2/a/b/blobs/"+sha256, nil))
+		if want := "a/b " + sha256 + " " + head + " mark"; asked != want {
+			t.Errorf("%s asked for %s, want %s", method, asked, want)
+		}
 	}
 }

@@ -9,15 +9,40 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 	"unicode/utf8"
 )
 
 const (
 	maxMessage = 1024 // bytes of an error shown to a client
-	retryAfter = "5"  // seconds
+	retryAfter = "5"  // seconds, where nobody knows better
 )
+
+// A StatusError is an error of a [Source] that another server's answer is behind: the client gets that answer's status,
+// and the text of Err.
+type StatusError struct {
+	Status     int           // 403, 429, or one from 500 on
+	RetryAfter time.Duration // when it is worth trying again; 0 where nobody said
+	Err        error
+}
+
+func (e *StatusError) Error() string { return e.Err.Error() }
+
+func (e *StatusError) Unwrap() error { return e.Err }
+
+// code is the row of errorTable for it; the status of that row need not be e's.
+func (e *StatusError) code() errorCode {
+	switch e.Status {
+	case http.StatusForbidden:
+		return errRefused
+	case http.StatusTooManyRequests:
+		return errTooMany
+	}
+	return errUpstream
+}
 
 // An errorCode is a row of errorTable.
 type errorCode uint8
@@ -36,12 +61,15 @@ const (
 	errMethod
 	errEndpoint
 	errUnavailable
+	errRefused
+	errTooMany
+	errUpstream
 )
 
 // errorTable is all the errors a client can see.
 //
 // Source: OCI distribution specification 1.1, "Error codes"; those it lacks (TAG_INVALID, PAGINATION_NUMBER_INVALID,
-// RANGE_INVALID, UNAVAILABLE, UNKNOWN) are the names distribution uses.
+// RANGE_INVALID, UNAVAILABLE, UNKNOWN) are the names distribution uses. A [StatusError] has the last rows.
 var errorTable = [...]struct {
 	code    string
 	status  int
@@ -61,6 +89,9 @@ var errorTable = [...]struct {
 	errMethod:          {"UNSUPPORTED", http.StatusMethodNotAllowed, "the operation is unsupported", true},
 	errEndpoint:        {"UNSUPPORTED", http.StatusNotFound, "no such endpoint", true},
 	errUnavailable:     {"UNAVAILABLE", http.StatusServiceUnavailable, "service unavailable, try again", false},
+	errRefused:         {"DENIED", http.StatusForbidden, "access to the resource is denied", true},
+	errTooMany:         {"TOOMANYREQUESTS", http.StatusTooManyRequests, "too many requests", true},
+	errUpstream:        {"UNAVAILABLE", http.StatusBadGateway, "the upstream registry does not answer", true},
 }
 
 // A failure is an error that carries its code.
@@ -80,11 +111,14 @@ func problem(c errorCode, format string, args ...any) error {
 // exist, cannot exist, or cannot be made into an image.
 func classify(ctx context.Context, err error, missing errorCode) (errorCode, slog.Level) {
 	var f *failure
+	var s *StatusError
 	switch {
 	case errors.As(err, &f):
 		return f.code, slog.LevelInfo
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil: // the client left, or the server is about to
 		return errUnavailable, slog.LevelDebug
+	case errors.As(err, &s):
+		return s.code(), slog.LevelWarn
 	case errors.Is(err, context.DeadlineExceeded):
 		return errUnavailable, slog.LevelWarn
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE): // too many clients at once: soon it may work
@@ -100,9 +134,15 @@ func classify(ctx context.Context, err error, missing errorCode) (errorCode, slo
 // fail logs err and answers with it. Nothing of the answer may have been sent.
 func (h *Handler) fail(w *response, r *http.Request, rt route, err error) {
 	c, level := classify(r.Context(), err, rt.kind.missing())
-	row := errorTable[c]
+	status := errorTable[c].status
+	if s := (*StatusError)(nil); errors.As(err, &s) && c == s.code() {
+		status = s.Status
+		if s.RetryAfter > 0 {
+			w.Header().Set("Retry-After", seconds(s.RetryAfter))
+		}
+	}
 	h.log.Log(r.Context(), level, "request failed", "method", r.Method, "path", loggedPath(r),
-		"status", row.status, "code", row.code, "err", err)
+		"status", status, "code", errorTable[c].code, "err", err)
 	var d *detail
 	if c != errUnknown && rt.repository != "" {
 		d = &detail{Repository: rt.repository, Tag: rt.tag}
@@ -110,7 +150,12 @@ func (h *Handler) fail(w *response, r *http.Request, rt route, err error) {
 			d.Digest = rt.digest.String()
 		}
 	}
-	writeError(w, c, err.Error(), d)
+	writeErrorAs(w, status, c, err.Error(), d)
+}
+
+// seconds is a duration as Retry-After has it, rounded up.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
 // A detail names what an error is about.
@@ -126,18 +171,23 @@ type errorEntry struct {
 	Detail  *detail `json:"detail,omitempty"`
 }
 
-// writeError is the one place that answers with an error. text takes the place of the table's message where the
-// table says so.
+// writeError answers with a row of errorTable.
 func writeError(w *response, c errorCode, text string, d *detail) {
+	writeErrorAs(w, errorTable[c].status, c, text, d)
+}
+
+// writeErrorAs is the one place that answers with an error. text takes the place of the table's message where the
+// table says so.
+func writeErrorAs(w *response, status int, c errorCode, text string, d *detail) {
 	row := errorTable[c]
 	entry := errorEntry{row.code, row.message, d}
 	if row.explain && text != "" {
 		entry.Message = truncate(strings.ReplaceAll(text, "\n", "; "), maxMessage)
 	}
-	if c == errUnavailable {
+	if transient := c == errUnavailable || c == errTooMany || c == errUpstream; transient && w.Header().Get("Retry-After") == "" {
 		w.Header().Set("Retry-After", retryAfter)
 	}
-	w.document(row.status, "application/json", encode(map[string][]errorEntry{"errors": {entry}}))
+	w.document(status, "application/json", encode(map[string][]errorEntry{"errors": {entry}}))
 }
 
 // encode writes v as JSON and leaves <, > and & as they are. v is of our own making and always encodes.

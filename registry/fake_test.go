@@ -23,7 +23,7 @@ import (
 // A fake is a Source and a Lister made of functions; those left nil know nothing.
 type fake struct {
 	manifest func(context.Context, Request) (*v1.Descriptor, error)
-	blob     func(context.Context, string, v1.Hash) (Blob, error)
+	blob     func(context.Context, BlobRequest) (Blob, error)
 	tags     func(context.Context, string) ([]string, error)
 	names    func(context.Context) ([]string, error)
 }
@@ -35,11 +35,11 @@ func (f fake) Manifest(ctx context.Context, r Request) (*v1.Descriptor, error) {
 	return f.manifest(ctx, r)
 }
 
-func (f fake) Blob(ctx context.Context, repository string, d v1.Hash) (Blob, error) {
+func (f fake) Blob(ctx context.Context, r BlobRequest) (Blob, error) {
 	if f.blob == nil {
-		return nil, fmt.Errorf("blob %s of %s: %w", d, repository, fs.ErrNotExist)
+		return nil, fmt.Errorf("blob %s of %s: %w", r.Digest, r.Repository, fs.ErrNotExist)
 	}
-	return f.blob(ctx, repository, d)
+	return f.blob(ctx, r)
 }
 
 func (f fake) Tags(ctx context.Context, repository string) ([]string, error) {
@@ -79,7 +79,7 @@ func (b writerBlob) WriteRange(ctx context.Context, w io.Writer, off, n int64) e
 }
 
 func blobSource(b Blob) fake {
-	return fake{blob: func(context.Context, string, v1.Hash) (Blob, error) { return b, nil }}
+	return fake{blob: func(context.Context, BlobRequest) (Blob, error) { return b, nil }}
 }
 
 // A shelf holds one repository, "hello", in memory: an image in two media types, and its blobs.
@@ -129,10 +129,10 @@ func (s *shelf) Manifest(_ context.Context, r Request) (*v1.Descriptor, error) {
 	return nil, fmt.Errorf("manifest %s:%s: %w", r.Repository, r.Tag, fs.ErrNotExist)
 }
 
-func (s *shelf) Blob(_ context.Context, repository string, d v1.Hash) (Blob, error) {
-	b, ok := s.blobs[d]
-	if !ok || repository != "hello" {
-		return nil, fmt.Errorf("blob %s in %s: %w", d, repository, fs.ErrNotExist)
+func (s *shelf) Blob(_ context.Context, r BlobRequest) (Blob, error) {
+	b, ok := s.blobs[r.Digest]
+	if !ok || r.Repository != "hello" {
+		return nil, fmt.Errorf("blob %s in %s: %w", r.Digest, r.Repository, fs.ErrNotExist)
 	}
 	return b, nil
 }

@@ -32,10 +32,12 @@ type Handler struct {
 	Lister Lister // nil: tags/list and _catalog are unknown endpoints
 	// Referrers may be nil: nothing refers to anything then.
 	Referrers ReferrerLister
-	// Hosts are the image hosts this registry answers for as a mirror: containerd names the one it wants (?ns=). Any
-	// other is told that there is nothing, so that the client goes on to the next mirror.
+	// Hosts are image hosts whose images Source has: containerd names the one it wants (?ns=).
 	Hosts []string
-	Log   *slog.Logger // nil: nothing is logged
+	// Mirrors have the images of other registries. A repository whose first component is the name of one is that
+	// mirror's, whatever Source has.
+	Mirrors []Mirror
+	Log     *slog.Logger // nil: nothing is logged
 	// Progress is how long the client may let a response stand still before it is cut; 0 is 2 minutes.
 	// A client must take 512 KiB in that time.
 	Progress time.Duration
@@ -133,20 +135,21 @@ func (h *Handler) serveV2(w *response, r *http.Request) (route, error) {
 	if err != nil {
 		return rt, err
 	}
-	if err := h.checkHost(r); err != nil {
+	b, err := h.backend(r, &rt)
+	if err != nil {
 		return rt, err
 	}
 	switch rt.kind {
 	case manifest:
-		err = h.serveManifest(w, r, rt)
+		err = b.serveManifest(w, r, rt)
 	case blob:
-		err = h.serveBlob(w, r, rt)
+		err = h.serveBlob(w, r, rt, b)
 	case tags:
-		err = h.serveTags(w, r, rt)
+		err = b.serveTags(w, r, rt)
 	case catalog:
-		err = h.serveCatalog(w, r)
+		err = b.serveCatalog(w, r)
 	case referrers:
-		err = h.serveReferrers(w, r, rt)
+		err = b.serveReferrers(w, r, rt)
 	default: // ping
 		w.document(http.StatusOK, "application/json", []byte("{}"))
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -51,6 +52,9 @@ func TestErrorTable(t *testing.T) {
 		errMethod:          {"UNSUPPORTED", 405},
 		errEndpoint:        {"UNSUPPORTED", 404},
 		errUnavailable:     {"UNAVAILABLE", 503},
+		errRefused:         {"DENIED", 403},
+		errTooMany:         {"TOOMANYREQUESTS", 429},
+		errUpstream:        {"UNAVAILABLE", 502},
 	}
 	if len(want) != len(errorTable) {
 		t.Fatalf("table has %d rows, test %d", len(errorTable), len(want))
@@ -70,7 +74,7 @@ func TestErrorTable(t *testing.T) {
 		if e.Message != message || r.message == "" || e.Detail.Repository != "a" {
 			t.Errorf("%s: message %q, want %q", r.code, e.Message, message)
 		}
-		if got := res.Header.Get("Retry-After") != ""; got != (res.StatusCode == 503) {
+		if got := res.Header.Get("Retry-After") != ""; got != slices.Contains([]int{429, 502, 503}, res.StatusCode) {
 			t.Errorf("%s: has Retry-After: %t", r.code, got)
 		}
 	}
@@ -89,7 +93,7 @@ func TestSourceErrors(t *testing.T) {
 	var err error
 	h := &Handler{Source: fake{
 		manifest: func(context.Context, Request) (*v1.Descriptor, error) { return nil, err },
-		blob:     func(context.Context, string, v1.Hash) (Blob, error) { return nil, err },
+		blob:     func(context.Context, BlobRequest) (Blob, error) { return nil, err },
 	}, Lister: fake{
 		tags:  func(context.Context, string) ([]string, error) { return nil, err },
 		names: func(context.Context) ([]string, error) { return nil, err },
@@ -182,7 +186,7 @@ func TestPanic(t *testing.T) {
 	var book logbook
 	h := &Handler{Log: book.logger(slog.LevelInfo), Source: fake{
 		manifest: func(context.Context, Request) (*v1.Descriptor, error) { panic("at the disco") },
-		blob: func(context.Context, string, v1.Hash) (Blob, error) {
+		blob: func(context.Context, BlobRequest) (Blob, error) {
 			return writerBlob{10, func(_ context.Context, w io.Writer, _, _ int64) error {
 				if _, err := w.Write([]byte("12345")); err != nil {
 					return err

@@ -14,15 +14,15 @@ const (
 )
 
 // serveTags answers the tags of a repository.
-func (h *Handler) serveTags(w *response, r *http.Request, rt route) error {
-	if h.Lister == nil {
+func (b backend) serveTags(w *response, r *http.Request, rt route) error {
+	if b.lister == nil {
 		return problem(errEndpoint, "no such endpoint")
 	}
 	p, err := parsePage(r.URL.Query(), maxTagPage)
 	if err != nil {
 		return err
 	}
-	all, err := h.Lister.Tags(r.Context(), rt.repository)
+	all, err := b.lister.Tags(r.Context(), rt.inner)
 	if err != nil {
 		return err
 	}
@@ -36,15 +36,15 @@ func (h *Handler) serveTags(w *response, r *http.Request, rt route) error {
 }
 
 // serveCatalog answers the names of the repositories.
-func (h *Handler) serveCatalog(w *response, r *http.Request) error {
-	if h.Lister == nil {
+func (b backend) serveCatalog(w *response, r *http.Request) error {
+	if b.lister == nil {
 		return problem(errEndpoint, "no such endpoint")
 	}
 	p, err := parsePage(r.URL.Query(), maxCatalogPage)
 	if err != nil {
 		return err
 	}
-	all, err := h.Lister.Repositories(r.Context())
+	all, err := b.lister.Repositories(r.Context())
 	if err != nil {
 		return err
 	}

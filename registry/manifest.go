@@ -3,7 +3,6 @@ package registry
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -12,23 +11,19 @@ import (
 const maxManifest = 4 << 20
 
 // serveManifest answers GET and HEAD for a manifest or index, by tag or by digest.
-func (h *Handler) serveManifest(w *response, r *http.Request, rt route) error {
+func (b backend) serveManifest(w *response, r *http.Request, rt route) error {
 	if err := known(rt.digest); err != nil {
-		return err
-	}
-	ns, err := namespace(r)
-	if err != nil {
 		return err
 	}
 	if rt.tag != "" {
 		w.Header().Set("Vary", "Accept")
 	}
-	desc, err := h.Source.Manifest(r.Context(), Request{
-		Repository: rt.repository,
+	desc, err := b.source.Manifest(r.Context(), Request{
+		Repository: rt.inner,
 		Tag:        rt.tag,
 		Digest:     rt.digest,
-		NS:         ns,
 		Accept:     parseAccept(r.Header.Values("Accept")).best,
+		Warn:       func(text string) { w.Header().Add("Warning", warning(text)) },
 	})
 	if err != nil {
 		return err
@@ -51,23 +46,14 @@ func (h *Handler) serveManifest(w *response, r *http.Request, rt route) error {
 	return nil
 }
 
-// namespace reads the host that containerd names when it takes this registry for a mirror of it. It is a key to look
-// things up by, never an address to dial.
-func namespace(r *http.Request) (string, error) {
-	ns := r.URL.Query().Get("ns")
-	if len(ns) > maxRepository || strings.Trim(ns, namespaceBytes) != "" {
-		return "", problem(errNameInvalid, "ns %q is not a host", truncate(ns, 100))
-	}
-	return ns, nil
+// warning is a header that clients show to their users.
+//
+// Source: OCI distribution specification 1.1, "Warnings".
+func warning(text string) string {
+	return `299 - "` + strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return '_'
+		}
+		return c
+	}, truncate(text, maxMessage)) + `"`
 }
-
-// checkHost refuses what is asked of a mirror for an image host that this registry does not answer for.
-func (h *Handler) checkHost(r *http.Request) error {
-	ns, err := namespace(r)
-	if err != nil || ns == "" || slices.Contains(h.Hosts, ns) {
-		return err
-	}
-	return problem(errNameUnknown, "this registry has no images of %s", ns)
-}
-
-const namespaceBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]"

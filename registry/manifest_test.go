@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,11 +96,11 @@ func TestRequest(t *testing.T) {
 		return &v1.Descriptor{MediaType: types.OCIManifestSchema1}, nil
 	}}}
 	ask(h, "GET", "/v2/a/b/manifests/x%2Ey?ns=ghcr.io:443", nil)
-	if got.Repository != "a/b" || got.Tag != "x.y" || got.Digest != (v1.Hash{}) || got.NS != "ghcr.io:443" {
+	if got.Repository != "a/b" || got.Tag != "x.y" || got.Digest != (v1.Hash{}) {
 		t.Errorf("by tag: %+v", got)
 	}
 	ask(h, "HEAD", "/v2/a/manifests/"+sha256, nil)
-	if got.Repository != "a" || got.Tag != "" || got.Digest != (v1.Hash{Algorithm: "sha256", Hex: hex64}) || got.NS != "" {
+	if got.Repository != "a" || got.Tag != "" || got.Digest != (v1.Hash{Algorithm: "sha256", Hex: hex64}) {
 		t.Errorf("by digest: %+v", got)
 	}
 	for _, ns := range []string{"a/b", "a%00", "a%20b", "%C3%A4", strings.Repeat("a", 256)} {
@@ -108,6 +109,20 @@ func TestRequest(t *testing.T) {
 		if e := errorsOf(t, res, body); e.Code != "NAME_INVALID" || got.Repository != "" {
 			t.Errorf("ns %s: got %d %s", ns, res.StatusCode, body)
 		}
+	}
+}
+
+// What a source warns of stands in the answer, in the form that clients show, whatever is in the text.
+func TestWarning(t *testing.T) {
+	h := &Handler{Source: fake{manifest: func(_ context.Context, r Request) (*v1.Descriptor, error) {
+		r.Warn("up\r\nX: \"stream\" is \\ däwn")
+		r.Warn(strings.Repeat("a", 2*maxMessage))
+		return &v1.Descriptor{MediaType: types.OCIManifestSchema1}, nil
+	}}}
+	res, _ := ask(h, "GET", "/v2/a/manifests/x", nil)
+	want := []string{`299 - "up__X: _stream_ is _ d_wn"`, `299 - "` + strings.Repeat("a", maxMessage) + `_"`}
+	if got := res.Header.Values("Warning"); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -43,6 +43,7 @@ func (k kind) missing() errorCode {
 type route struct {
 	kind       kind
 	repository string  // "" for ping and catalog
+	inner      string  // the repository as its backend knows it
 	tag        string  // a manifest has either a tag
 	digest     v1.Hash // or a digest, as a blob and referrers have
 }

@@ -11,10 +11,10 @@ import (
 // serveReferrers answers with an index of what refers to a manifest. What nothing refers to need not exist.
 //
 // Source: OCI distribution specification 1.1, "Listing Referrers".
-func (h *Handler) serveReferrers(w *response, r *http.Request, rt route) error {
+func (b backend) serveReferrers(w *response, r *http.Request, rt route) error {
 	list := []v1.Descriptor{} // clients expect [], not null
-	if h.Referrers != nil && rt.digest.Algorithm == "sha256" {
-		found, err := h.Referrers.Referrers(r.Context(), rt.repository, rt.digest)
+	if b.referrers != nil && rt.digest.Algorithm == "sha256" {
+		found, err := b.referrers.Referrers(r.Context(), rt.inner, rt.digest)
 		if err != nil {
 			return err
 		}

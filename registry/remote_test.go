@@ -61,7 +61,8 @@ func (s indexSource) Manifest(_ context.Context, r Request) (*v1.Descriptor, err
 	return nil, fmt.Errorf("manifest %s: %w", r.Digest, fs.ErrNotExist)
 }
 
-func (s indexSource) Blob(_ context.Context, _ string, d v1.Hash) (Blob, error) {
+func (s indexSource) Blob(_ context.Context, r BlobRequest) (Blob, error) {
+	d := r.Digest
 	images, err := s.images()
 	if err != nil {
 		return nil, err

@@ -14,11 +14,19 @@ type Request struct {
 	Repository string
 	Tag        string
 	Digest     v1.Hash
-	// NS is the image's host as containerd sends it to a mirror (?ns=); "" where the client sent none.
-	NS string
 	// Accept returns the one of offers, which stand in the server's order of preference, that the client's Accept
 	// headers like best, and false if they admit none. Ignored for a digest.
 	Accept func(offers ...types.MediaType) (types.MediaType, bool)
+	// Warn adds a text for the client's user to the answer. It is called at most a few times, before Manifest returns.
+	Warn func(text string)
+}
+
+// BlobRequest is one question for a blob.
+type BlobRequest struct {
+	Repository string
+	Digest     v1.Hash
+	// Head is set where only the size is wanted: the blob's WriteRange is not called.
+	Head bool
 }
 
 // Source is all the HTTP layer needs. A missing thing is an error matching [io/fs.ErrNotExist].
@@ -27,7 +35,7 @@ type Source interface {
 	// Manifest finds the document r names. The descriptor's Data holds its bytes, its Digest and MediaType are exact.
 	Manifest(ctx context.Context, r Request) (*v1.Descriptor, error)
 	// Blob finds a blob of a repository by its digest.
-	Blob(ctx context.Context, repository string, digest v1.Hash) (Blob, error)
+	Blob(ctx context.Context, r BlobRequest) (Blob, error)
 }
 
 // Blob is what a digest stands for: its size before the first byte, and bytes from any offset.

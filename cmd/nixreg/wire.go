@@ -173,11 +173,11 @@ func handler(source *manifest.Source, hosts []string, log *slog.Logger) http.Han
 type served struct{ *manifest.Source }
 
 func (s served) Manifest(ctx context.Context, r registry.Request) (*v1.Descriptor, error) {
-	return s.Source.Manifest(ctx, manifest.Request(r))
+	return s.Source.Manifest(ctx, manifest.Request{Repository: r.Repository, Tag: r.Tag, Digest: r.Digest, Accept: r.Accept})
 }
 
-func (s served) Blob(ctx context.Context, repository string, digest v1.Hash) (registry.Blob, error) {
-	b, err := s.Source.Blob(ctx, repository, digest)
+func (s served) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blob, error) {
+	b, err := s.Source.Blob(ctx, r.Repository, r.Digest)
 	if err != nil {
 		return nil, err
 	}
