@@ -1,0 +1,129 @@
+package upstream
+
+import (
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+const (
+	dockerHub = "docker.io"
+	maxName   = 255
+)
+
+// address is where the registry is reached.
+type address struct {
+	host      string      // host[:port], lower case
+	plain     atomic.Bool // http, not https
+	undecided atomic.Bool // plain is not known yet
+}
+
+func newAddress(registry, raw string) (*address, error) {
+	if registry == "" || len(registry) > maxName || strings.Trim(registry, nameBytes) != "" {
+		return nil, fmt.Errorf("registry name %.100q: want a host such as quay.io, or host:port: %w", registry, fs.ErrInvalid)
+	}
+	if raw == "" {
+		raw = "https://" + registry
+		if registry == dockerHub {
+			raw = "https://" + name.DefaultRegistry
+		}
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Host, nameBytes) != "" ||
+		u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("registry %s: URL %.100q: want https://host[:port] or http://host[:port]: %w",
+			registry, raw, fs.ErrInvalid)
+	}
+	a := &address{host: strings.ToLower(u.Host)}
+	a.plain.Store(u.Scheme == "http")
+	return a, nil
+}
+
+const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]"
+
+func (a *address) scheme() string {
+	if a.plain.Load() {
+		return "http"
+	}
+	return "https"
+}
+
+func (a *address) origin() origin {
+	return originOf(&url.URL{Scheme: a.scheme(), Host: a.host})
+}
+
+// keychainTarget is what a keychain is asked for: the image's host, or the one that is connected to if that is someone
+// else's, who must not get the credentials of the image's.
+func keychainTarget(registry string, a *address) target {
+	t := target(strings.ToLower(registry))
+	if t == dockerHub {
+		t = name.DefaultRegistry
+	}
+	u := url.URL{Host: a.host}
+	if own := (&url.URL{Host: string(t)}).Hostname(); !sameParty(own, u.Hostname()) {
+		return target(a.host)
+	}
+	return t
+}
+
+// target implements authn.Resource.
+type target string
+
+func (t target) String() string      { return string(t) }
+func (t target) RegistryStr() string { return string(t) }
+
+// origin is a scheme, and a host with its port.
+type origin struct{ scheme, host string }
+
+func originOf(u *url.URL) origin {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return origin{u.Scheme, net.JoinHostPort(strings.ToLower(u.Hostname()), port)}
+}
+
+func (o origin) String() string { return o.scheme + "://" + o.host }
+
+// sameParty reports whether two hosts may share credentials: they are equal, or have the same last two labels. The
+// latter does not know of public suffixes with a dot, such as co.uk.
+func sameParty(a, b string) bool {
+	a, b = strings.ToLower(strings.TrimSuffix(a, ".")), strings.ToLower(strings.TrimSuffix(b, "."))
+	if a == b {
+		return a != ""
+	}
+	domain, ok := lastLabels(a)
+	other, too := lastLabels(b)
+	return ok && too && domain == other
+}
+
+// lastLabels returns the last two labels of a host; an address or a single label has none.
+func lastLabels(host string) (string, bool) {
+	if _, err := netip.ParseAddr(host); err == nil || endsInNumber(host) {
+		return "", false
+	}
+	labels := strings.Split(host, ".")
+	if len(labels) < 2 {
+		return "", false
+	}
+	last := labels[len(labels)-2:]
+	return strings.Join(last, "."), last[0] != "" && last[1] != ""
+}
+
+// endsInNumber reports whether a host may be taken for an IPv4 address, in any of its notations (127.1, 0x7f000001).
+//
+// Source: WHATWG URL standard, "ends in a number".
+func endsInNumber(host string) bool {
+	host = strings.TrimSuffix(host, ".")
+	last := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
+	if hex, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
+}

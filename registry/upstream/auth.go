@@ -1,0 +1,249 @@
+package upstream
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+const (
+	exchangeTimeout = 60 * time.Second
+	// credentialsAge is how old credentials must be to be asked for again after they were refused; those of helpers expire.
+	credentialsAge = time.Minute
+)
+
+// auth knows how the registry wants to be asked, and has what it takes.
+type auth struct {
+	registry *Registry
+	keychain authn.Keychain // nil: anonymous
+	target   target
+
+	exchanges flights[string]
+	asking    flights[*authn.AuthConfig]
+	tokens    tokens
+	untrusted sync.Once
+
+	mu        sync.Mutex // guards what follows
+	challenge *transport.Challenge
+	known     *authn.AuthConfig
+	knownAt   time.Time
+}
+
+func newAuth(r *Registry, k authn.Keychain) *auth {
+	return &auth{registry: r, keychain: k, target: keychainTarget(r.name, r.address)}
+}
+
+// header is the Authorization to send with a request for repo; "" is none, or that none is known to be wanted yet.
+func (a *auth) header(ctx context.Context, repo string) (string, error) {
+	a.mu.Lock()
+	ch := a.challenge
+	a.mu.Unlock()
+	if ch == nil {
+		return "", nil
+	}
+	creds, err := a.credentials(ctx)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case creds.RegistryToken != "":
+		return bearer(creds.RegistryToken), nil
+	case isScheme(ch, "basic"):
+		return basic(creds), nil
+	}
+	tok, err := a.token(ctx, ch, repo)
+	if err != nil {
+		return "", err
+	}
+	return bearer(tok), nil
+}
+
+func isScheme(ch *transport.Challenge, scheme string) bool {
+	return strings.EqualFold(ch.Scheme, scheme)
+}
+
+func bearer(token string) string { return "Bearer " + token }
+
+func basic(c *authn.AuthConfig) string {
+	switch {
+	case c.Username != "" && c.Password != "":
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(c.Username+":"+c.Password))
+	case c.Auth != "":
+		return "Basic " + c.Auth
+	}
+	return ""
+}
+
+// refused learns from a 401 of the registry to a request with this Authorization, and reports whether there is a
+// challenge that can be met.
+func (a *auth) refused(ctx context.Context, h http.Header, repo, authorization string) bool {
+	ch := parseChallenge(ctx, h)
+	if ch == nil {
+		return false
+	}
+	ch.Insecure = a.registry.address.plain.Load()
+	a.tokens.drop(repo, strings.TrimPrefix(authorization, "Bearer "))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.challenge = ch
+	if a.registry.now().Sub(a.knownAt) >= credentialsAge {
+		a.known = nil
+	}
+	return true
+}
+
+// parseChallenge finds a challenge that can be met in the header of a 401; nil if there is none.
+func parseChallenge(ctx context.Context, h http.Header) *transport.Challenge {
+	values := h.Values("WWW-Authenticate")
+	if len(values) == 0 {
+		return nil
+	}
+	// Ping is the one door to the library's parser: it gets the answer that is here.
+	answer := func(r *http.Request) (*http.Response, error) {
+		return &http.Response{
+			StatusCode: http.StatusUnauthorized,
+			Header:     http.Header{"Www-Authenticate": values},
+			Body:       http.NoBody,
+			Request:    r,
+		}, nil
+	}
+	reg, err := name.NewRegistry("registry.invalid")
+	if err != nil {
+		return nil
+	}
+	ch, err := transport.Ping(ctx, reg, roundTripper(answer))
+	if err != nil || !isScheme(ch, "basic") && !isScheme(ch, "bearer") {
+		return nil
+	}
+	return ch
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// credentials asks the keychain, once.
+func (a *auth) credentials(ctx context.Context) (*authn.AuthConfig, error) {
+	if a.keychain == nil {
+		return &authn.AuthConfig{}, nil
+	}
+	return a.asking.do(ctx, "", func() (*authn.AuthConfig, error) {
+		a.mu.Lock()
+		known := a.known
+		a.mu.Unlock()
+		if known != nil {
+			return known, nil
+		}
+		var creds *authn.AuthConfig
+		found, err := authn.Resolve(ctx, a.keychain, a.target)
+		if err == nil {
+			creds, err = authn.Authorization(ctx, found)
+		}
+		if err != nil { // whatever it matches is not the registry's
+			return nil, &localError{fmt.Sprintf("credentials for %s: %v", a.target, err)}
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.known, a.knownAt = creds, a.registry.now()
+		return creds, nil
+	})
+}
+
+// token returns a valid token to pull from repo, and gets one if need be.
+func (a *auth) token(ctx context.Context, ch *transport.Challenge, repo string) (string, error) {
+	if tok := a.tokens.get(repo, a.registry.now()); tok != "" {
+		return tok, nil
+	}
+	return a.exchanges.do(ctx, repo, func() (string, error) {
+		now := a.registry.now()
+		if tok := a.tokens.get(repo, now); tok != "" { // somebody else has been faster
+			return tok, nil
+		}
+		tok, err := a.exchange(ctx, ch, repo)
+		if err != nil {
+			return "", err
+		}
+		value := cmp.Or(tok.AccessToken, tok.Token)
+		a.tokens.put(repo, value, tok.ExpiresIn, now)
+		return value, nil
+	})
+}
+
+// exchange asks the token server of a challenge for a token to pull from repo.
+func (a *auth) exchange(ctx context.Context, ch *transport.Challenge, repo string) (*transport.Token, error) {
+	subject := "token for " + repo
+	realm, err := url.Parse(ch.Parameters["realm"])
+	if err != nil || realm.Hostname() == "" {
+		return nil, a.registry.nonsense(subject, http.StatusUnauthorized, errors.New("the challenge names no token server"))
+	}
+	if err := a.registry.wire.check(realm); err != nil {
+		return nil, fmt.Errorf("token server: %w", err)
+	}
+	creds, err := a.credentialsFor(ctx, realm)
+	if err != nil {
+		return nil, err
+	}
+	reg, err := name.NewRegistry(realm.Host) // so that it is the wire alone that judges the address
+	if err != nil {
+		return nil, a.registry.nonsense(subject, http.StatusUnauthorized, fmt.Errorf("the token server %.100q is no host", realm.Host))
+	}
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	ask := roundTripper(func(r *http.Request) (*http.Response, error) { return a.ask(subject, r) })
+	tok, err := transport.Exchange(ctx, reg, authn.FromConfig(*creds), ask, []string{"repository:" + repo + ":pull"}, ch)
+	if err == nil {
+		return tok, nil
+	}
+	var e *Error
+	var network *url.Error
+	switch {
+	case errors.As(err, &e):
+		return nil, e
+	case errors.As(err, &network):
+		return nil, fmt.Errorf("token server %s: %w", realm.Host, network.Err)
+	}
+	// The library's text may have what the server sent, which may have a secret.
+	return nil, a.registry.nonsense(subject, http.StatusOK, fmt.Errorf("%s answers with no token", realm.Host))
+}
+
+// credentialsFor returns the credentials for a token server: none if it is not to be trusted with them.
+func (a *auth) credentialsFor(ctx context.Context, realm *url.URL) (*authn.AuthConfig, error) {
+	creds, err := a.credentials(ctx)
+	if err != nil || *creds == (authn.AuthConfig{}) || a.trusts(realm) {
+		return creds, err
+	}
+	a.untrusted.Do(func() {
+		a.registry.log.WarnContext(ctx, "token server is someone else's: it gets no credentials", "server", realm.Host)
+	})
+	return &authn.AuthConfig{}, nil
+}
+
+// trusts reports whether a token server may have the registry's credentials.
+func (a *auth) trusts(realm *url.URL) bool {
+	addr := a.registry.address
+	own := url.URL{Host: addr.host}
+	return (realm.Scheme == "https" || addr.plain.Load()) && sameParty(realm.Hostname(), own.Hostname())
+}
+
+// ask sends a request to a token server. An answer that is none is an Error, which has more of it than the library's.
+func (a *auth) ask(subject string, req *http.Request) (*http.Response, error) {
+	resp, err := a.registry.wire.RoundTrip(req)
+	if err != nil || resp.StatusCode == http.StatusOK {
+		return resp, err
+	}
+	if req.Method == http.MethodPost && resp.StatusCode == http.StatusNotFound {
+		return resp, nil // it knows no OAuth 2: the library asks by GET
+	}
+	return nil, a.registry.answered(subject, resp)
+}

@@ -1,0 +1,407 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+)
+
+// guarded serves documents to those who have the authorization that want returns, and challenges the others.
+func guarded(challenge string, want func() string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != want() {
+			status(401, `{"errors":[{"code":"UNAUTHORIZED"}]}`, "WWW-Authenticate", challenge)(w, r)
+			return
+		}
+		documents(document1)(w, r)
+	}
+}
+
+func always(s string) func() string { return func() string { return s } }
+
+func TestBasic(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		h := n.serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always(aliceBasic)))
+		k := alice("r.lab.test")
+		r := n.open(Options{Name: "r.lab.test", Keychain: k})
+		for range 2 {
+			if _, err := r.Manifest(t.Context(), "a", "b"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := []string{"GET /v2/a/manifests/b", "GET /v2/a/manifests/b " + aliceBasic, "GET /v2/a/manifests/b " + aliceBasic}
+		if got := h.paths(); !slices.Equal(got, want) || len(k.asked) != 1 {
+			t.Errorf("%q, keychain asked %d times", got, len(k.asked))
+		}
+	})
+}
+
+func TestNoCredentials(t *testing.T) {
+	for _, challenge := range []string{`Basic realm="x"`, `Negotiate`, `Bearer`, `Bearer realm="/token"`, `Bearer realm="https://:1/"`} {
+		inNetwork(t, func(t *testing.T, n *network) {
+			h := n.serve("r.lab.test:443", "9.9.9.9", guarded(challenge, always("never")))
+			_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
+			if !errors.Is(err, fs.ErrPermission) || len(h.saw()) != 1 {
+				t.Errorf("%s: %v after %q", challenge, err, h.paths())
+			}
+		})
+	}
+}
+
+// Refused credentials are asked for again, but not at once.
+func TestRefusedCredentials(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		n.serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always("Basic Ym9iOm5ldw==")))
+		k := alice("r.lab.test")
+		r := n.open(Options{Name: "r.lab.test", Keychain: k})
+		for range 3 {
+			if _, err := r.Manifest(t.Context(), "a", "b"); !errors.Is(err, fs.ErrPermission) || len(k.asked) != 1 {
+				t.Fatalf("%v, keychain asked %d times", err, len(k.asked))
+			}
+		}
+		k.creds["r.lab.test"] = authn.AuthConfig{Username: "bob", Password: "new"}
+		time.Sleep(credentialsAge)
+		if _, err := r.Manifest(t.Context(), "a", "b"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A tokenServer counts, and gives tokens t1, t2 and so on; valid is the last one.
+type tokenServer struct {
+	mu     sync.Mutex
+	given  int
+	scopes []string
+	auth   []string
+	expiry string // of the answer, as JSON
+}
+
+func (s *tokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.given++
+	s.scopes = append(s.scopes, r.URL.Query()["scope"]...)
+	s.auth = append(s.auth, r.Header.Get("Authorization"))
+	fmt.Fprintf(w, `{"token":"t%d"%s}`, s.given, s.expiry)
+}
+
+func (s *tokenServer) valid() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Sprintf("Bearer t%d", s.given)
+}
+
+const labChallenge = `Bearer realm="https://auth.lab.test/token",service="lab"`
+
+func TestBearer(t *testing.T) {
+	for _, tc := range []struct {
+		expiry string
+		life   time.Duration // in which the token is used again
+	}{{"", 54 * time.Second}, {`,"expires_in":300`, 270 * time.Second}, {`,"expires_in":-5`, 54 * time.Second}, {`,"expires_in":9000000000000000000`, maxLife * 9 / 10}} {
+		inNetwork(t, func(t *testing.T, n *network) {
+			s := &tokenServer{expiry: tc.expiry}
+			n.serve("auth.lab.test:443", "9.9.9.8", s.ServeHTTP)
+			h := n.serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, s.valid))
+			r := n.open(Options{Name: "r.lab.test", Keychain: alice("r.lab.test")})
+			ask := func(repo string, given int) {
+				t.Helper()
+				if _, err := r.Manifest(t.Context(), repo, "b"); err != nil || s.given != given {
+					t.Errorf("%s %s: %v, %d tokens; want %d", tc.expiry, repo, err, s.given, given)
+				}
+			}
+			ask("a", 1)
+			ask("a", 1)
+			time.Sleep(tc.life - time.Nanosecond)
+			ask("a", 1)
+			time.Sleep(time.Nanosecond)
+			ask("a", 2)
+			ask("c", 3)
+			if want := []string{"repository:a:pull", "repository:a:pull", "repository:c:pull"}; !slices.Equal(s.scopes, want) {
+				t.Errorf("scopes %q", s.scopes)
+			}
+			if s.auth[0] != aliceBasic || slices.ContainsFunc(h.paths(), func(p string) bool { return strings.Contains(p, "Basic") }) {
+				t.Errorf("token server got %q, registry %q", s.auth, h.paths())
+			}
+		})
+	}
+}
+
+// A token that is no longer taken is replaced, once.
+func TestRefusedToken(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		s := &tokenServer{}
+		n.serve("auth.lab.test:443", "9.9.9.8", s.ServeHTTP)
+		want := "Bearer t1"
+		n.serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, func() string { return want }))
+		r := n.open(Options{Name: "r.lab.test"})
+		for i, w := range []string{"Bearer t1", "Bearer t2", "never"} {
+			want = w
+			_, err := r.Manifest(t.Context(), "a", "b")
+			if (err == nil) != (i < 2) || err != nil && !errors.Is(err, fs.ErrPermission) || s.given != i+1 {
+				t.Errorf("%s: %v, %d tokens", w, err, s.given)
+			}
+		}
+	})
+}
+
+// All who need the same token wait for one exchange. One who leaves takes nothing along.
+func TestOneExchange(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		s := &tokenServer{}
+		asked, hold := make(chan struct{}, 10), make(chan struct{})
+		n.serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) {
+			asked <- struct{}{}
+			select {
+			case <-hold:
+				s.ServeHTTP(w, r)
+			case <-r.Context().Done():
+			}
+		})
+		n.serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, func() string { return "Bearer t1" }))
+		r := n.open(Options{Name: "r.lab.test"})
+		ctx, leave := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := r.Manifest(ctx, "a", "b"); !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+		<-asked
+		for range 20 {
+			wg.Go(func() {
+				if _, err := r.Manifest(t.Context(), "a", "b"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		leave()
+		<-asked // by one of the others
+		synctest.Wait()
+		close(hold)
+		wg.Wait()
+		if len(asked) != 0 {
+			t.Errorf("%d exchanges more", len(asked))
+		}
+	})
+}
+
+func TestTokenServerErrors(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		handler http.HandlerFunc
+		status  int
+		text    string
+	}{
+		{"401", status(401, `{"details":"incorrect username or password"}`), 401, "r.lab.test: token for a: 401 Unauthorized: incorrect username or password (from auth.lab.test:443)"},
+		{"429", status(429, "", "Retry-After", "9"), 429, "429"},
+		{"no token", status(200, `{"refresh_token":"hush"}`), 200, "no token"},
+		{"no JSON", status(200, `hush`), 200, "no token"},
+		{"endless", status(200, strings.Repeat("x", 1<<20)), 200, "no token"},
+		{"503", status(503, ""), 503, "503"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inNetwork(t, func(t *testing.T, n *network) {
+				n.serve("auth.lab.test:443", "9.9.9.8", tc.handler)
+				n.serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, always("never")))
+				_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
+				var e *Error
+				if !errors.As(err, &e) || e.Status != tc.status || !strings.Contains(err.Error(), tc.text) || strings.Contains(err.Error(), "hush") {
+					t.Errorf("%v; want %d, %q", err, tc.status, tc.text)
+				}
+				if tc.status == 429 && e.RetryAfter != 9*time.Second {
+					t.Error(e.RetryAfter)
+				}
+			})
+		})
+	}
+}
+
+// An identity token is exchanged by OAuth 2, and by GET where that is unknown.
+func TestIdentityToken(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		old := false
+		auth := n.serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodPost && old:
+				w.WriteHeader(404)
+			case r.Method == http.MethodPost && r.FormValue("refresh_token") == "id", r.Method == http.MethodGet:
+				fmt.Fprint(w, `{"access_token":"t"}`)
+			default:
+				w.WriteHeader(401)
+			}
+		})
+		n.serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, always("Bearer t")))
+		for _, old = range []bool{false, true} {
+			k := &keychain{creds: map[string]authn.AuthConfig{"r.lab.test": {IdentityToken: "id"}}}
+			if _, err := n.open(Options{Name: "r.lab.test", Keychain: k}).Manifest(t.Context(), "a", "b"); err != nil {
+				t.Error(old, err)
+			}
+		}
+		if got := auth.paths(); len(got) != 3 {
+			t.Error(got)
+		}
+	})
+}
+
+// Credentials go to a token server of the registry's own, and nowhere else.
+func TestWhoGetsCredentials(t *testing.T) {
+	for _, tc := range []struct {
+		name, url, realm string
+		server           string
+		gets             bool
+	}{
+		{"r.lab.test", "", "https://auth.lab.test/token", "auth.lab.test:443", true},
+		{"r.lab.test", "", "https://r.lab.test/token", "r.lab.test:443", true},
+		{"docker.io", "", "https://auth.docker.io/token", "auth.docker.io:443", true},
+		{"r.lab.test", "", "https://auth.cdn.test/token", "auth.cdn.test:443", false},
+		{"lab", "http://r.lab.test:5000", "http://auth.lab.test:5001/token", "auth.lab.test:5001", true},
+		{"lab", "http://r.lab.test:5000", "http://auth.cdn.test:5001/token", "auth.cdn.test:5001", false},
+		{"lab", "http://127.0.0.1:5000", "http://127.0.0.1:5001/token", "127.0.0.1:5001", true},
+		{"lab", "http://127.0.0.1:5000", "http://127.0.0.2:5001/token", "127.0.0.2:5001", false},
+	} {
+		t.Run(tc.realm, func(t *testing.T) {
+			inNetwork(t, func(t *testing.T, n *network) {
+				r := n.open(Options{Name: tc.name, URL: tc.url, Keychain: alice("r.lab.test", "r.lab.test:5000", "index.docker.io", "127.0.0.1:5000")})
+				ip := "9.9.9.9"
+				if strings.Contains(tc.url, "127") {
+					ip = "127.0.0.1"
+				}
+				s := &tokenServer{}
+				registry := guarded(`Bearer realm="`+tc.realm+`"`, s.valid)
+				n.serve(r.address.origin().host, ip, func(w http.ResponseWriter, q *http.Request) {
+					if q.URL.Path == "/token" {
+						s.ServeHTTP(w, q)
+						return
+					}
+					registry(w, q)
+				})
+				if tc.server != r.address.origin().host {
+					n.serve(tc.server, ip, s.ServeHTTP)
+				}
+				for _, repo := range []string{"a", "b"} {
+					if _, err := r.Manifest(t.Context(), repo, "x"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if got := s.auth[0] == aliceBasic; got != tc.gets || s.auth[0] != s.auth[1] {
+					t.Errorf("token server got %q", s.auth)
+				}
+				if warned := strings.Count(n.logged(), "someone else's"); warned == 1 == tc.gets {
+					t.Errorf("warned %d times", warned)
+				}
+			})
+		})
+	}
+}
+
+// A secret in the body of a request is not sent on.
+func TestRedirectedIdentityToken(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		n.serve("auth.lab.test:443", "9.9.9.8", redirected(func(*http.Request) string { return "https://blobs.cdn.test/data" }))
+		other := n.serve("blobs.cdn.test:443", "9.9.9.7", documents(document1))
+		n.serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, always("never")))
+		k := &keychain{creds: map[string]authn.AuthConfig{"r.lab.test": {IdentityToken: "id"}}}
+		_, err := n.open(Options{Name: "r.lab.test", Keychain: k}).Manifest(t.Context(), "a", "b")
+		if err == nil || !strings.Contains(err.Error(), "redirects a POST") || len(other.saw()) != 0 {
+			t.Errorf("%v, the other was asked for %q", err, other.paths())
+		}
+	})
+}
+
+// A challenge of a host that the registry leads to is not the registry's.
+func TestChallengeFromElsewhere(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		h := n.serve("r.lab.test:443", "9.9.9.9", redirected(func(*http.Request) string { return "https://blobs.cdn.test/x" }))
+		n.serve("blobs.cdn.test:443", "9.9.9.7", guarded(`Basic realm="x"`, always("never")))
+		r := n.open(Options{Name: "r.lab.test", Keychain: alice("r.lab.test")})
+		for range 2 {
+			if _, err := r.Manifest(t.Context(), "a", "b"); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "blobs.cdn.test") {
+				t.Error(err)
+			}
+		}
+		if got := h.paths(); !slices.Equal(got, []string{"GET /v2/a/manifests/b", "GET /v2/a/manifests/b"}) {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+func TestTrust(t *testing.T) {
+	for _, tc := range []struct {
+		url, realm string
+		want       bool
+	}{
+		{"https://r.lab.test", "https://auth.lab.test", true}, {"https://r.lab.test", "http://auth.lab.test", false},
+		{"http://r.lab.test", "http://auth.lab.test", true}, {"http://r.lab.test", "https://auth.cdn.test", false},
+	} {
+		r, err := New(Options{Name: "lab", URL: tc.url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		realm, err := url.Parse(tc.realm)
+		if err != nil || r.auth.trusts(realm) != tc.want {
+			t.Errorf("%+v: %v", tc, err)
+		}
+	}
+}
+
+func TestKeychainTarget(t *testing.T) {
+	for _, tc := range [][3]string{
+		{"docker.io", "", "index.docker.io"},
+		{"docker.io", "https://registry-1.docker.io", "index.docker.io"},
+		{"docker.io", "https://mirror.gcr.io", "mirror.gcr.io"},
+		{"docker.io", "http://127.0.0.1:5000", "127.0.0.1:5000"},
+		{"Quay.io", "", "quay.io"},
+		{"lab", "http://10.0.0.1:5000", "10.0.0.1:5000"},
+		{"127.0.0.1:5001", "http://127.0.0.1:5001", "127.0.0.1:5001"},
+	} {
+		r, err := New(Options{Name: tc[0], URL: tc[1]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.auth.target.RegistryStr(); got != tc[2] {
+			t.Errorf("%q: %s", tc, got)
+		}
+	}
+}
+
+// The keychain's own trouble is not an answer of the registry.
+func TestKeychainFails(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		h := n.serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always("never")))
+		_, err := n.open(Options{Name: "r.lab.test", Keychain: broken{}}).Manifest(t.Context(), "a", "b")
+		var e *Error
+		if err == nil || errors.As(err, &e) || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "helper") || len(h.saw()) != 1 {
+			t.Errorf("%v after %q", err, h.paths())
+		}
+	})
+}
+
+type broken struct{}
+
+func (broken) Resolve(authn.Resource) (authn.Authenticator, error) {
+	return nil, fmt.Errorf("helper: %w", fs.ErrNotExist)
+}
+
+func FuzzChallenge(f *testing.F) {
+	for _, s := range []string{labChallenge, `Basic realm="x"`, `Negotiate`, ``, `Bearer realm="a\"b",x=`, "Bearer realm=\xff"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		ch := parseChallenge(t.Context(), http.Header{"Www-Authenticate": {s}})
+		if ch != nil && !isScheme(ch, "basic") && !isScheme(ch, "bearer") {
+			t.Errorf("%q: %+v", s, ch)
+		}
+	})
+}

@@ -1,0 +1,166 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Bounds of a list, all pages together.
+const (
+	pageSize  = "1000"
+	maxPages  = 1000
+	maxItems  = 100_000
+	maxListed = 16 << 20 // bytes
+)
+
+// Tags lists the tags of repo, in the registry's order. Errors are as Head's; a list of more than 100,000 tags, or
+// 16 MiB, is one.
+func (r *Registry) Tags(ctx context.Context, repo string) ([]string, error) {
+	q, err := r.query(http.MethodGet, repo, "tags", "list")
+	if err != nil {
+		return nil, err
+	}
+	q.subject = "tags of " + repo
+	q.values = url.Values{"n": {pageSize}}
+	var tags []string
+	err = r.pages(ctx, q, func(doc *document) (int, error) {
+		var page struct {
+			Tags []string `json:"tags"`
+		}
+		if err := json.Unmarshal(doc.data, &page); err != nil {
+			return 0, err
+		}
+		tags = append(tags, page.Tags...)
+		return len(tags), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tags, nil
+}
+
+// Referrers lists what refers to the manifest d of repo: as the registry's own list has it, or the index under the tag
+// that stands for it where a registry has no such list. What is unknown has none. Errors are as Head's.
+//
+// Source: OCI distribution specification 1.1, "Listing Referrers" and "Referrers Tag Schema".
+func (r *Registry) Referrers(ctx context.Context, repo string, d v1.Hash) ([]v1.Descriptor, error) {
+	q, err := r.query(http.MethodGet, repo, "referrers", d.String(), types.OCIImageIndex)
+	if err != nil {
+		return nil, err
+	}
+	q.subject = "referrers of " + q.subject
+	var found []v1.Descriptor
+	err = r.pages(ctx, q, func(doc *document) (int, error) {
+		if mediaType(doc.header) != types.OCIImageIndex {
+			return 0, errors.ErrUnsupported
+		}
+		more, err := parseIndex(doc.data)
+		found = append(found, more...)
+		return len(found), err
+	})
+	var e *Error
+	switch {
+	case err == nil:
+		return found, nil
+	case !errors.As(err, &e):
+		return nil, err
+	case errors.Is(err, errors.ErrUnsupported), knowsNoReferrers(e.Status):
+		return r.taggedReferrers(ctx, repo, d)
+	}
+	return nil, err
+}
+
+// knowsNoReferrers reports whether a status is what a server without lists of referrers answers: the specification has
+// 404, but not all routers do.
+func knowsNoReferrers(status int) bool {
+	switch status {
+	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return true
+	}
+	return false
+}
+
+// taggedReferrers lists the referrers that clients keep under a tag.
+func (r *Registry) taggedReferrers(ctx context.Context, repo string, d v1.Hash) ([]v1.Descriptor, error) {
+	tag := fmt.Sprintf("%.32s-%.64s", d.Algorithm, d.Hex)
+	index, err := r.Manifest(ctx, repo, tag, types.OCIImageIndex)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	found, err := parseIndex(index.Data)
+	if err == nil && index.MediaType != types.OCIImageIndex {
+		err = fmt.Errorf("media type %.100q is not that of an index", index.MediaType)
+	}
+	if err != nil {
+		return nil, r.nonsense(repo+":"+tag, http.StatusOK, err)
+	}
+	return found, nil
+}
+
+func parseIndex(data []byte) ([]v1.Descriptor, error) {
+	var index v1.IndexManifest
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, err
+	}
+	return index.Manifests, nil
+}
+
+// pages reads all pages of a list. add takes one, and returns the number of items there are now.
+func (r *Registry) pages(ctx context.Context, q query, add func(*document) (int, error)) error {
+	left := int64(maxListed)
+	for range maxPages {
+		doc, err := r.read(ctx, q, left)
+		if err != nil {
+			return err
+		}
+		left -= int64(len(doc.data))
+		n, err := add(doc)
+		if err != nil {
+			return r.nonsense(q.subject, http.StatusOK, err)
+		}
+		if n > maxItems {
+			return r.nonsense(q.subject, http.StatusOK, fmt.Errorf("list of more than %d items", maxItems))
+		}
+		next := parseNext(doc.header.Values("Link"))
+		if next == "" {
+			return nil
+		}
+		if q, err = r.turn(q, next); err != nil {
+			return r.nonsense(q.subject, http.StatusOK, err)
+		}
+	}
+	return r.nonsense(q.subject, http.StatusOK, fmt.Errorf("list of more than %d pages", maxPages))
+}
+
+// turn makes the query for the next page. Only path and query of a link are followed: a registry behind a proxy may not
+// know its own scheme.
+func (r *Registry) turn(q query, next string) (query, error) {
+	base := &url.URL{Scheme: r.address.scheme(), Host: r.address.host, Path: "/v2/" + q.path}
+	u, err := base.Parse(next)
+	if err != nil {
+		return q, errors.New("next page has an address that is none")
+	}
+	below, ok := strings.CutPrefix(path.Clean(u.Path), "/v2/")
+	if !strings.EqualFold(u.Host, base.Host) || !ok {
+		return q, fmt.Errorf("next page is elsewhere, at %.300s", originOf(u))
+	}
+	values := u.Query()
+	if below == q.path && values.Encode() == q.values.Encode() {
+		return q, errors.New("next page is the same again")
+	}
+	q.path, q.values = below, values
+	return q, nil
+}

@@ -1,0 +1,95 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// MaxManifest is the size in bytes of the largest manifest that is read.
+//
+// Source: OCI distribution specification 1.1, "Pushing Manifests", asks registries to take at least as much.
+const MaxManifest = 4 << 20
+
+// Manifests returns the media types of images and of indexes of images, OCI's and Docker's.
+func Manifests() []types.MediaType {
+	return []types.MediaType{
+		types.OCIImageIndex, types.OCIManifestSchema1, types.DockerManifestList, types.DockerManifestSchema2,
+	}
+}
+
+// Head asks what ref, a tag or digest, is in repo. Without accept it asks for [Manifests]. Digest is zero, Size -1 and
+// MediaType "" where the registry does not say; there is no Data. An error is an [*Error], or matches
+// [io/fs.ErrInvalid] for a name that is none, or is that of ctx or of the keychain. A digest that is not ref matches
+// [ErrDigest].
+func (r *Registry) Head(ctx context.Context, repo, ref string, accept ...types.MediaType) (*v1.Descriptor, error) {
+	q, err := r.query(http.MethodHead, repo, "manifests", ref, orManifests(accept)...)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := r.do(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	d := &v1.Descriptor{MediaType: mediaType(resp.Header), Size: resp.ContentLength}
+	if h, err := v1.NewHash(resp.Header.Get("Docker-Content-Digest")); err == nil {
+		d.Digest = h
+	}
+	if want, err := v1.NewHash(ref); err == nil && d.Digest != want && d.Digest.Algorithm == want.Algorithm {
+		return nil, r.nonsense(q.subject, resp.StatusCode, fmt.Errorf("the registry says it has %s: %w", d.Digest, ErrDigest))
+	}
+	return d, nil
+}
+
+// Manifest gets what ref, a tag or digest, is in repo. Without accept it asks for [Manifests], but what comes may be
+// anything: its MediaType is as the registry says. Data has at most [MaxManifest] bytes; Digest and Size are Data's. If
+// ref is a digest, or the registry names one, Data has it, or the error matches [ErrDigest]. Other errors are as Head's.
+func (r *Registry) Manifest(ctx context.Context, repo, ref string, accept ...types.MediaType) (*v1.Descriptor, error) {
+	q, err := r.query(http.MethodGet, repo, "manifests", ref, orManifests(accept)...)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := r.read(ctx, q, MaxManifest)
+	if err != nil {
+		return nil, err
+	}
+	d := &v1.Descriptor{MediaType: mediaType(doc.header), Size: int64(len(doc.data)), Data: doc.data}
+	for _, want := range []string{"sha256:", doc.header.Get("Docker-Content-Digest"), ref} {
+		h, err := digest(doc.data, want)
+		if err != nil {
+			return nil, r.nonsense(q.subject, http.StatusOK, err)
+		}
+		if h != (v1.Hash{}) {
+			d.Digest = h
+		}
+	}
+	return d, nil
+}
+
+// digest computes the digest of data by the algorithm of want, which must be it unless it has the algorithm alone. What
+// is no digest is the zero Hash.
+func digest(data []byte, want string) (v1.Hash, error) {
+	algorithm, hex, ok := strings.Cut(want, ":")
+	h, err := v1.Hasher(algorithm)
+	if err != nil || !ok {
+		return v1.Hash{}, nil
+	}
+	h.Write(data)
+	got := fmt.Sprintf("%x", h.Sum(nil))
+	if hex != "" && got != hex {
+		return v1.Hash{}, fmt.Errorf("document has digest %s:%s, not %.200s: %w", algorithm, got, printable(want), ErrDigest)
+	}
+	return v1.Hash{Algorithm: algorithm, Hex: got}, nil
+}
+
+func orManifests(accept []types.MediaType) []types.MediaType {
+	if len(accept) == 0 {
+		return Manifests()
+	}
+	return accept
+}
