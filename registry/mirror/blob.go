@@ -1,0 +1,109 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/registry"
+)
+
+// Blob implements [registry.Source]. A blob that is not here is fetched, once for all who want it, and goes to them as
+// it arrives. For a HEAD nothing is fetched: the upstream is asked for the size.
+func (m *Mirror) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blob, error) {
+	repo, err := m.repository(r.Repository)
+	if err != nil {
+		return nil, err
+	}
+	var known blobRecord
+	linked, err := m.records.get(ctx, blobKey(repo, r.Digest), &known)
+	if err != nil {
+		return nil, err
+	}
+	if !linked {
+		known.Size = -1
+	}
+	_, here := m.blobs.Has(r.Digest)
+	here = here || m.blobs.Fetching(r.Digest)
+	if here && !linked || !here && r.Head {
+		// That a blob is here for one repository says nothing about another.
+		if known.Size, err = m.stat(ctx, repo, r.Digest); err != nil {
+			return nil, answer(err)
+		}
+	}
+	if !here && r.Head {
+		return sizeOnly(known.Size), nil
+	}
+	b, err := m.fetch(ctx, repo, r.Digest, known.Size)
+	if err != nil {
+		return nil, answer(err)
+	}
+	if !linked {
+		m.remember(ctx, repo, r.Digest, b.Size())
+	}
+	return b, nil
+}
+
+// fetch returns a blob that is kept, being fetched, or fetched from now on.
+func (m *Mirror) fetch(ctx context.Context, repo string, d v1.Hash, size int64) (registry.Blob, error) {
+	key := blobKey(repo, d)
+	b, err := m.blobs.Blob(ctx, d, size, func(ctx context.Context) (io.ReadCloser, int64, error) {
+		if err := m.failures.get(key); err != nil {
+			return nil, 0, err
+		}
+		body, err := m.upstream.Blob(ctx, repo, d)
+		if err != nil {
+			m.failures.put(key, err)
+			return nil, 0, err
+		}
+		return body, body.Size(), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answering{b}, nil
+}
+
+// stat asks the upstream for a blob's size, and so whether the repository has it.
+func (m *Mirror) stat(ctx context.Context, repo string, d v1.Hash) (int64, error) {
+	key := "stat/" + repo + "@" + d.String()
+	return once(ctx, &m.flights, key, func(ctx context.Context) (int64, error) {
+		if err := m.failures.get(key); err != nil {
+			return 0, err
+		}
+		size, err := m.upstream.Stat(ctx, repo, d)
+		if err != nil {
+			m.failures.put(key, err)
+			return 0, err
+		}
+		if size < 0 {
+			return 0, fmt.Errorf("size of %s/%s@%s: the upstream does not say: %w", m.upstream.Name(), repo, d, errors.ErrUnsupported)
+		}
+		return size, nil
+	})
+}
+
+func (m *Mirror) remember(ctx context.Context, repo string, d v1.Hash, size int64) {
+	if err := m.records.put(ctx, blobKey(repo, d), blobRecord{size}); err != nil {
+		m.log.WarnContext(ctx, "blob is served but not remembered", "repository", repo, "digest", d, "err", err)
+	}
+}
+
+// answering is a blob whose errors are for clients: one that is fetched again may fail before its first byte.
+type answering struct{ registry.Blob }
+
+func (b answering) WriteRange(ctx context.Context, w io.Writer, off, n int64) error {
+	return answer(b.Blob.WriteRange(ctx, w, off, n))
+}
+
+// sizeOnly is a blob of which nothing but the size is wanted.
+type sizeOnly int64
+
+func (s sizeOnly) Size() int64 { return int64(s) }
+
+func (sizeOnly) WriteRange(context.Context, io.Writer, int64, int64) error {
+	return errors.ErrUnsupported
+}

@@ -1,0 +1,153 @@
+// Package blobs keeps content-addressed blobs in a directory, within a number of bytes, and gives a blob to readers
+// while it is still being fetched.
+//
+// It owns the files, what is thrown away for lack of space, that a blob is fetched once however many want it, and that
+// nobody gets the last byte of what does not have its digest. It must not know where blobs come from or what they mean:
+// neither HTTP nor registries.
+//
+//	cache, err := blobs.Open(blobs.Options{Dir: "/var/cache/blobs", Max: 10 << 30})
+//	defer cache.Close()
+//	b, err := cache.Blob(ctx, digest, -1, fetch)
+//	err = b.WriteRange(ctx, w, 0, b.Size())
+package blobs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+const (
+	defaultFetches = 16
+	maxChecks      = 8 // files that are read through at once
+	bufferSize     = 128 << 10
+)
+
+var (
+	// ErrContent is what errors match about an origin whose bytes are not those of the digest, or that has fewer or
+	// more of them than was said.
+	ErrContent = errors.New("content is not what was asked for")
+
+	errClosed = fmt.Errorf("blob cache: %w", fs.ErrClosed)
+)
+
+// Options say where a Cache is and how large it gets.
+type Options struct {
+	Dir string // is made if need be
+	// Max is how many bytes are kept, those of the blobs being fetched included where that is possible. A larger blob
+	// goes to its readers through a temporary file. With 0 nothing is kept.
+	Max     int64
+	Fetches int              // how many run at once; 0 is 16
+	Log     *slog.Logger     // nil: silent
+	Now     func() time.Time // nil: time.Now
+}
+
+// Fetch opens a blob at its origin. The cache reads the body to its end and closes it; size is -1 where the origin does
+// not say. Once ctx ends, Read must return soon. The error of either reaches everyone who waits for the blob as it is.
+type Fetch func(ctx context.Context) (body io.ReadCloser, size int64, err error)
+
+// Cache is safe for concurrent use, by one process at a time.
+type Cache struct {
+	log     *slog.Logger
+	ctx     context.Context // of all fetches: it belongs to no single caller; ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	fetches chan struct{} // slots
+	checks  chan struct{}
+	buffers sync.Pool // of *[]byte
+	writeAt func(f *os.File, p []byte, off int64) (int, error)
+
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	index   index
+	flights map[key]*flight
+}
+
+// Open opens the cache in a directory and removes what a killed process left half written there. Other files are left
+// alone. What is kept beyond Max is removed. The caller closes the Cache.
+func Open(o Options) (*Cache, error) {
+	if o.Max < 0 || o.Fetches < 0 || o.Dir == "" {
+		return nil, fmt.Errorf("blob cache %q, %d bytes, %d fetches: %w", o.Dir, o.Max, o.Fetches, fs.ErrInvalid)
+	}
+	c := &Cache{
+		log:     o.Log,
+		fetches: make(chan struct{}, cmp.Or(o.Fetches, defaultFetches)),
+		checks:  make(chan struct{}, maxChecks),
+		buffers: sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }},
+		writeAt: (*os.File).WriteAt,
+		flights: make(map[key]*flight),
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	c.index = index{dir: o.Dir, max: o.Max, log: c.log, now: o.Now, kept: make(map[key]*entry)}
+	if c.index.now == nil {
+		c.index.now = time.Now
+	}
+	if err := c.index.load(); err != nil {
+		return nil, fmt.Errorf("blob cache: %w", err)
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c, nil
+}
+
+// Close ends the fetches and waits for them; who reads what they bring gets an error matching [fs.ErrClosed], as does
+// everyone who comes later. Closing again does nothing more.
+func (c *Cache) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.running.Wait()
+	return nil
+}
+
+// Has tells whether a blob is kept, and its size. Its file may still turn out to be damaged.
+func (c *Cache) Has(d v1.Hash) (size int64, ok bool) {
+	k, err := parseKey(d)
+	if err != nil {
+		return 0, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.index.kept[k]
+	if e == nil {
+		return 0, false
+	}
+	return e.size, true
+}
+
+// Fetching tells whether a blob is on its way.
+func (c *Cache) Fetching(d v1.Hash) bool {
+	k, err := parseKey(d)
+	if err != nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.flights[k]
+	return f != nil && !f.check()
+}
+
+// Stats is what a Cache holds.
+type Stats struct {
+	Blobs   int   // that are kept
+	Kept    int64 // bytes of them
+	Growing int64 // bytes that are set aside for what is being fetched
+}
+
+// Stats counts.
+func (c *Cache) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Stats{Blobs: len(c.index.kept), Kept: c.index.size, Growing: c.index.growing}
+}

@@ -1,0 +1,222 @@
+package blobs
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// touchEvery is how exactly a file's time tells when the blob was last used.
+const touchEvery = time.Minute
+
+// entry is a blob that is kept, in a ring of all of them.
+type entry struct {
+	key        key
+	size       int64
+	seen       stamp // of the file when its bytes were found right; zero if this process has not looked
+	used       int64 // the file's time, seconds since 1970
+	prev, next *entry
+}
+
+func (e *entry) verified() bool { return e.seen != stamp{} }
+
+// index knows what is kept. What it says and the files go together: the Cache's lock guards both.
+type index struct {
+	dir string
+	max int64
+	log *slog.Logger
+	now func() time.Time
+
+	kept    map[key]*entry
+	ring    entry // next is the one used last, prev the one that goes first
+	size    int64 // bytes of kept
+	growing int64 // bytes set aside for flights
+}
+
+func (x *index) path(k key) string {
+	name := k.String()[len("sha256:"):]
+	return filepath.Join(x.dir, completeDir, name[:2], name)
+}
+
+// load makes the directories, removes what is incomplete and learns what is complete, the one used last in front.
+func (x *index) load() error {
+	x.ring.prev, x.ring.next = &x.ring, &x.ring
+	for _, name := range []string{completeDir, incomingDir} {
+		dir := filepath.Join(x.dir, name)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		if fi, err := os.Lstat(dir); err != nil || !fi.IsDir() { // what a link leads to is someone else's
+			return errors.Join(fmt.Errorf("%s is no directory", dir), err)
+		}
+	}
+	if err := x.sweep(); err != nil {
+		return err
+	}
+	return x.scan()
+}
+
+func (x *index) sweep() error {
+	incoming := filepath.Join(x.dir, incomingDir)
+	files, err := os.ReadDir(incoming)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if !f.Type().IsRegular() || !strings.HasPrefix(f.Name(), tempPrefix) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(incoming, f.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// found is an entry with the exact time of its file.
+type found struct {
+	*entry
+	modified int64
+}
+
+func (x *index) scan() error {
+	shards, err := os.ReadDir(filepath.Join(x.dir, completeDir))
+	if err != nil {
+		return err
+	}
+	var all []found
+	for _, s := range shards {
+		if !s.IsDir() || len(s.Name()) != 2 {
+			continue
+		}
+		files, err := os.ReadDir(filepath.Join(x.dir, completeDir, s.Name()))
+		if err != nil {
+			return err
+		}
+		all = appendFound(all, s.Name(), files)
+	}
+	slices.SortFunc(all, func(a, b found) int { return cmp.Compare(a.modified, b.modified) })
+	for _, f := range all {
+		x.add(f.entry)
+	}
+	x.evict(x.max)
+	return nil
+}
+
+func appendFound(all []found, shard string, files []fs.DirEntry) []found {
+	for _, f := range files {
+		k, ok := keyOf(f.Name())
+		if !ok || !strings.HasPrefix(f.Name(), shard) {
+			continue
+		}
+		if fi, err := f.Info(); err == nil && fi.Mode().IsRegular() {
+			e := &entry{key: k, size: fi.Size(), used: fi.ModTime().Unix()}
+			all = append(all, found{e, fi.ModTime().UnixNano()})
+		}
+	}
+	return all
+}
+
+// add makes e the one used last.
+func (x *index) add(e *entry) {
+	if old := x.kept[e.key]; old != nil {
+		x.forget(old)
+	}
+	x.kept[e.key] = e
+	x.size += e.size
+	x.push(e)
+}
+
+func (x *index) push(e *entry) {
+	e.prev, e.next = &x.ring, x.ring.next
+	e.prev.next, e.next.prev = e, e
+}
+
+func (x *index) unlink(e *entry) { e.prev.next, e.next.prev = e.next, e.prev }
+
+func (x *index) forget(e *entry) {
+	x.unlink(e)
+	delete(x.kept, e.key)
+	x.size -= e.size
+}
+
+// remove forgets e with its file. Who reads it goes on reading.
+func (x *index) remove(e *entry) {
+	x.forget(e)
+	if err := os.Remove(x.path(e.key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		x.log.Warn("blob is not removed", "digest", e.key, "err", err)
+	}
+}
+
+// evict removes the blobs used least recently until no more than so many bytes are kept and growing.
+func (x *index) evict(most int64) (freed int64) {
+	for x.size+x.growing > most && len(x.kept) > 0 {
+		e := x.ring.prev
+		x.log.Debug("blob goes for lack of space", "digest", e.key, "size", e.size)
+		x.remove(e)
+		freed += e.size
+	}
+	return freed
+}
+
+// open opens the file of e. If it is gone, or cannot be what e says, the blob is kept no longer, and there is none. A file
+// that has changed since its bytes were right is not verified any more.
+func (x *index) open(e *entry) *os.File {
+	f, fi, err := openRegular(x.path(e.key))
+	if err == nil && fi.Size() != e.size {
+		f.Close()
+		err = fmt.Errorf("%d bytes in place of %d", fi.Size(), e.size)
+	}
+	if err != nil {
+		x.log.Warn("blob is lost", "digest", e.key, "err", err)
+		x.remove(e)
+		return nil
+	}
+	if e.verified() && e.seen != stampOf(fi) {
+		x.log.Warn("blob has changed on disk", "digest", e.key)
+		e.seen = stamp{}
+	}
+	return f
+}
+
+// use makes e, which is verified and open as f, the one used last. The file's time tells the next process.
+func (x *index) use(e *entry, f *os.File) {
+	x.unlink(e)
+	x.push(e)
+	now := x.now()
+	if now.Unix()-e.used < int64(touchEvery/time.Second) {
+		return
+	}
+	e.used = now.Unix()
+	_ = os.Chtimes(x.path(e.key), now, now) // changes the stamp
+	e.seen = stamp{}
+	if fi, err := f.Stat(); err == nil && fi.Size() == e.size {
+		e.seen = stampOf(fi)
+	}
+}
+
+// keep gives the complete and verified file temp, open as f, its name in the place of a blob.
+func (x *index) keep(k key, size int64, f *os.File) error {
+	path := x.path(k)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return ownError(err)
+	}
+	now := x.now()
+	_ = os.Chtimes(f.Name(), now, now)
+	if err := os.Rename(f.Name(), path); err != nil {
+		return ownError(err)
+	}
+	e := &entry{key: k, size: size, used: now.Unix()}
+	if fi, err := f.Stat(); err == nil {
+		e.seen = stampOf(fi) // after the rename, which changes it
+	}
+	x.add(e)
+	return nil
+}

@@ -1,0 +1,167 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"nixreg/registry"
+	"nixreg/registry/upstream"
+)
+
+const (
+	maxManifest = 4 << 20 // bytes; what clients take (OCI distribution specification 1.1, "Pushing Manifests")
+	// maxChildren bounds how many parts of a document are recorded as its repository's. About the others the upstream
+	// is asked when somebody wants them.
+	maxChildren = 4096
+)
+
+// Manifest implements [registry.Source]. A document goes to the client as soon as it is here; no blob is waited for.
+func (m *Mirror) Manifest(ctx context.Context, r registry.Request) (*v1.Descriptor, error) {
+	repo, err := m.repository(r.Repository)
+	if err != nil {
+		return nil, err
+	}
+	if r.Tag == "" {
+		d, err := m.document(ctx, repo, r.Digest)
+		return d, answer(err)
+	}
+	digest, err := m.resolve(ctx, repo, r.Tag, r.Warn)
+	if err != nil {
+		return nil, answer(err)
+	}
+	d, err := m.document(ctx, repo, digest)
+	if err != nil {
+		return nil, answer(err)
+	}
+	return m.negotiate(ctx, repo, d, r)
+}
+
+// negotiate finds what a client that asked for a tag gets of d: d itself, or of an index that it does not accept the
+// image for linux/amd64, as Docker's registry has it. Nothing is made into another type: its digest would be another.
+func (m *Mirror) negotiate(ctx context.Context, repo string, d *v1.Descriptor, r registry.Request) (*v1.Descriptor, error) {
+	if _, ok := r.Accept(d.MediaType); ok {
+		return d, nil
+	}
+	if d.MediaType.IsIndex() {
+		index, err := v1.ParseIndexManifest(bytes.NewReader(d.Data))
+		if err != nil {
+			return nil, answer(m.malformed(repo, d.Digest, err))
+		}
+		for _, child := range index.Manifests {
+			if p := child.Platform; p == nil || p.OS != "linux" || p.Architecture != "amd64" {
+				continue
+			}
+			if _, ok := r.Accept(child.MediaType); ok {
+				d, err := m.document(ctx, repo, child.Digest)
+				return d, answer(err)
+			}
+		}
+	}
+	return nil, fmt.Errorf("%s/%s:%s is a %s, which the client does not accept: %w", m.upstream.Name(), repo, r.Tag, d.MediaType, errors.ErrUnsupported)
+}
+
+// document finds a manifest or index by its digest.
+func (m *Mirror) document(ctx context.Context, repo string, digest v1.Hash) (*v1.Descriptor, error) {
+	if d, err := m.keptDocument(ctx, repo, digest); d != nil || err != nil {
+		return d, err
+	}
+	key := manifestKey(repo, digest)
+	return once(ctx, &m.flights, key, func(ctx context.Context) (*v1.Descriptor, error) {
+		if d, err := m.keptDocument(ctx, repo, digest); d != nil || err != nil {
+			return d, err // since the look above
+		}
+		if err := m.failures.get(key, busyKey); err != nil {
+			return nil, err
+		}
+		d, err := m.upstream.Manifest(ctx, repo, digest.String(), upstream.Manifests()...)
+		if err == nil {
+			err = m.keep(ctx, repo, d)
+		}
+		if err != nil {
+			m.failures.putDocument(key, err)
+			return nil, err
+		}
+		return d, nil
+	})
+}
+
+// keptDocument returns what is kept, and known to be the repository's; nil if it is not.
+func (m *Mirror) keptDocument(ctx context.Context, repo string, digest v1.Hash) (*v1.Descriptor, error) {
+	var known manifestRecord
+	ok, err := m.records.get(ctx, manifestKey(repo, digest), &known)
+	if err != nil || !ok {
+		return nil, err
+	}
+	data, err := m.blobs.Bytes(ctx, digest, maxManifest, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &v1.Descriptor{MediaType: known.MediaType, Digest: digest, Size: int64(len(data)), Data: data}, nil
+}
+
+func isDocument(t types.MediaType) bool { return t.IsIndex() || t.IsImage() }
+
+// parts is what this package reads of a manifest or an index.
+type parts struct {
+	MediaType types.MediaType `json:"mediaType"`
+	Config    *v1.Descriptor  `json:"config"`
+	Layers    []v1.Descriptor `json:"layers"`
+	Manifests []v1.Descriptor `json:"manifests"`
+}
+
+func (p parts) children() []v1.Descriptor {
+	all := append(p.Layers, p.Manifests...)
+	if p.Config != nil {
+		all = append(all, *p.Config)
+	}
+	return all[:min(len(all), maxChildren)]
+}
+
+// keep keeps a document that the upstream gave, with a record for each of its parts, so that they are known to be the
+// repository's even while nobody can be asked. What cannot be kept is served all the same.
+func (m *Mirror) keep(ctx context.Context, repo string, d *v1.Descriptor) error {
+	var p parts
+	if err := json.Unmarshal(d.Data, &p); err != nil {
+		return m.malformed(repo, d.Digest, err)
+	}
+	if !isDocument(d.MediaType) {
+		d.MediaType = p.MediaType // some servers of files know no better type than text/plain
+	}
+	if !isDocument(d.MediaType) {
+		return m.malformed(repo, d.Digest, fmt.Errorf("its media type is %.100q", d.MediaType))
+	}
+	if err := m.store(ctx, repo, d, p.children()); err != nil {
+		m.log.WarnContext(ctx, "manifest is served but not kept", "repository", repo, "digest", d.Digest, "err", err)
+	}
+	return nil
+}
+
+func (m *Mirror) store(ctx context.Context, repo string, d *v1.Descriptor, children []v1.Descriptor) error {
+	if err := m.blobs.Put(ctx, d.Digest, d.Data); err != nil {
+		return err
+	}
+	for _, part := range append(children, *d) {
+		if err := m.records.putPart(ctx, repo, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// malformed is the error for a document that has its digest, and yet is none.
+func (m *Mirror) malformed(repo string, digest v1.Hash, err error) error {
+	return &upstream.Error{
+		Registry: m.upstream.Name(), Status: 502,
+		Err: fmt.Errorf("%s@%s is no manifest: %w", repo, digest, err),
+	}
+}

@@ -1,0 +1,165 @@
+// Package mirror is a pull-through cache of another registry: a [nixreg/registry.Source] that asks an upstream for what
+// it does not have, gives it to the client while it arrives, and keeps it for the next one.
+//
+// It owns what a name means (tags, and for how long that is believed), which repository may give which blob, what is
+// answered while the upstream is down, and which repositories are mirrored at all. The bytes are package blobs', the
+// wire is package upstream's. It knows nothing of Nix, nor how its records are kept.
+//
+//	m, err := mirror.New(mirror.Config{Upstream: hub, Blobs: cache, Records: records})
+//	defer m.Close()
+//	h := registry.Handler{Source: m, Lister: m, Referrers: m}
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"nixreg/registry"
+	"nixreg/registry/mirror/blobs"
+	"nixreg/registry/upstream"
+)
+
+// Defaults and bounds of the time that things are believed.
+const (
+	defaultTTL = 5 * time.Minute
+	absentFor  = 10 * time.Second // what the upstream says is not there
+	downFor    = 10 * time.Second // an upstream that does not answer, or with an error of its own
+	busyFor    = 30 * time.Second // an upstream that wants fewer requests, and does not say when
+
+	// patience is for how long an upstream may think about a tag of which there is a copy; with none, the client waits
+	// as long as the wire allows.
+	patience = 10 * time.Second
+	// enough bounds what no client waits for any more.
+	enough = 5 * time.Minute
+)
+
+// Upstream is the registry that is mirrored; [upstream.Registry] is one. Safe for concurrent use.
+type Upstream interface {
+	Name() string
+	Head(ctx context.Context, repo, ref string, accept ...types.MediaType) (*v1.Descriptor, error)
+	Manifest(ctx context.Context, repo, ref string, accept ...types.MediaType) (*v1.Descriptor, error)
+	Stat(ctx context.Context, repo string, d v1.Hash) (int64, error)
+	Blob(ctx context.Context, repo string, d v1.Hash) (*upstream.Body, error)
+	Tags(ctx context.Context, repo string) ([]string, error)
+	Referrers(ctx context.Context, repo string, d v1.Hash) ([]v1.Descriptor, error)
+}
+
+// Records remembers small facts, and may lose any of them at any time. An absent one gives an error matching
+// [fs.ErrNotExist]. Safe for concurrent use.
+type Records interface {
+	Get(ctx context.Context, key string) ([]byte, error)
+	Put(ctx context.Context, key string, value []byte) error
+}
+
+// Config is what a Mirror is made of. Upstream, Blobs and Records must be set; all are closed by their owner, after the
+// Mirror. Several mirrors may share Blobs and Records, if the names of their upstreams differ.
+type Config struct {
+	Upstream Upstream
+	Blobs    *blobs.Cache
+	Records  Records
+	// TTL is for how long the meaning of a tag is believed; 0 is 5 minutes. What has a digest is believed for ever.
+	TTL time.Duration
+	// Allow are patterns of the repositories that are mirrored, none for all; Deny are those of exceptions. A * is any
+	// part of one component of a name, a component ** is any number of them.
+	Allow, Deny []string
+	Log         *slog.Logger     // nil: silent
+	Now         func() time.Time // nil: time.Now
+}
+
+// Mirror serves the images of one upstream. It implements [registry.Source], [registry.Lister] and
+// [registry.ReferrerLister], and is safe for concurrent use.
+type Mirror struct {
+	upstream Upstream
+	blobs    *blobs.Cache
+	records  records
+	ttl      time.Duration
+	permits  permits
+	log      *slog.Logger
+	now      func() time.Time
+	flights  flights
+	failures failures
+}
+
+// New makes a Mirror. A pattern that is none is an error matching [fs.ErrInvalid]. The caller closes the Mirror.
+func New(c Config) (*Mirror, error) {
+	p, err := newPermits(c.Allow, c.Deny)
+	if err != nil {
+		return nil, fmt.Errorf("mirror %s: %w", c.Upstream.Name(), err)
+	}
+	m := &Mirror{
+		upstream: c.Upstream,
+		blobs:    c.Blobs,
+		records:  records{c.Records, "mirror/" + c.Upstream.Name() + "/"},
+		ttl:      cmp.Or(c.TTL, defaultTTL),
+		permits:  p,
+		log:      c.Log,
+		now:      c.Now,
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	m.log = m.log.With("mirror", c.Upstream.Name())
+	if m.now == nil {
+		m.now = time.Now
+	}
+	m.failures.now = m.now
+	m.flights.start()
+	return m, nil
+}
+
+// Close ends the questions that are under way, and waits for them.
+func (m *Mirror) Close() error {
+	m.flights.stop()
+	return nil
+}
+
+// repository is the upstream's name for one, or an error for one that is not to be mirrored. Docker Hub's own images
+// may be named without their library/, as Docker lets its users do.
+func (m *Mirror) repository(name string) (string, error) {
+	if m.upstream.Name() == "docker.io" && !strings.Contains(name, "/") {
+		name = "library/" + name
+	}
+	if !m.permits.allow(name) {
+		return "", &registry.StatusError{Status: 403, Err: fmt.Errorf("%s/%s is not among what is mirrored here", m.upstream.Name(), name)}
+	}
+	return name, nil
+}
+
+// Repositories implements [registry.Lister]: no registry lists those of another.
+func (m *Mirror) Repositories(context.Context) ([]string, error) {
+	return nil, fmt.Errorf("repositories of %s: %w", m.upstream.Name(), errors.ErrUnsupported)
+}
+
+// answer turns an error of the upstream into what the client is to see.
+func answer(err error) error {
+	var u *upstream.Error
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+		return err
+	case errors.Is(err, blobs.ErrContent), errors.Is(err, upstream.ErrDigest):
+		return &registry.StatusError{Status: 502, Err: err}
+	case !errors.As(err, &u):
+		return err
+	case errors.Is(err, fs.ErrPermission):
+		return &registry.StatusError{Status: 403, Err: err}
+	case u.Status == 429 || u.Status >= 500:
+		return &registry.StatusError{Status: u.Status, RetryAfter: u.RetryAfter, Err: err}
+	case u.Status == 0 && isTimeout(err):
+		return &registry.StatusError{Status: 504, Err: err}
+	}
+	return &registry.StatusError{Status: 502, Err: err}
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}

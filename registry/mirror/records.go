@@ -1,0 +1,83 @@
+package mirror
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// records are the facts about one upstream, each under a key of its own:
+//
+//	tag/<repo>:<tag>          what the tag meant, and when that was asked
+//	manifest/<repo>@<digest>  the repository has this manifest or index: its media type
+//	blob/<repo>@<digest>      the repository has this blob: its size
+//	list/<repo>               its tags
+//	referrers/<repo>@<digest> what refers to a manifest
+//
+// That a blob itself is kept is not recorded: its file says so, and the two cannot part.
+type records struct {
+	store  Records
+	prefix string
+}
+
+// A tagRecord is what a tag meant at a time.
+type tagRecord struct {
+	Digest  v1.Hash   `json:"digest"`
+	Checked time.Time `json:"checked"`
+}
+
+// A manifestRecord says that a repository has a manifest or index.
+type manifestRecord struct {
+	MediaType types.MediaType `json:"mediaType"`
+}
+
+// A blobRecord says that a repository has a blob.
+type blobRecord struct {
+	Size int64 `json:"size"` // -1 if unknown
+}
+
+// A listRecord is a list the upstream gave at a time.
+type listRecord[T any] struct {
+	List    []T       `json:"list"`
+	Checked time.Time `json:"checked"`
+}
+
+// get reads a record into to and reports whether there is one. One that cannot be read is as good as absent.
+func (r records) get(ctx context.Context, key string, to any) (bool, error) {
+	b, err := r.store.Get(ctx, r.prefix+key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return json.Unmarshal(b, to) == nil, nil
+}
+
+func (r records) put(ctx context.Context, key string, from any) error {
+	b, err := json.Marshal(from)
+	if err != nil {
+		return fmt.Errorf("record %s: %w", key, err)
+	}
+	return r.store.Put(ctx, r.prefix+key, b)
+}
+
+func tagKey(repo, tag string) string { return "tag/" + repo + ":" + tag }
+
+func manifestKey(repo string, d v1.Hash) string { return "manifest/" + repo + "@" + d.String() }
+
+func blobKey(repo string, d v1.Hash) string { return "blob/" + repo + "@" + d.String() }
+
+// putPart records that a repository has d, which is a document or a blob.
+func (r records) putPart(ctx context.Context, repo string, d v1.Descriptor) error {
+	if isDocument(d.MediaType) {
+		return r.put(ctx, manifestKey(repo, d.Digest), manifestRecord{d.MediaType})
+	}
+	return r.put(ctx, blobKey(repo, d.Digest), blobRecord{d.Size})
+}
