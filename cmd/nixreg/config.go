@@ -1,14 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -25,6 +24,15 @@ type config struct {
 	serveAs   []string // image hosts
 	encoding  string   // of layers
 	blobCache string   // a size
+
+	mirror       []string // NAME or NAME=URL
+	mirrorTTL    string   // a duration
+	mirrorCache  string   // a size
+	mirrorListen []string // ADDR or NAME=ADDR
+
+	mirrors         []mirrorConfig   // what mirror and the file's section come to
+	mirrorListeners []mirrorListener // what mirrorListen comes to
+
 	file      string
 	logFormat string
 	logLevel  string
@@ -61,6 +69,10 @@ func settings() []setting {
 		{name: "serve-as", kind: list, split: strings.Fields},
 		{name: "layer-encoding"},
 		{name: "blob-cache"},
+		{name: "mirror", kind: list, split: strings.Fields},
+		{name: "mirror-ttl"},
+		{name: "mirror-cache"},
+		{name: "mirror-listen", kind: list, split: strings.Fields},
 		{name: "log-format"},
 		{name: "log-level"},
 	}
@@ -88,6 +100,10 @@ func (c *config) serverFlags(cmd *cobra.Command) {
 	f.StringVar(&c.listen, "listen", defaultListen, "`address` to serve on, HOST:PORT; port 0 takes any free one")
 	f.StringArrayVar(&c.serveAs, "serve-as", nil, "image `host` to answer for as a mirror (containerd's ?ns=); may be repeated")
 	f.StringVar(&c.blobCache, "blob-cache", "4GB", "`size` of the directory that keeps compressed layers; 0 makes them anew for each request")
+	f.StringArrayVar(&c.mirror, "mirror", nil, "registry to mirror, a `NAME` as images have it, or NAME=URL: docker.io, lab=http://127.0.0.1:5001; may be repeated")
+	f.StringVar(&c.mirrorTTL, "mirror-ttl", "5m", "for how `long` the meaning of a mirrored tag is believed")
+	f.StringVar(&c.mirrorCache, "mirror-cache", "10GB", "`size` of the directory that keeps what was mirrored")
+	f.StringArrayVar(&c.mirrorListen, "mirror-listen", nil, "`address` that serves one mirror alone, for Docker's registry-mirrors: HOST:PORT or NAME=HOST:PORT; may be repeated")
 	f.StringVar(&c.data, "data", "", "`directory` of what is remembered between runs (default nixreg in the user's cache directory)")
 }
 
@@ -97,7 +113,7 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 	if v, ok := lookupEnv(envPrefix + "CONFIG"); ok && c.file == "" {
 		c.file = v
 	}
-	var file map[string][]string
+	var file fileConfig
 	if c.file != "" {
 		var err error
 		if file, err = readConfigFile(c.file); err != nil {
@@ -109,7 +125,7 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 		if f == nil || f.Changed {
 			continue
 		}
-		values, origin := file[s.name], c.file
+		values, origin := file.values[s.name], c.file
 		if v, ok := lookupEnv(s.env()); ok && v != "" {
 			values, origin = []string{v}, s.env()
 			if s.kind == list {
@@ -123,7 +139,34 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 			return fmt.Errorf("%s: %s: %w", origin, s.name, err)
 		}
 	}
+	if cmd.Flags().Lookup("mirror") != nil {
+		if err := c.fillMirrors(file.mirrors); err != nil {
+			return err
+		}
+	}
 	return c.check()
+}
+
+// fillMirrors reads what the settings say of mirrors, beside what the file describes.
+func (c *config) fillMirrors(described []mirrorConfig) (err error) {
+	if c.mirrors, err = joinMirrors(described, c.mirror); err != nil {
+		return err
+	}
+	ttl, err := parseTTL(c.mirrorTTL)
+	if err != nil {
+		return fmt.Errorf("mirror-%w", err)
+	}
+	for i := range c.mirrors {
+		c.mirrors[i].ttl = cmp.Or(c.mirrors[i].ttl, ttl)
+	}
+	for _, s := range c.mirrorListen {
+		l, err := parseMirrorListener(s, c.mirrors)
+		if err != nil {
+			return err
+		}
+		c.mirrorListeners = append(c.mirrorListeners, l)
+	}
+	return nil
 }
 
 // assign sets a flag's value, whole lists at once.
@@ -136,9 +179,8 @@ func assign(v interface{ Set(string) error }, values []string) error {
 
 func (c *config) check() error {
 	if c.listen != "" {
-		_, port, err := net.SplitHostPort(c.listen)
-		if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
-			return fmt.Errorf("listen %q: want HOST:PORT, with a number for the port", c.listen)
+		if err := checkAddress("listen", c.listen); err != nil {
+			return err
 		}
 	}
 	if !slices.Contains([]string{"text", "json"}, c.logFormat) {
@@ -147,9 +189,9 @@ func (c *config) check() error {
 	if _, ok := encodings[c.encoding]; !ok {
 		return fmt.Errorf("layer-encoding %q: want tar, gzip or zstd", c.encoding)
 	}
-	if c.blobCache != "" {
-		if _, err := humanize.ParseBytes(c.blobCache); err != nil {
-			return fmt.Errorf("blob-cache %q: want a size, such as 500MB or 4GB", c.blobCache)
+	for name, size := range map[string]string{"blob-cache": c.blobCache, "mirror-cache": c.mirrorCache} {
+		if _, err := humanize.ParseBytes(size); size != "" && err != nil {
+			return fmt.Errorf("%s %q: want a size, such as 500MB or 4GB", name, size)
 		}
 	}
 	if new(slog.Level).UnmarshalText([]byte(c.logLevel)) != nil {

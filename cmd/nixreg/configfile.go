@@ -14,61 +14,88 @@ import (
 
 const maxConfigFile = 1 << 20 // bytes
 
-// readConfigFile returns the values of the settings in a file, under their names. Its errors begin with file:line.
-func readConfigFile(name string) (map[string][]string, error) {
+// fileConfig is what a configuration file says.
+type fileConfig struct {
+	values  map[string][]string // of the settings, under their names
+	mirrors []mirrorConfig      // of its section mirrors
+}
+
+// readConfigFile reads a file. Its errors begin with file:line.
+func readConfigFile(name string) (fileConfig, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("config file: %w", err)
+		return fileConfig{}, fmt.Errorf("config file: %w", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxConfigFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("config file: %w", err)
+		return fileConfig{}, fmt.Errorf("config file: %w", err)
 	}
 	if len(data) > maxConfigFile {
-		return nil, fmt.Errorf("config file %s: larger than %d bytes", name, maxConfigFile)
+		return fileConfig{}, fmt.Errorf("config file %s: larger than %d bytes", name, maxConfigFile)
 	}
 	return parseConfig(name, data)
 }
 
 // parseConfig is strict: a key that is unknown or comes twice, or a value of another type, is an error.
-func parseConfig(name string, data []byte) (map[string][]string, error) {
+func parseConfig(name string, data []byte) (fileConfig, error) {
 	var doc, more yaml.Node
 	dec := yaml.NewDecoder(strings.NewReader(string(data)))
 	if err := dec.Decode(&doc); err == io.EOF {
-		return nil, nil // nothing but comments
+		return fileConfig{}, nil // nothing but comments
 	} else if err != nil {
-		return nil, yamlError(name, err)
+		return fileConfig{}, yamlError(name, err)
 	}
 	if err := dec.Decode(&more); err == nil {
-		return nil, lineError(name, &more, "a second document")
+		return fileConfig{}, lineError(name, &more, "a second document")
 	} else if err != io.EOF {
-		return nil, yamlError(name, err)
+		return fileConfig{}, yamlError(name, err)
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
-		return nil, nil
+		return fileConfig{}, nil
 	}
-	if root.Kind != yaml.MappingNode {
-		return nil, lineError(name, root, "want keys and values")
+	c := fileConfig{values: make(map[string][]string)}
+	err := eachPair(name, root, func(key, value *yaml.Node) (err error) {
+		if key.Value == mirrorsSection {
+			c.mirrors, err = parseMirrors(name, value)
+			return err
+		}
+		c.values[key.Value], err = readSetting(name, settings(), key, value)
+		return err
+	})
+	return c, err
+}
+
+// eachPair calls do with the keys and values of a mapping, in order.
+func eachPair(file string, n *yaml.Node, do func(key, value *yaml.Node) error) error {
+	if n.Kind != yaml.MappingNode {
+		return lineError(file, n, "want keys and values")
 	}
-	values := make(map[string][]string)
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		key, value := root.Content[i], root.Content[i+1]
-		at := slices.IndexFunc(settings(), func(s setting) bool { return s.name == key.Value })
-		if key.Kind != yaml.ScalarNode || at < 0 {
-			return nil, lineError(name, key, fmt.Sprintf("unknown key %.100q", key.Value))
+	seen := make(map[string]bool)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if key.Kind != yaml.ScalarNode || key.Tag == "!!merge" {
+			return lineError(file, key, fmt.Sprintf("unknown key %.100q", key.Value))
 		}
-		if _, again := values[key.Value]; again {
-			return nil, lineError(name, key, fmt.Sprintf("key %q comes twice", key.Value))
+		if seen[key.Value] {
+			return lineError(file, key, fmt.Sprintf("key %.100q comes twice", key.Value))
 		}
-		v, err := settings()[at].fromYAML(name, value)
-		if err != nil {
-			return nil, err
+		seen[key.Value] = true
+		if err := do(key, n.Content[i+1]); err != nil {
+			return err
 		}
-		values[key.Value] = v
 	}
-	return values, nil
+	return nil
+}
+
+// readSetting returns the value of the one of known that key names.
+func readSetting(file string, known []setting, key, value *yaml.Node) ([]string, error) {
+	at := slices.IndexFunc(known, func(s setting) bool { return s.name == key.Value })
+	if at < 0 {
+		return nil, lineError(file, key, fmt.Sprintf("unknown key %.100q", key.Value))
+	}
+	return known[at].fromYAML(file, value)
 }
 
 // fromYAML returns the value of s in n, never nil.

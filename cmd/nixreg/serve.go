@@ -44,11 +44,11 @@ func (p *program) serveCommand() *cobra.Command {
 // serve runs until a signal, or an error that ends it.
 func (p *program) serve(ctx context.Context, c *config) (err error) {
 	log := p.logger(c)
-	ls, err := listen(ctx, c.listen) // first: it is what fails most, and fails fast
+	fronts, err := listenAll(ctx, c) // first: it is what fails most, and fails fast
 	if err != nil {
 		return err
 	}
-	defer ls.close()
+	defer fronts.close()
 	dir, err := c.dataDir()
 	if err != nil {
 		return err
@@ -63,15 +63,59 @@ func (p *program) serve(ctx context.Context, c *config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, made.close()) }()
-	announce(ls, c.listen, made.stores, log)
-	return newServer(ctx, handler(made.source, c.serveAs, log), log).run(ls, p.signals)
+	fronts.announce(made, log)
+	for i := range fronts {
+		fronts[i].handler = made.handler(fronts[i].mirror, c.serveAs, log)
+	}
+	return newServer(ctx, log).run(fronts, p.signals)
 }
 
-func announce(ls listeners, addr string, stores []string, log *slog.Logger) {
-	at := ls.hostPort(addr)
-	log.Info("serving "+strings.Join(stores, " and ")+" on http://"+at, "try", "docker pull "+at+"/hello")
-	if !ls.loopback() {
-		log.Warn("whoever reaches this address can read the whole store: it is not a loopback address, and nixreg asks for no password", "listen", addr)
+// front is what one address serves: everything, or one mirror alone.
+type front struct {
+	listeners
+	addr    string // as it was asked for
+	mirror  string // "" for everything
+	handler http.Handler
+}
+
+type fronts []front
+
+// listenAll opens all addresses that are asked for, the main one first.
+func listenAll(ctx context.Context, c *config) (fronts, error) {
+	all := fronts{{addr: c.listen}}
+	for _, l := range c.mirrorListeners {
+		all = append(all, front{addr: l.addr, mirror: l.mirror})
+	}
+	for i, f := range all {
+		ls, err := listen(ctx, f.addr)
+		if err != nil {
+			all[:i].close()
+			return nil, err
+		}
+		all[i].listeners = ls
+	}
+	return all, nil
+}
+
+func (fs fronts) close() {
+	for _, f := range fs {
+		f.listeners.close()
+	}
+}
+
+func (fs fronts) announce(made *parts, log *slog.Logger) {
+	for _, f := range fs {
+		at := f.hostPort(f.addr)
+		if f.mirror != "" {
+			log.Info("serving the mirror of " + f.mirror + " alone on http://" + at)
+		} else if len(made.stores) > 0 {
+			log.Info("serving "+strings.Join(made.names(), " and ")+" on http://"+at, "try", "docker pull "+at+"/hello")
+		} else {
+			log.Info("serving " + strings.Join(made.names(), " and ") + " on http://" + at)
+		}
+		if !f.loopback() {
+			log.Warn("whoever reaches this address can read all that is served: it is not a loopback address, and nixreg asks for no password", "listen", f.addr)
+		}
 	}
 }
 
@@ -84,26 +128,41 @@ type server struct {
 	twice  time.Duration
 }
 
-func newServer(ctx context.Context, h http.Handler, log *slog.Logger) *server {
+func newServer(ctx context.Context, log *slog.Logger) *server {
 	s := &server{log: log, twice: twice}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	s.http = http.Server{
-		Handler:           h,
+		Handler:           http.HandlerFunc(serveFront),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		BaseContext:       func(net.Listener) context.Context { return s.ctx },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		// No WriteTimeout: a pull takes as long as it takes, and the handler sees to those that stand still.
 	}
 	return s
 }
 
+// frontKey is the key under which a request's context has the handler of its listener.
+type frontKey struct{}
+
+func serveFront(w http.ResponseWriter, r *http.Request) {
+	r.Context().Value(frontKey{}).(http.Handler).ServeHTTP(w, r)
+}
+
 // run serves until the first signal, then lets the running requests end; a second signal ends them too.
-func (s *server) run(ls listeners, signals <-chan os.Signal) error {
+func (s *server) run(fs fronts, signals <-chan os.Signal) error {
 	defer s.cancel()
-	failed := make(chan error, len(ls))
-	for _, l := range ls {
+	handlers := make(map[net.Listener]http.Handler)
+	for _, f := range fs {
+		for _, l := range f.listeners {
+			handlers[l] = f.handler
+		}
+	}
+	s.http.BaseContext = func(l net.Listener) context.Context {
+		return context.WithValue(s.ctx, frontKey{}, handlers[l])
+	}
+	failed := make(chan error, len(handlers))
+	for l := range handlers {
 		go func() { failed <- s.http.Serve(l) }()
 	}
 	select {

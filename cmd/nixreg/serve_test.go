@@ -43,9 +43,9 @@ func newStalled(t *testing.T, twice time.Duration) *stalled {
 		}
 	})
 	s.url = "http://" + ls.hostPort("localhost:0")
-	srv := newServer(context.Background(), handler, slog.New(slog.DiscardHandler))
+	srv := newServer(context.Background(), slog.New(slog.DiscardHandler))
 	srv.twice = twice
-	go func() { s.ended <- srv.run(ls, s.signals) }()
+	go func() { s.ended <- srv.run(fronts{{listeners: ls, handler: handler}}, s.signals) }()
 	resp, err := http.Get(s.url)
 	if err != nil {
 		t.Fatal(err)

@@ -36,11 +36,20 @@ func TestParseConfig(t *testing.T) {
 		{"key is a list", "[listen]: x\n", `f:1: unknown key ""`},
 		{"list", "- listen\n", "f:1: want keys and values"},
 		{"two documents", "demo: true\n---\ndemo: false\n", "f:2: a second document"},
+		{"mirrors are no list", "mirrors: [docker.io]\n", "f:1: want keys and values"},
+		{"mirror of an unknown key", "mirrors:\n  quay.io:\n    color: 1\n", `f:3: unknown key "color"`},
+		{"mirror of a wrong type", "mirrors:\n  quay.io:\n    allow: x\n", "f:3: allow: want a list of strings"},
+		{"mirror with a wrong time", "mirrors:\n  quay.io:\n    ttl: 5\n", "f:3: ttl: want a string"},
+		{"mirror with a wrong unit", "mirrors:\n  quay.io:\n    ttl: '5'\n", `f:3: ttl "5": want a duration, such as 30s, 5m or 12h`},
+		{"mirror twice", "mirrors:\n  quay.io:\n  quay.io:\n", `f:3: key "quay.io" comes twice`},
+		{"mirror with a port", "mirrors:\n  a:5000:\n", `f:2: mirror "a:5000": want NAME or NAME=URL, where NAME can be part of an image's name: docker.io, lab=http://127.0.0.1:5001`},
+		{"mirror with a path", "mirrors:\n  a:\n    url: https://b/c\n", `f:2: mirror a: "https://b/c": want http:// or https:// and a host, no more`},
 		{"syntax", "demo: true\n\tx", "f:2: "},
 		{"unclosed", "listen: a:1\ndata: [", "f:2: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			values, err := parseConfig("f", []byte(tt.in))
+			file, err := parseConfig("f", []byte(tt.in))
+			values := file.values
 			var got []string
 			for _, k := range slices.Sorted(maps.Keys(values)) {
 				got = append(got, k+"="+strings.Join(values[k], ","))
@@ -58,17 +67,23 @@ func TestParseConfig(t *testing.T) {
 
 func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte("listen: a:1\nstore: [local]\ndemo: true\n"))
+	f.Add([]byte("mirrors:\n  lab: {url: 'http://127.0.0.1:5001', ttl: 1m, allow: [a/*], tls-verify: false}\n  quay.io:\n"))
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Add([]byte("---\n...\n---\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		values, err := parseConfig("f", data)
+		file, err := parseConfig("f", data)
 		if err != nil {
-			if !strings.HasPrefix(err.Error(), "f:") || values != nil {
-				t.Errorf("%v with error %q", values, err)
+			if !strings.HasPrefix(err.Error(), "f:") {
+				t.Errorf("error %q", err)
 			}
 			return
 		}
-		for name, v := range values {
+		for _, m := range file.mirrors {
+			if err := m.check(); err != nil {
+				t.Errorf("mirror %q: %v", m.name, err)
+			}
+		}
+		for name, v := range file.values {
 			i := slices.IndexFunc(settings(), func(s setting) bool { return s.name == name })
 			if i < 0 || v == nil || settings()[i].kind != list && len(v) != 1 {
 				t.Errorf("%s: %q", name, v)
@@ -115,10 +130,10 @@ func TestPrecedence(t *testing.T) {
 		file string
 		want config
 	}{
-		{"default", nil, nil, "", config{listen: defaultListen, logFormat: "text", logLevel: "info", encoding: "tar", blobCache: "4GB"}},
-		{"file", nil, nil, file, config{listen: "file:1", images: []string{"file"}, stores: []string{"file"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB"}},
-		{"env", nil, env, file, config{listen: "env:1", images: []string{"env1", "env 2"}, stores: []string{"env1", "env2"}, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB"}},
-		{"flag", flags, env, file, config{listen: "flag:1", images: []string{"a,b", "c"}, stores: []string{"flag"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB"}},
+		{"default", nil, nil, "", config{listen: defaultListen, logFormat: "text", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB"}},
+		{"file", nil, nil, file, config{listen: "file:1", images: []string{"file"}, stores: []string{"file"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB"}},
+		{"env", nil, env, file, config{listen: "env:1", images: []string{"env1", "env 2"}, stores: []string{"env1", "env2"}, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB"}},
+		{"flag", flags, env, file, config{listen: "flag:1", images: []string{"a,b", "c"}, stores: []string{"flag"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := filled(t, tt.args, tt.env, tt.file)

@@ -13,12 +13,16 @@ import (
 	"syscall"
 
 	"github.com/dustin/go-humanize"
+	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"nixreg/manifest"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer"
 	"nixreg/registry"
+	"nixreg/registry/mirror"
+	"nixreg/registry/mirror/blobs"
+	"nixreg/registry/upstream"
 	"nixreg/store"
 	"nixreg/store/binarycache"
 	"nixreg/store/demo"
@@ -30,10 +34,21 @@ var encodings = map[string]layer.Encoding{"tar": layer.Tar, "gzip": layer.Gzip, 
 
 // parts are what a command is made of, and how to take it apart again.
 type parts struct {
-	source *manifest.Source
-	blobs  *layer.Blobs // nil: none are kept
-	stores []string     // their names, for people
-	closes []func() error
+	source  *manifest.Source
+	cache   digests.Cache
+	blobs   *layer.Blobs // nil: none are kept
+	stores  []string     // their names, for people
+	mirrors []registry.Mirror
+	closes  []func() error
+}
+
+// names are what is served, for people.
+func (p *parts) names() []string {
+	all := slices.Clone(p.stores)
+	for _, m := range p.mirrors {
+		all = append(all, "the mirror of "+m.Name)
+	}
+	return all
 }
 
 // close closes the parts, the last one made first.
@@ -54,8 +69,8 @@ func memorySource(c *config, log *slog.Logger) (*parts, error) {
 const nearDigests = 16 << 20
 
 // servedSource makes images with digests kept in a data directory.
-func servedSource(c *config, data *dataDir, log *slog.Logger) (*parts, error) {
-	return open(c, data.spool, log, func(p *parts) (_ digests.Cache, err error) {
+func servedSource(c *config, data *dataDir, log *slog.Logger) (_ *parts, err error) {
+	made, err := open(c, data.spool, log, func(p *parts) (_ digests.Cache, err error) {
 		if p.blobs, err = openBlobs(c, data.blobs); err != nil {
 			return nil, err
 		}
@@ -70,7 +85,66 @@ func servedSource(c *config, data *dataDir, log *slog.Logger) (*parts, error) {
 		p.closes = append(p.closes, b.Close)
 		return &digests.Tiered{Near: digests.NewMemory(nearDigests), Far: b, Log: log}, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	if err := made.openMirrors(c, data.mirror, log); err != nil {
+		return nil, errors.Join(err, made.close())
+	}
+	return made, nil
 }
+
+// openMirrors opens what --mirror names, and the cache that all of them share.
+func (p *parts) openMirrors(c *config, dir string, log *slog.Logger) error {
+	if len(c.mirrors) == 0 {
+		return nil // what was mirrored before stays for when it is again
+	}
+	size, err := humanize.ParseBytes(c.mirrorCache)
+	if err != nil {
+		return err
+	}
+	cache, err := blobs.Open(blobs.Options{Dir: dir, Max: int64(min(size, math.MaxInt64)), Log: log})
+	if err != nil {
+		return fmt.Errorf("mirror cache: %w", err)
+	}
+	p.closes = append(p.closes, cache.Close)
+	for _, mc := range c.mirrors {
+		keys, err := mc.keychain()
+		if err != nil {
+			return err
+		}
+		up, err := upstream.New(upstream.Options{Name: mc.name, URL: mc.url, Keychain: keys, SkipVerify: mc.skipVerify, Log: log})
+		if err != nil {
+			return fmt.Errorf("mirror %s: %w", mc.name, err)
+		}
+		m, err := mirror.New(mirror.Config{
+			Upstream: up, Blobs: cache, Records: p.cache, TTL: mc.ttl, Allow: mc.allow, Deny: mc.deny, Log: log,
+		})
+		if err != nil {
+			return err
+		}
+		p.closes = append(p.closes, m.Close)
+		p.mirrors = append(p.mirrors, registry.Mirror{Name: mc.name, Hosts: mc.hosts(), Source: m, Lister: m, Referrers: m})
+	}
+	return nil
+}
+
+// keychain has the registry's credentials: those of the configuration file, or Docker's.
+func (m mirrorConfig) keychain() (authn.Keychain, error) {
+	if m.username == "" && m.passwordFile == "" {
+		return authn.DefaultKeychain, nil
+	}
+	password, err := os.ReadFile(m.passwordFile)
+	if err != nil {
+		return nil, fmt.Errorf("mirror %s: password-file: %w", m.name, err)
+	}
+	return login{authn.FromConfig(authn.AuthConfig{Username: m.username, Password: strings.TrimRight(string(password), "\r\n")})}, nil
+}
+
+// login is a keychain of one registry alone.
+type login struct{ authn.Authenticator }
+
+func (l login) Resolve(authn.Resource) (authn.Authenticator, error) { return l.Authenticator, nil }
 
 // openBlobs opens the cache of compressed layers, if there are to be any.
 func openBlobs(c *config, dir string) (*layer.Blobs, error) {
@@ -95,12 +169,11 @@ func open(c *config, spool string, log *slog.Logger, openCache func(*parts) (dig
 	if err != nil {
 		return nil, err
 	}
-	cache, err := openCache(p)
-	if err != nil {
+	if p.cache, err = openCache(p); err != nil {
 		return nil, err
 	}
 	p.source, err = manifest.NewSource(manifest.Config{
-		Stores: stores, Images: c.images, Cache: cache, Log: log, Encoding: encodings[c.encoding], Blobs: p.blobs,
+		Stores: stores, Images: c.images, Cache: p.cache, Log: log, Encoding: encodings[c.encoding], Blobs: p.blobs,
 	})
 	if err != nil {
 		return nil, err
@@ -113,7 +186,7 @@ func open(c *config, spool string, log *slog.Logger, openCache func(*parts) (dig
 // directory spool.
 func (p *parts) openStores(c *config, spool string, log *slog.Logger) ([]store.Store, error) {
 	urls := c.stores
-	if len(urls) == 0 && !c.demo {
+	if len(urls) == 0 && !c.demo && (local.Exists() || len(c.mirrors) == 0) { // a mirror needs no Nix
 		urls = []string{autoStore}
 	}
 	var stores []store.Store
@@ -163,10 +236,14 @@ func parseStore(url string) (local.Options, error) {
 	return o, err
 }
 
-// handler serves the images of source, as a mirror of the given hosts too.
-func handler(source *manifest.Source, hosts []string, log *slog.Logger) http.Handler {
-	s := served{source}
-	return &registry.Handler{Source: s, Lister: s, Referrers: s, Hosts: hosts, Log: log}
+// handler serves everything, for the given image hosts too; or the mirror of that name alone.
+func (p *parts) handler(name string, hosts []string, log *slog.Logger) http.Handler {
+	if i := slices.IndexFunc(p.mirrors, func(m registry.Mirror) bool { return m.Name == name }); i >= 0 {
+		m := p.mirrors[i]
+		return &registry.Handler{Source: m.Source, Lister: m.Lister, Referrers: m.Referrers, Hosts: m.Hosts, Log: log}
+	}
+	s := served{p.source}
+	return &registry.Handler{Source: s, Lister: s, Referrers: s, Hosts: hosts, Mirrors: p.mirrors, Log: log}
 }
 
 // served is a manifest.Source as registry wants it: the two packages share no types of their own.

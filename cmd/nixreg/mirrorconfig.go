@@ -1,0 +1,217 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// mirrorsSection is the key of the configuration file that says more of mirrors than a flag can.
+const mirrorsSection = "mirrors"
+
+// mirrorConfig is one registry that is mirrored.
+type mirrorConfig struct {
+	name         string // as images are named, the first component of a path
+	url          string // "" is https://name
+	username     string
+	passwordFile string
+	skipVerify   bool
+	ttl          time.Duration // 0 is that of all mirrors
+	allow, deny  []string
+}
+
+// mirrorName is one component of a repository's name.
+//
+// Source: OCI distribution specification 1.1, "Pulling manifests".
+var mirrorName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
+
+// reservedNames are first components that mean something else (docs/names.md).
+var reservedNames = []string{"store", "shell", "amd64", "arm64", "arm", "386", "riscv64", "ppc64le", "s390x"}
+
+// parseMirror reads NAME or NAME=URL.
+func parseMirror(s string) (mirrorConfig, error) {
+	name, url, _ := strings.Cut(s, "=")
+	m := mirrorConfig{name: name, url: url}
+	return m, m.check()
+}
+
+func (m mirrorConfig) check() error {
+	if !mirrorName.MatchString(m.name) {
+		return fmt.Errorf("mirror %.200q: want NAME or NAME=URL, where NAME can be part of an image's name: docker.io, lab=http://127.0.0.1:5001", m.name)
+	}
+	if slices.Contains(reservedNames, m.name) {
+		return fmt.Errorf("mirror %q: the name has another meaning: give it a different one, %s.example=URL", m.name, m.name)
+	}
+	if m.url == "" {
+		return nil
+	}
+	u, err := url.Parse(m.url)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("mirror %s: %.200q: want http:// or https:// and a host, no more", m.name, m.url)
+	}
+	return nil
+}
+
+// hosts are what containerd calls the registry: by its name or by its address.
+func (m mirrorConfig) hosts() []string {
+	hosts := []string{m.name}
+	if u, err := url.Parse(m.url); err == nil && u.Host != "" && u.Host != m.name {
+		hosts = append(hosts, u.Host)
+	}
+	return hosts
+}
+
+func mirrorSettings() []setting {
+	return []setting{
+		{name: "url"},
+		{name: "username"},
+		{name: "password-file"},
+		{name: "tls-verify", kind: toggle},
+		{name: "ttl"},
+		{name: "allow", kind: list},
+		{name: "deny", kind: list},
+	}
+}
+
+// parseMirrors reads the section of a configuration file: a mapping for each name, or nothing for one that needs none.
+func parseMirrors(file string, section *yaml.Node) (all []mirrorConfig, err error) {
+	err = eachPair(file, section, func(key, value *yaml.Node) error {
+		m := mirrorConfig{name: key.Value}
+		if !(value.Kind == yaml.ScalarNode && value.Tag == "!!null") {
+			if err := m.read(file, value); err != nil {
+				return err
+			}
+		}
+		if err := m.check(); err != nil {
+			return lineError(file, key, err.Error())
+		}
+		all = append(all, m)
+		return nil
+	})
+	return all, err
+}
+
+func (m *mirrorConfig) read(file string, n *yaml.Node) error {
+	return eachPair(file, n, func(key, value *yaml.Node) error {
+		v, err := readSetting(file, mirrorSettings(), key, value)
+		if err != nil {
+			return err
+		}
+		switch key.Value {
+		case "url":
+			m.url = v[0]
+		case "username":
+			m.username = v[0]
+		case "password-file":
+			m.passwordFile = v[0]
+		case "tls-verify":
+			m.skipVerify = !isTrue(v[0])
+		case "allow":
+			m.allow = v
+		case "deny":
+			m.deny = v
+		case "ttl":
+			if m.ttl, err = parseTTL(v[0]); err != nil {
+				return lineError(file, value, err.Error())
+			}
+		}
+		return nil
+	})
+}
+
+func isTrue(yamlBool string) bool {
+	var b bool
+	return yaml.Unmarshal([]byte(yamlBool), &b) == nil && b
+}
+
+func parseTTL(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("ttl %.100q: want a duration, such as 30s, 5m or 12h", s)
+	}
+	return d, nil
+}
+
+// joinMirrors puts what flags name beside what the file describes. A flag with a URL changes that of the file alone.
+func joinMirrors(file []mirrorConfig, flags []string) ([]mirrorConfig, error) {
+	all := slices.Clone(file)
+	named := make(map[string]bool)
+	for _, s := range flags {
+		m, err := parseMirror(s)
+		if err != nil {
+			return nil, err
+		}
+		if named[m.name] {
+			return nil, fmt.Errorf("mirror %s is named twice", m.name)
+		}
+		named[m.name] = true
+		switch i := slices.IndexFunc(all, func(f mirrorConfig) bool { return f.name == m.name }); {
+		case i < 0:
+			all = append(all, m)
+		case m.url != "":
+			all[i].url = m.url
+		}
+	}
+	return all, distinct(all)
+}
+
+// distinct makes sure that what containerd calls a registry means one mirror.
+func distinct(all []mirrorConfig) error {
+	owner := make(map[string]string)
+	for _, m := range all {
+		for _, h := range m.hosts() {
+			if o, taken := owner[h]; taken {
+				return fmt.Errorf("mirrors %s and %s are both of %s", o, m.name, h)
+			}
+			owner[h] = m.name
+		}
+	}
+	return nil
+}
+
+// mirrorListener is a socket of one mirror's own.
+type mirrorListener struct{ mirror, addr string }
+
+// parseMirrorListener reads NAME=ADDR, or ADDR for the mirror of Docker Hub, or the only one there is.
+func parseMirrorListener(s string, mirrors []mirrorConfig) (mirrorListener, error) {
+	name, addr, ok := strings.Cut(s, "=")
+	if !ok {
+		addr = s
+		switch {
+		case slices.ContainsFunc(mirrors, func(m mirrorConfig) bool { return m.name == dockerHub }):
+			name = dockerHub
+		case len(mirrors) == 1:
+			name = mirrors[0].name
+		case len(mirrors) == 0:
+			return mirrorListener{}, errors.New("mirror-listen: there is no mirror: give --mirror docker.io, or another")
+		default:
+			return mirrorListener{}, fmt.Errorf("mirror-listen %q: which mirror is it for? give NAME=ADDR", s)
+		}
+	}
+	if !slices.ContainsFunc(mirrors, func(m mirrorConfig) bool { return m.name == name }) {
+		return mirrorListener{}, fmt.Errorf("mirror-listen %q: there is no mirror %.100q", s, name)
+	}
+	if err := checkAddress("mirror-listen", addr); err != nil {
+		return mirrorListener{}, err
+	}
+	return mirrorListener{name, addr}, nil
+}
+
+// dockerHub is the registry that Docker's registry-mirrors are for.
+const dockerHub = "docker.io"
+
+func checkAddress(setting, addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
+		return fmt.Errorf("%s %q: want HOST:PORT, with a number for the port", setting, addr)
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+const described = `
+mirrors:
+  docker.io:
+    username: bob
+    password-file: /run/hub
+    ttl: 1h
+    allow: [library/*]
+    deny: ["library/*-old"]
+  quay.io:
+  lab: {url: "http://127.0.0.1:5001", tls-verify: false}
+`
+
+// withMirrors are the settings that a command line comes to, with a file that describes mirrors.
+func withMirrors(t *testing.T, args ...string) (*config, error) {
+	t.Helper()
+	file := t.TempDir() + "/nixreg.yaml"
+	if err := os.WriteFile(file, []byte(described), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := new(config)
+	cmd := &cobra.Command{}
+	c.sourceFlags(cmd, "info")
+	c.serverFlags(cmd)
+	if err := cmd.ParseFlags(append([]string{"--config", file}, args...)); err != nil {
+		t.Fatal(err)
+	}
+	return c, c.fill(cmd, func(string) (string, bool) { return "", false })
+}
+
+func TestMirrorsOfFileAndFlags(t *testing.T) {
+	c, err := withMirrors(t, "--mirror", "ghcr.io", "--mirror", "quay.io=https://quay.example", "--mirror", "docker.io", "--mirror-ttl", "10m",
+		"--mirror-listen", "127.0.0.1:5001", "--mirror-listen", "lab=localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []mirrorConfig{
+		{name: "docker.io", username: "bob", passwordFile: "/run/hub", ttl: time.Hour, allow: []string{"library/*"}, deny: []string{"library/*-old"}},
+		{name: "quay.io", url: "https://quay.example", ttl: 10 * time.Minute},
+		{name: "lab", url: "http://127.0.0.1:5001", skipVerify: true, ttl: 10 * time.Minute},
+		{name: "ghcr.io", ttl: 10 * time.Minute},
+	}
+	if !reflect.DeepEqual(c.mirrors, want) {
+		t.Errorf("got  %+v\nwant %+v", c.mirrors, want)
+	}
+	if want := []mirrorListener{{"docker.io", "127.0.0.1:5001"}, {"lab", "localhost:0"}}; !reflect.DeepEqual(c.mirrorListeners, want) {
+		t.Errorf("listeners %+v, want %+v", c.mirrorListeners, want)
+	}
+	if got := c.mirrors[1].hosts(); !reflect.DeepEqual(got, []string{"quay.io", "quay.example"}) {
+		t.Errorf("quay.io is also called %q", got)
+	}
+}
+
+func TestWrongMirrors(t *testing.T) {
+	for args, want := range map[string]string{
+		"--mirror a:5000":                       `mirror "a:5000": want NAME or NAME=URL`,
+		"--mirror A.io":                         `mirror "A.io": want NAME`,
+		"--mirror a/b":                          `mirror "a/b": want NAME`,
+		"--mirror =https://a":                   `mirror "": want NAME`,
+		"--mirror store":                        `mirror "store": the name has another meaning`,
+		"--mirror a=ftp://a":                    `mirror a: "ftp://a": want http:// or https://`,
+		"--mirror a=https://u:p@a":              `mirror a: "https://u:p@a": want http:// or https://`,
+		"--mirror a=https://a/v2/x":             `mirror a: "https://a/v2/x": want http:// or https://`,
+		"--mirror a --mirror a":                 `mirror a is named twice`,
+		"--mirror a=https://b --mirror b":       `mirrors a and b are both of b`,
+		"--mirror-ttl 5":                        `mirror-ttl "5": want a duration`,
+		"--mirror-ttl -5m":                      `mirror-ttl "-5m": want a duration`,
+		"--mirror-cache much":                   `mirror-cache "much": want a size`,
+		"--mirror-listen ghcr.io=127.0.0.1:1":   `there is no mirror "ghcr.io"`,
+		"--mirror-listen lab=127.0.0.1":         `mirror-listen "127.0.0.1": want HOST:PORT`,
+		"--mirror-listen lab=127.0.0.1:99999":   `mirror-listen "127.0.0.1:99999": want HOST:PORT`,
+		"--mirror-listen 127.0.0.1:5001:docker": `want HOST:PORT`,
+	} {
+		_, err := withMirrors(t, strings.Fields(args)...)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", args, err, want)
+		}
+	}
+}
+
+// Docker's registry-mirrors are for Docker Hub: where there is a mirror of it, a listener needs no name.
+func TestMirrorListenerWithoutName(t *testing.T) {
+	lab, quay, hub := mirrorConfig{name: "lab"}, mirrorConfig{name: "quay.io"}, mirrorConfig{name: "docker.io"}
+	for _, c := range []struct {
+		mirrors []mirrorConfig
+		want    string
+	}{
+		{[]mirrorConfig{lab, hub}, "docker.io"},
+		{[]mirrorConfig{lab}, "lab"},
+		{[]mirrorConfig{lab, quay}, ""},
+		{nil, ""},
+	} {
+		l, err := parseMirrorListener("localhost:5001", c.mirrors)
+		if l.mirror != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%v: %q, %v; want %q", c.mirrors, l.mirror, err, c.want)
+		}
+	}
+}

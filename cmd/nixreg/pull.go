@@ -1,0 +1,243 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+
+	"nixreg/registry/pull"
+	"nixreg/registry/upstream"
+)
+
+// pullOptions are the flags of pull.
+type pullOptions struct {
+	output              string
+	platform            pull.Platform
+	finalName, finalTag string
+	tlsVerify           bool
+	printNix, json      bool
+	force, quiet        bool
+
+	archGiven bool
+}
+
+func (p *program) pullCommand() *cobra.Command {
+	o := new(pullOptions)
+	cmd := &cobra.Command{
+		Use:   "pull docker://[HOST/]NAME[:TAG][@DIGEST]",
+		Short: "Download an image as the archive that nixpkgs' pullImage makes of it",
+		Long: `Download an image as the archive that nixpkgs' pullImage makes of it.
+
+The archive is the same to the byte, and so is its hash; docker load takes it too. Credentials are those that docker login
+and podman login keep.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.archGiven = cmd.Flags().Changed("arch")
+			return p.pull(cmd.Context(), o, args[0])
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.output, "output", "o", "", "`file` to write, - for standard output (default docker-image-NAME-TAG.tar, or none with --print-nix or --json)")
+	f.StringVar(&o.platform.OS, "os", "linux", "operating system, of an image for several")
+	f.StringVar(&o.platform.Arch, "arch", runtime.GOARCH, "architecture, of an image for several")
+	f.StringVar(&o.platform.Variant, "variant", "", "variant of the architecture, such as v8")
+	f.StringVar(&o.finalName, "final-name", "", "`name` of the image in the archive (default the image's own)")
+	f.StringVar(&o.finalTag, "final-tag", "", "`tag` of the image in the archive (default the one asked for, or latest)")
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "want HTTPS with a certificate that is trusted")
+	f.BoolVar(&o.printNix, "print-nix", false, "print the pullImage expression")
+	f.BoolVar(&o.json, "json", false, "print what pullImage needs as JSON")
+	f.BoolVar(&o.force, "force", false, "replace the file if it exists")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "show no progress")
+	return cmd
+}
+
+// pull fetches the image and says what it is.
+func (p *program) pull(ctx context.Context, o *pullOptions, image string) error {
+	ctx, stop := p.untilSignal(ctx)
+	defer stop()
+	ref, err := o.complete(image, isTerminal(p.stdout))
+	if err != nil {
+		return err
+	}
+	bar := &progress{w: p.stderr, terminal: isTerminal(p.stderr), now: time.Now}
+	log := slog.New(slog.NewTextHandler(bar, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	puller, err := newPuller(ref, o, log)
+	if err != nil {
+		return err
+	}
+	if !o.quiet {
+		puller.Progress = bar.report
+	}
+	r := pull.Request{Image: ref, Platform: o.platform, FinalName: o.finalName, FinalTag: o.finalTag}
+	result, err := p.fetch(ctx, puller, r, o)
+	bar.clear()
+	if err != nil {
+		return o.advise(ctx, ref, err)
+	}
+	return o.print(p.stdout, newPulled(r, result))
+}
+
+// complete checks the options, and gives those that are left out their defaults.
+func (o *pullOptions) complete(image string, terminal bool) (pull.Reference, error) {
+	ref, err := pull.ParseReference(image)
+	if err != nil {
+		return pull.Reference{}, err
+	}
+	o.finalName, o.finalTag = cmp.Or(o.finalName, ref.Familiar), cmp.Or(o.finalTag, ref.FinalTag())
+	prints := o.printNix || o.json
+	switch {
+	case o.printNix && o.json:
+		return pull.Reference{}, errors.New("--print-nix and --json: give one of them")
+	case o.output == "-" && prints:
+		return pull.Reference{}, errors.New("--output -: standard output is for the archive alone, without --print-nix and --json")
+	case o.output == "-" && terminal:
+		return pull.Reference{}, errors.New("--output -: standard output is a terminal; redirect it, or give a file")
+	case o.output == "" && !prints:
+		o.output = "docker-image-" + strings.NewReplacer("/", "-", ":", "-").Replace(o.finalName+"-"+o.finalTag) + ".tar"
+	}
+	return ref, nil
+}
+
+func newPuller(ref pull.Reference, o *pullOptions, log *slog.Logger) (*pull.Puller, error) {
+	up, err := upstream.New(upstream.Options{
+		Name: ref.Host, Keychain: authn.DefaultKeychain, SkipVerify: !o.tlsVerify, Patient: true, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := &pull.Puller{Upstream: pulledFrom{up}, Dir: os.TempDir(), Log: log}
+	if o.output != "" && o.output != "-" {
+		p.Dir = filepath.Dir(o.output)
+	}
+	return p, nil
+}
+
+// pulledFrom is a registry as package pull wants it.
+type pulledFrom struct{ *upstream.Registry }
+
+func (f pulledFrom) Blob(ctx context.Context, repo string, d v1.Hash) (io.ReadCloser, error) {
+	b, err := f.Registry.Blob(ctx, repo, d)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// fetch writes the archive where it is to go.
+func (p *program) fetch(ctx context.Context, puller *pull.Puller, r pull.Request, o *pullOptions) (result *pull.Result, err error) {
+	switch o.output {
+	case "":
+		return puller.Pull(ctx, r, io.Discard)
+	case "-":
+		return puller.Pull(ctx, r, p.stdout)
+	}
+	err = pull.WriteFile(o.output, o.force, func(w io.Writer) (err error) {
+		result, err = puller.Pull(ctx, r, w)
+		return err
+	})
+	return result, err
+}
+
+// advise says what to do about an error, where that is known.
+func (o *pullOptions) advise(ctx context.Context, ref pull.Reference, err error) error {
+	var wire *upstream.Error
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("interrupted")
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%w (--force replaces it)", err)
+	case !errors.As(err, &wire):
+		return err
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w (if it needs credentials: docker login %s)", err, ref.Host)
+	case o.tlsVerify && wire.Status == 0 && aboutTLS(wire.Error()):
+		return fmt.Errorf("%w (--tls-verify=false does without)", err)
+	}
+	return err
+}
+
+// aboutTLS goes by the text: what came of a connection to elsewhere has no kinds that could be taken for one's own.
+func aboutTLS(text string) bool {
+	return strings.Contains(text, "HTTPS") || strings.Contains(text, "x509: ")
+}
+
+// pulled is what pullImage needs to get the same archive.
+type pulled struct {
+	ImageName      string `json:"imageName"`
+	ImageDigest    string `json:"imageDigest"`
+	Hash           string `json:"hash"`
+	FinalImageName string `json:"finalImageName"`
+	FinalImageTag  string `json:"finalImageTag"`
+	OS             string `json:"os"`
+	Arch           string `json:"arch"`
+	Variant        string `json:"variant,omitempty"`
+
+	chosen bool // from an index
+}
+
+func newPulled(r pull.Request, result *pull.Result) pulled {
+	return pulled{
+		ImageName: r.Image.Familiar, ImageDigest: result.Digest.String(), Hash: result.Hash,
+		FinalImageName: r.FinalName, FinalImageTag: r.FinalTag,
+		OS: r.Platform.OS, Arch: r.Platform.Arch, Variant: r.Platform.Variant,
+		chosen: result.Digest != result.Manifest,
+	}
+}
+
+func (o *pullOptions) print(w io.Writer, image pulled) error {
+	switch {
+	case o.json:
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(image)
+	case o.printNix:
+		_, err := io.WriteString(w, o.nix(image))
+		return err
+	}
+	return nil
+}
+
+// nix is the expression. It names the platform where the hash depends on it, so that it is right on other machines too.
+// None of the strings can have what Nix would take for anything but itself: ParseReference and Pull saw to it.
+func (o *pullOptions) nix(image pulled) string {
+	var b strings.Builder
+	b.WriteString("pullImage {\n")
+	attribute := func(name, value string, wanted bool) {
+		if wanted {
+			fmt.Fprintf(&b, "  %s = \"%s\";\n", name, value)
+		}
+	}
+	attribute("imageName", image.ImageName, true)
+	attribute("imageDigest", image.ImageDigest, true)
+	attribute("hash", image.Hash, true)
+	attribute("finalImageName", image.FinalImageName, true)
+	attribute("finalImageTag", image.FinalImageTag, true)
+	attribute("os", image.OS, image.OS != "linux")
+	attribute("arch", image.Arch, image.chosen || o.archGiven)
+	attribute("variant", image.Variant, image.Variant != "")
+	if !o.tlsVerify {
+		b.WriteString("  tlsVerify = false;\n")
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"nixreg/registry/pull"
+	"nixreg/registry/upstream"
+)
+
+func TestNixExpression(t *testing.T) {
+	image := pulled{
+		ImageName: "nginx", ImageDigest: "sha256:12", Hash: "sha256-34=", FinalImageName: "web", FinalImageTag: "1", OS: "linux", Arch: "amd64",
+	}
+	five := "pullImage {\n  imageName = \"nginx\";\n  imageDigest = \"sha256:12\";\n  hash = \"sha256-34=\";\n" +
+		"  finalImageName = \"web\";\n  finalImageTag = \"1\";\n"
+	chosen := image
+	chosen.chosen = true
+	other := image
+	other.OS, other.Arch, other.Variant = "windows", "arm", "v7"
+	for name, c := range map[string]struct {
+		o     pullOptions
+		image pulled
+		more  string
+	}{
+		"as pullImage has it": {pullOptions{tlsVerify: true}, image, ""},
+		"from an index":       {pullOptions{tlsVerify: true}, chosen, "  arch = \"amd64\";\n"},
+		"asked for":           {pullOptions{tlsVerify: true, archGiven: true}, other, "  os = \"windows\";\n  arch = \"arm\";\n  variant = \"v7\";\n"},
+		"without TLS":         {pullOptions{}, image, "  tlsVerify = false;\n"},
+	} {
+		if got, want := c.o.nix(c.image), five+c.more+"}\n"; got != want {
+			t.Errorf("%s:\n%swant\n%s", name, got, want)
+		}
+	}
+}
+
+func TestPullDefaults(t *testing.T) {
+	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	for image, want := range map[string]string{
+		"docker://nginx":                        "docker-image-nginx-latest.tar",
+		"docker://nginx:1.29":                   "docker-image-nginx-1.29.tar",
+		"docker://127.0.0.1:5000/a/b@" + digest: "docker-image-127.0.0.1-5000-a-b-latest.tar",
+	} {
+		o := new(pullOptions)
+		if _, err := o.complete(image, true); err != nil || o.output != want {
+			t.Errorf("%s: file is %q, %v; want %q", image, o.output, err, want)
+		}
+	}
+	for _, o := range []*pullOptions{{printNix: true}, {json: true}} {
+		if _, err := o.complete("docker://nginx", true); err != nil || o.output != "" {
+			t.Errorf("something is printed: file is %q, %v", o.output, err)
+		}
+	}
+}
+
+func TestArchiveIsNotForATerminal(t *testing.T) {
+	if _, err := (&pullOptions{output: "-"}).complete("docker://nginx", true); err == nil || !strings.Contains(err.Error(), "is a terminal") {
+		t.Errorf("error is %v", err)
+	}
+	if _, err := (&pullOptions{output: "-"}).complete("docker://nginx", false); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestIsTerminal(t *testing.T) {
+	for name, want := range map[string]bool{"/dev/ptmx": true, "/dev/null": false} {
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			t.Skip(err) // a container may have none
+		}
+		if got := isTerminal(f); got != want {
+			t.Errorf("%s is a terminal: %v", name, got)
+		}
+		f.Close()
+	}
+	if isTerminal(new(strings.Builder)) {
+		t.Error("memory is a terminal")
+	}
+}
+
+func TestAdvice(t *testing.T) {
+	ref, err := pull.ParseReference("docker://lab.test/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	text := errors.New("tls: x509: certificate signed by unknown authority")
+	for want, err := range map[string]error{
+		" (--force replaces it)":                            fs.ErrExist,
+		" (if it needs credentials: docker login lab.test)": &upstream.Error{Status: 401, Err: errors.New("x")},
+		" (--tls-verify=false does without)":                &upstream.Error{Err: text},
+		"permission denied":                                 fs.ErrPermission, // a file
+		"lab.test: " + text.Error():                         &upstream.Error{Registry: "lab.test", Status: 200, Err: text},
+	} {
+		o := &pullOptions{tlsVerify: true}
+		if got := o.advise(t.Context(), ref, fmt.Errorf("pull: %w", err)); !errors.Is(got, err) || !strings.HasSuffix(got.Error(), want) {
+			t.Errorf("%v, want it to end in %q", got, want)
+		}
+		if got := o.advise(ended, ref, err); got.Error() != "interrupted" {
+			t.Errorf("after a signal: %v", got)
+		}
+	}
+}
+
+// clock is a time that passes when the test says so.
+type clock struct{ now time.Time }
+
+func (c *clock) read() time.Time { return c.now }
+
+func (c *clock) pass(d time.Duration) { c.now = c.now.Add(d) }
+
+func TestProgressOnATerminal(t *testing.T) {
+	var b strings.Builder
+	c := &clock{time.Unix(0, 0)}
+	p := &progress{w: &b, terminal: true, now: c.read}
+	p.report(0, 2_000_000)
+	if b.Len() > 0 {
+		t.Errorf("at once: %q", b.String())
+	}
+	c.pass(time.Second)
+	p.report(500_000, 2_000_000)
+	p.report(600_000, 2_000_000) // too soon
+	c.pass(time.Second)
+	p.report(2_000_000, 2_000_000)
+	fmt.Fprintln(p, "a line of the log")
+	p.clear() // there is no bar any more
+	c.pass(time.Second)
+	p.report(2_000_000, 2_000_000)
+	p.clear()
+	const bar, erase = "[#######                       ]  25%  500.0 kB of 2.0 MB  500.0 kB/s", "\r\x1b[K"
+	const full = "[##############################] 100%  2.0 MB of 2.0 MB  "
+	want := bar + erase + full + "1.0 MB/s" + erase + "a line of the log\n" + full + "666.7 kB/s" + erase
+	if b.String() != want {
+		t.Errorf("shown\n%q, want\n%q", b.String(), want)
+	}
+}
+
+func TestProgressElsewhere(t *testing.T) {
+	var b strings.Builder
+	c := &clock{time.Unix(0, 0)}
+	p := &progress{w: &b, now: c.read}
+	for i := range int64(12) {
+		p.report(i, 0)
+		c.pass(time.Second)
+	}
+	p.clear()
+	if got := strings.Count(b.String(), "\n"); got != 2 || strings.Contains(b.String(), "\x1b") || !strings.HasPrefix(b.String(), "nixreg: [") {
+		t.Errorf("shown in 11 seconds: %q", b.String())
+	}
+}
