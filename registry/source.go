@@ -41,8 +41,9 @@ type Source interface {
 // Blob is what a digest stands for: its size before the first byte, and bytes from any offset.
 type Blob interface {
 	Size() int64
-	// WriteRange writes n bytes from offset off on; off and n lie within Size. After an error the bytes written so
-	// far are right, but too few. w may be an io.ReaderFrom that can do better than Write (sendfile).
+	// WriteRange writes n bytes from offset off on; off and n lie within Size. After an error too few bytes were
+	// written, and those that were need not be right: that they are is known with the last one. w may be an
+	// io.ReaderFrom that can do better than Write (sendfile).
 	WriteRange(ctx context.Context, w io.Writer, off, n int64) error
 }
 
