@@ -24,6 +24,12 @@ type containerd struct {
 
 func startContainerd(t *testing.T) containerd {
 	t.Helper()
+	return startContainerdWith(t, func(string) string { return "" })
+}
+
+// startContainerdWith starts one with lines of its own, for its directory, in place of those that name certs.d.
+func startContainerdWith(t *testing.T, registry func(dir string) string) containerd {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "nixreg-containerd") // t.TempDir's names are too long for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +40,8 @@ func startContainerd(t *testing.T) containerd {
 			t.Errorf("containerd.sh stop: %v\n%s", err, out)
 		}
 	})
-	socket := strings.TrimSpace(output(t, nil, "clients/containerd.sh", "start", dir))
+	env := []string{"NIXREG_CONTAINERD_REGISTRY=" + registry(dir)}
+	socket := strings.TrimSpace(output(t, env, "clients/containerd.sh", "start", dir))
 	return containerd{
 		dir: dir,
 		cri: program{path: minicri(t), args: []string{"unix://" + socket}},
@@ -97,11 +104,15 @@ func (c containerd) export(t *testing.T, image string, yield func(*tar.Header, i
 
 // mirror lets the images of a host be pulled from another one, and from nowhere else.
 func (c containerd) mirror(host, from string) error {
+	return c.hosts(host, fmt.Sprintf("server = \"https://%s\"\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", host, from))
+}
+
+// hosts writes the hosts.toml of an image host.
+func (c containerd) hosts(host, text string) error {
 	dir := filepath.Join(c.dir, "certs.d", host)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("server = \"https://%s\"\n[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", host, from)
 	return os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(text), 0o644)
 }
 

@@ -4,6 +4,9 @@
 // (clients/containerd.sh, and clients/minicri to speak to it). It must know nothing of nixreg's insides: it imports none
 // of its packages.
 //
+// Where nixreg is a mirror itself (TestPullThrough…), its upstreams are registries of other makes, with a gate in front
+// that counts and spoils (upstream_test.go).
+//
 // The demo store and the source are tested by a plain go test. With NIXREG_E2E=1 so are a real Nix store, the OCI
 // conformance program and the clients: docker, podman, buildah, skopeo, containerd, crane, regctl and oras. Whatever of
 // these is absent is a failure then; .ci/run names the Debian packages. The table of what each client made of each image

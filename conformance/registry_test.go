@@ -17,13 +17,18 @@ const distribution = "github.com/distribution/distribution/v3/cmd/registry@v3.1.
 // Of the result only address and data are set: the requests of a server can be sent to it, too.
 func startRegistry(t *testing.T, upstream string) *server {
 	t.Helper()
-	program := goTool(t, distribution)
-	dir := t.TempDir()
-	config := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: 127.0.0.1:0}\n", dir)
-	if upstream != "" {
-		config += fmt.Sprintf("proxy: {remoteurl: %q}\n", upstream)
+	if upstream == "" {
+		return startRegistryIn(t, t.TempDir(), "")
 	}
-	file := filepath.Join(dir, "config.yml")
+	return startRegistryIn(t, t.TempDir(), fmt.Sprintf("proxy: {remoteurl: %q}\n", upstream))
+}
+
+// startRegistryIn runs one on a directory, with more lines in its configuration.
+func startRegistryIn(t *testing.T, dir, more string) *server {
+	t.Helper()
+	program := goTool(t, distribution)
+	config := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: 127.0.0.1:0}\n", dir) + more
+	file := filepath.Join(t.TempDir(), "config.yml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # A containerd of one's own with its CRI plugin, which is what a kubelet talks to, on a machine without systemd.
 #   containerd.sh start DIR   prints the socket to use; DIR/certs.d has a hosts.toml for each image host
-#                             $PAUSE_IMAGE is needed only to run pods
+#                             $PAUSE_IMAGE is needed only to run pods; $NIXREG_CONTAINERD_REGISTRY has lines for
+#                             config.toml in place of those that name DIR/certs.d
 #   containerd.sh stop DIR    stops that containerd and removes DIR
 set -euo pipefail
 dir=${2:?usage: containerd.sh start|stop DIR}
 socket=$dir/containerd.sock
+
+registry="[plugins.\"io.containerd.grpc.v1.cri\".registry]
+  config_path = \"$dir/certs.d\""
 
 configure() {
   mkdir -p "$dir/certs.d" "$dir/cni"
@@ -22,8 +26,7 @@ state = "$dir/state"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     conf_dir = "$dir/cni"
-  [plugins."io.containerd.grpc.v1.cri".registry]
-    config_path = "$dir/certs.d"
+${NIXREG_CONTAINERD_REGISTRY:-$registry}
 [plugins."io.containerd.internal.v1.opt"]
   path = "$dir/opt"
 T

@@ -2,6 +2,7 @@
 # A Docker engine of one's own for the tests, on a Debian machine without systemd; it touches no network.
 #   docker.sh start   prints the DOCKER_HOST to use
 #   docker.sh stop    stops that engine and removes all it left
+# With another directory in $NIXREG_DOCKER_DIR it is an engine beside the first; $NIXREG_DOCKER_CONFIG is its daemon.json.
 set -euo pipefail
 cd "$(dirname "$0")"
 dir=${NIXREG_DOCKER_DIR:-/var/tmp/nixreg-docker}
@@ -11,15 +12,17 @@ start() {
   if ! docker version >/dev/null 2>&1; then
     ../apt-install.sh docker.io iptables fuse-overlayfs
     mkdir -p "$dir"
-    echo '{}' >"$dir/daemon.json" # not the machine's own, which may contradict the flags below
+    echo "${NIXREG_DOCKER_CONFIG:-{\}}" >"$dir/daemon.json" # not the machine's own, which may contradict the flags below
     launch overlay2 || launch fuse-overlayfs || launch vfs || { tail -20 "$dir/dockerd.log" >&2; return 1; }
   fi
   echo "$DOCKER_HOST"
 }
 
 launch() { # which storage driver works depends on the file system below $dir
+  local bridge=none
+  [ ! -e /sys/class/net/docker0 ] || bridge=docker0 # without a bridge dockerd removes the one of an engine beside it
   setsid dockerd --config-file "$dir/daemon.json" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" --host "$DOCKER_HOST" \
-    --storage-driver "$1" --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false --bridge=none \
+    --storage-driver "$1" --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false --bridge="$bridge" \
     --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent /nixreg-docker </dev/null >"$dir/dockerd.log" 2>&1 &
   local pid=$! i
   for ((i = 0; i < 150; i++)); do

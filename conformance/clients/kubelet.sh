@@ -2,6 +2,7 @@
 # A real kubelet, standalone, over a containerd of its own: it pulls an image of nix.example, which is mirrored at a
 # nixreg, and runs it as a static pod. Prints the pod's state and what it said. As root, without systemd, cgroup v1.
 #   kubelet.sh REGISTRY IMAGE     such as: kubelet.sh 127.0.0.1:5000 nix.example/hello
+# $NIXREG_POD is the pod's manifest, in place of one of that image; it needs hostNetwork, as there is no other.
 # The first time it builds the kubelet from its Go module: about five minutes, 2 GB.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -60,6 +61,10 @@ fileCheckFrequency: 2s
 evictionHard: {memory.available: "50Mi"}
 resolvConf: ""
 T
+  if [ -n "${NIXREG_POD:-}" ]; then
+    echo "$NIXREG_POD" >"$dir/pods/pod.yaml"
+    return
+  fi
   cat >"$dir/pods/pod.yaml" <<T
 apiVersion: v1
 kind: Pod
@@ -102,5 +107,5 @@ for ((i = 0; i < 240; i++)); do
   sleep 0.5
 done
 echo "$state"
-cat "$dir"/logs/default_app*/app/*.log 2>/dev/null || true
+cat "$dir"/logs/default_*/*/*.log 2>/dev/null || true
 case $state in *Succeeded*) ;; *) tail -5 "$dir/kubelet.log" >&2; exit 1 ;; esac

@@ -33,6 +33,8 @@ func (m *Mirror) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blo
 		if known.Size, err = m.stat(ctx, repo, r.Digest); err != nil {
 			return nil, answer(err)
 		}
+		m.remember(ctx, repo, r.Digest, known.Size)
+		linked = true
 	}
 	if !here && r.Head {
 		return sizeOnly(known.Size), nil
