@@ -35,8 +35,8 @@ func (h *Handler) backend(r *http.Request, rt *route) (backend, error) {
 		return backend{}, err
 	}
 	rt.inner = rt.repository
-	if ns != "" && !slices.Contains(h.Hosts, ns) {
-		i := slices.IndexFunc(h.Mirrors, func(m Mirror) bool { return slices.Contains(m.Hosts, ns) })
+	if ns != "" && !hasHost(h.Hosts, ns) {
+		i := slices.IndexFunc(h.Mirrors, func(m Mirror) bool { return hasHost(m.Hosts, ns) })
 		if i < 0 {
 			return backend{}, problem(errNameUnknown, "this registry has no images of %s", ns)
 		}
@@ -52,6 +52,11 @@ func (h *Handler) backend(r *http.Request, rt *route) (backend, error) {
 	}
 	rt.inner = rest
 	return h.Mirrors[i].backend(), nil
+}
+
+// hasHost compares as host names are compared.
+func hasHost(hosts []string, ns string) bool {
+	return slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, ns) })
 }
 
 func (m Mirror) backend() backend { return backend{m.Source, m.Lister, m.Referrers} }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,6 +80,7 @@ func TestMirrors(t *testing.T) {
 		"/v2/docker.io/library/nginx/referrers/" + d:                              "hub referrers library/nginx",
 		"/v2/lab/a/manifests/1":                                                   "lab manifest a",
 		"/v2/a/manifests/1?ns=lab":                                                "lab manifest a",
+		"/v2/a/manifests/1?ns=Docker.IO":                                          "hub manifest a",
 		"/v2/a/manifests/1?ns=127.0.0.1:5001":                                     "lab manifest a",
 		"/v2/docker.io/a/manifests/1?ns=lab":                                      "lab manifest docker.io/a",
 		"/v2/hello/manifests/latest":                                              "nix manifest hello",
@@ -131,13 +133,14 @@ func TestStatusError(t *testing.T) {
 		{StatusError{Status: 503, RetryAfter: time.Minute}, "UNAVAILABLE", "60"},
 		{StatusError{Status: 504}, "UNAVAILABLE", "5"},
 		{StatusError{Status: 403}, "DENIED", ""},
+		{StatusError{Status: 502, Text: "docker.io does not answer"}, "UNAVAILABLE", "5"},
 	} {
 		c.err.Err = errors.New("docker.io: too much")
 		wrapped := fmt.Errorf("tag: %w", &c.err)
 		h := &Handler{Source: fake{manifest: func(context.Context, Request) (*v1.Descriptor, error) { return nil, wrapped }}}
 		res, body := ask(h, "GET", "/v2/a/manifests/x", nil)
 		e := errorsOf(t, res, body)
-		if res.StatusCode != c.err.Status || e.Code != c.code || e.Message != "tag: docker.io: too much" {
+		if res.StatusCode != c.err.Status || e.Code != c.code || e.Message != cmp.Or(c.err.Text, "tag: docker.io: too much") {
 			t.Errorf("%d: got %d %s", c.err.Status, res.StatusCode, body)
 		}
 		if got := res.Header.Get("Retry-After"); got != c.retry {

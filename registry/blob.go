@@ -19,7 +19,11 @@ func (h *Handler) serveBlob(w *response, r *http.Request, rt route, from backend
 	if err := known(rt.digest); err != nil {
 		return err
 	}
-	b, err := from.source.Blob(r.Context(), BlobRequest{Repository: rt.inner, Digest: rt.digest, Head: w.method == http.MethodHead})
+	tag := etag(rt.digest)
+	unchanged := notModified(r.Header, tag)
+	b, err := from.source.Blob(r.Context(), BlobRequest{
+		Repository: rt.inner, Digest: rt.digest, Head: unchanged || w.method == http.MethodHead,
+	})
 	if err != nil {
 		return err
 	}
@@ -27,8 +31,7 @@ func (h *Handler) serveBlob(w *response, r *http.Request, rt route, from backend
 	if size < 0 {
 		return fmt.Errorf("blob %s: size %d", rt.digest, size)
 	}
-	tag := etag(rt.digest)
-	if notModified(r.Header, tag) {
+	if unchanged {
 		blobHeader(w.Header(), rt)
 		w.WriteHeader(http.StatusNotModified)
 		return nil

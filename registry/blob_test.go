@@ -245,7 +245,7 @@ func TestBlobCutShort(t *testing.T) {
 	}
 }
 
-// A blob is asked for in its repository, with the request's context, and by HEAD for no more than its size.
+// A blob is asked for in its repository, with the request's context, and for no more than its size if no more is needed.
 func TestBlobQuestion(t *testing.T) {
 	type key struct{}
 	ctx := context.WithValue(t.Context(), key{}, "mark")
@@ -254,10 +254,14 @@ func TestBlobQuestion(t *testing.T) {
 		asked = fmt.Sprint(r.Repository, " ", r.Digest, " ", r.Head, " ", ctx.Value(key{}))
 		return bytesBlob("x"), nil
 	}}}
-	for method, head := range map[string]string{"GET": "false", "HEAD": "true"} {
-		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, method, "/v2/a/b/blobs/"+sha256, nil))
-		if want := "a/b " + sha256 + " " + head + " mark"; asked != want {
-			t.Errorf("%s asked for %s, want %s", method, asked, want)
+	for _, c := range []struct{ method, has, head string }{
+		{"GET", "", "false"}, {"HEAD", "", "true"}, {"GET", `"` + sha256 + `"`, "true"}, {"GET", `"other"`, "false"},
+	} {
+		r := httptest.NewRequestWithContext(ctx, c.method, "/v2/a/b/blobs/"+sha256, nil)
+		r.Header.Set("If-None-Match", c.has)
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		if want := "a/b " + sha256 + " " + c.head + " mark"; asked != want {
+			t.Errorf("%s asked for %s, want %s", c.method, asked, want)
 		}
 	}
 }

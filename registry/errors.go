@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,11 +22,11 @@ const (
 	retryAfter = "5"  // seconds, where nobody knows better
 )
 
-// A StatusError is an error of a [Source] that another server's answer is behind: the client gets that answer's status,
-// and the text of Err.
+// A StatusError is an error of a [Source] that another server's answer is behind: the client gets that answer's status.
 type StatusError struct {
 	Status     int           // 403, 429, or one from 500 on
 	RetryAfter time.Duration // when it is worth trying again; 0 where nobody said
+	Text       string        // what the client is told; "" is Err's text
 	Err        error
 }
 
@@ -134,9 +135,9 @@ func classify(ctx context.Context, err error, missing errorCode) (errorCode, slo
 // fail logs err and answers with it. Nothing of the answer may have been sent.
 func (h *Handler) fail(w *response, r *http.Request, rt route, err error) {
 	c, level := classify(r.Context(), err, rt.kind.missing())
-	status := errorTable[c].status
+	status, text := errorTable[c].status, err.Error()
 	if s := (*StatusError)(nil); errors.As(err, &s) && c == s.code() {
-		status = s.Status
+		status, text = s.Status, cmp.Or(s.Text, text)
 		if s.RetryAfter > 0 {
 			w.Header().Set("Retry-After", seconds(s.RetryAfter))
 		}
@@ -150,7 +151,7 @@ func (h *Handler) fail(w *response, r *http.Request, rt route, err error) {
 			d.Digest = rt.digest.String()
 		}
 	}
-	writeErrorAs(w, status, c, err.Error(), d)
+	writeErrorAs(w, status, c, text, d)
 }
 
 // seconds is a duration as Retry-After has it, rounded up.

@@ -25,7 +25,7 @@ type Request struct {
 type BlobRequest struct {
 	Repository string
 	Digest     v1.Hash
-	// Head is set where only the size is wanted: the blob's WriteRange is not called.
+	// Head is set where only the size is wanted, or that the blob is there: its WriteRange is not called.
 	Head bool
 }
 

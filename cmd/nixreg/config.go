@@ -152,6 +152,13 @@ func (c *config) fillMirrors(described []mirrorConfig) (err error) {
 	if c.mirrors, err = joinMirrors(described, c.mirror); err != nil {
 		return err
 	}
+	for _, m := range c.mirrors {
+		for _, h := range m.hosts() {
+			if slices.Contains(c.serveAs, h) {
+				return fmt.Errorf("serve-as %s: it is mirrored, too: one of the two has to answer for it", h)
+			}
+		}
+	}
 	ttl, err := parseTTL(c.mirrorTTL)
 	if err != nil {
 		return fmt.Errorf("mirror-%w", err)
@@ -190,7 +197,7 @@ func (c *config) check() error {
 		return fmt.Errorf("layer-encoding %q: want tar, gzip or zstd", c.encoding)
 	}
 	for name, size := range map[string]string{"blob-cache": c.blobCache, "mirror-cache": c.mirrorCache} {
-		if _, err := humanize.ParseBytes(size); size != "" && err != nil {
+		if _, err := humanize.ParseBytes(size); err != nil && (size != "" || len(c.mirrors) > 0) { // "": a command without the flag
 			return fmt.Errorf("%s %q: want a size, such as 500MB or 4GB", name, size)
 		}
 	}

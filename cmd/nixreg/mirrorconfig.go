@@ -50,10 +50,16 @@ func (m mirrorConfig) check() error {
 	if slices.Contains(reservedNames, m.name) {
 		return fmt.Errorf("mirror %q: the name has another meaning: give it a different one, %s.example=URL", m.name, m.name)
 	}
+	if (m.username == "") != (m.passwordFile == "") {
+		return fmt.Errorf("mirror %s: username and password-file belong together", m.name)
+	}
 	if m.url == "" {
 		return nil
 	}
 	u, err := url.Parse(m.url)
+	if err == nil && u.Port() != "" && !isPort(u.Port()) {
+		return fmt.Errorf("mirror %s: %.200q: there is no port %s", m.name, m.url, u.Port())
+	}
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
 		return fmt.Errorf("mirror %s: %.200q: want http:// or https:// and a host, no more", m.name, m.url)
 	}
@@ -115,7 +121,9 @@ func (m *mirrorConfig) read(file string, n *yaml.Node) error {
 		case "tls-verify":
 			m.skipVerify = !isTrue(v[0])
 		case "allow":
-			m.allow = v
+			if m.allow = v; len(v) == 0 {
+				return lineError(file, value, "allow: nothing is allowed: leave the key out to allow all")
+			}
 		case "deny":
 			m.deny = v
 		case "ttl":
@@ -210,8 +218,13 @@ const dockerHub = "docker.io"
 
 func checkAddress(setting, addr string) error {
 	_, port, err := net.SplitHostPort(addr)
-	if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
+	if err != nil || !isPort(port) {
 		return fmt.Errorf("%s %q: want HOST:PORT, with a number for the port", setting, addr)
 	}
 	return nil
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
 }

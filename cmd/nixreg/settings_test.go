@@ -41,6 +41,8 @@ func TestParseConfig(t *testing.T) {
 		{"mirror of a wrong type", "mirrors:\n  quay.io:\n    allow: x\n", "f:3: allow: want a list of strings"},
 		{"mirror with a wrong time", "mirrors:\n  quay.io:\n    ttl: 5\n", "f:3: ttl: want a string"},
 		{"mirror with a wrong unit", "mirrors:\n  quay.io:\n    ttl: '5'\n", `f:3: ttl "5": want a duration, such as 30s, 5m or 12h`},
+		{"mirror that allows nothing", "mirrors:\n  quay.io:\n    allow: []\n", "f:3: allow: nothing is allowed: leave the key out to allow all"},
+		{"mirror with half a login", "mirrors:\n  quay.io: {username: bob}\n", "f:2: mirror quay.io: username and password-file belong together"},
 		{"mirror twice", "mirrors:\n  quay.io:\n  quay.io:\n", `f:3: key "quay.io" comes twice`},
 		{"mirror with a port", "mirrors:\n  a:5000:\n", `f:2: mirror "a:5000": want NAME or NAME=URL, where NAME can be part of an image's name: docker.io, lab=http://127.0.0.1:5001`},
 		{"mirror with a path", "mirrors:\n  a:\n    url: https://b/c\n", `f:2: mirror a: "https://b/c": want http:// or https:// and a host, no more`},

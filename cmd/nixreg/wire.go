@@ -96,8 +96,8 @@ func servedSource(c *config, data *dataDir, log *slog.Logger) (_ *parts, err err
 
 // openMirrors opens what --mirror names, and the cache that all of them share.
 func (p *parts) openMirrors(c *config, dir string, log *slog.Logger) error {
-	if len(c.mirrors) == 0 {
-		return nil // what was mirrored before stays for when it is again
+	if _, err := os.Stat(dir); len(c.mirrors) == 0 && err != nil {
+		return nil // and what was mirrored before stays for when it is again, but for what is half written
 	}
 	size, err := humanize.ParseBytes(c.mirrorCache)
 	if err != nil {

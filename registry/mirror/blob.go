@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -12,47 +13,45 @@ import (
 )
 
 // Blob implements [registry.Source]. A blob that is not here is fetched, once for all who want it, and goes to them as
-// it arrives. For a HEAD nothing is fetched: the upstream is asked for the size.
+// it arrives. For a HEAD nothing is fetched: the upstream is asked for the size. What a manifest says of a blob's size
+// is nobody's word: one that is wrong must not spoil the blob for the others.
 func (m *Mirror) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blob, error) {
 	repo, err := m.repository(r.Repository)
 	if err != nil {
 		return nil, err
 	}
-	var known blobRecord
-	linked, err := m.records.get(ctx, blobKey(repo, r.Digest), &known)
+	linked, err := m.records.get(ctx, blobKey(repo, r.Digest), new(blobRecord))
 	if err != nil {
 		return nil, err
 	}
-	if !linked {
-		known.Size = -1
-	}
-	_, here := m.blobs.Has(r.Digest)
-	here = here || m.blobs.Fetching(r.Digest)
+	size, kept := m.blobs.Has(r.Digest)
+	here := kept || m.blobs.Fetching(r.Digest)
 	if here && !linked || !here && r.Head {
 		// That a blob is here for one repository says nothing about another.
-		if known.Size, err = m.stat(ctx, repo, r.Digest); err != nil {
+		if size, err = m.stat(ctx, repo, r.Digest); err != nil {
 			return nil, answer(err)
 		}
-		m.remember(ctx, repo, r.Digest, known.Size)
+		m.remember(ctx, repo, r.Digest)
 		linked = true
 	}
-	if !here && r.Head {
-		return sizeOnly(known.Size), nil
+	if r.Head && (kept || !here) {
+		return sizeOnly(size), nil
 	}
-	b, err := m.fetch(ctx, repo, r.Digest, known.Size)
-	if err != nil {
-		return nil, answer(err)
-	}
-	if !linked {
-		m.remember(ctx, repo, r.Digest, b.Size())
-	}
-	return b, nil
+	b, err := m.fetch(ctx, repo, r.Digest, linked)
+	return b, answer(err)
 }
 
-// fetch returns a blob that is kept, being fetched, or fetched from now on.
-func (m *Mirror) fetch(ctx context.Context, repo string, d v1.Hash, size int64) (registry.Blob, error) {
+// fetch returns a blob that is kept, being fetched, or fetched from now on. If it is not known that the repository has
+// it, only a fetch from there proves it: one for another repository may have begun since anybody looked.
+func (m *Mirror) fetch(ctx context.Context, repo string, d v1.Hash, linked bool) (registry.Blob, error) {
 	key := blobKey(repo, d)
-	b, err := m.blobs.Blob(ctx, d, size, func(ctx context.Context) (io.ReadCloser, int64, error) {
+	var own atomic.Bool
+	want, kept := m.blobs.Has(d)
+	if !kept {
+		want = -1
+	}
+	b, err := m.blobs.Blob(ctx, d, want, func(ctx context.Context) (io.ReadCloser, int64, error) {
+		own.Store(true)
 		if err := m.failures.get(key); err != nil {
 			return nil, 0, err
 		}
@@ -65,6 +64,14 @@ func (m *Mirror) fetch(ctx context.Context, repo string, d v1.Hash, size int64) 
 	})
 	if err != nil {
 		return nil, err
+	}
+	if !linked {
+		if !own.Load() {
+			if _, err := m.stat(ctx, repo, d); err != nil {
+				return nil, err
+			}
+		}
+		m.remember(ctx, repo, d)
 	}
 	return answering{b}, nil
 }
@@ -88,8 +95,8 @@ func (m *Mirror) stat(ctx context.Context, repo string, d v1.Hash) (int64, error
 	})
 }
 
-func (m *Mirror) remember(ctx context.Context, repo string, d v1.Hash, size int64) {
-	if err := m.records.put(ctx, blobKey(repo, d), blobRecord{size}); err != nil {
+func (m *Mirror) remember(ctx context.Context, repo string, d v1.Hash) {
+	if err := m.records.put(ctx, blobKey(repo, d), blobRecord{}); err != nil {
 		m.log.WarnContext(ctx, "blob is served but not remembered", "repository", repo, "digest", d, "err", err)
 	}
 }

@@ -12,9 +12,14 @@ import (
 // maxFailures bounds how many are remembered at a time.
 const maxFailures = 10000
 
-// busyKey is for an upstream that wants fewer requests for documents, whichever they are. Registries count those, and not
-// the blobs.
-const busyKey = ""
+// Keys of failures that are the upstream's, whatever it was asked.
+const (
+	// busyKey is for one that wants fewer requests for documents. Registries count those, and not the blobs.
+	busyKey = "busy"
+	// downKey is for one that does not answer at all. It counts where there is a copy to serve, so that not every tag has
+	// to wait for it anew.
+	downKey = "down"
+)
 
 // failures are the upstream's answers that are given again for a short while, so that a crowd of clients that wants
 // what is not there asks the upstream once. They are kept in memory alone.
@@ -30,26 +35,36 @@ type failure struct {
 	until time.Time
 }
 
-// get returns the failure of one of several questions; nil if all may be asked.
-func (f *failures) get(keys ...string) error {
+// get returns the failure of a question, or of the upstream under one of the general keys; nil if it may be asked.
+func (f *failures) get(key string, general ...string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, k := range keys {
-		if e, ok := f.known[k]; ok && f.now().Before(e.until) {
-			return e.again(f.now())
+	for _, k := range append([]string{key}, general...) {
+		e, ok := f.known[k]
+		if !ok || !f.now().Before(e.until) {
+			continue
 		}
+		return e.again(f.now(), k != key)
 	}
 	return nil
 }
 
-// again is the error as it is at a later time: there is less to wait for.
-func (e failure) again(now time.Time) error {
+// again is the error as it is at a later time: there is less to wait for. To one who asked for something else it does
+// not say what it was about.
+func (e failure) again(now time.Time, other bool) error {
 	u := new(upstream.Error)
-	if !errors.As(e.err, &u) || u.RetryAfter == 0 {
+	if !errors.As(e.err, &u) {
 		return e.err
 	}
 	later := *u
-	later.RetryAfter = e.until.Sub(now)
+	if u.RetryAfter > 0 {
+		later.RetryAfter = e.until.Sub(now)
+	}
+	if other && u.Status == 429 {
+		later.Err = errors.New("wants fewer requests")
+	} else if other {
+		later.Err = errors.New("does not answer")
+	}
 	return &later
 }
 
@@ -62,7 +77,7 @@ func (f *failures) put(key string, err error) {
 	hold := downFor
 	switch {
 	case u.RetryAfter > 0:
-		hold = u.RetryAfter
+		hold = min(u.RetryAfter, longest)
 	case u.Status == 429:
 		hold = busyFor
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
@@ -79,10 +94,15 @@ func (f *failures) put(key string, err error) {
 
 // putDocument remembers the failure of a question for a document, list or tag.
 func (f *failures) putDocument(key string, err error) {
-	if u := (*upstream.Error)(nil); errors.As(err, &u) && u.Status == 429 {
-		key = busyKey
-	}
 	f.put(key, err)
+	u := (*upstream.Error)(nil)
+	switch {
+	case !errors.As(err, &u):
+	case u.Status == 429:
+		f.put(busyKey, err)
+	case u.Status == 0:
+		f.put(downKey, err)
+	}
 }
 
 // shrink makes room for one more: first what is over goes, then anything.

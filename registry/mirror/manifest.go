@@ -32,11 +32,7 @@ func (m *Mirror) Manifest(ctx context.Context, r registry.Request) (*v1.Descript
 		d, err := m.document(ctx, repo, r.Digest)
 		return d, answer(err)
 	}
-	digest, err := m.resolve(ctx, repo, r.Tag, r.Warn)
-	if err != nil {
-		return nil, answer(err)
-	}
-	d, err := m.document(ctx, repo, digest)
+	d, err := m.resolve(ctx, repo, r.Tag, r.Warn)
 	if err != nil {
 		return nil, answer(err)
 	}
@@ -138,7 +134,7 @@ func (m *Mirror) keep(ctx context.Context, repo string, d *v1.Descriptor) error 
 		d.MediaType = p.MediaType // some servers of files know no better type than text/plain
 	}
 	if !isDocument(d.MediaType) {
-		return m.malformed(repo, d.Digest, fmt.Errorf("its media type is %.100q", d.MediaType))
+		return fmt.Errorf("%s: %s@%s is a %.100q, which is not mirrored: %w", m.upstream.Name(), repo, d.Digest, d.MediaType, errors.ErrUnsupported)
 	}
 	if err := m.store(ctx, repo, d, p.children()); err != nil {
 		m.log.WarnContext(ctx, "manifest is served but not kept", "repository", repo, "digest", d.Digest, "err", err)

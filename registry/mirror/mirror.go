@@ -34,6 +34,7 @@ const (
 	absentFor  = 10 * time.Second // what the upstream says is not there
 	downFor    = 10 * time.Second // an upstream that does not answer, or with an error of its own
 	busyFor    = 30 * time.Second // an upstream that wants fewer requests, and does not say when
+	longest    = 2 * time.Minute  // an upstream is asked again, however long it wants to be left alone
 
 	// patience is for how long an upstream may think about a tag of which there is a copy; with none, the client waits
 	// as long as the wire allows.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"nixreg/registry"
+	"nixreg/registry/mirror/blobs"
 )
 
 // The first pull asks for each thing once, the next ones for nothing, even of a new process without an upstream.
@@ -181,13 +183,81 @@ func TestBusyUpstream(t *testing.T) {
 	f.hub.requests()
 	f.clock.move(20 * time.Second)
 	err := errorOf(f.pull(t, "other", "latest"))
-	if !errors.As(err, &s) || s.Status != 429 || s.RetryAfter != 40*time.Second {
-		t.Errorf("while it is busy: %v; want 429, and what is left of a minute", err)
+	if !errors.As(err, &s) || s.Status != 429 || s.RetryAfter != 40*time.Second || s.Error() != "lab: wants fewer requests" {
+		t.Errorf("while it is busy: %v; want 429, what is left of a minute, and nothing of the other question", err)
 	}
 	wantRequests(t, f)
 	mustRead(t, f, "app", layer, "layer of app")
 	f.clock.move(40 * time.Second)
 	mustPull(t, f, "other", "latest", other)
+}
+
+// An upstream that hangs is waited for once, not for each tag and pull of which there is a copy.
+func TestHangingUpstream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := &hanging{}
+		m, cache := newHanging(t, up)
+		up.give(t, m, "one")
+		up.give(t, m, "two")
+		up.hang = true
+		time.Sleep(defaultTTL)
+		for i, tag := range []string{"one", "one", "two", "one"} {
+			before := time.Now()
+			warned := 0
+			_, err := m.Manifest(t.Context(), registry.Request{Repository: "app", Tag: tag, Accept: everything, Warn: func(string) { warned++ }})
+			if err != nil || warned != 1 {
+				t.Errorf("%s: %v, %d warnings", tag, err, warned)
+			}
+			if took := time.Since(before); took != map[bool]time.Duration{true: patience}[i == 0] {
+				t.Errorf("pull %d took %v", i, took)
+			}
+		}
+		if up.heads != 1 {
+			t.Errorf("%d HEADs", up.heads)
+		}
+		m.Close()
+		cache.Close()
+	})
+}
+
+// hanging is an upstream in memory that stops to answer.
+type hanging struct {
+	Upstream
+	hang  bool
+	heads int
+}
+
+func newHanging(t *testing.T, up *hanging) (*Mirror, *blobs.Cache) {
+	t.Helper()
+	cache, err := blobs.Open(blobs.Options{Dir: t.TempDir(), Max: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := New(Config{Upstream: up, Blobs: cache, Records: new(memory)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, cache
+}
+
+func (h *hanging) give(t *testing.T, m *Mirror, tag string) {
+	t.Helper()
+	if _, err := m.Manifest(t.Context(), registry.Request{Repository: "app", Tag: tag, Accept: everything}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *hanging) Name() string { return "lab" }
+
+func (h *hanging) Manifest(_ context.Context, _, ref string, _ ...types.MediaType) (*v1.Descriptor, error) {
+	data := `{"of":"` + ref + `"}`
+	return &v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: digestOf(data), Size: int64(len(data)), Data: []byte(data)}, nil
+}
+
+func (h *hanging) Head(ctx context.Context, _, _ string, _ ...types.MediaType) (*v1.Descriptor, error) {
+	h.heads++
+	<-ctx.Done()
+	return nil, ctx.Err()
 }
 
 // What is not there is asked for once in a while, however many want it.
@@ -385,8 +455,11 @@ func TestMalformedDocuments(t *testing.T) {
 	f.hub.document("app", "list", types.OCIImageIndex, `[]`)
 	good := f.hub.document("app", "file", "text/plain", fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[]}`, types.OCIImageIndex))
 	f.hub.mu.Unlock()
-	for _, tag := range []string{"text", "type", "list"} {
+	for _, tag := range []string{"text", "list"} {
 		checkStatus(t, tag, errorOf(f.pull(t, "app", tag)), 502)
+	}
+	if err := errorOf(f.pull(t, "app", "type")); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("type: %v, want that it is not supported", err)
 	}
 	d, _, err := f.pull(t, "app", "file")
 	if err != nil || d.Digest != good || d.MediaType != types.OCIImageIndex {
@@ -443,6 +516,43 @@ func TestLists(t *testing.T) {
 	if _, err := f.Repositories(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("repositories: %v", err)
 	}
+}
+
+// What a manifest says of a blob's size is not proof: the digest is.
+func TestWrongSizeInAManifest(t *testing.T) {
+	f := newFixture(t)
+	m, config, layer := f.hub.image("app", "good", "app")
+	mustPull(t, f, "app", "good", m)
+	f.hub.mu.Lock()
+	data := strings.Replace(f.hub.docs["app:good"].data, fmt.Sprintf(`"size":%d}]`, len("layer of app")), `"size":99}]`, 1)
+	bad := f.hub.document("app", "bad", types.OCIManifestSchema1, data)
+	f.hub.mu.Unlock()
+	if bad == m {
+		t.Fatal("the two are equal")
+	}
+	mustPull(t, f, "app", "bad", bad)
+	mustRead(t, f, "app", layer, "layer of app")
+	f.restart(t)
+	mustPull(t, f, "app", "bad", bad)
+	mustRead(t, f, "app", layer, "layer of app")
+	mustRead(t, f, "app", config, `{"os":"linux","text":"app"}`)
+}
+
+// Without room to keep anything, a manifest is still asked for once.
+func TestNothingKept(t *testing.T) {
+	f := newFixture(t, func(c *Config) {
+		cache, err := blobs.Open(blobs.Options{Dir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cache.Close() })
+		c.Blobs = cache
+	})
+	m, _, layer := f.hub.image("app", "latest", "app")
+	mustPull(t, f, "app", "latest", m)
+	wantRequests(t, f, "GET app/manifests/latest")
+	mustPull(t, f, "app", m.String(), m)
+	mustRead(t, f, "app", layer, "layer of app")
 }
 
 // Records that are lost cost questions, never the image.

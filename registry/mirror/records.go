@@ -16,7 +16,7 @@ import (
 //
 //	tag/<repo>:<tag>          what the tag meant, and when that was asked
 //	manifest/<repo>@<digest>  the repository has this manifest or index: its media type
-//	blob/<repo>@<digest>      the repository has this blob: its size
+//	blob/<repo>@<digest>      the repository has this blob
 //	list/<repo>               its tags
 //	referrers/<repo>@<digest> what refers to a manifest
 //
@@ -37,10 +37,8 @@ type manifestRecord struct {
 	MediaType types.MediaType `json:"mediaType"`
 }
 
-// A blobRecord says that a repository has a blob.
-type blobRecord struct {
-	Size int64 `json:"size"` // -1 if unknown
-}
+// A blobRecord says that a repository has a blob, and no more: what manifests say of it may be wrong.
+type blobRecord struct{}
 
 // A listRecord is a list the upstream gave at a time.
 type listRecord[T any] struct {
@@ -79,5 +77,5 @@ func (r records) putPart(ctx context.Context, repo string, d v1.Descriptor) erro
 	if isDocument(d.MediaType) {
 		return r.put(ctx, manifestKey(repo, d.Digest), manifestRecord{d.MediaType})
 	}
-	return r.put(ctx, blobKey(repo, d.Digest), blobRecord{d.Size})
+	return r.put(ctx, blobKey(repo, d.Digest), blobRecord{})
 }
