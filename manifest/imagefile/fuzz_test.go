@@ -1,0 +1,77 @@
+package imagefile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"nixreg/store"
+)
+
+var problemLine = regexp.MustCompile(`^f[.a-z]*:[1-9][0-9]*:[1-9][0-9]*: .`)
+
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/*/*")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(strings.HasSuffix(file, ".json"), data)
+	}
+	for _, c := range refusals {
+		f.Add(false, []byte(c.data))
+	}
+	f.Fuzz(func(t *testing.T, asJSON bool, data []byte) {
+		file := "f.yaml"
+		if asJSON {
+			file = "f.json"
+		}
+		LooksLike(data)
+		images, err := Parse(file, data)
+		if err != nil {
+			checkError(t, images, err)
+			return
+		}
+		for _, image := range images {
+			checkImage(t, image)
+		}
+	})
+}
+
+func checkError(t *testing.T, images []*Image, err error) {
+	if images != nil || !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("%v, %v", images, err)
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if !problemLine.MatchString(line) {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
+// checkImage looks at what users of an Image rely on.
+func checkImage(t *testing.T, i *Image) {
+	if i.Name == "" || i.MaxLayers < 2 || i.UID < 0 || i.GID < 0 || i.At.Line < 1 {
+		t.Errorf("%+v", i)
+	}
+	for _, c := range i.Contents {
+		if p, rest, err := store.ParseAbs(c.Text); strings.HasPrefix(c.Text, "/") && (err != nil || rest != "" || p.Abs() != c.Text) {
+			t.Errorf("contents %q: %v", c.Text, err)
+		}
+	}
+	// What was written is read as the same, so the keys are in order and no white space is left.
+	docs := (&tree{problems: new(problems)}).documents(i.Config)
+	if len(docs) != 1 || docs[0].kind != object || !json.Valid(i.Config) || !bytes.Equal(appendJSON(nil, docs[0]), i.Config) {
+		t.Errorf("config %s", i.Config)
+	}
+}

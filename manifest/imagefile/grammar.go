@@ -1,0 +1,109 @@
+package imagefile
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"nixreg/store"
+)
+
+const (
+	maxRepository = 255 // what clients take
+	maxOwner      = 255
+)
+
+// Names, as clients pull them: lower case in a repository, which nixpkgs sees to for an image's own name.
+//
+// Source: OCI distribution-spec 1.1, "Pulling manifests".
+const (
+	component         = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
+	repositoryPattern = component + `(?:/` + component + `)*`
+	tagPattern        = `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`
+)
+
+var (
+	imageName        = regexp.MustCompile(`^` + strings.ReplaceAll(repositoryPattern, "a-z", "A-Za-z") + `$`)
+	tagName          = regexp.MustCompile(`^` + tagPattern + `$`)
+	packageName      = regexp.MustCompile(`^` + repositoryPattern + `(?::` + tagPattern + `)?$`)
+	pinned           = regexp.MustCompile(`^docker://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?/` + repositoryPattern + `@sha256:[0-9a-f]{64}$`)
+	transport        = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:`)
+	architectureName = regexp.MustCompile(`^[a-z0-9]{1,32}$`)
+	variantName      = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
+)
+
+// goarchOf translates what others call an architecture.
+var goarchOf = map[string]string{
+	"x86_64": "amd64", "x86": "386", "i386": "386", "i686": "386", "aarch64": "arm64", "armv6l": "arm", "armv7l": "arm",
+	"powerpc64": "ppc64", "powerpc64le": "ppc64le", "loongarch64": "loong64",
+	"x86_64-linux": "amd64", "i686-linux": "386", "aarch64-linux": "arm64", "armv6l-linux": "arm", "armv7l-linux": "arm",
+	"powerpc64le-linux": "ppc64le", "riscv64-linux": "riscv64", "s390x-linux": "s390x", "loongarch64-linux": "loong64",
+}
+
+// contentProblem says what is wrong with one of contents, "" if nothing is.
+func contentProblem(s string) string {
+	if !strings.HasPrefix(s, "/") {
+		if len(s) > maxRepository+1+128 || !packageName.MatchString(s) {
+			return "neither a store path nor the name of a package, as in docker pull: lower case, with :TAG if need be"
+		}
+		return ""
+	}
+	p, _, err := store.ParseAbs(s)
+	switch {
+	case err != nil:
+		return "not a store path: want " + store.Dir + "/HASH-NAME"
+	case p.Abs() != s:
+		return "below a store path: write " + p.Abs()
+	}
+	return ""
+}
+
+// baseImage checks a fromImage of a file and returns it with its full path.
+func baseImage(file, s string) (ref, problem string) {
+	if strings.HasPrefix(s, "docker://") {
+		return s, upstreamProblem(s)
+	}
+	switch {
+	case s == "":
+		return "", "want a path or docker://HOST/REPO@sha256:DIGITS; leave it out for none"
+	case transport.MatchString(s):
+		return "", "want a path, as it is, or docker://HOST/REPO@sha256:DIGITS"
+	case !filepath.IsAbs(s):
+		return filepath.Join(filepath.Dir(file), s), ""
+	case strings.HasPrefix(s, store.Dir+"/"):
+		if _, _, err := store.ParseAbs(s); err != nil {
+			return "", "not a path in the store: want " + store.Dir + "/HASH-NAME"
+		}
+	}
+	return s, ""
+}
+
+func upstreamProblem(s string) string {
+	name, digest, _ := strings.Cut(strings.TrimPrefix(s, "docker://"), "@")
+	host, rest, _ := strings.Cut(name, "/")
+	switch {
+	case digest == "":
+		return "pin it by digest: docker://HOST/REPO@sha256:DIGITS, without a tag"
+	case rest == "" || host != "localhost" && !strings.ContainsAny(host, ".:"):
+		return "name the host, such as docker.io/library/" + name[strings.LastIndexByte(name, '/')+1:]
+	case !pinned.MatchString(s):
+		return "want docker://HOST/REPO@sha256:DIGITS, without a tag"
+	}
+	return ""
+}
+
+// parseTime reads what nixpkgs gives to date -d, of that ISO 8601, and spells it in one way. A time without a zone is
+// in UTC, as it is in a build.
+func parseTime(s string) (string, bool) {
+	if s == "now" {
+		return s, true
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05", time.DateTime, time.DateOnly} {
+		t, err := time.Parse(layout, s)
+		if t = t.UTC(); err == nil && 0 < t.Year() && t.Year() < 10000 {
+			return t.Format(time.RFC3339), true
+		}
+	}
+	return "", false
+}
