@@ -1,0 +1,73 @@
+package hostfile
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"nixreg/store"
+)
+
+// maxNoted bounds how many files of a directory are looked at.
+const maxNoted = 1000
+
+// fingerprint is a hash of a name and of the state of what lies under it: kind, size, mtime, inode and ctime; of a
+// directory also of what is in it, two levels down. A file that lies deeper and is changed in place leaves the
+// fingerprint as it is, and is caught by the stamp of its node.
+func fingerprint(name string) (store.Hash, int64, error) {
+	p := printer{hash: sha256.New()}
+	fi, err := os.Lstat(name)
+	if err != nil {
+		return store.Hash{}, 0, err
+	}
+	p.note(name, fi)
+	size := fi.Size()
+	if fi.IsDir() {
+		size = 0
+		err = p.directory(name, 2)
+	}
+	if err != nil {
+		return store.Hash{}, 0, err
+	}
+	return store.Hash(p.hash.Sum(nil)), size, nil
+}
+
+type printer struct {
+	hash  hash.Hash
+	noted int
+}
+
+func (p *printer) note(name string, fi fs.FileInfo) {
+	st := stamp(fi)
+	fmt.Fprintf(p.hash, "%q %v %d %d %d %d\n", name, fi.Mode(), fi.Size(), fi.ModTime().UnixNano(), st.Inode, st.Ctime)
+	p.noted++
+}
+
+// directory notes the entries of a directory, and of those that are directories down to a depth.
+func (p *printer) directory(name string, depth int) error {
+	entries, err := os.ReadDir(name) // sorted
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		fi, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if p.noted == maxNoted {
+			return fmt.Errorf("more than %d files in a directory: %w", maxNoted, errors.ErrUnsupported)
+		}
+		full := filepath.Join(name, e.Name())
+		p.note(full, fi)
+		if fi.IsDir() && depth > 1 {
+			if err := p.directory(full, depth-1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+// Package hostfile gives files and directories outside the Nix store the form of store paths, so that what reads a
+// store reads them as well.
+//
+// It owns the names and the fingerprints of such paths. Only what was added exists; nothing can be found or listed, so
+// that no image gets its name from here. It knows neither archives nor images.
+//
+//	s := new(hostfile.Store)
+//	p, err := s.Add("/srv/images/app.tar.gz")
+//	obj, err := s.Object(ctx, p) // NarHash changes when the file does
+package hostfile
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"nixreg/store"
+)
+
+// maxFiles bounds how much can be added.
+const maxFiles = 10_000
+
+// Store is a [store.Store]. Its zero value is empty and ready. Safe for concurrent use; there is nothing to close.
+type Store struct {
+	mu    sync.Mutex
+	names map[store.Path]string // absolute
+
+	buffers sync.Pool // *[smallFile]byte
+}
+
+// Add makes a file or directory a path of the store, and returns that path: always the same one for the same name. Its
+// contents may change as they like. A name that is not absolute gives an error matching [fs.ErrInvalid], one that leads
+// nowhere [fs.ErrNotExist]. Beyond 10,000 the files that are gone are forgotten; if none is, the error matches
+// [errors.ErrUnsupported].
+func (s *Store) Add(name string) (store.Path, error) {
+	if !filepath.IsAbs(name) {
+		return "", fmt.Errorf("add %.300q: not an absolute name: %w", name, fs.ErrInvalid)
+	}
+	name = filepath.Clean(name)
+	if _, err := os.Lstat(name); err != nil {
+		return "", fmt.Errorf("add: %w", err)
+	}
+	p, err := pathOf(name)
+	if err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names[p] == "" && len(s.names) >= maxFiles {
+		maps.DeleteFunc(s.names, func(_ store.Path, name string) bool {
+			_, err := os.Lstat(name)
+			return errors.Is(err, fs.ErrNotExist)
+		})
+		if len(s.names) >= maxFiles {
+			return "", fmt.Errorf("add %.300q: there are %d files already: %w", name, maxFiles, errors.ErrUnsupported)
+		}
+	}
+	if s.names == nil {
+		s.names = make(map[store.Path]string)
+	}
+	s.names[p] = name
+	return p, nil
+}
+
+// pathOf is the path of a name: its hash part is made from the name, not from the contents.
+func pathOf(name string) (store.Path, error) {
+	sum := sha256.Sum256([]byte(name))
+	base := strings.Map(func(r rune) rune {
+		if r < 0x80 && (r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("+-._?=", r)) {
+			return r
+		}
+		return '_'
+	}, filepath.Base(name))
+	const longest = 200
+	return store.ParsePath(store.EncodeBase32(sum[:20]) + "-file-" + base[:min(len(base), longest)])
+}
+
+func (s *Store) name(ctx context.Context, what string, p store.Path) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("%s %s: %w", what, p, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name, ok := s.names[p]
+	if !ok {
+		return "", fmt.Errorf("%s %s: %w", what, p, fs.ErrNotExist)
+	}
+	return name, nil
+}
+
+// Find implements store.Store; it finds nothing.
+func (s *Store) Find(ctx context.Context, hash string) (store.Path, error) {
+	return "", fmt.Errorf("find %.100q: %w", hash, cmp.Or(ctx.Err(), fs.ErrNotExist))
+}
+
+// Object implements store.Store. NarHash is no hash of the contents but a fingerprint, see [fingerprint]; NarSize is
+// the size of a file, 0 for a directory.
+func (s *Store) Object(ctx context.Context, p store.Path) (*store.Object, error) {
+	name, err := s.name(ctx, "object", p)
+	if err != nil {
+		return nil, err
+	}
+	hash, size, err := fingerprint(name)
+	if err != nil {
+		return nil, fmt.Errorf("object %s: %w", p, nameless(err))
+	}
+	return &store.Object{Entry: store.Entry{Path: p}, NarHash: hash, NarSize: size, References: []store.Path{}}, nil
+}
+
+// nameless takes the name out of an error: clients are told of it, and need not know where the file is.
+func nameless(err error) error {
+	if e := (*fs.PathError)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+// Open implements store.Store. Symbolic links are nodes, as in every tree; whatever takes their place while the tree is
+// read, nothing outside of the directory that was added can be reached.
+func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
+	name, err := s.name(ctx, "open", p)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := os.Lstat(name)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", p, nameless(err))
+	}
+	t := &tree{s: s, path: p, base: "."}
+	if !fi.IsDir() {
+		name, t.base = filepath.Dir(name), filepath.Base(name)
+	}
+	if t.root, err = os.OpenRoot(name); err != nil {
+		return nil, fmt.Errorf("open %s: %w", p, nameless(err))
+	}
+	return t, nil
+}
+
+// List implements store.Store: it cannot.
+func (s *Store) List(ctx context.Context) iter.Seq2[store.Entry, error] {
+	return func(yield func(store.Entry, error) bool) {
+		yield(store.Entry{}, fmt.Errorf("list files: %w", cmp.Or(ctx.Err(), errors.ErrUnsupported)))
+	}
+}
+
+// State implements store.Store. It looks at every file that was added.
+func (s *Store) State(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	names := slices.Sorted(maps.Values(s.names))
+	s.mu.Unlock()
+	h := sha256.New()
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return "", fmt.Errorf("state of files: %w", err)
+		}
+		hash, _, err := fingerprint(name)
+		fmt.Fprintf(h, "%x %t\n", hash, err == nil)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16]), nil
+}
