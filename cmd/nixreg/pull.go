@@ -75,7 +75,7 @@ func (p *program) pull(ctx context.Context, o *pullOptions, image string) error 
 		return err
 	}
 	bar := &progress{w: p.stderr, terminal: isTerminal(p.stderr), now: time.Now}
-	log := slog.New(slog.NewTextHandler(bar, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(&lines{w: bar, quiet: o.quiet})
 	puller, err := newPuller(ref, o, log)
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (o *pullOptions) complete(image string, terminal bool) (pull.Reference, err
 
 func newPuller(ref pull.Reference, o *pullOptions, log *slog.Logger) (*pull.Puller, error) {
 	up, err := upstream.New(upstream.Options{
-		Name: ref.Host, Keychain: authn.DefaultKeychain, SkipVerify: !o.tlsVerify, Patient: true, Log: log,
+		Name: ref.Host, Keychain: authn.DefaultKeychain, SkipVerify: !o.tlsVerify, AllowHTTP: !o.tlsVerify, Patient: true, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -165,13 +165,13 @@ func (o *pullOptions) advise(ctx context.Context, ref pull.Reference, err error)
 		return err
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w (if it needs credentials: docker login %s)", err, ref.Host)
-	case o.tlsVerify && wire.Status == 0 && aboutTLS(wire.Error()):
+	case o.tlsVerify && (errors.Is(wire, upstream.ErrNotHTTPS) || errors.Is(wire, upstream.ErrCertificate)):
 		return fmt.Errorf("%w (--tls-verify=false does without)", err)
 	}
 	return err
 }
 
-// aboutTLS goes by the text: what came of a connection to elsewhere has no kinds that could be taken for one's own.
+// aboutTLS goes by the text, where there are no kinds of errors to go by.
 func aboutTLS(text string) bool {
 	return strings.Contains(text, "HTTPS") || strings.Contains(text, "x509: ")
 }

@@ -92,12 +92,15 @@ func TestAdvice(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	text := errors.New("tls: x509: certificate signed by unknown authority")
+	untrusted := fmt.Errorf("%w: %w", upstream.ErrCertificate, text)
 	for want, err := range map[string]error{
 		" (--force replaces it)":                            fs.ErrExist,
 		" (if it needs credentials: docker login lab.test)": &upstream.Error{Status: 401, Err: errors.New("x")},
-		" (--tls-verify=false does without)":                &upstream.Error{Err: text},
-		"permission denied":                                 fs.ErrPermission, // a file
-		"lab.test: " + text.Error():                         &upstream.Error{Registry: "lab.test", Status: 200, Err: text},
+		" authority (--tls-verify=false does without)":      &upstream.Error{Err: untrusted},
+		"no HTTPS (--tls-verify=false does without)":        &upstream.Error{Err: upstream.ErrNotHTTPS},
+		"locked":                    fmt.Errorf("%w: locked", upstream.ErrCredentials),
+		"permission denied":         fs.ErrPermission, // a file
+		"lab.test: " + text.Error(): &upstream.Error{Registry: "lab.test", Status: 200, Err: text},
 	} {
 		o := &pullOptions{tlsVerify: true}
 		if got := o.advise(t.Context(), ref, fmt.Errorf("pull: %w", err)); !errors.Is(got, err) || !strings.HasSuffix(got.Error(), want) {

@@ -12,8 +12,8 @@ import (
 
 // WriteFile makes a file of what write writes. The file gets its name when it is complete and on the disk: until then,
 // and if write fails, there is a hidden file beside it, or none. A file of that name is replaced if replace is set, else
-// it gives an error matching [fs.ErrExist] before write is called; what is no regular file is never replaced, and gives
-// one matching [fs.ErrInvalid].
+// it gives an error matching [fs.ErrExist] before write is called, or after it if the file was made meanwhile; what is no
+// regular file is not replaced, and gives one matching [fs.ErrInvalid].
 func WriteFile(name string, replace bool, write func(io.Writer) error) (err error) {
 	if err := vacant(name, replace); err != nil {
 		return err
@@ -24,9 +24,9 @@ func WriteFile(name string, replace bool, write func(io.Writer) error) (err erro
 		return &fs.PathError{Op: "create", Path: name, Err: errors.Unwrap(err)} // nobody knows the other name
 	}
 	defer func() {
-		if err != nil {
-			f.Close()
-			err = errors.Join(err, os.Remove(temp))
+		f.Close() // again, if all went well
+		if e := os.Remove(temp); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
 		}
 	}()
 	if err := write(f); err != nil {
@@ -35,8 +35,36 @@ func WriteFile(name string, replace bool, write func(io.Writer) error) (err erro
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(temp, name)
+	if replace {
+		return os.Rename(temp, name)
+	}
+	err = os.Link(temp, name) // which replaces nothing
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return occupied(name)
+	case err != nil: // no links on such a disk, it may be
+		return claim(temp, name)
+	}
+	return nil
 }
+
+// claim renames a file to a name that must be free, where there are no links. O_EXCL tells who was first: it is this
+// one's own empty file that is replaced then. A crash in between leaves that.
+func claim(temp, name string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if errors.Is(err, fs.ErrExist) {
+		return occupied(name)
+	}
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Close(), os.Rename(temp, name)); err != nil {
+		return errors.Join(err, os.Remove(name))
+	}
+	return nil
+}
+
+func occupied(name string) error { return fmt.Errorf("%s: %w", name, fs.ErrExist) }
 
 // vacant says what is wrong with a name for a new file.
 func vacant(name string, replace bool) error {
@@ -49,7 +77,7 @@ func vacant(name string, replace bool) error {
 	case !info.Mode().IsRegular():
 		return invalid("%s: is no regular file", name)
 	case !replace:
-		return fmt.Errorf("%s: %w", name, fs.ErrExist)
+		return occupied(name)
 	}
 	return nil
 }

@@ -43,6 +43,50 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
+// A file that somebody else makes in the meantime is theirs.
+func TestFileMadeMeanwhile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "x.tar")
+	err := WriteFile(name, false, func(w io.Writer) error {
+		if err := os.WriteFile(name, []byte("theirs"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return writing("ours")(w)
+	})
+	if !errors.Is(err, fs.ErrExist) || err.Error() != name+": file already exists" {
+		t.Errorf("error is %v", err)
+	}
+	wantFile(t, name, "theirs")
+	entries, err := os.ReadDir(filepath.Dir(name))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("beside the file: %v, %v", entries, err)
+	}
+}
+
+// The same where there are no links.
+func TestClaim(t *testing.T) {
+	dir := t.TempDir()
+	temp, name := filepath.Join(dir, "temp"), filepath.Join(dir, "x.tar")
+	for _, c := range []struct {
+		ours string // "" is no file, which cannot be renamed
+		kind error
+		want string // what the file has then
+	}{{"", fs.ErrNotExist, ""}, {"one", nil, "one"}, {"two", fs.ErrExist, "one"}} {
+		if c.ours != "" {
+			if err := os.WriteFile(temp, []byte(c.ours), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := claim(temp, name); !errors.Is(err, c.kind) {
+			t.Errorf("%q: error is %v, want %v", c.ours, err, c.kind)
+		}
+		if c.want == "" {
+			wantEmpty(t, dir)
+			continue
+		}
+		wantFile(t, name, c.want)
+	}
+}
+
 // Until all is written there is no file of that name, or the old one.
 func TestUnfinishedFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "x.tar")

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -147,6 +148,23 @@ func TestEncodings(t *testing.T) {
 		if _, _, err := g.pull(t, g); !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want one that says %q", name, err, c.says)
 		}
+	}
+}
+
+// A layer in zstd takes the memory of its window, and hardly more.
+func TestMemoryOfAWindow(t *testing.T) {
+	// A window of 2^(10+17) bytes, and a last block of one byte as it is.
+	const frame = "\x28\xb5\x2f\xfd\x00\x88\x09\x00\x00a"
+	var before, after runtime.MemStats
+	var b bytes.Buffer
+	runtime.ReadMemStats(&before)
+	err := uncompress(&b, strings.NewReader(frame))
+	runtime.ReadMemStats(&after)
+	if err != nil || b.String() != "a" {
+		t.Fatalf("%q, %v", b.String(), err)
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > maxWindow+1<<20 {
+		t.Errorf("%d bytes", got)
 	}
 }
 

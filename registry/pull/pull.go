@@ -74,7 +74,8 @@ type Puller struct {
 // configuration say is an error matching [ErrCorrupt]; what is no image (an artifact, Docker's schema 1, an encrypted
 // layer) one matching [errors.ErrUnsupported]; an index without the platform and what the registry does not have, one
 // matching [fs.ErrNotExist]; a name or a platform that is none, one matching [fs.ErrInvalid]. There is no limit to what
-// a layer may grow to when it is uncompressed: that limit is the disk.
+// a layer may grow to when it is uncompressed: that limit is the disk. In memory each of the four layers that come at the
+// same time has less than 1 MiB, and if it is in zstd as much as it refers back to: usually 8 MiB, at most 128.
 func (p *Puller) Pull(ctx context.Context, r Request, w io.Writer) (*Result, error) {
 	name, err := NormalizeName(r.FinalName)
 	if err != nil {

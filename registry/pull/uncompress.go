@@ -10,7 +10,8 @@ import (
 )
 
 // maxWindow is how far back a zstd layer may refer, and so about what its decompression may keep in memory: what
-// zstd --long makes.
+// zstd --long makes, and the format's own tools take. With parallel layers at the same time that is 513 MiB at most; what
+// is usual is 8 MiB for each. No frame says what the next one needs, so that they cannot take turns by what they need.
 const maxWindow = 128 << 20
 
 // uncompress copies a layer to w as the tar it is made of. Whether it is compressed, and how, is seen in its first

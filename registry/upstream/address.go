@@ -54,19 +54,32 @@ func (a *address) scheme() string {
 	return "https"
 }
 
+func (a *address) hostname() string { return (&url.URL{Host: a.host}).Hostname() }
+
 func (a *address) origin() origin {
 	return originOf(&url.URL{Scheme: a.scheme(), Host: a.host})
+}
+
+// isHub reports whether a host is one at which Docker Hub is reached. Docker's configuration has one name for them all.
+func isHub(host string) bool {
+	switch strings.ToLower(strings.TrimSuffix(host, ".")) {
+	case dockerHub, name.DefaultRegistry, "registry-1.docker.io", "registry.hub.docker.com":
+		return true
+	}
+	return false
 }
 
 // keychainTarget is what a keychain is asked for: the image's host, or the one that is connected to if that is someone
 // else's, who must not get the credentials of the image's.
 func keychainTarget(registry string, a *address) target {
+	if isHub(a.hostname()) {
+		return name.DefaultRegistry
+	}
 	t := target(strings.ToLower(registry))
 	if t == dockerHub {
 		t = name.DefaultRegistry
 	}
-	u := url.URL{Host: a.host}
-	if own := (&url.URL{Host: string(t)}).Hostname(); !sameParty(own, u.Hostname()) {
+	if own := (&url.URL{Host: string(t)}).Hostname(); !sameParty(own, a.hostname()) {
 		return target(a.host)
 	}
 	return t

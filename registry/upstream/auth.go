@@ -17,31 +17,22 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-const (
-	exchangeTimeout = 60 * time.Second
-	// credentialsAge is how old credentials must be to be asked for again after they were refused; those of helpers expire.
-	credentialsAge = time.Minute
-)
+const exchangeTimeout = 60 * time.Second
 
 // auth knows how the registry wants to be asked, and has what it takes.
 type auth struct {
-	registry *Registry
-	keychain authn.Keychain // nil: anonymous
-	target   target
+	registry    *Registry
+	credentials credentials
+	exchanges   flights[string]
+	tokens      tokens
+	untrusted   sync.Once
 
-	exchanges flights[string]
-	asking    flights[*authn.AuthConfig]
-	tokens    tokens
-	untrusted sync.Once
-
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards challenge
 	challenge *transport.Challenge
-	known     *authn.AuthConfig
-	knownAt   time.Time
 }
 
 func newAuth(r *Registry, k authn.Keychain) *auth {
-	return &auth{registry: r, keychain: k, target: keychainTarget(r.name, r.address)}
+	return &auth{registry: r, credentials: credentials{keychain: k, target: keychainTarget(r.name, r.address), now: r.now}}
 }
 
 // header is the Authorization to send with a request for repo; "" is none, or that none is known to be wanted yet.
@@ -52,7 +43,7 @@ func (a *auth) header(ctx context.Context, repo string) (string, error) {
 	if ch == nil {
 		return "", nil
 	}
-	creds, err := a.credentials(ctx)
+	creds, err := a.credentials.get(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -94,12 +85,10 @@ func (a *auth) refused(ctx context.Context, h http.Header, repo, authorization s
 	}
 	ch.Insecure = a.registry.address.plain.Load()
 	a.tokens.drop(repo, strings.TrimPrefix(authorization, "Bearer "))
+	a.credentials.refused()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.challenge = ch
-	if a.registry.now().Sub(a.knownAt) >= credentialsAge {
-		a.known = nil
-	}
 	return true
 }
 
@@ -133,33 +122,6 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// credentials asks the keychain, once.
-func (a *auth) credentials(ctx context.Context) (*authn.AuthConfig, error) {
-	if a.keychain == nil {
-		return &authn.AuthConfig{}, nil
-	}
-	return a.asking.do(ctx, "", func() (*authn.AuthConfig, error) {
-		a.mu.Lock()
-		known := a.known
-		a.mu.Unlock()
-		if known != nil {
-			return known, nil
-		}
-		var creds *authn.AuthConfig
-		found, err := authn.Resolve(ctx, a.keychain, a.target)
-		if err == nil {
-			creds, err = authn.Authorization(ctx, found)
-		}
-		if err != nil { // whatever it matches is not the registry's
-			return nil, &localError{fmt.Sprintf("credentials for %s: %v", a.target, err)}
-		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.known, a.knownAt = creds, a.registry.now()
-		return creds, nil
-	})
-}
-
 // token returns a valid token to pull from repo, and gets one if need be.
 func (a *auth) token(ctx context.Context, ch *transport.Challenge, repo string) (string, error) {
 	if tok := a.tokens.get(repo, a.registry.now()); tok != "" {
@@ -188,7 +150,7 @@ func (a *auth) exchange(ctx context.Context, ch *transport.Challenge, repo strin
 		return nil, a.registry.nonsense(subject, http.StatusUnauthorized, errors.New("the challenge names no token server"))
 	}
 	if err := a.registry.wire.check(realm); err != nil {
-		return nil, fmt.Errorf("token server: %w", err)
+		return nil, &tokenError{subject, realm.Host, err}
 	}
 	creds, err := a.credentialsFor(ctx, realm)
 	if err != nil {
@@ -211,29 +173,10 @@ func (a *auth) exchange(ctx context.Context, ch *transport.Challenge, repo strin
 	case errors.As(err, &e):
 		return nil, e
 	case errors.As(err, &network):
-		return nil, fmt.Errorf("token server %s: %w", realm.Host, network.Err)
+		return nil, &tokenError{subject, realm.Host, network.Err}
 	}
 	// The library's text may have what the server sent, which may have a secret.
-	return nil, a.registry.nonsense(subject, http.StatusOK, fmt.Errorf("%s answers with no token", realm.Host))
-}
-
-// credentialsFor returns the credentials for a token server: none if it is not to be trusted with them.
-func (a *auth) credentialsFor(ctx context.Context, realm *url.URL) (*authn.AuthConfig, error) {
-	creds, err := a.credentials(ctx)
-	if err != nil || *creds == (authn.AuthConfig{}) || a.trusts(realm) {
-		return creds, err
-	}
-	a.untrusted.Do(func() {
-		a.registry.log.WarnContext(ctx, "token server is someone else's: it gets no credentials", "server", realm.Host)
-	})
-	return &authn.AuthConfig{}, nil
-}
-
-// trusts reports whether a token server may have the registry's credentials.
-func (a *auth) trusts(realm *url.URL) bool {
-	addr := a.registry.address
-	own := url.URL{Host: addr.host}
-	return (realm.Scheme == "https" || addr.plain.Load()) && sameParty(realm.Hostname(), own.Hostname())
+	return nil, fromTokenServer(a.registry.nonsense(subject, http.StatusOK, fmt.Errorf("%s answers with no token", realm.Host)))
 }
 
 // ask sends a request to a token server. An answer that is none is an Error, which has more of it than the library's.
@@ -245,5 +188,10 @@ func (a *auth) ask(subject string, req *http.Request) (*http.Response, error) {
 	if req.Method == http.MethodPost && resp.StatusCode == http.StatusNotFound {
 		return resp, nil // it knows no OAuth 2: the library asks by GET
 	}
-	return nil, a.registry.answered(subject, resp)
+	return nil, fromTokenServer(a.registry.answered(subject, resp))
+}
+
+func fromTokenServer(e *Error) *Error {
+	e.TokenServer = true
+	return e
 }

@@ -9,15 +9,16 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 )
 
 const (
-	maxCuts  = 5        // in a row, with less than progress bytes between them
-	progress = 64 << 10 // bytes
+	maxCuts  = 5        // in a row, without progress between them
+	progress = 64 << 10 // bytes, if they do not come too slowly
 )
 
-// Body is a blob as it comes. A connection that is cut, or stalls, is replaced by one for the rest. It is for one reader
-// at a time; Close may be called at any time.
+// Body is a blob as it comes. A connection that is cut, has no byte for a minute, or less than 512 KiB in two minutes of
+// waiting, is replaced by one for the rest. It is for one reader at a time; Close may be called at any time.
 type Body struct {
 	registry  *Registry
 	query     query
@@ -25,8 +26,9 @@ type Body struct {
 	cancel    context.CancelFunc
 	validator string // for If-Range; "" is none
 	size      int64
-	off       int64 // bytes read
-	mark      int64 // off at the last cut
+	off       int64         // bytes read
+	mark      int64         // off at the last cut
+	waited    time.Duration // for the bytes since then
 	cuts      int
 	err       error // after which nothing more is read
 
@@ -52,7 +54,9 @@ func (b *Body) Read(p []byte) (int, error) {
 			b.err = io.EOF
 			break
 		}
+		begun := time.Now()
 		n, err := b.body.Read(p)
+		b.waited += time.Since(begun)
 		b.off += int64(n)
 		switch {
 		case n > 0, err == nil: // an error comes again
@@ -107,17 +111,20 @@ func (b *Body) resume(cause error) error {
 
 // worthwhile is an error if the cut is one too many.
 func (b *Body) worthwhile(cause error) error {
-	if b.off-b.mark >= progress {
+	// Cuts must not make slow what would be too slow without them.
+	if came := b.off - b.mark; came >= progress && b.waited.Seconds()*slowBytes <= float64(came)*slowTimeout.Seconds() {
 		b.cuts = 0
 	}
-	b.mark = b.off
+	b.mark, b.waited = b.off, 0
 	b.cuts++
 	if b.ctx.Err() != nil || b.cuts > maxCuts {
-		err := fmt.Errorf("cut after %d of %s bytes, %d times: %w", b.off, sizeText(b.size), b.cuts, cause)
+		err := fmt.Errorf("%w after %d of %s bytes, %d times: %w", errCut, b.off, sizeText(b.size), b.cuts, cause)
 		return b.registry.failed(b.ctx, b.query.subject, err)
 	}
 	return nil
 }
+
+var errCut = errors.New("cut")
 
 func sizeText(n int64) string {
 	if n < 0 {

@@ -22,21 +22,51 @@ const (
 	maxText      = 256      // bytes shown of a text from outside
 )
 
-// ErrDigest is matched by an error for bytes that do not have the digest they should.
-var ErrDigest = errors.New("wrong digest")
+var (
+	// ErrDigest is matched by an error for bytes that do not have the digest they should.
+	ErrDigest = errors.New("wrong digest")
+	// ErrNotHTTPS is matched by an [Error] for a server that speaks something else where it should speak HTTPS.
+	ErrNotHTTPS = errors.New("no HTTPS")
+	// ErrCertificate is matched by an [Error] for a server whose certificate is not trusted.
+	ErrCertificate = errors.New("untrusted certificate")
+)
 
 // Error is what the registry, or a server it leads to, answers in place of what was asked for; or that there is no
 // answer. It matches [fs.ErrNotExist] for 404, [fs.ErrPermission] for 401 and 403, and what Err matches. The end of a
-// context is no Error.
+// context is no Error, nor are credentials that cannot be had, see [ErrCredentials].
 type Error struct {
 	Registry string // its name
-	Status   int    // of the answer; 0 is none, 200 and 206 are for an answer that makes no sense
+	Subject  string // what was asked for, such as "library/nginx:latest"; "" is left out of texts
+	// TokenServer says that it is the token server that answers so, or does not answer.
+	TokenServer bool
+	Status      int // of the answer; 0 is none, 200 and 206 are for an answer that makes no sense
 	// RetryAfter is for how long the server wants to be left alone, at most an hour; 0 where it does not say.
 	RetryAfter time.Duration
-	Err        error
+	Err        error // without the registry and the subject
 }
 
-func (e *Error) Error() string { return e.Registry + ": " + e.Err.Error() }
+// Error is the text for logs. It may have addresses of servers.
+func (e *Error) Error() string { return e.text(e.Err.Error()) }
+
+// Public is the text for those who need not know which servers there are: it has no addresses but those in what the
+// server says is wrong. An Err that is not of this package is shown as it is.
+func (e *Error) Public() string {
+	var d detailed
+	if !errors.As(e.Err, &d) {
+		return e.Error()
+	}
+	if e.TokenServer && e.Status == 0 {
+		return e.text("the token server " + d.public)
+	}
+	return e.text(d.public)
+}
+
+func (e *Error) text(what string) string {
+	if e.Subject != "" {
+		what = e.Subject + ": " + what
+	}
+	return e.Registry + ": " + what
+}
 
 func (e *Error) Unwrap() error { return e.Err }
 
@@ -55,24 +85,30 @@ func (e *Error) Is(target error) bool {
 func (r *Registry) answered(subject string, resp *http.Response) *Error {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what there is of it
-	text := fmt.Sprintf("%s: %d %s", subject, resp.StatusCode, http.StatusText(resp.StatusCode))
+	public := strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
 	if m := firstMessage(body); m != "" {
-		text += ": " + m
+		public += ": " + m
 	}
+	text := public
 	if to := originOf(resp.Request.URL); to != r.address.origin() {
 		text += " (from " + printable(to.host) + ")"
 	}
 	return &Error{
 		Registry:   r.name,
+		Subject:    subject,
 		Status:     resp.StatusCode,
 		RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), r.now()),
-		Err:        errors.New(text),
+		Err:        detailed{errors.New(text), public},
 	}
 }
 
 // nonsense is an Error for an answer that has the right status and is wrong all the same.
 func (r *Registry) nonsense(subject string, status int, err error) *Error {
-	return &Error{Registry: r.name, Status: status, Err: fmt.Errorf("%s: %w", subject, err)}
+	public := "the answer makes no sense"
+	if errors.Is(err, ErrDigest) {
+		public = "the answer has another digest than it should"
+	}
+	return &Error{Registry: r.name, Subject: subject, Status: status, Err: detailed{err, public}}
 }
 
 // failed makes the error for a request that came to no answer, or returns the Error of one.
@@ -84,19 +120,57 @@ func (r *Registry) failed(ctx context.Context, subject string, err error) error 
 	if errors.As(err, &e) {
 		return e
 	}
-	var local *localError
-	if errors.As(err, &local) {
+	if errors.Is(err, ErrCredentials) {
 		return r.about(subject, err)
 	}
-	return &Error{Registry: r.name, Err: fmt.Errorf("%s: %w", subject, noAnswer{err})}
+	e = &Error{Registry: r.name, Subject: subject, Err: detailed{noAnswer{err}, publicly(err)}}
+	var t *tokenError
+	if errors.As(err, &t) {
+		e.Subject, e.TokenServer = t.subject, true
+	}
+	return e
 }
+
+// detailed is an error that has more in its text than everybody is to know.
+type detailed struct {
+	error
+	public string
+}
+
+func (d detailed) Unwrap() error { return d.error }
+
+// publicly says what came of a request that got no answer, of the server that should have given it.
+func publicly(err error) string {
+	switch {
+	case isNotTLS(err):
+		return "speaks no HTTPS"
+	case isUntrusted(err):
+		return "has a certificate that is not trusted"
+	case isRefusal(err):
+		return "leads to where it must not"
+	case errors.Is(err, errCut):
+		return "breaks its answers off, or is too slow"
+	case isTimeout(err):
+		return "does not answer in time"
+	}
+	return "does not answer"
+}
+
+// tokenError is for a token server that was asked, or was to be asked, and gave no answer.
+type tokenError struct {
+	subject, server string
+	err             error
+}
+
+func (e *tokenError) Error() string { return "token server " + e.server + ": " + e.err.Error() }
+
+func (e *tokenError) Unwrap() error { return e.err }
 
 // noAnswer hides what an error of the network matches: no system call's "permission denied" is the registry's.
 type noAnswer struct{ err error }
 
 func (n noAnswer) Error() string {
-	var notTLS tls.RecordHeaderError
-	if errors.As(n.err, &notTLS) {
+	if isNotTLS(n.err) {
 		return "the server does not speak HTTPS"
 	}
 	return printable(n.err.Error())
@@ -104,10 +178,20 @@ func (n noAnswer) Error() string {
 
 func (n noAnswer) Timeout() bool { return isTimeout(n.err) }
 
-// A localError has its cause on this side: the registry was not asked.
-type localError struct{ text string }
+// Is implements the kinds that are this package's own.
+func (n noAnswer) Is(target error) bool {
+	return target == ErrNotHTTPS && isNotTLS(n.err) || target == ErrCertificate && isUntrusted(n.err)
+}
 
-func (e *localError) Error() string { return e.text }
+func isNotTLS(err error) bool {
+	var e tls.RecordHeaderError
+	return errors.As(err, &e)
+}
+
+func isUntrusted(err error) bool {
+	var e *tls.CertificateVerificationError
+	return errors.As(err, &e)
+}
 
 func isTimeout(err error) bool {
 	var t net.Error
@@ -117,16 +201,13 @@ func isTimeout(err error) bool {
 // transient reports whether a request that got no answer is worth another try.
 func transient(err error) bool {
 	var (
-		e           *Error
-		local       *localError
-		dns         *net.DNSError
-		certificate *tls.CertificateVerificationError
-		notTLS      tls.RecordHeaderError
+		e   *Error
+		dns *net.DNSError
 	)
 	switch {
-	case errors.As(err, &e), errors.As(err, &local), isRefusal(err), isTimeout(err):
+	case errors.As(err, &e), errors.Is(err, ErrCredentials), isRefusal(err), isTimeout(err):
 		return false
-	case errors.As(err, &certificate), errors.As(err, &notTLS), errors.As(err, &dns) && dns.IsNotFound:
+	case isUntrusted(err), isNotTLS(err), errors.As(err, &dns) && dns.IsNotFound:
 		return false
 	}
 	return true

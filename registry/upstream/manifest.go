@@ -24,7 +24,7 @@ func Manifests() []types.MediaType {
 
 // Head asks what ref, a tag or digest, is in repo. Without accept it asks for [Manifests]. Digest is zero, Size -1 and
 // MediaType "" where the registry does not say; there is no Data. An error is an [*Error], or matches
-// [io/fs.ErrInvalid] for a name that is none, or is that of ctx or of the keychain. A digest that is not ref matches
+// [io/fs.ErrInvalid] for a name that is none, or [ErrCredentials], or is that of ctx. A digest that is not ref matches
 // [ErrDigest].
 func (r *Registry) Head(ctx context.Context, repo, ref string, accept ...types.MediaType) (*v1.Descriptor, error) {
 	q, err := r.query(http.MethodHead, repo, "manifests", ref, orManifests(accept)...)

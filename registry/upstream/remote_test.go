@@ -35,7 +35,7 @@ func TestAnotherRegistry(t *testing.T) {
 	if err := remote.Write(ref, image); err != nil {
 		t.Fatal(err)
 	}
-	r, err := upstream.New(upstream.Options{Name: host, SkipVerify: true})
+	r, err := upstream.New(upstream.Options{Name: host, AllowHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -82,10 +83,46 @@ func (r *Registry) do(ctx context.Context, q query) (*http.Response, error) {
 // pause waits before another try.
 func (r *Registry) pause(ctx context.Context, subject string, d time.Duration, cause error) error {
 	r.log.DebugContext(ctx, "request is tried again", "of", subject, "in", d, "err", cause)
+	if why := patience(cause); why != "" && r.said.first(r.now().Add(d)) {
+		r.log.InfoContext(ctx, fmt.Sprintf("waiting %d s: %s", (d+time.Second-1)/time.Second, why))
+	}
 	if err := r.wait(ctx, d); err != nil {
 		return r.about(subject, err)
 	}
 	return nil
+}
+
+// patience says why a server wants to be waited for; "" if it does not.
+func patience(cause error) string {
+	var e *Error
+	if !errors.As(cause, &e) || e.Status != http.StatusTooManyRequests && e.RetryAfter == 0 {
+		return ""
+	}
+	who := "the registry"
+	if e.TokenServer {
+		who = "the token server"
+	}
+	if e.Status == http.StatusTooManyRequests {
+		return who + " wants fewer requests"
+	}
+	return fmt.Sprintf("%s answers %d", who, e.Status)
+}
+
+// said is until when it has been said that the registry is waited for.
+type said struct {
+	mu    sync.Mutex
+	until time.Time
+}
+
+// first reports whether a wait until then is news: of several requests that wait as long, one says so.
+func (s *said) first(until time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if until.Sub(s.until) < time.Second {
+		return false
+	}
+	s.until = until
+	return true
 }
 
 // again reports whether, and in what time, to try again after an error.

@@ -23,8 +23,13 @@
 //
 // Credentials and tokens go to the registry itself. Credentials also go to a token server that the registry names, if it
 // is https or the registry is http, and if its host is the registry's, or has the same last two labels (auth.docker.io
-// and index.docker.io, gitlab.com and registry.gitlab.com). Addresses and single labels must be equal. Other token
-// servers are asked without credentials. A redirect to elsewhere carries none of it.
+// and index.docker.io, gitlab.com and registry.gitlab.com). Addresses and single labels must be equal. Docker Hub is
+// docker.io, also where it is reached at registry.hub.docker.com. Other token servers are asked without credentials. A
+// redirect to elsewhere carries none of it.
+//
+// # What is too slow
+//
+// A body must bring a byte a minute and 512 KiB in two minutes, of the time that its reader waits for it.
 package upstream
 
 import (
@@ -47,13 +52,19 @@ type Options struct {
 	URL string
 	// Keychain has the credentials; nil is anonymous. It is asked for the registry's name, docker.io being
 	// index.docker.io as Docker's configuration has it. If URL is at a host of someone else, by the rule for token
-	// servers, it is asked for that host. It is asked again only after its answer was refused.
+	// servers, it is asked for that host; Docker Hub's hosts are index.docker.io in any case. It is asked again only
+	// after its answer was refused, or 10 s after it failed. If it takes longer than 30 s, that is an error matching
+	// [ErrCredentials]; it goes on in one goroutine, and nobody else asks until it is done.
 	Keychain authn.Keychain
-	// SkipVerify leaves certificates unchecked, and tries plain HTTP if URL is "" and HTTPS is not spoken.
+	// SkipVerify leaves certificates unchecked.
 	SkipVerify bool
+	// AllowHTTP uses plain HTTP if URL is "" and HTTPS is not spoken, for credentials too. A server that speaks HTTPS with
+	// a certificate that is not trusted is not asked by HTTP.
+	AllowHTTP bool
 	// Patient waits and tries again where the registry wants fewer requests (429). Otherwise that is an error at once.
 	Patient bool
-	Log     *slog.Logger // nil: silent
+	// Log gets warnings, and for how long a patient registry waits as Info; nil is silent.
+	Log *slog.Logger
 	// Now is the clock for tokens and dates; nil is [time.Now].
 	Now func() time.Time
 	// Wait waits between tries, or gives an error of ctx if that ends first; nil waits for real.
@@ -68,6 +79,7 @@ type Registry struct {
 	auth    *auth
 	schemes flights[struct{}]
 	patient bool
+	said    said
 	log     *slog.Logger
 	now     func() time.Time
 	wait    func(context.Context, time.Duration) error
@@ -80,7 +92,7 @@ func New(o Options) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	addr.undecided.Store(o.SkipVerify && o.URL == "")
+	addr.undecided.Store(o.AllowHTTP && o.URL == "")
 	r := &Registry{
 		name:    o.Name,
 		address: addr,
@@ -131,7 +143,7 @@ func (r *Registry) settle(ctx context.Context) error {
 			return struct{}{}, nil
 		}
 		err := r.probe(ctx)
-		if err != nil && ctx.Err() == nil && !isTimeout(err) {
+		if err != nil && ctx.Err() == nil && !isTimeout(err) && !isUntrusted(err) {
 			r.address.plain.Store(true)
 			if r.probe(ctx) == nil {
 				err = nil

@@ -22,6 +22,8 @@ const (
 	tlsTimeout    = 10 * time.Second
 	headerTimeout = 30 * time.Second
 	stallTimeout  = 60 * time.Second // without a byte of a body
+	slowTimeout   = 2 * time.Minute  // for less than slowBytes of a body
+	slowBytes     = 512 << 10
 	idleTimeout   = 90 * time.Second
 	pingTimeout   = 15 * time.Second // of a connection by HTTP/2 that is silent: another request must not wait for a dead one
 	maxIdle       = 16               // connections, per host
@@ -49,7 +51,7 @@ func newWire(a *address, conf *tls.Config) *wire {
 			return d.DialContext(ctx, network, addr)
 		},
 	}
-	if addr, err := netip.ParseAddr((&url.URL{Host: a.host}).Hostname()); err == nil {
+	if addr, err := netip.ParseAddr(a.hostname()); err == nil {
 		w.class.Store(uint32(classOf(addr)))
 	}
 	w.direct = newTransport(conf)
@@ -219,24 +221,33 @@ func (w *wire) hop(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-var errStalled = errors.New("no byte for " + stallTimeout.String())
+var errStalled = fmt.Errorf("no byte for %v, or less than %d KiB in %v", stallTimeout, slowBytes>>10, slowTimeout)
 
-// watched is a body whose request ends when no byte of it has come for stallTimeout.
+// watched is a body whose request ends when no byte of it has come for stallTimeout, or less than slowBytes for
+// slowTimeout. Only the time within Read counts: its reader may be slow.
 type watched struct {
 	io.ReadCloser
 	ctx    context.Context // the request's
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
+	waited time.Duration // for the bytes that came since the last slowBytes were complete
+	came   int
 }
 
 func (b *watched) Read(p []byte) (int, error) {
+	limit := min(stallTimeout, slowTimeout-b.waited)
 	if b.timer == nil {
-		b.timer = time.AfterFunc(stallTimeout, func() { b.cancel(errStalled) })
+		b.timer = time.AfterFunc(limit, func() { b.cancel(errStalled) })
 	} else {
-		b.timer.Reset(stallTimeout)
+		b.timer.Reset(limit)
 	}
+	begun := time.Now()
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()
+	b.waited += time.Since(begun)
+	if b.came += n; b.came >= slowBytes {
+		b.waited, b.came = 0, 0
+	}
 	if err != nil && err != io.EOF && context.Cause(b.ctx) == errStalled {
 		err = errStalled
 	}

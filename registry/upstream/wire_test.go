@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -268,16 +269,17 @@ func TestClasses(t *testing.T) {
 	}
 }
 
-// HTTP is tried where HTTPS is not spoken, if both checks and scheme are left to the registry.
+// HTTP is tried where HTTPS is not spoken, if that is allowed and the scheme is left to the registry.
 func TestPlainHTTP(t *testing.T) {
 	for _, tc := range []struct {
 		o  Options
 		ok bool
 	}{
-		{Options{Name: "r.lab.test:5000", SkipVerify: true}, true},
-		{Options{Name: "r.lab.test", SkipVerify: true}, true},
+		{Options{Name: "r.lab.test:5000", AllowHTTP: true}, true},
+		{Options{Name: "r.lab.test", AllowHTTP: true}, true},
 		{Options{Name: "r.lab.test:5000"}, false},
-		{Options{Name: "lab", URL: "https://r.lab.test:5000", SkipVerify: true}, false},
+		{Options{Name: "r.lab.test:5000", SkipVerify: true}, false},
+		{Options{Name: "lab", URL: "https://r.lab.test:5000", AllowHTTP: true}, false},
 	} {
 		inNetwork(t, func(t *testing.T, n *network) {
 			n.serve("r.lab.test:5000", "9.9.9.9", documents(document1))
@@ -290,6 +292,18 @@ func TestPlainHTTP(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where HTTPS is spoken with the wrong certificate, nothing is sent without it.
+func TestNoHTTPForAWrongCertificate(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		n.serve("r.other.test:443", "9.9.9.9", documents(document1))
+		h := n.serve("r.other.test:80", "9.9.9.9", documents(document1))
+		_, err := n.open(Options{Name: "r.other.test", AllowHTTP: true}).Manifest(t.Context(), "a", "b")
+		if !errors.Is(err, ErrCertificate) || len(h.saw()) != 0 {
+			t.Errorf("%v after %q", err, n.dialed)
+		}
+	})
 }
 
 func TestCertificates(t *testing.T) {
