@@ -82,11 +82,17 @@ func TestPullIsInterrupted(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	<-begun
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-begun:
+	case err := <-ended:
+		t.Fatalf("ended before it had begun: %v\n%s", err, stderr.String())
+	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.HasSuffix(stderr.String(), "nixreg: interrupted\n") {
+	if err := <-ended; err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.HasSuffix(stderr.String(), "nixreg: interrupted\n") {
 		t.Errorf("ended: %v\n%s", err, stderr.String())
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {

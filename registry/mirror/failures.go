@@ -60,10 +60,11 @@ func (e failure) again(now time.Time, other bool) error {
 	if u.RetryAfter > 0 {
 		later.RetryAfter = e.until.Sub(now)
 	}
+	if other {
+		later.Subject, later.Err = "", errors.New("does not answer")
+	}
 	if other && u.Status == 429 {
 		later.Err = errors.New("wants fewer requests")
-	} else if other {
-		later.Err = errors.New("does not answer")
 	}
 	return &later
 }
@@ -98,7 +99,7 @@ func (f *failures) putDocument(key string, err error) {
 	u := (*upstream.Error)(nil)
 	switch {
 	case !errors.As(err, &u):
-	case u.Status == 429:
+	case u.Status == 429 && !u.TokenServer: // that one counts something else
 		f.put(busyKey, err)
 	case u.Status == 0:
 		f.put(downKey, err)

@@ -157,7 +157,7 @@ func (m *Mirror) store(ctx context.Context, repo string, d *v1.Descriptor, child
 // malformed is the error for a document that has its digest, and yet is none.
 func (m *Mirror) malformed(repo string, digest v1.Hash, err error) error {
 	return &upstream.Error{
-		Registry: m.upstream.Name(), Status: 502,
-		Err: fmt.Errorf("%s@%s is no manifest: %w", repo, digest, err),
+		Registry: m.upstream.Name(), Status: 502, Subject: fmt.Sprintf("%s@%s", repo, digest),
+		Err: fmt.Errorf("no manifest: %w", err),
 	}
 }

@@ -146,18 +146,23 @@ func answer(err error) error {
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist):
 		return err
-	case errors.Is(err, blobs.ErrContent), errors.Is(err, upstream.ErrDigest):
+	case errors.Is(err, upstream.ErrCredentials):
+		return &registry.StatusError{Status: 502, Text: "the credentials for the upstream cannot be read", Err: err}
+	case errors.Is(err, blobs.ErrContent):
 		return &registry.StatusError{Status: 502, Err: err}
 	case !errors.As(err, &u):
 		return err
-	case errors.Is(err, fs.ErrPermission):
-		return &registry.StatusError{Status: 403, Err: err}
-	case u.Status == 429 || u.Status >= 500:
-		return &registry.StatusError{Status: u.Status, RetryAfter: u.RetryAfter, Err: err}
-	case u.Status == 0 && isTimeout(err):
-		return &registry.StatusError{Status: 504, Err: err}
 	}
-	return &registry.StatusError{Status: 502, Err: err}
+	s := &registry.StatusError{Status: 502, RetryAfter: u.RetryAfter, Text: u.Public(), Err: err}
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		s.Status = 403
+	case u.Status == 429 || u.Status >= 500:
+		s.Status = u.Status
+	case u.Status == 0 && isTimeout(err):
+		s.Status = 504
+	}
+	return s
 }
 
 func isTimeout(err error) bool {

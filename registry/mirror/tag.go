@@ -61,7 +61,7 @@ func (m *Mirror) fresh(known *meaning) bool {
 func willPass(err error) bool {
 	var u *upstream.Error
 	return errors.As(err, &u) && (u.Status == 0 || u.Status == 429 || u.Status >= 500) ||
-		errors.Is(err, upstream.ErrDigest) || isTimeout(err)
+		errors.Is(err, upstream.ErrDigest) || errors.Is(err, upstream.ErrCredentials) || isTimeout(err)
 }
 
 // ask asks the upstream what a tag means, once for all who want to know, and records the answer.
@@ -102,7 +102,7 @@ func (m *Mirror) askNow(ctx context.Context, repo, tag string, known *meaning) (
 	defer cancel()
 	d, err := m.revalidate(soon, repo, tag, known)
 	if err != nil && soon.Err() != nil && ctx.Err() == nil {
-		err = &upstream.Error{Registry: m.upstream.Name(), Err: fmt.Errorf("%s:%s: no answer in %v", repo, tag, patience)}
+		err = &upstream.Error{Registry: m.upstream.Name(), Subject: repo + ":" + tag, Err: fmt.Errorf("no answer in %v", patience)}
 	}
 	return d, err
 }
