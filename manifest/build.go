@@ -28,45 +28,18 @@ const (
 
 // draft is an image whose layers are decided, but not hashed.
 type draft struct {
-	config imageConfig // without diffIDs
-	layers []draftLayer
-	image  Image // what is known of it already
+	document []byte      // the config, if it is not to be made of what follows
+	config   imageConfig // without diffIDs
+	layers   []draftLayer
+	image    Image // what is known of it already
 }
 
 type draftLayer struct {
 	recipe   layer.Recipe
 	contents []string
+	comment  string  // of the history; "" for that of store paths
 	want     v1.Hash // the digest it must have; zero: whatever it is
 	size     int64   // about how much there is to hash
-}
-
-// draftPackage plans an image of contents, as streamLayeredImage { contents; config = { Cmd; Env }; } does.
-func draftPackage(ctx context.Context, all store.Store, d *Definition, closure []*store.Object) (*draft, error) {
-	s := store.Within(all, pathsOf(closure)...)
-	arch, err := architecture(ctx, s, d.Contents, closure)
-	if err != nil {
-		return nil, err
-	}
-	arch = cmp.Or(arch, defaultArchitecture)
-	program, note, err := mainProgram(ctx, s, d.Contents, d.Program)
-	if err != nil {
-		return nil, err
-	}
-	config := value{kind: '{'}
-	out := &draft{image: Image{Architecture: arch, CommandNote: note, Env: []string{"PATH=/bin"}}}
-	if program != "" {
-		out.image.Command = []string{program}
-		config.set("Cmd", listValue(stringValue(program)))
-	}
-	config.set("Env", listValue(stringValue("PATH=/bin")))
-	out.config = imageConfig{created: defaultTime, architecture: arch, config: config}
-
-	links, err := layer.SymlinkTar(ctx, s, d.Contents)
-	if err != nil {
-		return nil, err
-	}
-	out.plan(closure, links, baseJSON(arch, config))
-	return out, out.addSymlinks(ctx, s, d.Contents, closure, int64(len(links)))
 }
 
 func pathsOf(objects []*store.Object) []store.Path {
@@ -77,43 +50,11 @@ func pathsOf(objects []*store.Object) []store.Path {
 	return paths
 }
 
-// baseJSON is the text of nixpkgs' <name>-base.json: part of the closure, never of the image.
-func baseJSON(arch string, config value) []byte {
-	base := value{kind: '{'}
-	base.set("architecture", stringValue(arch))
-	base.set("config", config)
-	base.set("os", stringValue("linux"))
-	return base.compact()
-}
-
-// plan makes the layers of store paths: the closure of what the links and the config mention, not of the contents
-// themselves.
-func (b *draft) plan(closure []*store.Object, links, base []byte) {
-	byPath := make(map[store.Path]*store.Object, len(closure))
-	for _, o := range closure {
-		byPath[o.Path] = o
-	}
-	hidden := [2]Hidden{
-		{NarSize: narSizeOfFile(len(base)), References: mentions(base, closure)},
-		{NarSize: narSizeOfCustomisation(len(links)), References: mentions(links, closure)},
-	}
-	var within []*store.Object
-	seen := make(map[store.Path]bool)
-	todo := slices.Concat(hidden[0].References, hidden[1].References)
-	for len(todo) > 0 {
-		p := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		o := byPath[p]
-		if seen[p] || o == nil {
-			continue
-		}
-		seen[p] = true
-		within = append(within, o)
-		todo = append(todo, o.References...)
-	}
-	slices.SortFunc(within, func(a, b *store.Object) int { return cmp.Compare(a.Path, b.Path) })
-	for _, paths := range Plan(within, hidden, maxLayers) {
-		b.addStorePaths(paths, byPath, layer.Root, 1)
+// add adds layers, each with its line of history.
+func (b *draft) add(layers ...draftLayer) {
+	for _, l := range layers {
+		b.layers = append(b.layers, l)
+		b.config.comments = append(b.config.comments, cmp.Or(l.comment, storePathsComment(l.contents)))
 	}
 }
 
@@ -124,8 +65,7 @@ func (b *draft) addStorePaths(paths []store.Path, objects map[store.Path]*store.
 		l.contents = append(l.contents, p.Abs())
 		l.size += objects[p].NarSize
 	}
-	b.layers = append(b.layers, l)
-	b.config.comments = append(b.config.comments, storePathsComment(l.contents))
+	b.add(l)
 }
 
 // addSymlinks adds the layer of links. A content that is a link itself leads to the names of another path of the
@@ -148,8 +88,7 @@ func (b *draft) addSymlinks(ctx context.Context, s store.Store, contents []store
 			l.recipe.Via = append(l.recipe.Via, layer.RefOf(o))
 		}
 	}
-	b.layers = append(b.layers, l)
-	b.config.comments = append(b.config.comments, storePathsComment(l.contents))
+	b.add(l)
 	return nil
 }
 
@@ -199,7 +138,9 @@ func pad8(n int) int64 { return int64(n+7) / 8 * 8 }
 // finish hashes the layers, encoded as asked, and writes the config.
 func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encoding, done func()) (*Image, []byte, error) {
 	for i := range b.layers {
-		b.layers[i].recipe.Encoding = encoding
+		if r := &b.layers[i].recipe; r.Packed == "" && b.document == nil {
+			r.Encoding = encoding
+		}
 	}
 	infos, err := b.describe(ctx, m, done)
 	if err != nil {
@@ -207,7 +148,7 @@ func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encod
 	}
 	im := b.image
 	im.Encoding = encoding
-	im.OS, im.Architecture, im.Variant = "linux", b.config.architecture, b.config.variant
+	im.OS, im.Architecture, im.Variant = cmp.Or(im.OS, "linux"), b.config.architecture, b.config.variant
 	for i, info := range infos {
 		l := b.layers[i]
 		if l.want != (v1.Hash{}) && l.want != info.DiffID {
@@ -215,7 +156,7 @@ func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encod
 		}
 		im.Layers = append(im.Layers, ImageLayer{Digest: info.Digest, Size: info.Size, Recipe: l.recipe, Contents: l.contents})
 		b.config.diffIDs = append(b.config.diffIDs, info.DiffID)
-		if l.recipe.Format == layer.Symlinks && len(im.Warnings) > 0 {
+		if l.recipe.Format == layer.Symlinks && len(im.Warnings) > len(b.image.Warnings) {
 			continue // links to what was named already
 		}
 		for _, w := range info.Whiteouts {
@@ -225,7 +166,10 @@ func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encod
 	if len(im.Layers) > maxRuntimeLayers {
 		im.Warnings = append(im.Warnings, fmt.Sprintf("%d layers: Docker takes no more than %d", len(im.Layers), maxRuntimeLayers))
 	}
-	config := b.config.bytes()
+	config := b.document
+	if config == nil {
+		config = b.config.bytes()
+	}
 	if len(config) > maxConfig {
 		return nil, nil, fmt.Errorf("the image's config has %d bytes, at most %d are served: %w", len(config), maxConfig, fs.ErrInvalid)
 	}

@@ -174,10 +174,9 @@ func (c *Conf) times(f *confFile) (err error) {
 }
 
 // time reads a time as Python's datetime.fromisoformat does and returns it as isoformat prints it, and in seconds.
-// "now" would give another digest each time it is asked: it is taken as nixpkgs' default.
 func (c *Conf) time(key, s string) (text string, seconds int64, err error) {
-	if s == "now" {
-		c.Warnings = append(c.Warnings, key+` is "now", which has no stable digest: taken as `+defaultTime)
+	if s == timeNow {
+		c.Warnings = append(c.Warnings, nowWarning(key))
 		s = defaultTime
 	}
 	t, err := time.Parse(time.RFC3339Nano, s)
@@ -189,6 +188,13 @@ func (c *Conf) time(key, s string) (text string, seconds int64, err error) {
 		layout += ".000000"
 	}
 	return t.Format(layout + "-07:00"), t.Unix(), nil
+}
+
+// timeNow is the time of the moment. It would give another digest each time it is asked: it is taken as nixpkgs' default.
+const timeNow = "now"
+
+func nowWarning(key string) string {
+	return key + ` is "now", which has no stable digest: taken as ` + defaultTime
 }
 
 func (c *Conf) owner(f *confFile) (err error) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"nixreg/manifest/imagefile"
 	"nixreg/store"
 )
 
@@ -19,9 +20,17 @@ type Definition struct {
 	// Contents are linked into the image's root, in order; Program names the one of bin/ that it runs, if it is there.
 	Contents []store.Path
 	Program  string
+	// Args, if set, is the rest of what a definition file says; without them it is the image of a package.
+	Args *Args
+	// Root is what the layer of the root file system has; none, if it is empty.
+	Root []imagefile.RootPart
+	// At is where the definition stands, for messages alone: "" for a package's.
+	At imagefile.Position
 	// Conf, if set, is an image whose layers are fixed, and Source the bytes it was read from.
 	Conf   *Conf
 	Source []byte
+	// Ready, if set, is an image that was made elsewhere; Source tells it apart from others.
+	Ready *ready
 }
 
 // key tells definitions apart.
@@ -30,9 +39,11 @@ func (d *Definition) key() string {
 		Title, Version, Program string
 		Contents                []store.Path
 		Source                  []byte
-	}{d.Title, d.Version, d.Program, d.Contents, d.Source})
+		Args                    *Args                `json:",omitempty"` // what came later must not change older keys
+		Root                    []imagefile.RootPart `json:",omitempty"`
+	}{d.Title, d.Version, d.Program, d.Contents, d.Source, d.Args, d.Root})
 	if err != nil {
-		panic("manifest: definition cannot be encoded: " + err.Error()) // strings and bytes always can
+		panic("manifest: definition cannot be encoded: " + err.Error()) // strings, bytes and JSON that was parsed always can
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])

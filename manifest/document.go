@@ -42,6 +42,17 @@ func (d *dialect) encoding(want layer.Encoding) layer.Encoding {
 	return want
 }
 
+// layer is the media type of a layer, "" if the dialect has none.
+func (d *dialect) layer(r layer.Recipe) types.MediaType {
+	switch r.Packed {
+	case layer.Gzipped:
+		return d.layers[layer.Gzip]
+	case layer.Zstandard:
+		return d.layers[layer.Zstd]
+	}
+	return d.layers[r.Encoding]
+}
+
 // annotations are the ones of every OCI manifest; absent ones are left out.
 type annotations struct{ Title, Version string }
 
@@ -51,13 +62,12 @@ type annotations struct{ Title, Version string }
 // manifestBytes is an image manifest.
 //
 // Source: OCI image-spec 1.1, manifest.md; Docker image manifest V2, schema 2.
-func manifestBytes(d *dialect, encoding layer.Encoding, config v1.Descriptor, layers []v1.Descriptor, a annotations) []byte {
+func manifestBytes(d *dialect, config v1.Descriptor, layers []v1.Descriptor, a annotations) []byte {
 	doc := head(d.manifest)
 	config.MediaType = d.config
 	doc.set("config", descriptorValue(config))
 	list := listValue()
 	for _, l := range layers {
-		l.MediaType = d.layers[encoding]
 		list.items = append(list.items, descriptorValue(l))
 	}
 	doc.set("layers", list)

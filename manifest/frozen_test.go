@@ -61,11 +61,35 @@ func TestFrozenManifests(t *testing.T) {
 		}
 	}
 	printManifests(t, &got, "conf", newSource(t, dir, tiny), "t1:latest", "t2:latest", "t3:latest", "t4:latest", "t5:latest")
+	printManifests(t, &got, "definition", define(t, tiny, frozenDefinitions), "one:latest", "few:latest", "links:latest", "closure:latest", "pair:latest")
 	if *update {
 		fmt.Print(got.String())
 	}
 	compareLines(t, got.String(), string(want))
 }
+
+// frozenDefinitions use each argument.
+const frozenDefinitions = `
+- {name: one, contents: [app]}
+- name: Few
+  tag: v1
+  contents: [/nix/store/s76lhzs0vf6bsih2bri2h1fpd5yzihaz-app-1.2.3, odd]
+  config: {Env: [X=ü], User: "1000:100", ExposedPorts: {80/tcp: {}}, Labels: {a: "<&>"}}
+  created: 2024-02-29T12:34:56+02:00
+  mtime: 2001-09-09T01:46:40Z
+  uid: 1000
+  gid: 100
+  uname: u
+  gname: g
+  maxLayers: 6
+  layering: popularity
+  includeNixDB: true
+  root: [passwd, tmp]
+- {name: links, contents: [app], includeStorePaths: false}
+- {name: closure, config: {Cmd: [/nix/store/s76lhzs0vf6bsih2bri2h1fpd5yzihaz-app-1.2.3/bin/app]}}
+- {name: pair, contents: [lib], architecture: arm, variant: v7}
+- {name: pair, contents: [lib], architecture: amd64}
+`
 
 // printManifests writes a line for each reference in each media type that there is.
 func printManifests(t *testing.T, w *strings.Builder, group string, src *manifest.Source, refs ...string) {

@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"slices"
+
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
@@ -23,6 +25,7 @@ type Image struct {
 	Command     []string       `json:"command"`
 	CommandNote string         `json:"commandNote,omitempty"` // why there is no command
 	Env         []string       `json:"env"`
+	Ready       bool           `json:"ready,omitempty"` // it was made elsewhere
 	Warnings    []string       `json:"warnings,omitempty"`
 }
 
@@ -36,23 +39,19 @@ type ImageLayer struct {
 	Contents []string `json:"contents"`
 }
 
-// blobs are the digests of the config and of the layers.
-func (m *Image) blobs() []v1.Hash {
-	out := []v1.Hash{m.Config}
-	for _, l := range m.Layers {
-		out = append(out, l.Digest)
-	}
-	return out
+// in reports whether a dialect has media types for all layers.
+func (m *Image) in(d *dialect) bool {
+	return !slices.ContainsFunc(m.Layers, func(l ImageLayer) bool { return d.layer(l.Recipe) == "" })
 }
 
-// manifest is the image's manifest in one dialect.
+// manifest is the image's manifest in one dialect that it is in.
 func (m *Image) manifest(d *dialect) *v1.Descriptor {
 	layers := make([]v1.Descriptor, len(m.Layers))
 	for i, l := range m.Layers {
-		layers[i] = v1.Descriptor{Digest: l.Digest, Size: l.Size}
+		layers[i] = v1.Descriptor{MediaType: d.layer(l.Recipe), Digest: l.Digest, Size: l.Size}
 	}
 	config := v1.Descriptor{Digest: m.Config, Size: m.ConfigSize}
-	return document(d.manifest, manifestBytes(d, m.Encoding, config, layers, annotations{m.Title, m.Version}))
+	return document(d.manifest, manifestBytes(d, config, layers, annotations{m.Title, m.Version}))
 }
 
 // index is the index of several platforms' images in one dialect.

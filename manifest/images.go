@@ -12,7 +12,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
+	"nixreg/manifest/imagefile"
+	"nixreg/manifest/layer"
 	"nixreg/store"
 )
 
@@ -25,14 +28,29 @@ const (
 )
 
 // imageSuffixes are dropped from a file's name.
-var imageSuffixes = []string{".json", ".tar", ".tar.gz", ".tar.zst"}
+var imageSuffixes = []string{".json", ".yaml", ".yml", ".tar", ".tar.gz", ".tar.zst"}
 
 // images is the catalog of image files: each owns the repository of its name. Files are read when they are asked for,
 // so that what is put into the directory is served at once.
 type images struct {
-	roots []imageRoot
-	store store.Store
-	log   *slog.Logger
+	roots       []imageRoot
+	store       store.Store
+	log         *slog.Logger
+	definitions *definitionFiles
+	resolver    *resolver
+	layers      *layer.Maker // opens archives
+
+	mu     sync.Mutex
+	hidden map[string]bool // of what was warned
+}
+
+// imageEntry is what a repository is.
+type imageEntry struct {
+	file string
+	// tags are the images of a definition file by tag, and mark is the file's state when it was read. Without them the file
+	// is an image itself.
+	tags map[string][]*imagefile.Image
+	mark string
 }
 
 // imageRoot is one --images argument. What it was at the start it stays: a directory that vanishes is no image.
@@ -42,54 +60,71 @@ type imageRoot struct {
 }
 
 // newImages checks that the roots are there.
-func newImages(roots []string, s store.Store, log *slog.Logger) (*images, error) {
-	m := &images{store: s, log: log}
+func newImages(roots []string, r *resolver, layers *layer.Maker, log *slog.Logger) (*images, error) {
+	m := &images{store: r.store, resolver: r, layers: layers, log: log, hidden: make(map[string]bool)}
+	m.definitions = newDefinitionFiles(m.content, log)
 	for _, r := range roots {
 		if _, err := os.Lstat(r); err != nil {
 			return nil, fmt.Errorf("images: %w", err)
 		}
 		info, err := os.Stat(r) // a link may lead into a store whose files lie elsewhere
-		m.roots = append(m.roots, imageRoot{r, err == nil && info.IsDir()})
+		m.roots = append(m.roots, imageRoot{r, err == nil && info.IsDir() && !isLayoutDirectory(r)})
 	}
-	m.warn()
 	return m, nil
 }
 
-// warn says once, at the start, which files are hidden by others of the same repository.
-func (m *images) warn() {
-	hidden := func(repository, file, by string) {
-		m.log.Warn("image file is hidden by another of the same name", "repository", repository, "file", file, "by", by)
+// warn says once which files are hidden by others of the same repository.
+func (m *images) warn(repository, file, by string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := repository + "\x00" + file + "\x00" + by
+	if m.hidden[key] || len(m.hidden) >= maxImageFiles {
+		return
 	}
-	m.list(context.Background(), hidden)
+	m.hidden[key] = true
+	m.log.Warn("image file is hidden by another of the same name", "repository", repository, "file", file, "by", by)
 }
 
 // files returns the image files by repository; of two with one name the first root's, then the first by name, counts.
 // What cannot be read is left out: it must not hide the other images, nor the packages.
-func (m *images) files(ctx context.Context) (map[string]string, error) {
-	return m.list(ctx, func(_, _, _ string) {}), ctx.Err()
+func (m *images) files(ctx context.Context) (map[string]imageEntry, error) {
+	return m.list(ctx), ctx.Err()
 }
 
-func (m *images) list(ctx context.Context, hidden func(repository, file, by string)) map[string]string {
-	found := make(map[string]string)
-	add := func(name, file string) {
+func (m *images) list(ctx context.Context) map[string]imageEntry {
+	found := make(map[string]imageEntry)
+	add := func(name string, e imageEntry) {
 		switch {
 		case name == "" || strings.HasSuffix(name, "/"):
-		case found[name] != "":
-			hidden(name, file, found[name])
+		case found[name].file != "":
+			m.warn(name, e.file, found[name].file)
 		default:
-			found[name] = file
+			found[name] = e
 		}
+	}
+	seen := make(map[string]bool)
+	place := func(name, file string) bool {
+		seen[file] = true
+		names, mark := m.definitions.of(ctx, file)
+		if names == nil {
+			add(name, imageEntry{file: file})
+		}
+		for name, tags := range names {
+			add(name, imageEntry{file, tags, mark})
+		}
+		return len(found) < maxImageFiles
 	}
 	for _, root := range m.roots {
 		if root.directory {
-			m.scan(ctx, root.path, "", 0, func(name, file string) bool {
-				add(name, file)
-				return len(found) < maxImageFiles
-			})
+			m.scan(ctx, root.path, "", 0, place)
 		} else {
-			add(imageRepository(filepath.Base(root.path)), root.path)
+			place(imageRepository(filepath.Base(root.path)), root.path)
 		}
 	}
+	if ctx.Err() == nil {
+		m.definitions.retain(seen)
+	}
+	m.audit(ctx, m.definitions.unaudited())
 	return found
 }
 
@@ -104,7 +139,7 @@ func (m *images) scan(ctx context.Context, dir, prefix string, depth int, add fu
 		full := filepath.Join(dir, e.Name())
 		switch {
 		case ctx.Err() != nil || strings.HasPrefix(e.Name(), "."):
-		case e.IsDir():
+		case e.IsDir() && !isLayoutDirectory(full):
 			name := repositoryName(e.Name())
 			if name != "" && depth < maxImageDepth && !m.scan(ctx, full, prefix+name+"/", depth+1, add) {
 				return false
@@ -138,12 +173,17 @@ func (m *images) State(ctx context.Context) (string, error) {
 	}
 	var b strings.Builder
 	for _, name := range sortedKeys(files) {
-		info, err := os.Stat(files[name])
+		e := files[name]
+		if e.tags != nil {
+			fmt.Fprintf(&b, "%s %s %s\n", name, e.file, e.mark)
+			continue
+		}
+		info, err := os.Stat(e.file)
 		if err != nil { // a link into a store that lies elsewhere
-			info, err = os.Lstat(files[name])
+			info, err = os.Lstat(e.file)
 		}
 		if err == nil {
-			target, _ := os.Readlink(files[name])
+			target, _ := os.Readlink(e.file)
 			fmt.Fprintf(&b, "%s %s %d %d\n", name, target, info.Size(), info.ModTime().UnixNano())
 		}
 	}
@@ -152,11 +192,26 @@ func (m *images) State(ctx context.Context) (string, error) {
 
 func (m *images) Owns(ctx context.Context, repository string) (bool, error) {
 	files, err := m.files(ctx)
-	return files[repository] != "", err
+	return files[repository].file != "", err
 }
 
 func (m *images) Lookup(ctx context.Context, repository, tag string) ([]*Definition, error) {
-	d, err := m.definition(ctx, repository)
+	e, err := m.entry(ctx, repository)
+	switch {
+	case err != nil:
+		return nil, err
+	case e.tags == nil:
+	case e.tags[tag] == nil:
+		return nil, unknownTag(repository, tag)
+	default:
+		return m.resolver.definitions(ctx, e.tags[tag])
+	}
+	if f, err := m.ready(ctx, repository, e.file); err != nil {
+		return nil, err
+	} else if f != nil {
+		return f.lookup(tag)
+	}
+	d, err := m.definition(ctx, repository, e.file)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +222,19 @@ func (m *images) Lookup(ctx context.Context, repository, tag string) ([]*Definit
 }
 
 func (m *images) Tags(ctx context.Context, repository string) ([]string, error) {
-	d, err := m.definition(ctx, repository)
+	e, err := m.entry(ctx, repository)
+	switch {
+	case err != nil:
+		return nil, err
+	case e.tags != nil:
+		return sortedKeys(e.tags), nil
+	}
+	if f, err := m.ready(ctx, repository, e.file); err != nil {
+		return nil, err
+	} else if f != nil {
+		return f.tags(), nil
+	}
+	d, err := m.definition(ctx, repository, e.file)
 	if err != nil {
 		return nil, err
 	}
@@ -179,8 +246,19 @@ func (m *images) Tags(ctx context.Context, repository string) ([]string, error) 
 	return tags, nil
 }
 
-func (m *images) Newest(ctx context.Context, repository string, _ int) ([]string, error) {
-	return []string{latestTag}, nil
+func (m *images) Newest(ctx context.Context, repository string, n int) ([]string, error) {
+	e, err := m.entry(ctx, repository)
+	switch {
+	case err != nil:
+		return nil, err
+	case e.tags == nil:
+		if f, err := m.ready(ctx, repository, e.file); err != nil || f != nil {
+			return f.newest(n), err
+		}
+		return []string{latestTag}, nil
+	}
+	tags := sortedKeys(e.tags) // which is the newest, no file tells
+	return tags[:min(len(tags), n)], nil
 }
 
 func (m *images) Repositories(ctx context.Context) ([]string, error) {
@@ -188,16 +266,16 @@ func (m *images) Repositories(ctx context.Context) ([]string, error) {
 	return sortedKeys(files), err
 }
 
-// definition reads the file of a repository; its kind is found by content.
-func (m *images) definition(ctx context.Context, repository string) (*Definition, error) {
+func (m *images) entry(ctx context.Context, repository string) (imageEntry, error) {
 	files, err := m.files(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil && files[repository].file == "" {
+		err = unknownRepository(repository)
 	}
-	file := files[repository]
-	if file == "" {
-		return nil, unknownRepository(repository)
-	}
+	return files[repository], err
+}
+
+// definition reads the file of a repository; its kind is found by content.
+func (m *images) definition(ctx context.Context, repository, file string) (*Definition, error) {
 	source, conf, err := m.read(ctx, file)
 	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
 		err = pathErr.Err // clients need not know where the directory is
@@ -213,7 +291,14 @@ func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if strings.HasPrefix(string(b), "#!") {
+	if isDefinition(file, b) { // a broken one: it would have other names
+		_, err := imagefile.Parse(filepath.Base(file), b)
+		if err == nil {
+			err = &absentError{"the file was changed a moment ago"}
+		}
+		return nil, nil, err
+	}
+	if isScript(b) {
 		p, err := confOfStream(b)
 		if err != nil {
 			return nil, nil, err
@@ -227,7 +312,7 @@ func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {
 		return nil, nil, err
 	}
 	if !looksLikeConf(b) {
-		return nil, nil, fmt.Errorf("neither a conf.json nor a stream-<name> script of nixpkgs' streamLayeredImage: %w", errors.ErrUnsupported)
+		return nil, nil, fmt.Errorf("neither a definition, a conf.json or stream-<name> script of nixpkgs' streamLayeredImage, nor a docker-archive or OCI layout: %w", errors.ErrUnsupported)
 	}
 	conf, err := ParseConf(b)
 	return b, conf, err
@@ -236,31 +321,18 @@ func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {
 // content returns what file holds. A link into the store is followed by the store: its files may lie elsewhere, and
 // only valid paths count.
 func (m *images) content(ctx context.Context, file string) ([]byte, error) {
-	for range maxImageLinks {
-		if p, rest, err := store.ParseAbs(file); err == nil {
-			return store.ReadFile(ctx, m.store, p, rest, maxConf)
-		}
-		info, err := os.Lstat(file)
-		if err != nil {
-			return nil, err
-		}
-		if info.Mode()&fs.ModeSymlink == 0 {
-			return readRegular(file, info)
-		}
-		target, err := os.Readlink(file)
-		if err != nil {
-			return nil, err
-		}
-		if !filepath.IsAbs(target) {
-			dir := filepath.Dir(file) // ".." leads out of where dir really is
-			if real, err := filepath.EvalSymlinks(dir); err == nil {
-				dir = real
-			}
-			target = filepath.Join(dir, target)
-		}
-		file = filepath.Clean(target)
+	file, err := follow(file)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("too many symbolic links: %w", fs.ErrInvalid)
+	if p, rest, err := store.ParseAbs(file); err == nil {
+		return store.ReadFile(ctx, m.store, p, rest, maxConf)
+	}
+	info, err := os.Lstat(file)
+	if err != nil {
+		return nil, err
+	}
+	return readRegular(file, info)
 }
 
 func readRegular(file string, info fs.FileInfo) ([]byte, error) {
@@ -268,7 +340,7 @@ func readRegular(file string, info fs.FileInfo) ([]byte, error) {
 		return nil, fmt.Errorf("not a regular file: %w", fs.ErrInvalid)
 	}
 	if info.Size() > maxConf {
-		return nil, fmt.Errorf("%d bytes: neither a conf.json nor a stream-<name> script: %w", info.Size(), errors.ErrUnsupported)
+		return nil, fmt.Errorf("%d bytes: too large for a definition, a conf.json or a stream-<name> script: %w", info.Size(), errors.ErrUnsupported)
 	}
 	f, err := os.Open(file)
 	if err != nil {
@@ -278,7 +350,7 @@ func readRegular(file string, info fs.FileInfo) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxConf))
 }
 
-func sortedKeys(m map[string]string) []string {
+func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)

@@ -3,6 +3,7 @@ package manifest
 import (
 	"testing"
 
+	"nixreg/manifest/imagefile"
 	"nixreg/manifest/layer"
 	"nixreg/store"
 )
@@ -19,7 +20,10 @@ func pathOf(digit byte, name string) store.Path {
 // TestDefinitionKey: whatever is changed in a definition, it has another key.
 func TestDefinitionKey(t *testing.T) {
 	whole := func() *Definition {
-		return &Definition{Title: "t", Version: "v", Program: "p", Contents: []store.Path{pathOf('1', "a"), pathOf('2', "b")}, Source: []byte("s")}
+		return &Definition{
+			Title: "t", Version: "v", Program: "p", Contents: []store.Path{pathOf('1', "a"), pathOf('2', "b")}, Source: []byte("s"),
+			Root: []imagefile.RootPart{imagefile.Tmp}, Args: defaultArgs([]byte("{}")),
+		}
 	}
 	want := whole().key()
 	if again := whole().key(); again != want {
@@ -33,11 +37,37 @@ func TestDefinitionKey(t *testing.T) {
 		"contents":       func(d *Definition) { d.Contents = d.Contents[:1] },
 		"their order":    func(d *Definition) { d.Contents[0], d.Contents[1] = d.Contents[1], d.Contents[0] },
 		"source":         func(d *Definition) { d.Source = []byte("u") },
+		"root":           func(d *Definition) { d.Root = nil },
+		"no arguments":   func(d *Definition) { d.Args = nil },
+		"config":         func(d *Definition) { d.Args.Config = []byte(`{"a":1}`) },
+		"base":           func(d *Definition) { d.Args.Base = "docker://x" },
+		"architecture":   func(d *Definition) { d.Args.Architecture = "arm" },
+		"variant":        func(d *Definition) { d.Args.Variant = "v7" },
+		"created":        func(d *Definition) { d.Args.Created = "1980-01-01T00:00:00+00:00" },
+		"mtime":          func(d *Definition) { d.Args.MTime = 2 },
+		"owner":          func(d *Definition) { d.Args.Owner.GID = 2 },
+		"layers":         func(d *Definition) { d.Args.MaxLayers = 2 },
+		"layering":       func(d *Definition) { d.Args.Layering = imagefile.Popularity },
+		"store paths":    func(d *Definition) { d.Args.ExcludeStorePaths = true },
+		"database":       func(d *Definition) { d.Args.IncludeNixDB = true },
+		"warnings":       func(d *Definition) { d.Args.Warnings = []string{"w"} },
 	} {
 		d := whole()
 		if change(d); d.key() == want {
 			t.Errorf("%s changes no key", name)
 		}
+	}
+	d := whole()
+	if d.At = (imagefile.Position{File: "f", Line: 1, Column: 1}); d.key() != want {
+		t.Error("the place in a file changes the key")
+	}
+}
+
+// TestOldDefinitionKeys: what definitions can say in addition changes no key under which images are remembered.
+func TestOldDefinitionKeys(t *testing.T) {
+	d := &Definition{Title: "t", Version: "v", Program: "p", Contents: []store.Path{pathOf('1', "a")}, Source: []byte("s")}
+	if got, want := d.key(), "1578b7dfb0a8d1b99486094ff93ce6c27b70ca6169d53520b74a072e7998761f"; got != want {
+		t.Errorf("key is %s, not %s", got, want)
 	}
 }
 

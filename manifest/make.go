@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"nixreg/manifest/digests"
@@ -65,12 +66,42 @@ func (s *Source) intact(ctx context.Context, m *Image) bool {
 	return true
 }
 
-// objects returns the store paths that an image is made from.
+// objects returns the store paths that an image is made from: sorted, but for the base image of a definition, which comes
+// last.
 func (s *Source) objects(ctx context.Context, d *Definition) ([]*store.Object, error) {
-	if d.Conf != nil {
+	switch {
+	case d.Conf != nil:
 		return confObjects(ctx, s.store, d.Conf)
+	case d.Ready != nil:
+		o, err := s.store.Object(ctx, d.Ready.Path)
+		return []*store.Object{o}, err
+	case d.Args == nil:
+		return store.Closure(ctx, s.store, d.Contents...)
 	}
-	return store.Closure(ctx, s.store, d.Contents...)
+	objects, err := s.definitionObjects(ctx, d)
+	if err != nil {
+		return nil, s.images.resolver.placed(d.At, err)
+	}
+	return objects, nil
+}
+
+func (s *Source) definitionObjects(ctx context.Context, d *Definition) ([]*store.Object, error) {
+	mentioned, err := d.Args.roots(ctx, s.store)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := store.Closure(ctx, s.store, slices.Concat(d.Contents, mentioned)...)
+	if err != nil {
+		return nil, err
+	}
+	base, err := s.baseObject(ctx, d, objects)
+	if err != nil {
+		return nil, fmt.Errorf("fromImage: %w", err)
+	}
+	if base != nil {
+		objects = append(objects, base)
+	}
+	return objects, nil
 }
 
 // imageKey is the identity of an image before it is made: its definition, and what each store path holds and refers to.
@@ -122,8 +153,17 @@ func (s *Source) build(ctx context.Context, repository, key string, d *Definitio
 }
 
 func (s *Source) draft(ctx context.Context, d *Definition, objects []*store.Object) (*draft, error) {
-	if d.Conf != nil {
-		return draftConf(ctx, s.store, d.Conf, objects)
+	switch {
+	case d.Ready != nil:
+		return s.draftArchive(ctx, d.Ready, objects[0])
+	case d.Conf != nil:
+		return draftConf(ctx, s.layers, d.Conf, objects)
+	case d.Args != nil:
+		b, err := s.draftDefinition(ctx, d, objects)
+		if err != nil {
+			return nil, s.images.resolver.placed(d.At, err)
+		}
+		return b, nil
 	}
 	return draftPackage(ctx, s.store, d, objects)
 }

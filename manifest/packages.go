@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"nixreg/manifest/digests"
+	"nixreg/manifest/imagefile"
 	"nixreg/store"
 )
 
@@ -30,10 +31,11 @@ type packages struct {
 	all    store.Store   // all of them
 	index  []*packageIndex
 	kinds  pathKinds
+	root   []imagefile.RootPart // of every image
 }
 
-func newPackages(all store.Store, stores []store.Store, group *digests.Group, log *slog.Logger) *packages {
-	p := &packages{stores: stores, all: all, kinds: pathKinds{log: log}}
+func newPackages(all store.Store, stores []store.Store, root []imagefile.RootPart, group *digests.Group, log *slog.Logger) *packages {
+	p := &packages{stores: stores, all: all, kinds: pathKinds{log: log}, root: root}
 	for i, s := range stores {
 		p.index = append(p.index, &packageIndex{store: s, group: group, key: fmt.Sprint("index/", i)})
 	}
@@ -69,6 +71,14 @@ func (p *packages) known(ctx context.Context, name string) (bool, error) {
 }
 
 func (p *packages) Lookup(ctx context.Context, repository, tag string) ([]*Definition, error) {
+	defs, err := p.lookup(ctx, repository, tag)
+	for _, d := range defs {
+		d.Root = p.root
+	}
+	return defs, err
+}
+
+func (p *packages) lookup(ctx context.Context, repository, tag string) ([]*Definition, error) {
 	components := strings.Split(repository, "/")
 	switch {
 	case components[0] == "store":
@@ -115,6 +125,36 @@ func (p *packages) byHash(ctx context.Context, repository, hash, tag string) ([]
 	return []*Definition{packageImage(path)}, nil
 }
 
+// byArchitecture is Lookup, by the architecture of the contents' programs: "" without any.
+func (p *packages) byArchitecture(ctx context.Context, repository, tag string) (map[string][]store.Path, error) {
+	if owned, err := p.Owns(ctx, repository); err != nil || !owned {
+		return nil, cmp.Or(err, unknownRepository(repository))
+	}
+	defs, err := p.lookup(ctx, repository, tag)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string][]store.Path)
+	for _, d := range defs {
+		arch, err := p.architecture(ctx, d.Contents)
+		if err != nil {
+			return nil, err
+		}
+		found[arch] = d.Contents
+	}
+	return found, nil
+}
+
+// architecture is that of the first of paths that has programs, "" if none has.
+func (p *packages) architecture(ctx context.Context, paths []store.Path) (string, error) {
+	for _, path := range paths {
+		if arch, err := p.kinds.architecture(ctx, p.all, path); err != nil || arch != "" {
+			return arch, err
+		}
+	}
+	return "", nil
+}
+
 // composite joins the latest of several packages: in sorted order, so that every order asked for is one image.
 func (p *packages) composite(ctx context.Context, repository string, components []string, tag string) ([]*Definition, error) {
 	if tag != latestTag {
@@ -132,7 +172,7 @@ func (p *packages) composite(ctx context.Context, repository string, components 
 		}
 	}
 	if len(names) == 1 { // hello/hello is hello
-		return p.Lookup(ctx, names[0], tag)
+		return p.lookup(ctx, names[0], tag)
 	}
 	archs := make(map[string]bool)
 	for _, part := range parts {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -23,6 +24,7 @@ import (
 //	link/<repo>/<digest>    the repository has this blob or manifest; of a layer, what it makes it of
 //	referrer/<repo>/<digest> what refers to a manifest
 //	image/<key>             a finished image
+//	layout/<key>            what an image of an OCI layout consists of
 //
 // What a record names is written before it: a process that is killed leaves none that leads nowhere.
 type records struct{ cache digests.Cache }
@@ -166,11 +168,18 @@ type publication struct {
 	dialects   []*dialect
 }
 
+// in reports whether a dialect has media types for all of the images.
+func (p *publication) in(d *dialect) bool {
+	return !slices.ContainsFunc(p.images, func(m *Image) bool { return !m.in(d) })
+}
+
 // manifests are those of one image.
 func (p *publication) manifests(m *Image) []*v1.Descriptor {
 	var out []*v1.Descriptor
 	for _, d := range p.dialects {
-		out = append(out, m.manifest(d))
+		if m.in(d) {
+			out = append(out, m.manifest(d))
+		}
 	}
 	return out
 }
@@ -179,7 +188,7 @@ func (p *publication) manifests(m *Image) []*v1.Descriptor {
 func (p *publication) indexes() []*v1.Descriptor {
 	var out []*v1.Descriptor
 	for _, d := range p.dialects {
-		if len(p.images) > 1 {
+		if len(p.images) > 1 && p.in(d) {
 			out = append(out, index(d, p.images))
 		}
 	}
@@ -210,15 +219,14 @@ func (r records) publish(ctx context.Context, p *publication, all bool) error {
 	return nil
 }
 
-// published reports whether a repository has all of this: records can be lost one by one.
+// published reports whether a repository has all of this: records can be lost one by one, and what a layer was made of
+// may have become something else with the same bytes.
 func (r records) published(ctx context.Context, p *publication) bool {
 	documents := p.indexes()
 	for _, m := range p.images {
 		documents = append(documents, p.manifests(m)...)
-		for _, d := range m.blobs() {
-			if _, err := r.cache.Get(ctx, linkKey(p.repository, d)); err != nil {
-				return false
-			}
+		if !r.linked(ctx, p.repository, m) {
+			return false
 		}
 	}
 	for _, d := range documents {
@@ -227,6 +235,21 @@ func (r records) published(ctx context.Context, p *publication) bool {
 		}
 	}
 	return true
+}
+
+// linked reports whether a repository has the blobs of an image, made of what the image makes them of.
+func (r records) linked(ctx context.Context, repository string, m *Image) bool {
+	for _, l := range m.Layers {
+		want, err := json.Marshal(blobRecord{Recipe: &l.Recipe})
+		if err != nil {
+			return false
+		}
+		if b, err := r.cache.Get(ctx, linkKey(repository, l.Digest)); err != nil || !bytes.Equal(b, want) {
+			return false
+		}
+	}
+	_, err := r.cache.Get(ctx, linkKey(repository, m.Config))
+	return err == nil
 }
 
 func (r records) linkBlobs(ctx context.Context, repository string, m *Image) error {

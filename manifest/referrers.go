@@ -58,6 +58,9 @@ func (s *Source) attach(ctx context.Context, repository, imageKey string, subjec
 	if err != nil {
 		return nil, err
 	}
+	if m.Ready {
+		return nil, &absentError{fmt.Sprintf("nothing is known of what is in image %s", m.Config)}
+	}
 	objects, err := s.contained(ctx, m)
 	if err != nil {
 		return nil, err

@@ -16,8 +16,8 @@ type Report struct {
 	OS             string          `json:"os"`
 	Architecture   string          `json:"architecture"`
 	Variant        string          `json:"variant,omitempty"`
-	Manifest       v1.Hash         `json:"manifest"` // OCI
-	DockerManifest v1.Hash         `json:"dockerManifest"`
+	Manifest       v1.Hash         `json:"manifest"`                // OCI
+	DockerManifest v1.Hash         `json:"dockerManifest,omitzero"` // of an image that Docker's types can describe
 	MediaType      types.MediaType `json:"mediaType"`
 	Config         v1.Hash         `json:"config"`
 	Size           int64           `json:"size"` // of all layers, in bytes
@@ -42,6 +42,9 @@ func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report
 	if err != nil {
 		return nil, err
 	}
+	if isLayoutImage(defs) {
+		return s.layoutReports(ctx, repository, tag, defs[0])
+	}
 	p, err := s.make(ctx, repository, defs, s.dialectsLike(oci), false)
 	if err != nil {
 		return nil, err
@@ -53,7 +56,10 @@ func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report
 	var out []*Report
 	for i, m := range p.images {
 		r := report(m)
-		r.Repository, r.Tag, r.DockerManifest = repository, tag, forDocker.images[i].manifest(docker).Digest
+		r.Repository, r.Tag = repository, tag
+		if d := forDocker.images[i]; d.in(docker) {
+			r.DockerManifest = d.manifest(docker).Digest
+		}
 		out = append(out, r)
 	}
 	return out, nil
@@ -66,7 +72,7 @@ func report(m *Image) *Report {
 		Config: m.Config, Command: m.Command, CommandNote: m.CommandNote, Env: m.Env, Warnings: m.Warnings,
 	}
 	for _, l := range m.Layers {
-		r.Layers = append(r.Layers, ReportLayer{oci.layers[m.Encoding], l.Digest, l.Size, l.Contents})
+		r.Layers = append(r.Layers, ReportLayer{oci.layer(l.Recipe), l.Digest, l.Size, l.Contents})
 		r.Size += l.Size
 	}
 	return r

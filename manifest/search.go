@@ -78,12 +78,19 @@ func (s *Source) renew(ctx context.Context, c Catalog, repository, tag string) e
 	if err != nil {
 		return err
 	}
+	if isLayoutImage(defs) {
+		_, err := s.layout(ctx, repository, defs[0], true)
+		return err
+	}
 	for _, dialects := range s.served() {
 		p, err := s.make(ctx, repository, defs, dialects, true)
 		if err != nil {
 			return err
 		}
 		for _, m := range p.images {
+			if m.Ready {
+				continue // nothing refers to it
+			}
 			for _, d := range p.manifests(m) {
 				subject := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
 				if _, err := s.attach(ctx, repository, m.Key, subject); err != nil { // the image is served all the same

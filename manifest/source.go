@@ -28,6 +28,8 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"nixreg/manifest/digests"
+	"nixreg/manifest/hostfile"
+	"nixreg/manifest/imagefile"
 	"nixreg/manifest/layer"
 	"nixreg/store"
 )
@@ -41,6 +43,15 @@ type Config struct {
 	Stores []store.Store
 	// Images are files and directories of image files.
 	Images []string
+	// Root is what the root file system of images by package name has beside their contents; nothing, unless asked for.
+	Root []imagefile.RootPart
+	// Files are absolute names of files outside of the stores that images of an earlier process may be made from, beside
+	// those in Images: what Pull returned then.
+	Files []string
+	// Pull fetches a base image that definitions name by docker://HOST/REPO@DIGEST, for one platform, as a docker-archive,
+	// and returns the absolute name of the file. It is asked for each image that is made, and must be quick if it has the
+	// file. nil refuses such images.
+	Pull func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
 	// Cache remembers digests.
 	Cache digests.Cache
 	// Log may be nil.
@@ -73,10 +84,13 @@ type Blob interface {
 type Source struct {
 	log      *slog.Logger
 	store    store.Store
+	images   *images
 	catalogs []Catalog
 	records  records
 	layers   *layer.Maker
 	encoding layer.Encoding
+	host     *hostfile.Store
+	pull     func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
 	group    *digests.Group
 	building *semaphore.Weighted
 	hashed   atomic.Int64
@@ -84,8 +98,20 @@ type Source struct {
 	searched searchedRepositories
 }
 
-// NewSource makes a Source. The caller closes it.
+// NewSource makes a Source. The caller closes it. A definition file with mistakes is an error that has all of them, one a
+// line; later it is a fault, see [Source.Faults].
 func NewSource(cfg Config) (*Source, error) {
+	s, err := newSource(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.load(context.Background()); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func newSource(cfg Config) (*Source, error) {
 	log := cfg.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -94,19 +120,18 @@ func NewSource(cfg Config) (*Source, error) {
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	all := store.Union(cfg.Stores...)
-	files, err := newImages(cfg.Images, all, log)
-	if err != nil {
-		return nil, err
-	}
+	host := new(hostfile.Store)
+	all := store.Union(append(slices.Clone(cfg.Stores), host)...)
 	group := digests.NewGroup(context.Background())
+	packages := newPackages(all, cfg.Stores, slices.Compact(slices.Sorted(slices.Values(cfg.Root))), group, log)
 	s := &Source{
 		log:      log,
 		store:    all,
-		catalogs: []Catalog{files, newPackages(all, cfg.Stores, group, log)},
 		records:  records{cfg.Cache},
 		group:    group,
 		encoding: cfg.Encoding,
+		host:     host,
+		pull:     cfg.Pull,
 		building: semaphore.NewWeighted(maxBuilding),
 	}
 	s.layers = &layer.Maker{
@@ -115,6 +140,18 @@ func NewSource(cfg Config) (*Source, error) {
 		Progress: func(n int64) { s.hashed.Add(n) },
 		Blobs:    cfg.Blobs,
 		Uncached: semaphore.NewWeighted(int64(4 * workers)),
+	}
+	var err error
+	s.images, err = newImages(cfg.Images, &resolver{store: all, packages: packages, host: host}, s.layers, log)
+	if err != nil {
+		group.Close()
+		return nil, err
+	}
+	s.catalogs = []Catalog{s.images, packages}
+	for _, file := range cfg.Files {
+		if _, err := host.Add(file); err != nil {
+			log.Warn("file of a base image cannot be used", "file", file, "error", err)
+		}
 	}
 	return s, nil
 }
@@ -137,35 +174,43 @@ func (s *Source) Manifest(ctx context.Context, r Request) (*v1.Descriptor, error
 	if err != nil {
 		return nil, err
 	}
-	d, isIndex := choose(r.Accept, len(defs) > 1)
-	if d == nil {
-		return nil, &unacceptableError{r.Repository, r.Tag}
+	if isLayoutImage(defs) {
+		return s.layoutManifest(ctx, r, defs[0])
 	}
-	p, err := s.make(ctx, r.Repository, defs, s.dialectsLike(d), false)
-	switch {
-	case err != nil:
-		return nil, err
-	case isIndex:
-		return index(d, p.images), nil
+	for _, among := range [][]*dialect{{oci, docker}, {oci}} { // Docker has no types for some layers
+		d, isIndex := choose(r.Accept, len(defs) > 1, among)
+		if d == nil {
+			break
+		}
+		p, err := s.make(ctx, r.Repository, defs, s.dialectsLike(d), false)
+		switch {
+		case err != nil:
+			return nil, err
+		case !p.in(d):
+			continue
+		case isIndex:
+			return index(d, p.images), nil
+		}
+		return preferred(p.images).manifest(d), nil
 	}
-	return preferred(p.images).manifest(d), nil
+	return nil, &unacceptableError{r.Repository, r.Tag}
 }
 
 // choose finds the dialect to answer in, and whether with an index; nil if the client accepts nothing there is.
-func choose(accept func(...types.MediaType) (types.MediaType, bool), several bool) (d *dialect, isIndex bool) {
+func choose(accept func(...types.MediaType) (types.MediaType, bool), several bool, among []*dialect) (d *dialect, isIndex bool) {
 	for _, isIndex := range []bool{true, false} {
-		of := func(d *dialect) types.MediaType { return d.manifest }
-		if isIndex {
-			of = func(d *dialect) types.MediaType { return d.index }
-		}
 		if isIndex && !several {
 			continue
 		}
-		switch mt, ok := accept(of(oci), of(docker)); {
-		case ok && mt == of(docker):
-			return docker, isIndex
-		case ok:
-			return oci, isIndex
+		offers := make([]types.MediaType, len(among))
+		for i, d := range among {
+			offers[i] = d.manifest
+			if isIndex {
+				offers[i] = d.index
+			}
+		}
+		if mt, ok := accept(offers...); ok {
+			return among[max(0, slices.Index(offers, mt))], isIndex
 		}
 	}
 	return nil, false
@@ -319,3 +364,14 @@ func (e *unacceptableError) Error() string {
 	return fmt.Sprintf("%s:%s is served as an OCI or Docker (schema 2) manifest, and the client accepts neither", e.repository, e.tag)
 }
 func (e *unacceptableError) Is(target error) bool { return target == errors.ErrUnsupported }
+
+// unacceptableTypeError is about an image whose documents are there already.
+type unacceptableTypeError struct {
+	repository, tag string
+	mediaType       types.MediaType
+}
+
+func (e *unacceptableTypeError) Error() string {
+	return fmt.Sprintf("%s:%s is of type %s, and the client does not accept it", e.repository, e.tag, e.mediaType)
+}
+func (e *unacceptableTypeError) Is(target error) bool { return target == errors.ErrUnsupported }

@@ -14,6 +14,7 @@
 package registry
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -37,7 +38,9 @@ type Handler struct {
 	// Mirrors have the images of other registries. A repository whose first component is the name of one is that
 	// mirror's, whatever Source has.
 	Mirrors []Mirror
-	Log     *slog.Logger // nil: nothing is logged
+	// Faults are what /healthz is to tell people, one line each, although all is served; nil: nothing. It must be quick.
+	Faults func(context.Context) []string
+	Log    *slog.Logger // nil: nothing is logged
 	// Progress is how long the client may let a response stand still before it is cut; 0 is 2 minutes.
 	// A client must take 512 KiB in that time.
 	Progress time.Duration
@@ -62,7 +65,7 @@ func (h *Handler) setup() {
 	h.router = mux.NewRouter().SkipClean(true).UseEncodedPath()
 	h.router.Path("/v2").Handler(h.endpoint(h.serveV2))
 	h.router.PathPrefix("/v2/").Handler(h.endpoint(h.serveV2))
-	h.router.Path("/healthz").Handler(h.endpoint(serveHealth))
+	h.router.Path("/healthz").Handler(h.endpoint(h.serveHealth))
 	h.router.NotFoundHandler = h.endpoint(func(*response, *http.Request) (route, error) {
 		return route{}, problem(errEndpoint, "no such endpoint")
 	})
@@ -124,8 +127,15 @@ func loggedPath(r *http.Request) string {
 	return truncate(r.URL.EscapedPath(), 512)
 }
 
-func serveHealth(w *response, _ *http.Request) (route, error) {
-	w.document(http.StatusOK, "text/plain; charset=utf-8", []byte("ok\n"))
+// serveHealth says that nixreg serves, and what there is to be mended: that is no reason to stop it.
+func (h *Handler) serveHealth(w *response, r *http.Request) (route, error) {
+	text := "ok\n"
+	if h.Faults != nil {
+		for _, f := range h.Faults(r.Context()) {
+			text += "fault: " + f + "\n"
+		}
+	}
+	w.document(http.StatusOK, "text/plain; charset=utf-8", []byte(text))
 	return route{}, nil
 }
 

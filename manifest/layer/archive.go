@@ -3,7 +3,6 @@ package layer
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -11,76 +10,137 @@ import (
 	"io/fs"
 	"path"
 
+	"nixreg/manifest/digests"
+	"nixreg/manifest/layer/gunzip"
 	"nixreg/store"
 )
 
 // Bounds of an archive: it comes from outside.
 const (
 	maxMembers     = 100_000
+	maxMemberNames = 16 << 20 // bytes of all names
 	maxMemberLinks = 8
+	maxKept        = 1 << 20
 )
 
-// Archive is where the members of a docker-archive lie: a tar file, plain or gzipped, that is a store path of its own.
+// keptMember is remembered with where the members lie: whoever asks for an image begins with it.
+const keptMember = "manifest.json"
+
+// Archive is a docker-archive: a tar file, plain or compressed with gzip or zstd, in a store path. Safe for concurrent
+// use; there is nothing to close.
 type Archive struct {
-	ref     Ref
-	gzip    bool
+	maker *Maker
+	ref   Ref
+	file  string
+	in    *contents
+}
+
+// contents is what there is in an archive, and where.
+type contents struct {
 	at      store.Path
 	node    store.Node
+	packing Packing
 	members map[string]member
+	index   *gunzip.Index // of a gzipped one
+	names   int           // bytes
+	kept    []byte        // the bytes of keptMember
 }
 
 type member struct {
 	offset, size int64
-	link         string // another member's name, for a link
+	packing      Packing // of its own bytes
+	link         string  // another member's name, for a link
 }
 
-// OpenArchive reads the headers of the archive o.
-func OpenArchive(ctx context.Context, s store.Store, o *store.Object) (*Archive, error) {
-	at, nd, err := store.Resolve(ctx, s, o.Path.Abs())
+// Archive reads the headers of the archive that lies at file in o; "" is o itself. They are remembered for a while. What
+// is no archive gives an error matching [fs.ErrInvalid], an archive that is compressed otherwise errors.ErrUnsupported.
+func (m *Maker) Archive(ctx context.Context, o *store.Object, file string) (*Archive, error) {
+	at, nd, err := store.Resolve(ctx, m.Store, o.Path.Abs()+"/"+file)
 	if err != nil {
 		return nil, err
 	}
 	if nd.Kind != store.Regular {
 		return nil, fmt.Errorf("archive %s: not a regular file: %w", o.Path, fs.ErrInvalid)
 	}
-	a := &Archive{ref: RefOf(o), at: at, node: nd, members: make(map[string]member)}
-	err = a.with(ctx, s, func(r io.Reader, pos func() int64) error { return a.scan(tar.NewReader(r), pos) })
+	a := &Archive{maker: m, ref: RefOf(o), file: file}
+	key := contentsKey(a.ref, at, nd)
+	if a.in = m.knownContents(key); a.in != nil {
+		return a, nil
+	}
+	a.in, err = digests.Once(ctx, m.Group, "scan/"+key, func(ctx context.Context) (*contents, error) {
+		if err := m.Hashing.Acquire(ctx, 1); err != nil {
+			return nil, err
+		}
+		defer m.Hashing.Release(1)
+		return m.contents(ctx, a.ref, at, nd)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("archive %s: %w", o.Path, err)
+		return nil, err
 	}
 	return a, nil
 }
 
-// with calls f with the decompressed archive and a function that tells how far f has read.
-func (a *Archive) with(ctx context.Context, s store.Store, f func(io.Reader, func() int64) error) error {
-	t, err := s.Open(ctx, a.at)
+func contentsKey(ref Ref, at store.Path, nd store.Node) string {
+	return fmt.Sprint("archive/", ref.NarHash, "/", at, "/", nd.Name, nd.Size, nd.Stamp)
+}
+
+func (m *Maker) knownContents(key string) *contents {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.archives.get(key)
+}
+
+// contents reads an archive through, once however many ask. Who hashes may call it: it waits for nobody who does.
+func (m *Maker) contents(ctx context.Context, ref Ref, at store.Path, nd store.Node) (*contents, error) {
+	key := contentsKey(ref, at, nd)
+	if c := m.knownContents(key); c != nil {
+		return c, nil
+	}
+	return digests.Once(ctx, m.Group, key, func(ctx context.Context) (*contents, error) {
+		c := &contents{at: at, node: nd, members: make(map[string]member)}
+		if err := c.read(ctx, m.Store); err != nil {
+			return nil, fmt.Errorf("archive %s: %w", ref.Path, err)
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.archives.put(key, c)
+		return c, nil
+	})
+}
+
+func (c *contents) read(ctx context.Context, s store.Store) error {
+	t, err := s.Open(ctx, c.at)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	raw := &nodeReader{ctx: ctx, tree: t, node: a.node}
-	magic := make([]byte, 6)
-	n, err := io.ReadFull(raw, magic)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+	raw := &nodeReader{ctx: ctx, tree: t, node: c.node}
+	if c.packing, err = sniff(raw); err != nil {
 		return err
 	}
 	raw.pos = 0
-	switch magic = magic[:n]; {
-	case bytes.HasPrefix(magic, []byte("\x1f\x8b")):
-		a.gzip = true
-		zr, err := gzip.NewReader(raw)
-		if err != nil {
-			return invalid(err)
-		}
-		c := &countingReader{r: zr}
-		return f(c, func() int64 { return c.n })
-	case bytes.HasPrefix(magic, []byte("\xfd7zXZ\x00")), bytes.HasPrefix(magic, []byte("\x28\xb5\x2f\xfd")), bytes.HasPrefix(magic, []byte("BZh")):
-		return fmt.Errorf("compressed with something else than gzip: %w", errors.ErrUnsupported)
+	if c.packing == "" {
+		return c.scan(tar.NewReader(raw), func() int64 { return raw.pos })
 	}
-	return f(raw, func() int64 { return raw.pos })
+	if c.packing == Gzipped {
+		c.index = new(gunzip.Index)
+	}
+	z, err := c.packing.open(raw, c.index)
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	n := &countingReader{r: z}
+	if err := c.scan(tar.NewReader(n), func() int64 { return n.n }); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, z); err != nil { // what follows must be sound too, and the index whole
+		return invalid(err)
+	}
+	return nil
 }
 
-func (a *Archive) scan(tr *tar.Reader, pos func() int64) error {
+func (c *contents) scan(tr *tar.Reader, pos func() int64) error {
 	for {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
@@ -89,14 +149,14 @@ func (a *Archive) scan(tr *tar.Reader, pos func() int64) error {
 		if err != nil {
 			return invalid(err)
 		}
-		if len(a.members) >= maxMembers {
-			return fmt.Errorf("more than %d members: %w", maxMembers, fs.ErrInvalid)
-		}
 		m := member{offset: pos(), size: h.Size}
 		switch h.Typeflag {
 		case tar.TypeReg:
 			if h.PAXRecords["GNU.sparse.major"] != "" || h.PAXRecords["GNU.sparse.map"] != "" {
 				return fmt.Errorf("member %.300q is sparse: %w", h.Name, errors.ErrUnsupported)
+			}
+			if err := c.look(tr, h, &m); err != nil {
+				return invalid(err)
 			}
 		case tar.TypeSymlink:
 			m.link = path.Join(path.Dir(h.Name), h.Linkname)
@@ -105,14 +165,41 @@ func (a *Archive) scan(tr *tar.Reader, pos func() int64) error {
 		default:
 			continue
 		}
-		a.members[path.Clean(h.Name)] = m
+		name := path.Clean(h.Name)
+		c.members[name] = m
+		c.names += len(name) + len(m.link)
+		if len(c.members) > maxMembers || c.names > maxMemberNames {
+			return fmt.Errorf("more than %d members, or names too long: %w", maxMembers, fs.ErrInvalid)
+		}
 	}
+}
+
+// look reads of a member what is to be remembered.
+func (c *contents) look(tr *tar.Reader, h *tar.Header, m *member) (err error) {
+	if path.Clean(h.Name) == keptMember && h.Size <= maxKept {
+		c.kept, err = io.ReadAll(tr)
+		return err
+	}
+	m.packing, err = sniff(tr)
+	if errors.Is(err, errors.ErrUnsupported) {
+		m.packing, err = "", nil // bytes like others
+	}
+	return err
+}
+
+// weight is about how many bytes of memory the contents take.
+func (c *contents) weight() int64 {
+	w := int64(c.names+len(c.kept)) + int64(len(c.members))*128 + 512
+	if c.index != nil {
+		w += c.index.Weight()
+	}
+	return w
 }
 
 func (a *Archive) find(name string) (member, error) {
 	at := path.Clean(name)
 	for range maxMemberLinks {
-		m, ok := a.members[at]
+		m, ok := a.in.members[at]
 		if !ok {
 			return m, fmt.Errorf("archive %s has no member %.300q: %w", a.ref.Path, name, fs.ErrInvalid)
 		}
@@ -124,17 +211,20 @@ func (a *Archive) find(name string) (member, error) {
 	return member{}, fmt.Errorf("archive %s: member %.300q: too many links: %w", a.ref.Path, name, fs.ErrInvalid)
 }
 
-// Recipe is that of the member called name, after following links.
+// Recipe is that of the member called name, after following links. Its bytes stay as they are, compressed or not.
 func (a *Archive) Recipe(name string) (Recipe, error) {
 	m, err := a.find(name)
 	if err != nil {
 		return Recipe{}, err
 	}
-	return Recipe{Format: Member, Objects: []Ref{a.ref}, Offset: m.offset, Size: m.size, Gzip: a.gzip}, nil
+	return Recipe{
+		Format: Member, Objects: []Ref{a.ref}, File: a.file, Offset: m.offset, Size: m.size,
+		Gzip: a.in.packing == Gzipped, Zstd: a.in.packing == Zstandard, Packed: m.packing,
+	}, nil
 }
 
 // Read returns the bytes of the member called name; one larger than limit gives an error matching [store.ErrTooLarge].
-func (a *Archive) Read(ctx context.Context, s store.Store, name string, limit int64) ([]byte, error) {
+func (a *Archive) Read(ctx context.Context, name string, limit int64) ([]byte, error) {
 	m, err := a.find(name)
 	if err != nil {
 		return nil, err
@@ -142,22 +232,35 @@ func (a *Archive) Read(ctx context.Context, s store.Store, name string, limit in
 	if m.size > limit {
 		return nil, fmt.Errorf("archive %s: member %.300q: %d bytes: %w", a.ref.Path, name, m.size, store.ErrTooLarge)
 	}
+	if a.in.kept != nil && m == a.in.members[keptMember] {
+		return bytes.Clone(a.in.kept), nil
+	}
 	var b bytes.Buffer
-	err = a.with(ctx, s, func(r io.Reader, _ func() int64) error { return copyRange(&b, r, m.offset, m.size) })
-	if err != nil {
+	if err := a.in.writeRange(ctx, a.maker.Store, &b, m.offset, m.size); err != nil {
 		return nil, fmt.Errorf("archive %s: member %.300q: %w", a.ref.Path, name, err)
 	}
 	return b.Bytes(), nil
 }
 
-// unzipRange writes n bytes from offset off of what the gzipped file nd holds. It reads from the start each time: that
-// costs time, while a decompressed copy would cost the space that the store saves.
-func unzipRange(ctx context.Context, t store.Tree, nd store.Node, w io.Writer, off, n int64) error {
-	zr, err := gzip.NewReader(&nodeReader{ctx: ctx, tree: t, node: nd})
+// writeRange writes n bytes of the decompressed archive, from byte off on.
+func (c *contents) writeRange(ctx context.Context, s store.Store, w io.Writer, off, n int64) error {
+	t, err := s.Open(ctx, c.at)
 	if err != nil {
-		return invalid(err)
+		return err
 	}
-	return copyRange(w, zr, off, n)
+	defer t.Close()
+	raw := &nodeReader{ctx: ctx, tree: t, node: c.node}
+	switch c.packing {
+	case Gzipped:
+		z, err := c.index.NewReader(raw, off)
+		if err != nil {
+			return err
+		}
+		return copyRange(w, z, 0, n)
+	case Zstandard:
+		return zstdRange(w, raw, off, n)
+	}
+	return t.WriteFile(ctx, w, c.node, off, n)
 }
 
 // copyRange passes over off bytes of r and copies the next n.
@@ -184,69 +287,10 @@ func unexpected(err error) error {
 
 // invalid marks an error of a decoder as the input's fault, but leaves the errors of reading it as they are.
 func invalid(err error) error {
-	if errors.Is(err, store.ErrChanged) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, context.Canceled) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", unexpected(err), fs.ErrInvalid)
-}
-
-// nodeReader reads a regular file of a tree through a window, and can seek in it.
-type nodeReader struct {
-	ctx    context.Context // of the one call that reads
-	tree   store.Tree
-	node   store.Node
-	pos    int64
-	window []byte
-	start  int64 // of the window in the file
-}
-
-func (r *nodeReader) Read(p []byte) (int, error) {
-	if r.pos >= r.node.Size {
-		return 0, io.EOF
-	}
-	if r.pos < r.start || r.pos >= r.start+int64(len(r.window)) {
-		if err := r.fill(); err != nil {
-			return 0, err
+	for _, kind := range []error{store.ErrChanged, fs.ErrNotExist, fs.ErrInvalid, context.Canceled} {
+		if errors.Is(err, kind) {
+			return err
 		}
 	}
-	n := copy(p, r.window[r.pos-r.start:])
-	r.pos += int64(n)
-	return n, nil
-}
-
-func (r *nodeReader) fill() error {
-	n := min(r.node.Size-r.pos, writeBuffer)
-	b := bytes.NewBuffer(r.window[:0])
-	r.window = nil
-	if err := r.tree.WriteFile(r.ctx, b, r.node, r.pos, n); err != nil {
-		return err
-	}
-	r.window, r.start = b.Bytes(), r.pos
-	return nil
-}
-
-// Seek never goes beyond the end.
-func (r *nodeReader) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += r.pos
-	case io.SeekEnd:
-		offset += r.node.Size
-	}
-	if offset < 0 || offset > r.node.Size {
-		return 0, fmt.Errorf("seek to %d of %d bytes: %w", offset, r.node.Size, io.ErrUnexpectedEOF)
-	}
-	r.pos = offset
-	return offset, nil
-}
-
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
+	return fmt.Errorf("%w: %w", unexpected(err), fs.ErrInvalid)
 }

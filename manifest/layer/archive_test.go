@@ -5,16 +5,19 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"io"
 	"io/fs"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 
 	"nixreg/manifest/layer"
 	"nixreg/store"
 	"nixreg/store/storetest"
 )
 
-func dockerArchive(t *testing.T, zip bool) string {
+func dockerArchive(t *testing.T, packing layer.Packing) string {
 	t.Helper()
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
@@ -35,17 +38,33 @@ func dockerArchive(t *testing.T, zip bool) string {
 	if err := tw.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if !zip {
-		return b.String()
+	return string(pack(t, packing, b.Bytes()))
+}
+
+func pack(t testing.TB, p layer.Packing, b []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	var zw io.WriteCloser = gzip.NewWriter(&out)
+	switch p {
+	case "":
+		return b
+	case layer.Zstandard:
+		enc, err := zstd.NewWriter(&out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		zw = enc
 	}
-	var z bytes.Buffer
-	zw := gzip.NewWriter(&z)
-	zw.Write(b.Bytes())
+	if _, err := zw.Write(b); err != nil {
+		t.Fatal(err)
+	}
 	if err := zw.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return z.String()
+	return out.Bytes()
 }
+
+var packings = []layer.Packing{"", layer.Gzipped, layer.Zstandard}
 
 func object(t *testing.T, s store.Store, p store.Path) *store.Object {
 	t.Helper()
@@ -57,18 +76,18 @@ func object(t *testing.T, s store.Store, p store.Path) *store.Object {
 }
 
 func TestArchiveMembers(t *testing.T) {
-	for name, zip := range map[string]bool{"plain": false, "gzip": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, packing := range packings {
+		t.Run("packed "+string(packing), func(t *testing.T) {
 			m := storetest.New()
-			p := m.Add("image.tar", storetest.Files{"": storetest.File(dockerArchive(t, zip))})
-			a, err := layer.OpenArchive(ctx, m, object(t, m, p))
+			p := m.Add("image.tar", storetest.Files{"": storetest.File(dockerArchive(t, packing))})
+			a, err := newMaker(t, m).Archive(ctx, object(t, m, p), "")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if b, err := a.Read(ctx, m, "manifest.json", 10); err != nil || string(b) != "[]" {
+			if b, err := a.Read(ctx, "manifest.json", 10); err != nil || string(b) != "[]" {
 				t.Errorf("manifest.json is %q, %v", b, err)
 			}
-			if _, err := a.Read(ctx, m, "a/layer.tar", 10); !errors.Is(err, store.ErrTooLarge) {
+			if _, err := a.Read(ctx, "a/layer.tar", 10); !errors.Is(err, store.ErrTooLarge) {
 				t.Errorf("a large member: %v", err)
 			}
 			for _, member := range []string{"a/layer.tar", "b/layer.tar", "c/layer.tar"} {
@@ -102,16 +121,18 @@ func TestArchiveOfOtherKinds(t *testing.T) {
 	}{
 		"xz":        {"\xfd7zXZ\x00rest", errors.ErrUnsupported},
 		"garbage":   {strings.Repeat("garbage ", 200), fs.ErrInvalid},
-		"truncated": {dockerArchive(t, false)[:5000], fs.ErrInvalid},
-		"bad gzip":  {dockerArchive(t, true)[:100], fs.ErrInvalid},
+		"truncated": {dockerArchive(t, "")[:5000], fs.ErrInvalid},
+		"bad gzip":  {dockerArchive(t, layer.Gzipped)[:100], fs.ErrInvalid},
+		"bad zstd":  {dockerArchive(t, layer.Zstandard)[:100], fs.ErrInvalid},
+		"gzip tail": {dockerArchive(t, layer.Gzipped) + "rest", fs.ErrInvalid},
 	} {
 		p := m.Add("image.tar", storetest.Files{"": storetest.File(c.data)})
-		if _, err := layer.OpenArchive(ctx, m, object(t, m, p)); !errors.Is(err, c.kind) {
+		if _, err := newMaker(t, m).Archive(ctx, object(t, m, p), ""); !errors.Is(err, c.kind) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	dir := m.Add("dir", storetest.Files{"x": storetest.File("")})
-	if _, err := layer.OpenArchive(ctx, m, object(t, m, dir)); !errors.Is(err, fs.ErrInvalid) {
+	if _, err := newMaker(t, m).Archive(ctx, object(t, m, dir), ""); !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("directory: %v", err)
 	}
 }
@@ -119,13 +140,15 @@ func TestArchiveOfOtherKinds(t *testing.T) {
 func FuzzArchive(f *testing.F) {
 	f.Add([]byte("\x1f\x8b"))
 	f.Add(make([]byte, 1024))
+	f.Add([]byte("\x28\xb5\x2f\xfd"))
+	f.Add(pack(f, layer.Gzipped, make([]byte, 1024)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m := storetest.New()
 		p := m.Add("image.tar", storetest.Files{"": storetest.File(string(b))})
-		a, err := layer.OpenArchive(ctx, m, object(t, m, p))
+		a, err := newMaker(t, m).Archive(ctx, object(t, m, p), "")
 		if err != nil {
 			return
 		}
-		a.Read(ctx, m, "manifest.json", 1<<20)
+		a.Read(ctx, "manifest.json", 1<<20)
 	})
 }

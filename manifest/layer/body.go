@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 
 	"nixreg/store"
 )
@@ -25,15 +24,19 @@ type body interface {
 	writeRange(ctx context.Context, s store.Store, w io.Writer, off, n int64) error
 }
 
-// open makes the body of a recipe. Every object must be valid in s with the recipe's NarHash.
-func open(ctx context.Context, s store.Store, r Recipe) (body, error) {
+// open makes the body of a recipe. Every object must be valid in the store with the recipe's NarHash.
+func (m *Maker) open(ctx context.Context, r Recipe) (body, error) {
 	switch r.Format {
 	case StorePaths:
-		return openTable(ctx, s, r)
+		return openTable(ctx, m.Store, r)
 	case Symlinks:
-		return openSymlinks(ctx, s, r)
+		return openSymlinks(ctx, m.Store, r)
+	case Entries:
+		return openEntries(r)
+	case NixDB:
+		return openNixDB(ctx, m.Store, r)
 	case Verbatim, Member:
-		return openFile(ctx, s, r)
+		return m.openFile(ctx, r)
 	}
 	return nil, fmt.Errorf("layer format %q: %w", r.Format, errors.ErrUnsupported)
 }
@@ -53,53 +56,4 @@ func (l literal) stamp() string {
 func (l literal) writeRange(_ context.Context, _ store.Store, w io.Writer, off, n int64) error {
 	_, err := io.Copy(w, bytes.NewReader(l[off:off+n]))
 	return err
-}
-
-// file is a body that is part of one file of a store path.
-type file struct {
-	recipe Recipe
-	at     store.Path
-	node   store.Node
-}
-
-func openFile(ctx context.Context, s store.Store, r Recipe) (body, error) {
-	if len(r.Objects) != 1 {
-		return nil, fmt.Errorf("layer format %s: %d objects: %w", r.Format, len(r.Objects), fs.ErrInvalid)
-	}
-	at, nd, err := store.Resolve(ctx, s, r.Objects[0].Path.Abs()+"/"+r.File)
-	if err != nil {
-		return nil, err
-	}
-	if nd.Kind != store.Regular {
-		return nil, fmt.Errorf("%s/%s: not a regular file: %w", at, nd.Name, fs.ErrInvalid)
-	}
-	f := file{recipe: r, at: at, node: nd}
-	if r.Format == Member && !r.Gzip && (r.Offset < 0 || r.Size < 0 || r.Offset+r.Size > nd.Size) {
-		return nil, fmt.Errorf("%s: member lies beyond the archive's end: %w", at, fs.ErrInvalid)
-	}
-	return f, nil
-}
-
-func (f file) size() int64 {
-	if f.recipe.Format == Member {
-		return f.recipe.Size
-	}
-	return f.node.Size
-}
-
-func (f file) weight() int64 { return 512 }
-func (f file) stamp() string {
-	return fmt.Sprintf("%d %d %d", f.node.Size, f.node.Stamp.Inode, f.node.Stamp.Ctime)
-}
-
-func (f file) writeRange(ctx context.Context, s store.Store, w io.Writer, off, n int64) error {
-	t, err := s.Open(ctx, f.at)
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	if f.recipe.Gzip {
-		return unzipRange(ctx, t, f.node, w, f.recipe.Offset+off, n)
-	}
-	return t.WriteFile(ctx, w, f.node, f.recipe.Offset+off, n)
 }

@@ -33,6 +33,14 @@ type Info struct {
 	Whiteouts []string `json:"whiteouts,omitempty"`
 }
 
+// body is the size that the recipe's body has.
+func (i Info) body(r Recipe) int64 {
+	if r.Packed != "" {
+		return i.Size
+	}
+	return i.Tar
+}
+
 // Maker makes layers from recipes. Safe for concurrent use; its fields must not change after the first call.
 type Maker struct {
 	Store store.Store
@@ -47,9 +55,10 @@ type Maker struct {
 	// Uncached bounds how many encoded layers are made at the same time for one client each, because they are not kept.
 	Uncached *semaphore.Weighted
 
-	mu     sync.Mutex
-	bodies bodyCache
-	zstd   *zstd.Encoder // shared by all streams, once one was asked for
+	mu       sync.Mutex
+	bodies   bodyCache
+	archives archiveCache
+	zstd     *zstd.Encoder // shared by all streams, once one was asked for
 }
 
 // zstdEncoder returns the encoder that all streams share.
@@ -100,8 +109,8 @@ func (m *Maker) Open(ctx context.Context, r Recipe, want v1.Hash) (*Layer, error
 			return nil, err
 		}
 	}
-	if info.Digest != want || info.Stamp != b.stamp() || info.Tar != b.size() {
-		return nil, fmt.Errorf("layer %s of %s: its files were changed: %w", want, r.Objects[0].Path, fs.ErrNotExist)
+	if info.Digest != want || info.Stamp != b.stamp() || info.body(r) != b.size() {
+		return nil, fmt.Errorf("layer %s%s: its files were changed: %w", want, r.first(), fs.ErrNotExist)
 	}
 	return &Layer{maker: m, recipe: r, info: info, body: b}, nil
 }
@@ -160,7 +169,7 @@ func (m *Maker) hash(ctx context.Context, r Recipe, stale string) (Info, error) 
 
 // measure hashes a fresh body: one from the cache may describe files as they were.
 func (m *Maker) measure(ctx context.Context, r Recipe, epoch string) (Info, error) {
-	b, err := open(ctx, m.Store, r)
+	b, err := m.open(ctx, r)
 	if err != nil {
 		return Info{}, err
 	}
@@ -177,6 +186,9 @@ func (m *Maker) measure(ctx context.Context, r Recipe, epoch string) (Info, erro
 func (m *Maker) digest(ctx context.Context, r Recipe, b body) (info Info, err error) {
 	if r.Encoding != Tar {
 		return m.encodeAndKeep(ctx, r, b)
+	}
+	if r.Packed != "" {
+		return m.digestPacked(ctx, r, b)
 	}
 	h := newHasher(m.progress())
 	err = b.writeRange(ctx, m.Store, h, 0, b.size())
@@ -202,7 +214,7 @@ func (m *Maker) body(ctx context.Context, r Recipe, epoch string) (body, error) 
 	if b != nil {
 		return b, nil
 	}
-	b, err := open(ctx, m.Store, r)
+	b, err := m.open(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -240,10 +252,13 @@ func (l *Layer) DiffID() v1.Hash { return l.info.DiffID }
 // [store.ErrChanged] and [fs.ErrNotExist], before the last byte was written.
 func (l *Layer) WriteRange(ctx context.Context, w io.Writer, off, n int64) error {
 	var err error
-	if l.recipe.Encoding == Tar {
-		err = l.body.writeRange(ctx, l.maker.Store, w, off, n)
-	} else {
+	switch {
+	case l.recipe.Encoding != Tar:
 		err = l.writeEncoded(ctx, w, off, n)
+	case l.recipe.Zstd:
+		err = l.writeDecoded(ctx, w, off, n)
+	default:
+		err = l.body.writeRange(ctx, l.maker.Store, w, off, n)
 	}
 	if errors.Is(err, store.ErrChanged) {
 		l.maker.forget(l.recipe)

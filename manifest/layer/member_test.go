@@ -63,7 +63,7 @@ func TestSparseMember(t *testing.T) {
 	for text, kind := range map[string]error{b.String(): nil, strings.ReplaceAll(b.String(), hidden, "GNU.sparse."): errors.ErrUnsupported} {
 		m := storetest.New()
 		p := m.Add("image.tar", storetest.Files{"": storetest.File(text)})
-		if _, err := layer.OpenArchive(ctx, m, object(t, m, p)); !errors.Is(err, kind) {
+		if _, err := newMaker(t, m).Archive(ctx, object(t, m, p), ""); !errors.Is(err, kind) {
 			t.Errorf("%v, not %v", err, kind)
 		}
 	}

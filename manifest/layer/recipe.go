@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 
+	"nixreg/manifest/nixdb"
 	"nixreg/store"
 )
 
@@ -26,6 +27,10 @@ const (
 	StorePaths Format = "nixpkgs1"
 	// Symlinks is nixpkgs' customisation layer of plain contents: the tree lndir makes, in GNU tar's layout.
 	Symlinks Format = "symlinks1"
+	// Entries is a few files, directories and links that stand in the recipe itself, in GNU tar's layout.
+	Entries Format = "root1"
+	// NixDB is the database of a Nix store and what belongs around it, in GNU tar's layout.
+	NixDB Format = nixdb.Format
 	// Verbatim is the bytes of one regular file of a store path.
 	Verbatim Format = "verbatim1"
 	// Member is the bytes of one member of an archive, itself a regular file of a store path.
@@ -61,11 +66,27 @@ type Recipe struct {
 	MTime   int64  `json:"mtime"`         // StorePaths; Unix seconds
 	File    string `json:"file,omitempty"`
 	// Offset and Size place a Member in the (decompressed) archive, in bytes.
-	Offset int64 `json:"offset,omitempty"`
-	Size   int64 `json:"size,omitempty"`
-	Gzip   bool  `json:"gzip,omitempty"` // the archive is gzipped
+	Offset  int64   `json:"offset,omitempty"`
+	Size    int64   `json:"size,omitempty"`
+	Gzip    bool    `json:"gzip,omitempty"`    // the archive is gzipped
+	Zstd    bool    `json:"zstd,omitempty"`    // the archive is compressed with zstd
+	Entries []Entry `json:"entries,omitempty"` // in the order of the layer
+	// Roots are the paths that a NixDB keeps from being collected, and Facts a hash of what else it says of its objects.
+	Roots []store.Path `json:"roots,omitempty"`
+	Facts string       `json:"facts,omitempty"`
+	// Packed is how the bytes of a Verbatim or a Member are compressed as they lie there. They stay so: there is no
+	// Encoding then.
+	Packed Packing `json:"packed,omitempty"`
 	// Encoding is how the bytes are compressed; "" is not at all.
 	Encoding Encoding `json:"encoding,omitempty"`
+}
+
+// first names the first object, for messages; "" if there is none.
+func (r Recipe) first() string {
+	if len(r.Objects) == 0 {
+		return ""
+	}
+	return " of " + string(r.Objects[0].Path)
 }
 
 // plain is the recipe of the same bytes uncompressed.

@@ -13,7 +13,8 @@ func TestRecipeID(t *testing.T) {
 	whole := func() layer.Recipe {
 		ref := layer.Ref{Path: "0123456789abcdfghijklmnpqrsvwxyz-a", NarHash: store.Hash{1}}
 		return layer.Recipe{Format: layer.Member, Objects: []layer.Ref{ref}, Via: []layer.Ref{ref}, Owner: layer.Owner{UID: 1, GID: 1, Uname: "u", Gname: "g"},
-			MTime: 1, File: "f", Offset: 1, Size: 1}
+			MTime: 1, File: "f", Offset: 1, Size: 1, Entries: []layer.Entry{{Name: "n", Mode: 1, Link: "l", Data: "d"}},
+			Roots: []store.Path{"r"}, Facts: "f"}
 	}
 	seen := map[string]string{whole().ID(): "nothing"}
 	if again := whole(); seen[again.ID()] == "" {

@@ -1,0 +1,169 @@
+package manifest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"nixreg/manifest/imagefile"
+)
+
+// Check returns what is wrong with image files, or with all in some directories, as if they were served with cfg: as one
+// error, one problem a line, in a definition file with line and column. Nothing is hashed. It matches the errors of all
+// problems.
+func Check(ctx context.Context, cfg Config, files ...string) error {
+	cfg.Images = nil
+	s, err := newSource(cfg)
+	if err != nil {
+		return err
+	}
+	s.images.resolver.wholeNames = true
+	c := checker{source: s, owners: make(map[string]string)}
+	for _, file := range files {
+		c.path(ctx, file)
+	}
+	return errors.Join(append(c.problems, s.Close())...)
+}
+
+type checker struct {
+	source   *Source
+	owners   map[string]string // the file that has a repository
+	problems []error
+}
+
+// note adds a problem; those in definition files name their place themselves.
+func (c *checker) note(file string, err error) {
+	if err == nil {
+		return
+	}
+	if e := (*placedError)(nil); !errors.As(err, &e) && !strings.HasPrefix(err.Error(), file+":") {
+		err = fmt.Errorf("%s: %w", file, err)
+	}
+	c.problems = append(c.problems, err)
+}
+
+func (c *checker) path(ctx context.Context, name string) {
+	info, err := os.Stat(name)
+	if err != nil {
+		info, err = os.Lstat(name)
+	}
+	switch {
+	case err != nil:
+		c.note(name, err)
+	case info.IsDir() && !isLayoutDirectory(name):
+		c.source.images.scan(ctx, name, "", 0, func(repository, file string) bool {
+			c.file(ctx, repository, file)
+			return ctx.Err() == nil
+		})
+	default:
+		c.file(ctx, imageRepository(info.Name()), name)
+	}
+	c.note(name, ctx.Err())
+}
+
+func (c *checker) file(ctx context.Context, repository, file string) {
+	b, err := c.source.images.content(ctx, file)
+	if err == nil && isDefinition(file, b) {
+		c.definitions(ctx, file, b)
+		return
+	}
+	if err := c.own(repository, file); err != nil {
+		c.note(file, err)
+		return
+	}
+	f, err := c.source.images.ready(ctx, repository, file)
+	if f != nil {
+		err = c.ready(ctx, f)
+	}
+	if err != nil || f != nil {
+		c.note(file, err)
+		return
+	}
+	d, err := c.source.images.definition(ctx, repository, file)
+	if err == nil {
+		err = c.draft(ctx, d)
+	}
+	c.note(file, err)
+}
+
+// own notes whose a repository is; that it is another file's is an error.
+func (c *checker) own(repository, file string) error {
+	other := c.owners[repository]
+	if other != "" && other != file {
+		return fmt.Errorf("image %s is hidden by that of %s: %w", repository, other, fs.ErrInvalid)
+	}
+	c.owners[repository] = file
+	return nil
+}
+
+// definitions checks the images of a definition file in its order, all of one name and tag together.
+func (c *checker) definitions(ctx context.Context, file string, b []byte) {
+	images, err := imagefile.Parse(file, b)
+	c.note(file, err)
+	names := byTag(images)
+	for _, m := range images {
+		same := names[m.Repository()][cmp.Or(m.Tag, latestTag)]
+		if same[0] != m {
+			continue
+		}
+		if err := c.own(m.Repository(), file); err != nil {
+			c.note(file, c.source.images.resolver.placed(m.At, err))
+			continue
+		}
+		c.platforms(ctx, file, same)
+	}
+}
+
+// platforms checks the images of one name and tag.
+func (c *checker) platforms(ctx context.Context, file string, images []*imagefile.Image) {
+	r := c.source.images.resolver
+	var defs []*Definition
+	for _, m := range images {
+		d, err := r.definition(ctx, m)
+		if err != nil {
+			c.note(file, r.placed(m.At, err))
+			continue
+		}
+		defs = append(defs, d)
+	}
+	if len(defs) > 1 {
+		if err := r.platforms(ctx, defs); err != nil {
+			c.note(file, err)
+			return
+		}
+	}
+	for _, d := range defs {
+		if err := c.draft(ctx, d); err != nil {
+			c.note(file, r.placed(d.At, err))
+		}
+	}
+}
+
+// ready reads the documents of images that were made elsewhere.
+func (c *checker) ready(ctx context.Context, f *readyFile) error {
+	var problems []error
+	for _, m := range f.images {
+		if r := m.definition.Ready; r.Root == nil {
+			problems = append(problems, c.draft(ctx, m.definition))
+		} else if o, err := c.source.store.Object(ctx, r.Path); err != nil {
+			problems = append(problems, err)
+		} else {
+			_, err := readLayout(ctx, c.source.store, o, r)
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// draft plans an image without hashing it.
+func (c *checker) draft(ctx context.Context, d *Definition) error {
+	objects, err := c.source.objects(ctx, d)
+	if err == nil {
+		_, err = c.source.draft(ctx, d, objects)
+	}
+	return err
+}

@@ -1,0 +1,107 @@
+package manifest
+
+import (
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"nixreg/manifest/layer"
+)
+
+const (
+	// firstUser is the number of a User that the config gives a name alone.
+	firstUser = 1000
+	// maxUser is the largest number that runtimes take.
+	maxUser = 1<<31 - 1
+)
+
+// accounts are the users and groups that are there in any case.
+var accounts = map[string]int64{"root": 0, "nobody": 65534}
+
+// accountName is what shadow's tools take for the name of a user.
+var accountName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+
+// account is a user or group of a config's User.
+type account struct {
+	name  string
+	id    int64
+	known bool // it is one of accounts
+}
+
+// addPasswd adds the files of nixpkgs' fakeNss, with a line for the config's User.
+//
+// Source: nixpkgs pkgs/by-name/fa/fakeNss/package.nix.
+func (r *rootFiles) addPasswd() error {
+	user, group, err := r.accounts()
+	if err != nil {
+		return err
+	}
+	userLine, groupLine := "", ""
+	if !user.known {
+		userLine = fmt.Sprintf("%s:x:%d:%d::/:/bin/sh\n", user.name, user.id, group.id)
+	}
+	if !group.known {
+		groupLine = fmt.Sprintf("%s:x:%d:\n", group.name, group.id)
+	}
+	r.entries = append(r.entries,
+		layer.Entry{Name: "etc/passwd", Mode: 0o644, Data: "root:x:0:0:root user:/var/empty:/bin/sh\n" + userLine +
+			"nobody:x:65534:65534:nobody:/var/empty:/bin/sh\n"},
+		layer.Entry{Name: "etc/group", Mode: 0o644, Data: "root:x:0:\n" + groupLine + "nobody:x:65534:\n"},
+		layer.Entry{Name: "etc/nsswitch.conf", Mode: 0o644, Data: "hosts: files dns\n"},
+		layer.Entry{Name: "var/empty/", Mode: 0o555},
+	)
+	return nil
+}
+
+// accounts reads the config's User: a name or a number, and those of a group after a colon. A group that is not given is
+// the user's own.
+//
+// Source: OCI image-spec 1.1, config.md, User.
+func (r *rootFiles) accounts() (user, group account, err error) {
+	text, ok := r.user.string()
+	switch {
+	case r.user.kind == 0 || r.user.text == "null" || ok && text == "":
+		text = "root"
+	case !ok:
+		return user, group, fmt.Errorf("config's User is not a string: %w", fs.ErrInvalid)
+	}
+	u, g, hasGroup := strings.Cut(text, ":")
+	if user, err = parseAccount(u, account{"user", firstUser, false}); err != nil {
+		return user, group, fmt.Errorf("config's User %.100q: %w", text, err)
+	}
+	own := user
+	if user.known {
+		own = account{"user", firstUser, false} // what a group with a new name gets
+	}
+	if !hasGroup {
+		return user, user, nil
+	}
+	if group, err = parseAccount(g, own); err != nil {
+		return user, group, fmt.Errorf("config's User %.100q: %w", text, err)
+	}
+	return user, group, nil
+}
+
+// parseAccount reads a name or a number; what is missing is otherwise's.
+func parseAccount(s string, otherwise account) (account, error) {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		if n < 0 || n > maxUser {
+			return account{}, fmt.Errorf("number is not between 0 and %d: %w", maxUser, fs.ErrInvalid)
+		}
+		for name, id := range accounts {
+			if n == id {
+				return account{name, id, true}, nil
+			}
+		}
+		return account{otherwise.name, n, false}, nil
+	}
+	if !accountName.MatchString(s) {
+		return account{}, fmt.Errorf("neither a number nor the name of a user: %w", fs.ErrInvalid)
+	}
+	if id, ok := accounts[s]; ok {
+		return account{s, id, true}, nil
+	}
+	return account{s, otherwise.id, false}, nil
+}

@@ -1,0 +1,300 @@
+package manifest
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/manifest/layer"
+	"nixreg/store"
+)
+
+// ready is an image that was made elsewhere, and where it lies: either Image or Root is set. Its layers and documents
+// stay as they are.
+type ready struct {
+	Path  store.Path
+	File  string         // in the path; "" for the path itself
+	Image *archiveImage  `json:",omitempty"` // of a docker-archive
+	Root  *v1.Descriptor `json:",omitempty"` // of an OCI layout: a manifest or an index
+	Index bool           `json:",omitempty"` // Root is the layout's index.json
+}
+
+// isLayoutImage reports whether a tag is one of an OCI layout, whose documents there are already.
+func isLayoutImage(defs []*Definition) bool { return defs[0].Ready != nil && defs[0].Ready.Root != nil }
+
+// readyFile is an image file that holds such images.
+type readyFile struct {
+	repository string
+	images     []readyImage
+}
+
+type readyImage struct {
+	tags       []string
+	definition *Definition
+}
+
+// add adds an image. Of the tags those count that can be asked for, and that no image before has.
+func (f *readyFile) add(title, version string, r ready, tags ...string) {
+	source, err := json.Marshal(r)
+	if err != nil {
+		panic("manifest: ready image cannot be encoded: " + err.Error()) // strings and numbers always can
+	}
+	m := readyImage{definition: &Definition{Title: title, Version: version, Ready: &r, Source: source}}
+	for _, tag := range tags {
+		if tag != "" && tagName(tag) == tag && f.named(tag) == nil {
+			m.tags = append(m.tags, tag)
+		}
+	}
+	f.images = append(f.images, m)
+}
+
+// named finds the image that has a tag.
+func (f *readyFile) named(tag string) *Definition {
+	for _, m := range f.images {
+		if slices.Contains(m.tags, tag) {
+			return m.definition
+		}
+	}
+	return nil
+}
+
+// tagged finds the image of a tag: an only image is latest, too.
+func (f *readyFile) tagged(tag string) *Definition {
+	if d := f.named(tag); d != nil || tag != latestTag || len(f.images) > 1 {
+		return d
+	}
+	return f.images[0].definition
+}
+
+func (f *readyFile) lookup(tag string) ([]*Definition, error) {
+	if d := f.tagged(tag); d != nil {
+		return []*Definition{d}, nil
+	}
+	return nil, unknownTag(f.repository, tag)
+}
+
+// tags are sorted by bytes.
+func (f *readyFile) tags() []string {
+	var tags []string
+	for _, m := range f.images {
+		tags = append(tags, m.tags...)
+	}
+	if f.tagged(latestTag) != nil {
+		tags = append(tags, latestTag)
+	}
+	slices.Sort(tags)
+	return slices.Compact(tags)
+}
+
+// newest are up to n tags, one of each image; of no image it is known when it was made. A nil file has none.
+func (f *readyFile) newest(n int) []string {
+	if f == nil {
+		return nil
+	}
+	var tags []string
+	for _, m := range f.images {
+		if len(m.tags) > 0 {
+			tags = append(tags, m.tags[0])
+		} else if f.tagged(latestTag) == m.definition {
+			tags = append(tags, latestTag)
+		}
+	}
+	return tags[:min(len(tags), n)]
+}
+
+// ready reads an image file that holds finished images; nil, if it is of another kind or leads nowhere.
+func (m *images) ready(ctx context.Context, repository, file string) (*readyFile, error) {
+	p, rest, kind := m.recognise(ctx, file)
+	if kind == notReady {
+		return nil, nil
+	}
+	f := &readyFile{repository: repository}
+	o, err := m.store.Object(ctx, p)
+	if err == nil {
+		err = m.readInto(ctx, f, kind, o, rest)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("image %s (%s): %w", repository, filepath.Base(file), err)
+	}
+	return f, nil
+}
+
+func (m *images) readInto(ctx context.Context, f *readyFile, kind readyKind, o *store.Object, file string) error {
+	if kind == ociLayout {
+		return addLayoutImages(ctx, m.store, f, o, file)
+	}
+	a, err := m.layers.Archive(ctx, o, file)
+	if err != nil {
+		return err
+	}
+	list, err := archiveImages(ctx, a)
+	if err != nil {
+		return err
+	}
+	for _, image := range list {
+		var title, version string
+		var tags []string
+		for i, ref := range image.RepoTags {
+			name, tag := splitReference(ref)
+			if i == 0 {
+				title, version = name, tag
+			}
+			tags = append(tags, tag)
+		}
+		f.add(title, version, ready{Path: o.Path, File: file, Image: &image}, tags...)
+	}
+	return nil
+}
+
+// readyKind is a kind of finished image.
+type readyKind uint8
+
+const (
+	notReady readyKind = iota
+	dockerArchive
+	ociLayout
+)
+
+// recognise finds by content whether an image file holds finished images, and where they lie. A file outside of the
+// store becomes a path of the store of files by it.
+func (m *images) recognise(ctx context.Context, file string) (p store.Path, rest string, kind readyKind) {
+	file, err := follow(file)
+	if err != nil {
+		return "", "", notReady // whoever reads it next tells why
+	}
+	p, rest, err = store.ParseAbs(file)
+	if err != nil {
+		if !mayBeReady(file) {
+			return "", "", notReady
+		}
+		abs, err := filepath.Abs(file)
+		if err != nil {
+			return "", "", notReady
+		}
+		if p, err = m.resolver.host.Add(abs); err != nil {
+			m.log.Warn("image file is left out", "file", file, "error", err)
+			return "", "", notReady
+		}
+		rest = ""
+	}
+	at, nd, err := store.Resolve(ctx, m.store, p.Abs()+"/"+rest)
+	if err != nil {
+		return "", "", notReady
+	}
+	if nd.Kind == store.Directory {
+		if layout, err := isLayout(ctx, m.store, at, nd.Name); err != nil || !layout {
+			return "", "", notReady
+		}
+		return p, rest, ociLayout
+	}
+	head, err := store.ReadNode(ctx, m.store, at, nd, min(nd.Size, tarBlock))
+	if err != nil || !startsArchive(head) {
+		return "", "", notReady
+	}
+	return p, rest, dockerArchive
+}
+
+// register makes known the files outside of the store that hold finished images; audit does so with base images. What is
+// remembered of them names them as paths of a store that each process has to fill anew.
+func (m *images) register(ctx context.Context) error {
+	files, err := m.files(ctx)
+	for _, e := range files {
+		if e.tags == nil && !leadsIntoStore(e.file) {
+			m.recognise(ctx, e.file)
+		}
+	}
+	return err
+}
+
+// leadsIntoStore reports whether a file is a link to one of the store, which every process knows and which may be far away.
+func leadsIntoStore(file string) bool {
+	file, err := follow(file)
+	if err == nil {
+		_, _, err = store.ParseAbs(file)
+	}
+	return err == nil
+}
+
+// mayBeReady reports whether a file outside of the store is worth a closer look.
+func mayBeReady(file string) bool {
+	info, err := os.Lstat(file)
+	if err != nil {
+		return false
+	}
+	if info.IsDir() {
+		return isLayoutDirectory(file)
+	}
+	if !info.Mode().IsRegular() {
+		return false
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, tarBlock)
+	n, err := io.ReadFull(f, head)
+	return (err == nil || errors.Is(err, io.ErrUnexpectedEOF)) && startsArchive(head[:n])
+}
+
+// isLayoutDirectory reports whether a directory outside of the store is an image, not a folder of images.
+func isLayoutDirectory(name string) bool {
+	for _, base := range []string{layoutFile, indexFile} {
+		if info, err := os.Lstat(filepath.Join(name, base)); err != nil || !info.Mode().IsRegular() {
+			return false
+		}
+	}
+	return true
+}
+
+// tarBlock is as much as tells a tar.
+const tarBlock = 512
+
+// startsArchive reports whether a file that starts so is a docker-archive, if it is an image at all.
+func startsArchive(head []byte) bool {
+	if packing, err := layer.PackingOf(head); packing != "" || err != nil {
+		return true
+	}
+	if len(head) < tarBlock {
+		return false
+	}
+	_, err := tar.NewReader(bytes.NewReader(head)).Next()
+	return err == nil || errors.Is(err, io.ErrUnexpectedEOF) // a header that goes on in the next block
+}
+
+// follow goes where a link leads that may lead into the store, whose files may lie elsewhere: it stops there. The last
+// file is no link.
+func follow(file string) (string, error) {
+	for range maxImageLinks {
+		if _, _, err := store.ParseAbs(file); err == nil {
+			return file, nil
+		}
+		info, err := os.Lstat(file)
+		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			return file, err
+		}
+		target, err := os.Readlink(file)
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(target) {
+			dir := filepath.Dir(file) // ".." leads out of where dir really is
+			if real, err := filepath.EvalSymlinks(dir); err == nil {
+				dir = real
+			}
+			target = filepath.Join(dir, target)
+		}
+		file = filepath.Clean(target)
+	}
+	return "", fmt.Errorf("too many symbolic links: %w", fs.ErrInvalid)
+}

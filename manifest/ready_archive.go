@@ -1,0 +1,155 @@
+package manifest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/manifest/layer"
+	"nixreg/store"
+)
+
+const (
+	// maxBaseDocument bounds a document in an image that was made elsewhere, in bytes.
+	maxBaseDocument = 8 << 20
+	// maxArchiveImages bounds how many images an archive may hold.
+	maxArchiveImages = 1000
+)
+
+// archiveImage is one image of a docker-archive: the names of members.
+//
+// Source: Docker, image/spec/v1.2.md, "Combined Image JSON + Filesystem Changeset Format".
+type archiveImage struct {
+	Config   string
+	RepoTags []string `json:",omitempty"`
+	Layers   []string
+}
+
+// archiveImages lists the images of an archive; there is at least one.
+func archiveImages(ctx context.Context, a *layer.Archive) ([]archiveImage, error) {
+	b, err := a.Read(ctx, "manifest.json", maxBaseDocument)
+	if err != nil {
+		return nil, err
+	}
+	var images []archiveImage
+	if err := json.Unmarshal(b, &images); err != nil {
+		return nil, fmt.Errorf("manifest.json: %w: %w", err, fs.ErrInvalid)
+	}
+	if len(images) == 0 {
+		return nil, fmt.Errorf("manifest.json lists no image: %w", fs.ErrInvalid)
+	}
+	if len(images) > maxArchiveImages {
+		return nil, fmt.Errorf("manifest.json lists %d images: %w", len(images), errors.ErrUnsupported)
+	}
+	for _, m := range images {
+		if len(m.Layers) > maxLayersOfConf {
+			return nil, fmt.Errorf("%d layers: %w", len(m.Layers), errors.ErrUnsupported)
+		}
+	}
+	return images, nil
+}
+
+// open reads the config of an image, and finds its layers.
+func (m *archiveImage) open(ctx context.Context, a *layer.Archive) (*Base, error) {
+	config, err := a.Read(ctx, m.Config, maxBaseDocument)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := diffIDs(config)
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Layers) != len(ids) {
+		return nil, fmt.Errorf("%d layers, but %d diff_ids: %w", len(m.Layers), len(ids), fs.ErrInvalid)
+	}
+	base := &Base{Config: config}
+	for i, name := range m.Layers {
+		r, err := a.Recipe(name)
+		if err != nil {
+			return nil, err
+		}
+		base.Layers = append(base.Layers, BaseLayer{Recipe: r, Name: name, DiffID: ids[i], Size: r.Size})
+	}
+	return base, nil
+}
+
+func diffIDs(config []byte) ([]v1.Hash, error) {
+	var doc struct {
+		RootFS struct {
+			DiffIDs []v1.Hash `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := json.Unmarshal(config, &doc); err != nil {
+		return nil, fmt.Errorf("config: %w: %w", err, fs.ErrInvalid)
+	}
+	return doc.RootFS.DiffIDs, nil
+}
+
+// splitReference parts a reference such as localhost:5000/app:v1.
+func splitReference(ref string) (name, tag string) {
+	ref, _, _ = strings.Cut(ref, "@")
+	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+		return ref[:i], ref[i+1:]
+	}
+	return ref, ""
+}
+
+// draftArchive takes an image of a docker-archive as it is: its config stays byte for byte, and so do its layers.
+func (s *Source) draftArchive(ctx context.Context, r *ready, o *store.Object) (*draft, error) {
+	a, err := s.layers.Archive(ctx, o, r.File)
+	if err != nil {
+		return nil, err
+	}
+	base, err := r.Image.open(ctx, a)
+	if err != nil {
+		return nil, fmt.Errorf("archive %s: %w", path.Join(string(o.Path), r.File), err)
+	}
+	b, err := draftReady(base.Config)
+	if err != nil {
+		return nil, fmt.Errorf("archive %s: %w", path.Join(string(o.Path), r.File), err)
+	}
+	for _, l := range base.Layers {
+		b.layers = append(b.layers, draftLayer{recipe: l.Recipe, contents: []string{l.Name}, want: l.DiffID, size: l.Size})
+	}
+	return b, nil
+}
+
+// draftReady is an image with a config that is not to be touched.
+func draftReady(config []byte) (*draft, error) {
+	about, err := describeConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	b := &draft{document: config}
+	b.image.OS, b.image.Ready = about.OS, true
+	b.image.Command, b.image.Env = about.command(), about.Config.Env
+	b.config.architecture, b.config.variant = about.Architecture, about.Variant
+	if len(b.image.Command) == 0 {
+		b.image.CommandNote = "the image's config has neither Entrypoint nor Cmd"
+	}
+	return b, nil
+}
+
+// configDocument is what is told of a config that was made elsewhere.
+type configDocument struct {
+	OS, Architecture, Variant string
+	Config                    struct{ Entrypoint, Cmd, Env []string }
+}
+
+func describeConfig(config []byte) (*configDocument, error) {
+	about := new(configDocument)
+	if err := json.Unmarshal(config, about); err != nil {
+		return nil, fmt.Errorf("config: %w: %w", err, fs.ErrInvalid)
+	}
+	return about, nil
+}
+
+func (c *configDocument) command() []string {
+	return append(append([]string(nil), c.Config.Entrypoint...), c.Config.Cmd...)
+}

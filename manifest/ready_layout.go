@@ -1,0 +1,329 @@
+package manifest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"nixreg/manifest/layer"
+	"nixreg/store"
+)
+
+// The files of an OCI layout.
+//
+// Source: OCI image-spec 1.1, image-layout.md.
+const (
+	layoutFile = "oci-layout"
+	indexFile  = "index.json"
+)
+
+const (
+	// maxLayoutDocuments bounds how many manifests and indexes one tag may lead to, and maxLayoutDepth how many indexes
+	// may lie between.
+	maxLayoutDocuments = 1000
+	maxLayoutDepth     = 4
+)
+
+// refName is the annotation that names an image of a layout.
+const refName = "org.opencontainers.image.ref.name"
+
+// isLayout reports whether a directory of a store path is an OCI layout.
+func isLayout(ctx context.Context, s store.Store, p store.Path, dir string) (bool, error) {
+	for _, base := range []string{layoutFile, indexFile} {
+		_, nd, err := store.Resolve(ctx, s, path.Join(p.Abs(), dir, base))
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil || nd.Kind != store.Regular {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// readLayoutIndex returns index.json and what it lists.
+func readLayoutIndex(ctx context.Context, s store.Store, o *store.Object, dir string) ([]byte, []v1.Descriptor, error) {
+	b, err := store.ReadFile(ctx, s, o.Path, path.Join(dir, indexFile), maxConfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	var index struct{ Manifests []v1.Descriptor }
+	if err := json.Unmarshal(b, &index); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w: %w", indexFile, err, fs.ErrInvalid)
+	}
+	if len(index.Manifests) == 0 {
+		return nil, nil, fmt.Errorf("%s lists no image: %w", indexFile, fs.ErrInvalid)
+	}
+	if len(index.Manifests) > maxLayoutDocuments {
+		return nil, nil, fmt.Errorf("%s lists %d images: %w", indexFile, len(index.Manifests), errors.ErrUnsupported)
+	}
+	return b, index.Manifests, nil
+}
+
+// addLayoutImages adds what a layout's index lists. Names may be whole references. Several manifests without names, each
+// for a platform, are one image, whose index the layout's own is.
+func addLayoutImages(ctx context.Context, s store.Store, f *readyFile, o *store.Object, dir string) error {
+	b, list, err := readLayoutIndex(ctx, s, o, dir)
+	if err != nil {
+		return err
+	}
+	named := func(d v1.Descriptor) bool { return d.Annotations[refName] != "" || d.Platform == nil }
+	if len(list) > 1 && !slices.ContainsFunc(list, named) {
+		root := v1.Descriptor{MediaType: oci.index, Digest: digestOf(b), Size: int64(len(b))}
+		f.add("", "", ready{Path: o.Path, File: dir, Root: &root, Index: true})
+		return nil
+	}
+	for _, d := range list {
+		tag := d.Annotations[refName]
+		if strings.ContainsAny(tag, ":/") {
+			_, tag = splitReference(tag)
+		}
+		root := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Platform: d.Platform}
+		f.add("", "", ready{Path: o.Path, File: dir, Root: &root}, tag)
+	}
+	return nil
+}
+
+// layout is what an image of an OCI layout consists of: its documents, each after those it names, and its blobs. Digests
+// of documents are verified, those of blobs are to be.
+type layout struct {
+	Documents []layoutDocument `json:"documents"`
+	Blobs     []layoutBlob     `json:"blobs"`
+	Warnings  []string         `json:"warnings,omitempty"`
+}
+
+type layoutDocument struct {
+	MediaType types.MediaType `json:"mediaType"`
+	Digest    v1.Hash         `json:"digest"`
+	Size      int64           `json:"size"`
+	Platform  *v1.Platform    `json:"platform,omitempty"`
+	data      []byte
+	parsed    layoutManifest
+}
+
+func (d *layoutDocument) descriptor() *v1.Descriptor {
+	return &v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Data: d.data}
+}
+
+// isImage reports whether it is the manifest of an image: neither an index, nor what builders put beside images for no
+// platform, such as attestations.
+func (d *layoutDocument) isImage() bool {
+	return !isIndex(d.MediaType) && (d.Platform == nil || d.Platform.OS != "unknown")
+}
+
+type layoutBlob struct {
+	Digest v1.Hash      `json:"digest"`
+	Size   int64        `json:"size"`
+	Recipe layer.Recipe `json:"recipe"`
+}
+
+// layoutManifest has the fields of manifests and of indexes.
+type layoutManifest struct {
+	MediaType types.MediaType
+	Config    *v1.Descriptor
+	Layers    []v1.Descriptor
+	Manifests []v1.Descriptor
+}
+
+func isIndex(mt types.MediaType) bool { return mt == oci.index || mt == docker.index }
+
+// layoutReader walks from a descriptor to all that it leads to.
+type layoutReader struct {
+	store  store.Store
+	object *store.Object
+	dir    string
+	index  v1.Hash // the digest of index.json, if that is the root
+	out    layout
+
+	documents, blobs map[v1.Hash]bool // those that were seen
+}
+
+// readLayout reads the documents of an image. That some platforms' manifests are missing from the layout does not keep
+// the others from being served: it is a warning.
+func readLayout(ctx context.Context, s store.Store, o *store.Object, r *ready) (*layout, error) {
+	l := layoutReader{store: s, object: o, dir: r.File, documents: make(map[v1.Hash]bool), blobs: make(map[v1.Hash]bool)}
+	if r.Index {
+		l.index = r.Root.Digest
+	}
+	if err := l.document(ctx, *r.Root, 0); err != nil {
+		return nil, err
+	}
+	return &l.out, nil
+}
+
+func (l *layoutReader) file(d v1.Hash) string { return path.Join(l.dir, "blobs", d.Algorithm, d.Hex) }
+
+func (l *layoutReader) document(ctx context.Context, d v1.Descriptor, depth int) error {
+	if l.documents[d.Digest] {
+		return nil
+	}
+	l.documents[d.Digest] = true
+	if depth > maxLayoutDepth || len(l.documents) > maxLayoutDocuments {
+		return fmt.Errorf("too many manifests, or nested too deep: %w", errors.ErrUnsupported)
+	}
+	doc, err := l.read(ctx, d)
+	if err != nil {
+		return err
+	}
+	doc.Platform = d.Platform
+	if isIndex(doc.MediaType) {
+		err = l.children(ctx, doc, depth)
+	} else {
+		err = l.addBlobs(doc)
+	}
+	l.out.Documents = append(l.out.Documents, *doc)
+	return err
+}
+
+func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (*layoutDocument, error) {
+	if err := sha256Only(d.Digest); err != nil {
+		return nil, err
+	}
+	name := l.file(d.Digest)
+	if d.Digest == l.index {
+		name = path.Join(l.dir, indexFile)
+	}
+	b, err := store.ReadFile(ctx, l.store, l.object.Path, name, maxConfig)
+	if err != nil {
+		return nil, err
+	}
+	if digestOf(b) != d.Digest {
+		return nil, fmt.Errorf("%s has the bytes of %s: %w", d.Digest, digestOf(b), fs.ErrInvalid)
+	}
+	doc := &layoutDocument{MediaType: d.MediaType, Digest: d.Digest, Size: int64(len(b)), data: b}
+	if err := json.Unmarshal(b, &doc.parsed); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", d.Digest, err, fs.ErrInvalid)
+	}
+	if doc.MediaType == "" {
+		doc.MediaType = doc.parsed.MediaType
+	}
+	if own := doc.parsed.MediaType; own != "" && own != doc.MediaType {
+		return nil, fmt.Errorf("%s is of type %.100q, not %.100q: %w", d.Digest, own, doc.MediaType, fs.ErrInvalid)
+	}
+	return doc, nil
+}
+
+func (l *layoutReader) children(ctx context.Context, doc *layoutDocument, depth int) error {
+	missing := 0
+	for _, child := range doc.parsed.Manifests {
+		err := l.document(ctx, child, depth+1)
+		if errors.Is(err, fs.ErrNotExist) && missing+1 < len(doc.parsed.Manifests) {
+			missing++
+			l.out.Warnings = append(l.out.Warnings, fmt.Sprintf("manifest %s is not in the layout", child.Digest))
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *layoutReader) addBlobs(doc *layoutDocument) error {
+	list := doc.parsed.Layers
+	if doc.parsed.Config != nil {
+		list = append([]v1.Descriptor{*doc.parsed.Config}, list...)
+	}
+	if len(list) > maxLayersOfConf {
+		return fmt.Errorf("manifest %s has %d layers: %w", doc.Digest, len(list), errors.ErrUnsupported)
+	}
+	for _, d := range list {
+		if l.blobs[d.Digest] || len(d.URLs) > 0 { // clients fetch these from elsewhere
+			continue
+		}
+		l.blobs[d.Digest] = true
+		if err := sha256Only(d.Digest); err != nil {
+			return err
+		}
+		l.out.Blobs = append(l.out.Blobs, layoutBlob{d.Digest, d.Size, l.recipe(d.Digest)})
+	}
+	return nil
+}
+
+func sha256Only(d v1.Hash) error {
+	if d.Algorithm != "sha256" {
+		return fmt.Errorf("digest %s: only sha256 is served: %w", d, errors.ErrUnsupported)
+	}
+	return nil
+}
+
+func (l *layoutReader) recipe(d v1.Hash) layer.Recipe {
+	return layer.Recipe{Format: layer.Verbatim, Objects: []layer.Ref{layer.RefOf(l.object)}, File: l.file(d)}
+}
+
+// manifest finds the manifest of an image by platform: the only one, or the one for an architecture, or else the first.
+func (l *layout) manifest(arch string) *layoutDocument {
+	var first *layoutDocument
+	for i := range l.Documents {
+		d := &l.Documents[i]
+		switch {
+		case !d.isImage():
+		case d.Platform != nil && d.Platform.Architecture == arch:
+			return d
+		case first == nil:
+			first = d
+		}
+	}
+	return first
+}
+
+// root is the document that the tag stands for.
+func (l *layout) root() *layoutDocument { return &l.Documents[len(l.Documents)-1] }
+
+// layoutBase opens the only image of a layout as a base, of several platforms the one for arch.
+func layoutBase(ctx context.Context, m *layer.Maker, o *store.Object, arch string) (*Base, error) {
+	_, list, err := readLayoutIndex(ctx, m.Store, o, "")
+	if err != nil {
+		return nil, err
+	}
+	if len(list) > 1 {
+		return nil, fmt.Errorf("layout %s holds %d images, and a base is one: %w", o.Path, len(list), fs.ErrInvalid)
+	}
+	l, err := readLayout(ctx, m.Store, o, &ready{Root: &list[0]})
+	if err != nil {
+		return nil, fmt.Errorf("layout %s: %w", o.Path, err)
+	}
+	base, err := openLayoutBase(ctx, m, o, l.manifest(arch))
+	if err != nil {
+		return nil, fmt.Errorf("layout %s: %w", o.Path, err)
+	}
+	return base, nil
+}
+
+func openLayoutBase(ctx context.Context, m *layer.Maker, o *store.Object, doc *layoutDocument) (*Base, error) {
+	if doc == nil || doc.parsed.Config == nil {
+		return nil, fmt.Errorf("no image manifest: %w", fs.ErrInvalid)
+	}
+	l := layoutReader{store: m.Store, object: o}
+	config, err := store.ReadFile(ctx, m.Store, o.Path, l.file(doc.parsed.Config.Digest), maxBaseDocument)
+	if err != nil {
+		return nil, err
+	}
+	if digestOf(config) != doc.parsed.Config.Digest {
+		return nil, fmt.Errorf("config %s has other bytes: %w", doc.parsed.Config.Digest, fs.ErrInvalid)
+	}
+	ids, err := diffIDs(config)
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) != len(doc.parsed.Layers) {
+		return nil, fmt.Errorf("%d layers, but %d diff_ids: %w", len(doc.parsed.Layers), len(ids), fs.ErrInvalid)
+	}
+	base := &Base{Config: config}
+	for i, d := range doc.parsed.Layers {
+		r := l.recipe(d.Digest)
+		if r.Packed, err = m.Packing(ctx, r); err != nil {
+			return nil, err
+		}
+		base.Layers = append(base.Layers, BaseLayer{Recipe: r, Name: d.Digest.String(), DiffID: ids[i], Size: d.Size})
+	}
+	return base, nil
+}

@@ -1,0 +1,112 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"nixreg/manifest/imagefile"
+	"nixreg/manifest/layer"
+	"nixreg/store"
+)
+
+// rootLayer makes the layer of what programs expect in a root file system and packages do not bring; none, if nothing is
+// asked for. Its links lead to store paths of the image and bring none into it. What the image cannot have is an error
+// in a definition, which asks for it by name; in the image of a package it is left out, with a warning.
+func (b *draft) rootLayer(ctx context.Context, s store.Store, d *Definition, within []*store.Object) ([]draftLayer, error) {
+	user, _ := b.config.config.get("User")
+	inside := pathsOf(within)
+	first := slices.DeleteFunc(slices.Clone(d.Contents), func(p store.Path) bool { return !slices.Contains(inside, p) })
+	r := rootFiles{store: store.Within(s, inside...), paths: append(first, inside...), user: user}
+	for _, part := range d.Root {
+		err := r.add(ctx, part)
+		switch {
+		case err != nil && (d.Args != nil || !userError(err)):
+			return nil, fmt.Errorf("root: %s: %w", part, err)
+		case err != nil:
+			b.image.Warnings = append(b.image.Warnings, fmt.Sprintf("root: %s is left out: %v", part, err))
+		default:
+			r.parts = append(r.parts, string(part))
+		}
+	}
+	if len(r.parts) == 0 {
+		return nil, nil
+	}
+	return []draftLayer{{
+		recipe:   layer.Recipe{Format: layer.Entries, Entries: r.sorted()},
+		contents: r.parts,
+		comment:  "root: " + strings.Join(r.parts, ", "),
+	}}, nil
+}
+
+// rootFiles are the files of a root layer.
+type rootFiles struct {
+	store   store.Store  // has the image's paths alone
+	paths   []store.Path // where to look for programs, in order
+	user    value        // of the config
+	entries []layer.Entry
+	parts   []string
+}
+
+func (r *rootFiles) add(ctx context.Context, part imagefile.RootPart) error {
+	switch part {
+	case imagefile.Tmp:
+		r.entries = append(r.entries, layer.Entry{Name: "tmp/", Mode: 0o1777})
+		return nil
+	case imagefile.Passwd:
+		return r.addPasswd()
+	case imagefile.Certificates:
+		const bundle = "etc/ssl/certs/ca-bundle.crt" // where nixpkgs' cacert has it
+		return r.link(ctx, []string{bundle, "etc/ssl/certs/ca-certificates.crt"}, "cacert", bundle)
+	case imagefile.BinSh:
+		return r.link(ctx, []string{"bin/sh"}, "a shell, such as bash", "bin/sh", "bin/bash")
+	case imagefile.UsrBinEnv:
+		return r.link(ctx, []string{"usr/bin/env"}, "coreutils", "bin/env")
+	}
+	return fmt.Errorf("no such part: %w", fs.ErrInvalid)
+}
+
+// link adds links called names to the first file that one of the image's paths has by one of wanted, the first wanted
+// first.
+func (r *rootFiles) link(ctx context.Context, names []string, provider string, wanted ...string) error {
+	for _, name := range wanted {
+		for _, p := range r.paths {
+			_, nd, err := store.Resolve(ctx, r.store, p.Abs()+"/"+name)
+			switch {
+			case err == nil && nd.Kind == store.Regular:
+				for _, n := range names {
+					r.entries = append(r.entries, layer.Entry{Name: n, Mode: 0o777, Link: p.Abs() + "/" + name})
+				}
+				return nil
+			case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid):
+				return err
+			}
+		}
+	}
+	return fmt.Errorf("no store path of the image has %s: add %s to contents: %w", strings.Join(wanted, " or "), provider, fs.ErrInvalid)
+}
+
+// sorted returns the entries in the order of a layer, with the directories they lie in.
+func (r *rootFiles) sorted() []layer.Entry {
+	all := make(map[string]layer.Entry)
+	for _, e := range r.entries {
+		for i, c := range e.Name {
+			if dir := e.Name[:i+1]; c == '/' && all[dir].Name == "" {
+				all[dir] = layer.Entry{Name: dir, Mode: 0o755}
+			}
+		}
+	}
+	for _, e := range r.entries {
+		all[e.Name] = e
+	}
+	var out []layer.Entry
+	for _, e := range all {
+		out = append(out, e)
+	}
+	byComponents := func(name string) string { return strings.ReplaceAll(strings.TrimSuffix(name, "/"), "/", "\x00") }
+	slices.SortFunc(out, func(a, b layer.Entry) int { return strings.Compare(byComponents(a.Name), byComponents(b.Name)) })
+	return out
+}
