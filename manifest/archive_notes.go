@@ -1,0 +1,127 @@
+package manifest
+
+import (
+	"context"
+	"fmt"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/manifest/layer"
+)
+
+// ArchiveNotes is what the docker-archive of an image says beside its config and layers.
+type ArchiveNotes struct {
+	RepoTag string // the name:tag of a conf.json, "" for other images
+	MTime   int64  // of the archive's members, Unix seconds
+	// Layers have a header for each layer's member, bottom first; none at all for an image that was made elsewhere. One
+	// with a Name is that of a base image's member, which is copied as it lies there, compressed or not. Sizes are not set.
+	Layers []layer.Header
+}
+
+// Permissions of an archive's members. Those of the links' layer are its file's in the Nix store.
+const (
+	memberMode     = 0o644
+	linkMemberMode = 0o444
+)
+
+// ArchiveNotes returns those of the image of a repository whose config is known by its digest. The tag that it was found
+// by saves looking for it; it may be "".
+//
+// Source: stream_layered_image.py, add_base_layers, add_layer_dir, add_customisation_layer, main.
+func (s *Source) ArchiveNotes(ctx context.Context, repository, tag string, config v1.Hash) (*ArchiveNotes, error) {
+	d, m, err := s.imageWith(ctx, repository, tag, config)
+	if err != nil {
+		return nil, err
+	}
+	notes := &ArchiveNotes{MTime: 1}
+	switch {
+	case d == nil:
+		return notes, nil
+	case d.Conf != nil:
+		notes.RepoTag, notes.MTime = d.Conf.Name+":"+d.Conf.Tag, d.Conf.MTime
+	case d.Args != nil:
+		notes.MTime = d.Args.MTime
+	}
+	notes.Layers, err = s.memberHeaders(ctx, m, notes.MTime)
+	return notes, err
+}
+
+// imageWith finds the image of a config, and its definition; nil if none of the repository's newest ones has it, or if it
+// was made elsewhere.
+func (s *Source) imageWith(ctx context.Context, repository, tag string, config v1.Hash) (*Definition, *Image, error) {
+	c, err := owner(ctx, s.catalogs, repository)
+	if err != nil {
+		return nil, nil, err
+	}
+	tags := []string{tag}
+	if tag == "" {
+		if tags, err = c.Newest(ctx, repository, maxSearched); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, tag := range tags {
+		defs, err := c.Lookup(ctx, repository, tag)
+		if err != nil && !userError(err) {
+			return nil, nil, err
+		}
+		for _, d := range defs {
+			if d.Ready != nil {
+				continue
+			}
+			m, err := s.image(ctx, repository, d, oci.encoding(s.encoding), false)
+			if err != nil && !userError(err) {
+				return nil, nil, err
+			}
+			if err == nil && m.Config == config {
+				return d, m, nil
+			}
+		}
+	}
+	return nil, nil, nil
+}
+
+// memberHeaders makes the headers of the layers' members.
+func (s *Source) memberHeaders(ctx context.Context, m *Image, mtime int64) ([]layer.Header, error) {
+	headers := make([]layer.Header, len(m.Layers))
+	for i, l := range m.Layers {
+		headers[i] = layer.Header{Mode: memberMode, MTime: mtime}
+		if l.Recipe.Format == layer.Symlinks || l.Recipe.Format == layer.Verbatim && i == len(m.Layers)-1 {
+			headers[i].Mode, headers[i].Uname, headers[i].Gname = linkMemberMode, layer.Root.Uname, layer.Root.Gname
+		}
+	}
+	return headers, s.baseHeaders(ctx, m, headers)
+}
+
+// baseHeaders sets the headers of those layers that are members of the base image's archive. They keep their names, and
+// all but what a link says.
+func (s *Source) baseHeaders(ctx context.Context, m *Image, headers []layer.Header) error {
+	var names []string
+	n := 0
+	for n < len(m.Layers) && m.Layers[n].Recipe.Format == layer.Member {
+		names = append(names, m.Layers[n].Contents[0])
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	r := m.Layers[0].Recipe
+	o, err := s.store.Object(ctx, r.Objects[0].Path)
+	if err != nil {
+		return fmt.Errorf("base image: %w", err)
+	}
+	a, err := s.layers.Archive(ctx, o, r.File)
+	if err != nil {
+		return fmt.Errorf("base image: %w", err)
+	}
+	found, err := a.Headers(ctx, names)
+	if err != nil {
+		return fmt.Errorf("base image: %w", err)
+	}
+	for i, h := range found {
+		if h.Name != "" {
+			headers[i] = h
+		}
+		headers[i].Name, headers[i].Size = names[i], 0
+	}
+	return nil
+}

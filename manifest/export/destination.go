@@ -1,0 +1,94 @@
+package export
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// Transport is a kind of destination.
+type Transport string
+
+// The transports, by their names in skopeo.
+const (
+	DockerArchive Transport = "docker-archive"
+	OCI           Transport = "oci"
+	Docker        Transport = "docker"
+)
+
+// Destination is where an image goes.
+type Destination struct {
+	Transport Transport
+	// Path is a file, "-" for standard output; the directory of an OCI layout; or HOST/REPO:TAG of a registry.
+	Path string
+	// Name is NAME:TAG in a docker-archive, or the image's name in an OCI layout; "" if it is left out.
+	Name string
+}
+
+const forms = "-, docker-archive:FILE[:NAME:TAG], oci:DIR[:TAG] or docker://HOST/REPO[:TAG]"
+
+// ParseDestination reads a destination as skopeo has it, or "-" for docker-archive:-. Names are checked, files are not.
+// Errors match [io/fs.ErrInvalid].
+//
+// Source: containers-transports(5).
+func ParseDestination(s string) (Destination, error) {
+	if s == "-" {
+		return Destination{Transport: DockerArchive, Path: "-"}, nil
+	}
+	transport, rest, _ := strings.Cut(s, ":")
+	switch Transport(transport) {
+	case DockerArchive:
+		return parseArchive(s, rest)
+	case OCI:
+		return parseLayout(s, rest)
+	case Docker:
+		return parseTarget(s, rest)
+	}
+	return Destination{}, invalid("destination %.300q: want %s", s, forms)
+}
+
+func parseArchive(s, rest string) (Destination, error) {
+	file, repoTag, named := strings.Cut(rest, ":")
+	if file == "" {
+		return Destination{}, invalid("destination %.300q: want docker-archive:FILE[:NAME:TAG]", s)
+	}
+	d := Destination{Transport: DockerArchive, Path: file}
+	if !named {
+		return d, nil
+	}
+	tag, err := name.NewTag(repoTag, name.WeakValidation)
+	if err != nil {
+		return Destination{}, invalid("destination %.300q: %.300q is not NAME:TAG", s, repoTag)
+	}
+	d.Name = repoTag
+	if !strings.HasSuffix(repoTag, ":"+tag.TagStr()) {
+		d.Name += ":" + tag.TagStr()
+	}
+	return d, nil
+}
+
+// imageName is what the name of an image in a layout's index may be.
+//
+// Source: OCI image-spec 1.1, annotations.md, org.opencontainers.image.ref.name.
+var imageName = regexp.MustCompile(`^[A-Za-z0-9]+(([-._:@+]|--)[A-Za-z0-9]+)*(/[A-Za-z0-9]+(([-._:@+]|--)[A-Za-z0-9]+)*)*$`)
+
+func parseLayout(s, rest string) (Destination, error) {
+	dir, image, named := strings.Cut(rest, ":")
+	if dir == "" || named && (len(image) > 255 || !imageName.MatchString(image)) {
+		return Destination{}, invalid("destination %.300q: want oci:DIR[:TAG]", s)
+	}
+	return Destination{Transport: OCI, Path: dir, Name: image}, nil
+}
+
+func parseTarget(s, rest string) (Destination, error) {
+	ref, ok := strings.CutPrefix(rest, "//")
+	if !ok {
+		return Destination{}, invalid("destination %.300q: want docker://HOST/REPO[:TAG]", s)
+	}
+	tag, err := name.NewTag(ref, name.WeakValidation)
+	if err != nil {
+		return Destination{}, invalid("destination %.300q: want docker://HOST/REPO[:TAG], in lower case and without a digest", s)
+	}
+	return Destination{Transport: Docker, Path: tag.Name()}, nil
+}
