@@ -12,6 +12,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+
+	"nixreg/manifest/imagefile"
 )
 
 // config is what the settings come to: flag over environment over file over default.
@@ -23,6 +25,7 @@ type config struct {
 	demo      bool
 	serveAs   []string // image hosts
 	encoding  string   // of layers
+	root      []string // lists of parts
 	blobCache string   // a size
 
 	mirror       []string // NAME or NAME=URL
@@ -30,8 +33,9 @@ type config struct {
 	mirrorCache  string   // a size
 	mirrorListen []string // ADDR or NAME=ADDR
 
-	mirrors         []mirrorConfig   // what mirror and the file's section come to
-	mirrorListeners []mirrorListener // what mirrorListen comes to
+	rootParts       []imagefile.RootPart // what root comes to
+	mirrors         []mirrorConfig       // what mirror and the file's section come to
+	mirrorListeners []mirrorListener     // what mirrorListen comes to
 
 	file      string
 	logFormat string
@@ -68,6 +72,7 @@ func settings() []setting {
 		{name: "demo", kind: toggle},
 		{name: "serve-as", kind: list, split: strings.Fields},
 		{name: "layer-encoding"},
+		{name: "root", kind: list, split: strings.Fields},
 		{name: "blob-cache"},
 		{name: "mirror", kind: list, split: strings.Fields},
 		{name: "mirror-ttl"},
@@ -89,6 +94,7 @@ func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 	f.StringArrayVar(&c.images, "images", nil, "image descriptions, a `path` of a directory or file; may be repeated")
 	f.BoolVar(&c.demo, "demo", false, "serve the built-in store, in place of auto")
 	f.StringVar(&c.encoding, "layer-encoding", "tar", "how layers are compressed: tar (not at all), gzip or zstd; each has digests of its own")
+	f.StringArrayVar(&c.root, "root", nil, "what images by package name get in their root: `parts` out of passwd, tmp, certificates, binSh, usrBinEnv, separated by commas")
 	f.StringVar(&c.file, "config", "", "YAML `file` with the same keys as these flags")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&c.logLevel, "log-level", logLevel, "debug, info, warn or error")
@@ -139,17 +145,23 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 			return fmt.Errorf("%s: %s: %w", origin, s.name, err)
 		}
 	}
+	c.mirrors = file.mirrors // for the base images of definitions, whatever the command
 	if cmd.Flags().Lookup("mirror") != nil {
-		if err := c.fillMirrors(file.mirrors); err != nil {
+		if err := c.fillServer(); err != nil {
 			return err
 		}
 	}
 	return c.check()
 }
 
-// fillMirrors reads what the settings say of mirrors, beside what the file describes.
-func (c *config) fillMirrors(described []mirrorConfig) (err error) {
-	if c.mirrors, err = joinMirrors(described, c.mirror); err != nil {
+// fillServer reads what the settings of serve alone come to.
+func (c *config) fillServer() (err error) {
+	for name, size := range map[string]string{"blob-cache": c.blobCache, "mirror-cache": c.mirrorCache} {
+		if _, err := humanize.ParseBytes(size); err != nil {
+			return fmt.Errorf("%s %q: want a size, such as 500MB or 4GB", name, size)
+		}
+	}
+	if c.mirrors, err = joinMirrors(c.mirrors, c.mirror); err != nil {
 		return err
 	}
 	for _, m := range c.mirrors {
@@ -196,15 +208,30 @@ func (c *config) check() error {
 	if _, ok := encodings[c.encoding]; !ok {
 		return fmt.Errorf("layer-encoding %q: want tar, gzip or zstd", c.encoding)
 	}
-	for name, size := range map[string]string{"blob-cache": c.blobCache, "mirror-cache": c.mirrorCache} {
-		if _, err := humanize.ParseBytes(size); err != nil && (size != "" || len(c.mirrors) > 0) { // "": a command without the flag
-			return fmt.Errorf("%s %q: want a size, such as 500MB or 4GB", name, size)
-		}
+	var err error
+	if c.rootParts, err = parseRoot(c.root); err != nil {
+		return err
 	}
 	if new(slog.Level).UnmarshalText([]byte(c.logLevel)) != nil {
 		return fmt.Errorf("log-level %q: want debug, info, warn or error", c.logLevel)
 	}
 	return nil
+}
+
+// parseRoot reads lists of parts of a root file system.
+func parseRoot(lists []string) ([]imagefile.RootPart, error) {
+	known := []imagefile.RootPart{imagefile.Passwd, imagefile.Tmp, imagefile.Certificates, imagefile.BinSh, imagefile.UsrBinEnv}
+	var parts []imagefile.RootPart
+	for _, list := range lists {
+		for s := range strings.SplitSeq(list, ",") {
+			part := imagefile.RootPart(strings.TrimSpace(s))
+			if !slices.Contains(known, part) {
+				return nil, fmt.Errorf("root %.100q: want some of passwd, tmp, certificates, binSh, usrBinEnv", s)
+			}
+			parts = append(parts, part)
+		}
+	}
+	return parts, nil
 }
 
 // dataDir is the directory that was asked for, or the default one.

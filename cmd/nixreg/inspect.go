@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
 	"nixreg/manifest"
@@ -112,7 +113,9 @@ func printReport(w io.Writer, r *manifest.Report) error {
 	fmt.Fprintf(tw, "image\t%s:%s\n", r.Repository, r.Tag)
 	fmt.Fprintf(tw, "platform\t%s\n", platform)
 	fmt.Fprintf(tw, "manifest\t%s (OCI)\n", r.Manifest)
-	fmt.Fprintf(tw, "\t%s (Docker)\n", r.DockerManifest)
+	if r.DockerManifest != (v1.Hash{}) { // Docker has no types for some layers
+		fmt.Fprintf(tw, "\t%s (Docker)\n", r.DockerManifest)
+	}
 	fmt.Fprintf(tw, "config\t%s\n", r.Config)
 	fmt.Fprintf(tw, "size\t%s, layers: %d\n", humanSize(r.Size), len(r.Layers))
 	fmt.Fprintf(tw, "command\t%s\n", command(r))

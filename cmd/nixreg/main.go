@@ -18,8 +18,10 @@ import (
 func main() {
 	signals := make(chan os.Signal, 2) // the second must not get lost
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
 	p := &program{
-		args: os.Args[1:], lookupEnv: os.LookupEnv, signals: signals,
+		args: os.Args[1:], lookupEnv: os.LookupEnv, signals: signals, reload: reload,
 		stdout: os.Stdout, stderr: os.Stderr,
 	}
 	os.Exit(p.run(context.Background()))
@@ -29,7 +31,8 @@ func main() {
 type program struct {
 	args           []string
 	lookupEnv      func(string) (string, bool)
-	signals        <-chan os.Signal
+	signals        <-chan os.Signal // to stop
+	reload         <-chan os.Signal // to read anew what may have changed
 	stdout, stderr io.Writer
 }
 
@@ -45,7 +48,7 @@ func (p *program) run(ctx context.Context) int {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
 	})
-	root.AddCommand(p.serveCommand(), p.inspectCommand(), p.pullCommand(), p.versionCommand())
+	root.AddCommand(p.serveCommand(), p.inspectCommand(), p.pullCommand(), p.exportCommand(), p.checkCommand(), p.versionCommand())
 	root.SetArgs(p.args)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
@@ -62,6 +65,8 @@ func (p *program) untilSignal(ctx context.Context) (_ context.Context, stop func
 	go func() {
 		select {
 		case <-p.signals:
+			stop()
+		case <-p.reload: // there is nothing to read anew: it means what it means to other programs
 			stop()
 		case <-ctx.Done():
 		}

@@ -108,12 +108,12 @@ func waitFor(ts *testscript.TestScript, what string, ok func() bool) {
 	}
 }
 
-// signalServer is "signal NAME TERM|KILL".
+// signalServer is "signal NAME TERM|INT|HUP|KILL".
 func signalServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
-		ts.Fatalf("usage: signal NAME TERM|INT|KILL")
+		ts.Fatalf("usage: signal NAME TERM|INT|HUP|KILL")
 	}
-	sig := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL}[args[1]]
+	sig := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}[args[1]]
 	ts.Check(serversOf(ts)[args[0]].Process.Signal(sig))
 }
 

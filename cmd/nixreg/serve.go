@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,7 +68,25 @@ func (p *program) serve(ctx context.Context, c *config) (err error) {
 	for i := range fronts {
 		fronts[i].handler = made.handler(fronts[i].mirror, c.serveAs, log)
 	}
+	ctx, stop := context.WithCancel(ctx)
+	var reloading sync.WaitGroup
+	reloading.Go(func() { p.reloadOnSignal(ctx, made, log) })
+	defer reloading.Wait()
+	defer stop()
 	return newServer(ctx, log).run(fronts, p.signals)
+}
+
+// reloadOnSignal reads definition files anew whenever it is asked to, until ctx ends.
+func (p *program) reloadOnSignal(ctx context.Context, made *parts, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.reload:
+			log.Info("definition files are read anew")
+			made.source.Reload(ctx)
+		}
+	}
 }
 
 // front is what one address serves: everything, or one mirror alone.

@@ -62,7 +62,11 @@ func (p *parts) close() error {
 
 // memorySource makes images with digests kept in memory, beside any server.
 func memorySource(c *config, log *slog.Logger) (*parts, error) {
-	return open(c, os.TempDir(), log, func(*parts) (digests.Cache, error) { return new(digests.Memory), nil })
+	cfg, p, err := memoryConfig(c, log)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.openSource(cfg)
 }
 
 // nearDigests is how many bytes of records are kept in memory in front of those on disk.
@@ -70,7 +74,7 @@ const nearDigests = 16 << 20
 
 // servedSource makes images with digests kept in a data directory.
 func servedSource(c *config, data *dataDir, log *slog.Logger) (_ *parts, err error) {
-	made, err := open(c, data.spool, log, func(p *parts) (_ digests.Cache, err error) {
+	cfg, made, err := openConfig(c, places{data.spool, data.bases}, log, func(p *parts) (_ digests.Cache, err error) {
 		if p.blobs, err = openBlobs(c, data.blobs); err != nil {
 			return nil, err
 		}
@@ -86,6 +90,9 @@ func servedSource(c *config, data *dataDir, log *slog.Logger) (_ *parts, err err
 		return &digests.Tiered{Near: digests.NewMemory(nearDigests), Far: b, Log: log}, nil
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := made.openSource(cfg); err != nil {
 		return nil, err
 	}
 	if err := made.openMirrors(c, data.mirror, log); err != nil {
@@ -109,13 +116,9 @@ func (p *parts) openMirrors(c *config, dir string, log *slog.Logger) error {
 	}
 	p.closes = append(p.closes, cache.Close)
 	for _, mc := range c.mirrors {
-		keys, err := mc.keychain()
+		up, err := mc.open(log)
 		if err != nil {
 			return err
-		}
-		up, err := upstream.New(upstream.Options{Name: mc.name, URL: mc.url, Keychain: keys, SkipVerify: mc.skipVerify, Log: log})
-		if err != nil {
-			return fmt.Errorf("mirror %s: %w", mc.name, err)
 		}
 		m, err := mirror.New(mirror.Config{
 			Upstream: up, Blobs: cache, Records: p.cache, TTL: mc.ttl, Allow: mc.allow, Deny: mc.deny, Log: log,
@@ -127,6 +130,19 @@ func (p *parts) openMirrors(c *config, dir string, log *slog.Logger) error {
 		p.mirrors = append(p.mirrors, registry.Mirror{Name: mc.name, Hosts: mc.hosts(), Source: m, Lister: m, Referrers: m})
 	}
 	return nil
+}
+
+// open makes the wire to the registry.
+func (m mirrorConfig) open(log *slog.Logger) (*upstream.Registry, error) {
+	keys, err := m.keychain()
+	if err != nil {
+		return nil, err
+	}
+	up, err := upstream.New(upstream.Options{Name: m.name, URL: m.url, Keychain: keys, SkipVerify: m.skipVerify, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("mirror %s: %w", m.name, err)
+	}
+	return up, nil
 }
 
 // keychain has the registry's credentials: those of the configuration file, or Docker's.
@@ -158,28 +174,57 @@ func openBlobs(c *config, dir string) (*layer.Blobs, error) {
 	return layer.OpenBlobs(dir, int64(min(size, math.MaxInt64)))
 }
 
-func open(c *config, spool string, log *slog.Logger, openCache func(*parts) (digests.Cache, error)) (_ *parts, err error) {
+// openSource makes the source, or closes what there is.
+func (p *parts) openSource(cfg manifest.Config) (err error) {
+	if p.source, err = manifest.NewSource(cfg); err != nil {
+		return errors.Join(err, p.close())
+	}
+	p.closes = append(p.closes, p.source.Close)
+	return nil
+}
+
+// memoryConfig is what memorySource makes a source of. Base images that it fetches are gone with it.
+func memoryConfig(c *config, log *slog.Logger) (manifest.Config, *parts, error) {
+	dir, err := os.MkdirTemp("", "nixreg-")
+	if err != nil {
+		return manifest.Config{}, nil, err
+	}
+	cfg, p, err := openConfig(c, places{os.TempDir(), dir}, log, func(*parts) (digests.Cache, error) { return new(digests.Memory), nil })
+	if err != nil {
+		return cfg, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	p.closes = slices.Insert(p.closes, 0, func() error { return os.RemoveAll(dir) })
+	return cfg, p, nil
+}
+
+// places are the directories a source works in: for archives that are unpacked, and for base images that were fetched.
+type places struct{ spool, bases string }
+
+// openConfig opens what a source is made of.
+func openConfig(c *config, in places, log *slog.Logger, openCache func(*parts) (digests.Cache, error)) (_ manifest.Config, _ *parts, err error) {
 	p := new(parts)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
 		}
 	}()
-	stores, err := p.openStores(c, spool, log)
+	stores, err := p.openStores(c, in.spool, log)
 	if err != nil {
-		return nil, err
+		return manifest.Config{}, nil, err
 	}
 	if p.cache, err = openCache(p); err != nil {
-		return nil, err
+		return manifest.Config{}, nil, err
 	}
-	p.source, err = manifest.NewSource(manifest.Config{
-		Stores: stores, Images: c.images, Cache: p.cache, Log: log, Encoding: encodings[c.encoding], Blobs: p.blobs,
-	})
+	b := &bases{dir: in.bases, mirrors: c.mirrors, group: digests.NewGroup(context.Background()), log: log}
+	p.closes = append(p.closes, func() error { b.group.Close(); return nil })
+	files, err := b.files()
 	if err != nil {
-		return nil, err
+		return manifest.Config{}, nil, err
 	}
-	p.closes = append(p.closes, p.source.Close)
-	return p, nil
+	return manifest.Config{
+		Stores: stores, Images: c.images, Root: c.rootParts, Files: files, Pull: b.pull, Cache: p.cache, Log: log,
+		Encoding: encodings[c.encoding], Blobs: p.blobs,
+	}, p, nil
 }
 
 // openStores opens what --store and --demo name, in the order of their preference. Archives are unpacked in the
@@ -243,7 +288,13 @@ func (p *parts) handler(name string, hosts []string, log *slog.Logger) http.Hand
 		return &registry.Handler{Source: m.Source, Lister: m.Lister, Referrers: m.Referrers, Hosts: m.Hosts, Log: log}
 	}
 	s := served{p.source}
-	return &registry.Handler{Source: s, Lister: s, Referrers: s, Hosts: hosts, Mirrors: p.mirrors, Log: log}
+	return &registry.Handler{Source: s, Lister: s, Referrers: s, Hosts: hosts, Mirrors: p.mirrors, Faults: p.faults, Log: log}
+}
+
+// faults are what is broken in definition files now.
+func (p *parts) faults(ctx context.Context) []string {
+	p.source.Reload(ctx)
+	return p.source.Faults()
 }
 
 // served is a manifest.Source as registry wants it: the two packages share no types of their own.

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/manifest/digests"
+	"nixreg/registry/pull"
+)
+
+// bases fetches the base images that definitions name at registries, each once, as the archives that nixpkgs' pullImage
+// would make of them, and keeps those in a directory. They are named by digest and platform, so that they are right for
+// ever; how many there are, the definitions decide.
+type bases struct {
+	dir     string
+	mirrors []mirrorConfig // what is known of some registries
+	group   *digests.Group
+	log     *slog.Logger
+}
+
+// pull returns the file with the archive of docker://HOST/REPO@DIGEST for a platform.
+func (b *bases) pull(ctx context.Context, name string, platform v1.Platform) (string, error) {
+	ref, err := pull.ParseReference(name)
+	if err != nil {
+		return "", err
+	}
+	parts := []string{ref.Digest.Hex, platform.OS, platform.Architecture}
+	if platform.Variant != "" {
+		parts = append(parts, platform.Variant)
+	}
+	file := filepath.Join(b.dir, strings.Join(parts, "-")+".tar")
+	return digests.Once(ctx, b.group, file, func(ctx context.Context) (string, error) {
+		if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() {
+			return file, nil
+		}
+		return file, b.fetch(ctx, ref, pull.Platform{OS: platform.OS, Arch: platform.Architecture, Variant: platform.Variant}, file)
+	})
+}
+
+func (b *bases) fetch(ctx context.Context, ref pull.Reference, platform pull.Platform, file string) error {
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+		return fmt.Errorf("directory of base images: %w", err)
+	}
+	m := mirrorConfig{name: ref.Host}
+	if i := slices.IndexFunc(b.mirrors, func(m mirrorConfig) bool { return m.name == ref.Host }); i >= 0 {
+		m = b.mirrors[i]
+	}
+	up, err := m.open(b.log)
+	if err != nil {
+		return err
+	}
+	p := pull.Puller{Upstream: pulledFrom{up}, Dir: b.dir, Log: b.log}
+	b.log.Info("base image is fetched", "image", ref.Familiar, "digest", ref.Digest, "platform", platform)
+	err = pull.WriteFile(file, false, func(w io.Writer) error {
+		_, err := p.Pull(ctx, pull.Request{Image: ref, Platform: platform, FinalName: ref.Familiar, FinalTag: "latest"}, w)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("base image %s@%s: %w", ref.Familiar, ref.Digest, err)
+	}
+	return nil
+}
+
+// files are those that were fetched before. What a killed process left half written is removed.
+func (b *bases) files() ([]string, error) {
+	entries, err := os.ReadDir(b.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("directory of base images: %w", err)
+	}
+	var all []string
+	for _, e := range entries {
+		switch file := filepath.Join(b.dir, e.Name()); {
+		case !e.Type().IsRegular():
+		case strings.HasPrefix(e.Name(), "."):
+			_ = os.Remove(file)
+		case strings.HasSuffix(e.Name(), ".tar"):
+			all = append(all, file)
+		}
+	}
+	return all, nil
+}

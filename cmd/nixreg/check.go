@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"nixreg/manifest"
+	"nixreg/manifest/imagefile"
+)
+
+func (p *program) checkCommand() *cobra.Command {
+	c := new(config)
+	var schema bool
+	cmd := &cobra.Command{
+		Use:   "check FILE...",
+		Short: "Say what is wrong with image files",
+		Long: `Say what is wrong with image files, or with all of a directory, as serve --images would take them: definitions, conf.json
+files, scripts, archives and layouts.
+
+Each problem is one line, in a definition file with line and column. Nothing is hashed, served or remembered. With no
+problem nothing is said.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if schema {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.MinimumNArgs(1)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if schema {
+				_, err := fmt.Fprint(p.stdout, imagefile.Schema())
+				return err
+			}
+			if err := c.fill(cmd, p.lookupEnv); err != nil {
+				return err
+			}
+			return p.check(cmd.Context(), c, args)
+		},
+	}
+	c.sourceFlags(cmd, "error")
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of definition files, and check nothing")
+	return cmd
+}
+
+func (p *program) check(ctx context.Context, c *config, files []string) (err error) {
+	ctx, stop := p.untilSignal(ctx)
+	defer stop()
+	c.images = nil // the files stand alone
+	cfg, made, err := memoryConfig(c, p.logger(c))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, made.close()) }()
+	return manifest.Check(ctx, cfg, files...)
+}
