@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -235,6 +236,9 @@ func (f *fixture) restart(t *testing.T) {
 	t.Helper()
 	if f.Mirror != nil {
 		f.Mirror.Close()
+	}
+	for f.c.Blobs.Stats().Growing > 0 { // who has read a blob need not wait until it is kept
+		runtime.Gosched()
 	}
 	m, err := New(f.c)
 	if err != nil {

@@ -80,7 +80,7 @@ type Config struct {
 // [registry.ReferrerLister], and is safe for concurrent use.
 type Mirror struct {
 	upstream Upstream
-	blobs    *blobs.Cache
+	blobs    *blobs.Origin
 	records  records
 	ttl      time.Duration
 	permits  permits
@@ -98,7 +98,7 @@ func New(c Config) (*Mirror, error) {
 	}
 	m := &Mirror{
 		upstream: c.Upstream,
-		blobs:    c.Blobs,
+		blobs:    c.Blobs.Origin(0),
 		records:  records{c.Records, "mirror/" + c.Upstream.Name() + "/"},
 		ttl:      cmp.Or(c.TTL, defaultTTL),
 		permits:  p,

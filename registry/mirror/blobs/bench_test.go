@@ -66,11 +66,12 @@ func BenchmarkWarm(b *testing.B) {
 // BenchmarkCold fetches a blob and reads it as it arrives.
 func BenchmarkCold(b *testing.B) {
 	data := content(1, 64<<20)
-	c, err := Open(Options{Dir: b.TempDir()}) // which keeps nothing: no fsync
+	cache, err := Open(Options{Dir: b.TempDir()}) // which keeps nothing: no fsync
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer c.Close()
+	defer cache.Close()
+	c := cache.Origin(0)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
 		blob := mustBlob(b, c, digest(data), int64(len(data)), originOf(data).fetch)

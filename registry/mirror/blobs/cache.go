@@ -7,7 +7,8 @@
 //
 //	cache, err := blobs.Open(blobs.Options{Dir: "/var/cache/blobs", Max: 10 << 30})
 //	defer cache.Close()
-//	b, err := cache.Blob(ctx, digest, -1, fetch)
+//	hub := cache.Origin(0)
+//	b, err := hub.Blob(ctx, digest, -1, fetch)
 //	err = b.WriteRange(ctx, w, 0, b.Size())
 package blobs
 
@@ -27,8 +28,8 @@ import (
 )
 
 const (
-	defaultFetches = 16
-	maxChecks      = 8 // files that are read through at once
+	maxChecks      = 8  // files that are read through at once
+	maxSmallChecks = 64 // small files, beside those
 	bufferSize     = 128 << 10
 )
 
@@ -43,12 +44,12 @@ var (
 // Options say where a Cache is and how large it gets.
 type Options struct {
 	Dir string // is made if need be
-	// Max is how many bytes are kept, those of the blobs being fetched included where that is possible. A larger blob
-	// goes to its readers through a temporary file. With 0 nothing is kept.
-	Max     int64
-	Fetches int              // how many run at once; 0 is 16
-	Log     *slog.Logger     // nil: silent
-	Now     func() time.Time // nil: time.Now
+	// Max is how many bytes are kept, those that have come of the blobs being fetched included; the fetches wait for each
+	// other so that it is enough. A larger blob goes to its readers through a temporary file, one of them at a time. With
+	// 0 nothing is kept. What is gone and still read is not counted.
+	Max int64
+	Log *slog.Logger     // nil: silent
+	Now func() time.Time // nil: time.Now
 }
 
 // Fetch opens a blob at its origin. The cache reads the body to its end and closes it; size is -1 where the origin does
@@ -61,41 +62,50 @@ type Cache struct {
 	ctx     context.Context // of all fetches: it belongs to no single caller; ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	fetches chan struct{} // slots
-	checks  chan struct{}
-	buffers sync.Pool // of *[]byte
-	writeAt func(f *os.File, p []byte, off int64) (int, error)
+	checks  chan struct{} // slots
+	small   chan struct{} // slots of small checks
+	buffers sync.Pool     // of *[]byte
+
+	writeAt   func(f *os.File, p []byte, off int64) (int, error)
+	freeSpace func(dir string) (int64, error)
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	index   index
-	flights map[key]*flight
+	room    *room // for what will be kept
+	passage *room // for what is fetched and not kept
+	flights map[flightKey]*flight
 }
 
 // Open opens the cache in a directory and removes what a killed process left half written there. Other files are left
 // alone. What is kept beyond Max is removed. The caller closes the Cache.
 func Open(o Options) (*Cache, error) {
-	if o.Max < 0 || o.Fetches < 0 || o.Dir == "" {
-		return nil, fmt.Errorf("blob cache %q, %d bytes, %d fetches: %w", o.Dir, o.Max, o.Fetches, fs.ErrInvalid)
+	if o.Max < 0 || o.Dir == "" {
+		return nil, fmt.Errorf("blob cache %q, %d bytes: %w", o.Dir, o.Max, fs.ErrInvalid)
 	}
 	c := &Cache{
-		log:     o.Log,
-		fetches: make(chan struct{}, cmp.Or(o.Fetches, defaultFetches)),
-		checks:  make(chan struct{}, maxChecks),
-		buffers: sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }},
-		writeAt: (*os.File).WriteAt,
-		flights: make(map[key]*flight),
+		log:       o.Log,
+		checks:    make(chan struct{}, maxChecks),
+		small:     make(chan struct{}, maxSmallChecks),
+		buffers:   sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }},
+		writeAt:   (*os.File).WriteAt,
+		freeSpace: freeSpace,
+		room:      newRoom(o.Max),
+		passage:   newRoom(cmp.Or(o.Max, unkeptRoom)),
+		flights:   make(map[flightKey]*flight),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	c.index = index{dir: o.Dir, max: o.Max, log: c.log, now: o.Now, kept: make(map[key]*entry)}
+	c.index = index{dir: o.Dir, max: o.Max, log: c.log, now: o.Now, kept: make(map[key]*entry), openFile: openRegular}
 	if c.index.now == nil {
 		c.index.now = time.Now
 	}
-	if err := c.index.load(); err != nil {
+	gone, err := c.index.load()
+	if err != nil {
 		return nil, fmt.Errorf("blob cache: %w", err)
 	}
+	c.unlink(gone)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c, nil
 }
@@ -126,28 +136,16 @@ func (c *Cache) Has(d v1.Hash) (size int64, ok bool) {
 	return e.size, true
 }
 
-// Fetching tells whether a blob is on its way.
-func (c *Cache) Fetching(d v1.Hash) bool {
-	k, err := parseKey(d)
-	if err != nil {
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f := c.flights[k]
-	return f != nil && !f.check()
-}
-
 // Stats is what a Cache holds.
 type Stats struct {
 	Blobs   int   // that are kept
 	Kept    int64 // bytes of them
-	Growing int64 // bytes that are set aside for what is being fetched
+	Growing int64 // bytes that are set aside for what is being fetched, and will be kept
 }
 
 // Stats counts.
 func (c *Cache) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Stats{Blobs: len(c.index.kept), Kept: c.index.size, Growing: c.index.growing}
+	return Stats{Blobs: len(c.index.kept), Kept: c.index.size, Growing: c.room.limit - c.room.free}
 }

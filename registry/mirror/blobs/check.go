@@ -5,23 +5,27 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 )
+
+// errDamage is about a kept file that has not the bytes of its blob. That it cannot be read is none.
+var errDamage = errors.New("damaged on disk")
 
 // readThrough verifies a kept blob that this process knows nothing of. Readers follow it as they follow a download.
 func (c *Cache) readThrough(ctx context.Context, f *flight) error {
 	fi, err := f.file.Stat()
 	if err != nil {
-		return c.lose(f, err)
+		return fmt.Errorf("blob %s: %w", f.key, ownError(err))
 	}
 	begun := stampOf(fi)
 	if err := c.hash(ctx, f); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if !errors.Is(err, errDamage) {
+			return fmt.Errorf("blob %s: %w", f.key, err)
 		}
 		return c.lose(f, err)
 	}
 	if !c.trust(f, begun) {
-		return c.lose(f, errors.New("changed while it was read"))
+		return fmt.Errorf("blob %s: %w: while it was read through", f.key, errAgain)
 	}
 	f.tell(func() { f.verified = true })
 	return nil
@@ -36,14 +40,16 @@ func (c *Cache) hash(ctx context.Context, f *flight) error {
 			return err
 		}
 		p := (*bp)[:min(int64(len(*bp)), f.size-f.written)]
-		if err := readAt(f.file, p, f.written); err != nil {
-			return err
+		if err := readAt(f.file, p, f.written); errors.Is(err, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("%w: shorter than %d bytes", errDamage, f.size)
+		} else if err != nil {
+			return err // may be right the next time
 		}
 		h.Write(p)
 		f.tell(func() { f.written += int64(len(p)) })
 	}
 	if sum := key(h.Sum(nil)); sum != f.key {
-		return fmt.Errorf("digest %s", sum)
+		return fmt.Errorf("%w: digest %s", errDamage, sum)
 	}
 	return nil
 }
@@ -74,5 +80,5 @@ func (c *Cache) lose(f *flight, err error) error {
 	if c.index.kept[f.key] == f.entry {
 		c.index.remove(f.entry)
 	}
-	return fmt.Errorf("blob %s: %w: damaged on disk: %v", f.key, errAgain, err)
+	return fmt.Errorf("blob %s: %w: %v", f.key, errAgain, err)
 }

@@ -95,7 +95,7 @@ func tick(t *testing.T, path string) {
 }
 
 // checking starts to read the kept blob that data is. How far that has come is up to the test, which ends it with land.
-func checking(t *testing.T, c *Cache, data []byte) *flight {
+func checking(t *testing.T, c *Origin, data []byte) *flight {
 	t.Helper()
 	k, err := parseKey(digest(data))
 	if err != nil {
@@ -106,7 +106,7 @@ func checking(t *testing.T, c *Cache, data []byte) *flight {
 		t.Fatal(err)
 	}
 	f := &flight{key: k, entry: c.index.kept[k], file: file, size: int64(len(data)), refs: 1, cancel: func() {}}
-	c.flights[k] = f
+	c.flights[flightKey{k, nil}] = f
 	return f
 }
 
@@ -253,7 +253,7 @@ func TestUseIsNoChange(t *testing.T) {
 		mustRead(t, c, data, nil)
 		clk.seconds.Add(100)
 		k, _ := parseKey(digest(data))
-		found, err := c.find(k, ask{-1, -1}, nil)
+		found, err := c.find(k, ask{want: -1, most: -1}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,21 +9,23 @@ import (
 	"os"
 )
 
-const (
-	// maxUnsaid bounds a blob of which neither origin nor caller knows the size.
-	maxUnsaid = 10 << 30
-	// maxRetries is how often room is made for one piece of a blob when the disk is full.
-	maxRetries = 3
-)
+// maxUnsaid bounds a blob of which neither origin nor caller knows the size.
+const maxUnsaid = 10 << 30
 
-// download brings a blob from its origin into a file, and keeps it.
+// download brings a blob from its origin into a file, and keeps it. A size that the caller knows is set aside before the
+// origin is asked, so that no body is open while f waits.
 func (c *Cache) download(ctx context.Context, f *flight, fetch Fetch) error {
+	if f.ask.want >= 0 {
+		if err := c.reserve(ctx, f, f.ask.want); err != nil {
+			return err
+		}
+	}
 	body, said, err := fetch(ctx)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	if err := c.prepare(f, said); err != nil {
+	if err := c.prepare(ctx, f, said); err != nil {
 		return err
 	}
 	kept := false
@@ -44,14 +46,18 @@ func (c *Cache) download(ctx context.Context, f *flight, fetch Fetch) error {
 }
 
 // prepare makes the file of f, for a blob of the size that its origin says, if it does.
-func (c *Cache) prepare(f *flight, said int64) error {
+func (c *Cache) prepare(ctx context.Context, f *flight, said int64) error {
 	size, guessed := said, said < 0
 	if guessed {
 		size = f.ask.want
 	} else if err := f.ask.admits(f.key, said); err != nil {
 		return err
 	}
-	c.reserve(f, max(size, 0))
+	if f.ask.want < 0 && size >= 0 {
+		if err := c.reserve(ctx, f, size); err != nil {
+			return err
+		}
+	}
 	file, err := createTemp(c.index.dir)
 	if err != nil {
 		return fmt.Errorf("blob %s: %w", f.key, err)
@@ -72,7 +78,7 @@ func (c *Cache) fill(ctx context.Context, f *flight, body io.Reader) error {
 		n, err := body.Read(*bp)
 		if n > 0 {
 			p := (*bp)[:n]
-			if err := c.grow(f, p); err != nil {
+			if err := c.grow(ctx, f, p); err != nil {
 				return err
 			}
 			h.Write(p)
@@ -90,7 +96,7 @@ func (c *Cache) fill(ctx context.Context, f *flight, body io.Reader) error {
 
 // grow appends p to the file of f. Only the flight's own goroutine changes written and size, so it reads them as they
 // are.
-func (c *Cache) grow(f *flight, p []byte) error {
+func (c *Cache) grow(ctx context.Context, f *flight, p []byte) error {
 	end := f.written + int64(len(p))
 	switch {
 	case f.size >= 0 && end > f.size:
@@ -99,8 +105,9 @@ func (c *Cache) grow(f *flight, p []byte) error {
 		return f.wrongLength("more than %d bytes", f.ask.most)
 	case f.size < 0 && end > maxUnsaid:
 		return f.wrongLength("more than %d bytes", maxUnsaid)
-	case f.size < 0:
-		c.reserve(f, int64(len(p)))
+	}
+	if err := c.place(ctx, f, int64(len(p))); err != nil {
+		return err
 	}
 	if err := c.write(f, f.file, p, f.written); err != nil {
 		return fmt.Errorf("blob %s: %w", f.key, err)
@@ -128,45 +135,6 @@ func (f *flight) verify(sum key) error {
 	return nil
 }
 
-// reserve sets n more bytes aside for f. What is larger than the cache is not kept, and has nothing set aside.
-func (c *Cache) reserve(f *flight, n int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if f.passing || n > c.index.max-f.reserved {
-		f.passing = true
-		c.setFree(f)
-		return
-	}
-	f.reserved += n
-	c.index.growing += n
-	c.index.evict(c.index.max)
-}
-
-// write writes p at off. When the disk is full, blobs that were used least recently make room, unless it is for
-// something that would not be kept.
-func (c *Cache) write(f *flight, file *os.File, p []byte, off int64) error {
-	for try := 0; ; try++ {
-		_, err := c.writeAt(file, p, off)
-		if err == nil {
-			return nil
-		}
-		if !noSpace(err) || try == maxRetries || !c.makeRoom(f, int64(len(p))) {
-			return ownError(err)
-		}
-	}
-}
-
-// makeRoom removes blobs for n bytes, or for all that f still needs.
-func (c *Cache) makeRoom(f *flight, n int64) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if f.passing {
-		return false
-	}
-	need := max(n, f.reserved-f.written)
-	return c.index.evict(c.index.size+c.index.growing-need) > 0
-}
-
 // keep gives the verified file of f its name, once its bytes are on the disk.
 func (c *Cache) keep(f *flight) error {
 	if err := f.file.Sync(); err != nil {
@@ -174,16 +142,9 @@ func (c *Cache) keep(f *flight) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.setFree(f)
 	if err := c.index.keep(f.key, f.size, f.file); err != nil {
 		return err
 	}
-	c.index.evict(c.index.max)
+	c.setFree(f)
 	return nil
-}
-
-// setFree gives back what was set aside for f. The lock is held.
-func (c *Cache) setFree(f *flight) {
-	c.index.growing -= f.reserved
-	f.reserved = 0
 }

@@ -24,7 +24,8 @@ type clock struct{ seconds atomic.Int64 }
 
 func (c *clock) now() time.Time { return time.Unix(1_700_000_000+c.seconds.Load(), 0) }
 
-func open(t testing.TB, o Options) *Cache {
+// open opens a cache, with an origin, on a disk that has plenty of space.
+func open(t testing.TB, o Options) *Origin {
 	t.Helper()
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
@@ -37,7 +38,8 @@ func open(t testing.TB, o Options) *Cache {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return c
+	c.freeSpace = func(string) (int64, error) { return 1 << 40, nil }
+	return c.Origin(0)
 }
 
 // content is n bytes that are the same for the same seed.
@@ -117,7 +119,7 @@ func (h *held) send(t *testing.T, p []byte) {
 	}
 }
 
-func mustBlob(t testing.TB, c *Cache, d v1.Hash, want int64, fetch Fetch) *Blob {
+func mustBlob(t testing.TB, c *Origin, d v1.Hash, want int64, fetch Fetch) *Blob {
 	t.Helper()
 	b, err := c.Blob(context.Background(), d, want, fetch)
 	if err != nil {
@@ -127,7 +129,7 @@ func mustBlob(t testing.TB, c *Cache, d v1.Hash, want int64, fetch Fetch) *Blob 
 }
 
 // read fetches all of a blob.
-func read(c *Cache, data []byte, fetch Fetch) error {
+func read(c *Origin, data []byte, fetch Fetch) error {
 	b, err := c.Blob(context.Background(), digest(data), int64(len(data)), fetch)
 	if err != nil {
 		return err
@@ -135,7 +137,7 @@ func read(c *Cache, data []byte, fetch Fetch) error {
 	return wantRange(b, data, 0, b.Size())
 }
 
-func mustRead(t testing.TB, c *Cache, data []byte, fetch Fetch) {
+func mustRead(t testing.TB, c *Origin, data []byte, fetch Fetch) {
 	t.Helper()
 	if err := read(c, data, fetch); err != nil {
 		t.Fatal(err)
@@ -156,27 +158,30 @@ func wantRange(b *Blob, data []byte, off, n int64) error {
 }
 
 // settle waits until what is under way for d has ended.
-func settle(c *Cache, d v1.Hash) {
+func settle(c *Origin, d v1.Hash) {
 	k, _ := parseKey(d)
 	c.mu.Lock()
-	f := c.flights[k]
-	if f != nil {
-		f.refs++
+	var under []*flight
+	for fk, f := range c.flights {
+		if fk.key == k {
+			f.refs++
+			under = append(under, f)
+		}
 	}
 	c.mu.Unlock()
-	if f != nil {
+	for _, f := range under {
 		_ = f.wait(context.Background(), func() bool { return false })
 		c.release(f)
 	}
 }
 
-func fileOf(c *Cache, data []byte) string {
+func fileOf(c *Origin, data []byte) string {
 	k, _ := parseKey(digest(data))
 	return c.index.path(k)
 }
 
 // wantTidy checks that nothing is left under way, in memory or on disk, and that what is kept adds up.
-func wantTidy(t *testing.T, c *Cache) {
+func wantTidy(t *testing.T, c *Origin) {
 	t.Helper()
 	temps, err := os.ReadDir(filepath.Join(c.index.dir, incomingDir))
 	if err != nil || len(temps) > 0 {

@@ -194,7 +194,7 @@ func TestPanicIsAnError(t *testing.T) {
 	}
 	for name, fetch := range tests {
 		t.Run(name, func(t *testing.T) {
-			c := open(t, Options{Fetches: 1})
+			c := open(t, Options{}).Origin(1)
 			if err := read(c, data, fetch); err == nil || errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("got %v", err)
 			}
@@ -208,7 +208,7 @@ func TestPanicIsAnError(t *testing.T) {
 func TestCloseDuringFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		data := content(1, 1000)
-		c := open(t, Options{Fetches: 1})
+		c := open(t, Options{}).Origin(1)
 		before := content(2, 1000)
 		mustRead(t, c, before, originOf(before).fetch)
 		h := &held{size: 1000}
@@ -243,7 +243,7 @@ func TestCloseDuringFetch(t *testing.T) {
 // No more fetches run at once than are allowed, and those that nobody waits for any more do not run at all.
 func TestFetchesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := open(t, Options{Fetches: 2})
+		c := open(t, Options{}).Origin(2)
 		var running, most atomic.Int32
 		pass := make(chan struct{})
 		fetch := func(data []byte) Fetch {

@@ -20,20 +20,32 @@ var (
 type ask struct {
 	want int64 // its size, or -1
 	most int64 // the size above which it is of no use, or -1
+
+	after *flight // that told the caller the size, and must not have failed; or nil
+}
+
+// flightKey is what flights are joined by.
+type flightKey struct {
+	key  key
+	from *Origin // nil for a check
 }
 
 // flight is a file that is filled, or read through, while others read from it what is there already.
 type flight struct {
 	key    key
-	ask    ask    // of the caller who started it
-	entry  *entry // the kept blob that is read through; nil where one is fetched
+	from   *Origin // nil where it is read through
+	ask    ask     // of the caller who started it
+	entry  *entry  // the kept blob that is read through; nil where one is fetched
 	cancel context.CancelFunc
 
 	// These are guarded by Cache.mu.
-	refs     int   // readers, callers who wait, and the flight itself: the last one closes the file
-	queued   bool  // waits for a slot
-	reserved int64 // bytes set aside
-	passing  bool  // larger than the cache: will not be kept; only f's own goroutine changes it
+	refs    int   // readers, callers who wait, and the flight itself: the last one closes the file
+	queued  bool  // waits for a slot, or for room
+	share   share // of the room, or the passage: bytes set aside
+	arrived int64 // bytes of that share that are on the disk, or about to be
+	passing bool  // will not be kept; only f's own goroutine changes it
+
+	looked int64 // up to where the disk has been looked at; f's own goroutine's
 
 	mu       sync.Mutex // guards what follows
 	news     chan struct{}
@@ -110,13 +122,27 @@ func (a ask) admits(k key, size int64) error {
 	return nil
 }
 
+// failed returns the error of the fetch that the size is from. The Cache's lock is held, so that no other fetch begins
+// before this one's end is known.
+func (a ask) failed() error {
+	if a.after == nil {
+		return nil
+	}
+	a.after.mu.Lock()
+	defer a.after.mu.Unlock()
+	if err := a.after.failure(a); !errors.Is(err, errAgain) {
+		return err
+	}
+	return nil
+}
+
 // failure is what the end of f means to a caller with this ask, nil while f may still bring the blob, or has. f is
 // locked.
 func (f *flight) failure(a ask) error {
 	if !f.ended || f.verified {
 		return nil
 	}
-	if errors.Is(f.err, errAsk) && f.ask != a {
+	if errors.Is(f.err, errAsk) && (f.ask.want != a.want || f.ask.most != a.most) {
 		return fmt.Errorf("%w: %w", errAgain, f.err)
 	}
 	return f.err

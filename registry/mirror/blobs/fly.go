@@ -2,54 +2,65 @@ package blobs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"runtime/debug"
 )
 
-// errAbandoned ends a flight that waited for a slot until nobody wanted it any more.
-var errAbandoned = errors.New("nobody waits")
-
-// A find is where a blob is: in a file that is verified, which the finder closes, or in a flight, which the finder
-// releases.
-type find struct {
-	file   *os.File
-	size   int64 // of file
-	flight *flight
-}
+// errAbandoned ends a flight that waited until nobody wanted it any more. It is no answer to anybody.
+var errAbandoned = fmt.Errorf("%w: nobody waits", errAgain)
 
 // find opens what is kept, or joins the flight that brings it, or starts one. Without fetch, what is not kept is an
 // error matching [fs.ErrNotExist].
-func (c *Cache) find(k key, a ask, fetch Fetch) (find, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
+func (o *Origin) find(k key, a ask, fetch Fetch) (find, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
 		return find{}, errClosed
 	}
-	if f := c.flights[k]; f != nil && (f.check() || fetch != nil) {
+	if err := a.failed(); err != nil {
+		return find{}, err
+	}
+	f := o.flights[flightKey{k, nil}]
+	if f == nil && fetch != nil {
+		f = o.flights[flightKey{k, o}]
+	}
+	if f != nil {
 		f.refs++
 		return find{flight: f}, nil
 	}
-	if e := c.index.kept[k]; e != nil {
-		file := c.index.open(e)
-		switch {
-		case file == nil: // not kept any more
-		case e.verified():
-			c.index.use(e, file)
-			return find{file: file, size: e.size}, nil
-		default:
-			f := &flight{key: k, ask: a, entry: e, file: file, size: e.size}
-			c.start(f, c.checks, c.readThrough)
-			return find{flight: f}, nil
+	if e := o.index.kept[k]; e != nil {
+		if found, err := o.findKept(e, a); err != nil || found != (find{}) {
+			return found, err
 		}
 	}
 	if fetch == nil {
 		return find{}, fmt.Errorf("blob %s is not kept: %w", k, fs.ErrNotExist)
 	}
-	f := &flight{key: k, ask: a, size: -1}
-	c.start(f, c.fetches, func(ctx context.Context, f *flight) error { return c.download(ctx, f, fetch) })
+	f = &flight{key: k, from: o, ask: a, size: -1}
+	o.start(f, o.fetches, func(ctx context.Context, f *flight) error { return o.download(ctx, f, fetch) })
+	return find{flight: f}, nil
+}
+
+// findKept opens a kept blob, or starts to read it through. It finds nothing if the blob turns out to be lost.
+func (c *Cache) findKept(e *entry, a ask) (find, error) {
+	file, err := c.index.open(e)
+	if err != nil {
+		return find{}, fmt.Errorf("blob %s: %w", e.key, ownError(err))
+	}
+	if file == nil {
+		return find{}, nil
+	}
+	if e.verified() {
+		c.index.use(e, file)
+		return find{file: file, size: e.size}, nil
+	}
+	slots := c.checks
+	if e.size <= smallSize {
+		slots = c.small
+	}
+	f := &flight{key: e.key, ask: a, entry: e, file: file, size: e.size}
+	c.start(f, slots, c.readThrough)
 	return find{flight: f}, nil
 }
 
@@ -57,7 +68,7 @@ func (c *Cache) find(k key, a ask, fetch Fetch) (find, error) {
 func (c *Cache) start(f *flight, slots chan struct{}, run func(context.Context, *flight) error) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	f.cancel, f.queued, f.refs = cancel, true, 2
-	c.flights[f.key] = f
+	c.flights[flightKey{f.key, f.from}] = f
 	c.running.Go(func() {
 		err := fmt.Errorf("blob %s: ended without a result", f.key) // stays where runtime.Goexit is called
 		defer func() { c.land(f, err) }()
@@ -103,15 +114,15 @@ func (c *Cache) land(f *flight, err error) {
 	c.mu.Lock()
 	c.detach(f)
 	c.setFree(f)
+	f.tell(func() { f.ended, f.err = true, err }) // at once, see ask.failed
 	c.mu.Unlock()
-	f.tell(func() { f.ended, f.err = true, err })
 	c.release(f)
 }
 
 // detach lets nobody join f any more.
 func (c *Cache) detach(f *flight) {
-	if c.flights[f.key] == f {
-		delete(c.flights, f.key)
+	if k := (flightKey{f.key, f.from}); c.flights[k] == f {
+		delete(c.flights, k)
 	}
 }
 

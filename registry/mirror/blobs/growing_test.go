@@ -31,7 +31,7 @@ func TestOneFetchForAll(t *testing.T) {
 			t.Errorf("without an origin: %v", err)
 		}
 		k, _ := parseKey(digest(data))
-		f := c.flights[k]
+		f := c.flights[flightKey{k, c}]
 		h.send(t, data)
 		h.pipe.Close()
 		wg.Wait()

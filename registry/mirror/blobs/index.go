@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -34,10 +35,13 @@ type index struct {
 	log *slog.Logger
 	now func() time.Time
 
+	openFile func(path string) (*os.File, fs.FileInfo, error)
+
 	kept    map[key]*entry
 	ring    entry // next is the one used last, prev the one that goes first
 	size    int64 // bytes of kept
-	growing int64 // bytes set aside for flights
+	growing int64 // bytes that have arrived and are to be kept
+	evicted int   // files so far
 }
 
 func (x *index) path(k key) string {
@@ -45,20 +49,21 @@ func (x *index) path(k key) string {
 	return filepath.Join(x.dir, completeDir, name[:2], name)
 }
 
-// load makes the directories, removes what is incomplete and learns what is complete, the one used last in front.
-func (x *index) load() error {
+// load makes the directories, removes what is incomplete and learns what is complete, the one used last in front. It names
+// the files that are too many.
+func (x *index) load() (gone []string, err error) {
 	x.ring.prev, x.ring.next = &x.ring, &x.ring
 	for _, name := range []string{completeDir, incomingDir} {
 		dir := filepath.Join(x.dir, name)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
+			return nil, err
 		}
 		if fi, err := os.Lstat(dir); err != nil || !fi.IsDir() { // what a link leads to is someone else's
-			return errors.Join(fmt.Errorf("%s is no directory", dir), err)
+			return nil, errors.Join(fmt.Errorf("%s is no directory", dir), err)
 		}
 	}
 	if err := x.sweep(); err != nil {
-		return err
+		return nil, err
 	}
 	return x.scan()
 }
@@ -86,10 +91,10 @@ type found struct {
 	modified int64
 }
 
-func (x *index) scan() error {
+func (x *index) scan() (gone []string, err error) {
 	shards, err := os.ReadDir(filepath.Join(x.dir, completeDir))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var all []found
 	for _, s := range shards {
@@ -98,7 +103,7 @@ func (x *index) scan() error {
 		}
 		files, err := os.ReadDir(filepath.Join(x.dir, completeDir, s.Name()))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = appendFound(all, s.Name(), files)
 	}
@@ -106,8 +111,7 @@ func (x *index) scan() error {
 	for _, f := range all {
 		x.add(f.entry)
 	}
-	x.evict(x.max)
-	return nil
+	return x.evict(x.max), nil
 }
 
 func appendFound(all []found, shard string, files []fs.DirEntry) []found {
@@ -155,35 +159,55 @@ func (x *index) remove(e *entry) {
 	}
 }
 
-// evict removes the blobs used least recently until no more than so many bytes are kept and growing.
-func (x *index) evict(most int64) (freed int64) {
+// evict takes the blobs used least recently away until no more than so many bytes are kept and growing, and names their
+// files, which the caller removes without the lock: that may take long. They have no blob's name any more.
+func (x *index) evict(most int64) (gone []string) {
 	for x.size+x.growing > most && len(x.kept) > 0 {
 		e := x.ring.prev
 		x.log.Debug("blob goes for lack of space", "digest", e.key, "size", e.size)
-		x.remove(e)
-		freed += e.size
+		x.evicted++
+		path := filepath.Join(x.dir, incomingDir, fmt.Sprintf("%sgone-%d", tempPrefix, x.evicted)) // the next Open removes it
+		if err := os.Rename(x.path(e.key), path); err != nil {
+			x.remove(e)
+			continue
+		}
+		x.forget(e)
+		gone = append(gone, path)
 	}
-	return freed
+	return gone
 }
 
-// open opens the file of e. If it is gone, or cannot be what e says, the blob is kept no longer, and there is none. A file
-// that has changed since its bytes were right is not verified any more.
-func (x *index) open(e *entry) *os.File {
-	f, fi, err := openRegular(x.path(e.key))
+// open opens the file of e. If it is gone, or cannot be what e says, the blob is kept no longer, and there is none. That
+// it cannot be opened now is an error, and no reason to lose it. A file that has changed since its bytes were right is
+// not verified any more.
+func (x *index) open(e *entry) (*os.File, error) {
+	f, fi, err := x.openFile(x.path(e.key))
 	if err == nil && fi.Size() != e.size {
 		f.Close()
 		err = fmt.Errorf("%d bytes in place of %d", fi.Size(), e.size)
 	}
 	if err != nil {
+		if !x.lost(e) {
+			return nil, err
+		}
 		x.log.Warn("blob is lost", "digest", e.key, "err", err)
 		x.remove(e)
-		return nil
+		return nil, nil
 	}
 	if e.verified() && e.seen != stampOf(fi) {
 		x.log.Warn("blob has changed on disk", "digest", e.key)
 		e.seen = stamp{}
 	}
-	return f
+	return f, nil
+}
+
+// lost tells whether the file of e is gone, or cannot be what e says. It takes no descriptor to tell.
+func (x *index) lost(e *entry) bool {
+	fi, err := os.Lstat(x.path(e.key))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+	}
+	return !fi.Mode().IsRegular() || fi.Size() != e.size
 }
 
 // use makes e, which is verified and open as f, the one used last. The file's time tells the next process.

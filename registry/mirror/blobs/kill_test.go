@@ -36,6 +36,7 @@ func fetchUntilKilled(dir string) error {
 	if err != nil {
 		return err
 	}
+	hub := c.Origin(0)
 	all := contents(10, killSize)
 	for n := 0; ; n++ {
 		data := all[n%len(all)]
@@ -45,7 +46,7 @@ func fetchUntilKilled(dir string) error {
 		if n%4 == 3 {
 			err = c.Put(context.Background(), digest(data), data)
 		} else {
-			err = read(c, data, fetch)
+			err = read(hub, data, fetch)
 		}
 		if err != nil {
 			return err

@@ -9,8 +9,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Put keeps data, which must have the digest d: else the error matches [ErrContent]. What is larger than the whole cache
-// is not kept, which is no error. When Put returns, neither a kill nor a power cut harms the blob, but it may be absent
+// Put keeps data, which must have the digest d: else the error matches [ErrContent]. What has no place, as
+// what is larger than the whole cache, is not kept, which is no error. When Put returns, neither a kill nor a power cut harms the blob, but it may be absent
 // after a power cut. Other errors are about the disk.
 func (c *Cache) Put(ctx context.Context, d v1.Hash, data []byte) error {
 	k, err := parseKey(d)
@@ -42,7 +42,7 @@ func (c *Cache) enter(k key) (todo bool, err error) {
 		return false, errClosed
 	}
 	if e := c.index.kept[k]; e != nil {
-		if f := c.index.open(e); f != nil {
+		if f, err := c.index.open(e); err == nil && f != nil { // on an error it is put again
 			defer f.Close()
 			if e.verified() {
 				c.index.use(e, f)
@@ -56,15 +56,20 @@ func (c *Cache) enter(k key) (todo bool, err error) {
 
 func (c *Cache) put(k key, data []byte) error {
 	f := &flight{key: k, size: int64(len(data))} // that nobody joins
-	c.reserve(f, f.size)
-	if f.passing {
-		return nil
-	}
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.setFree(f)
 	}()
+	gone, ok := c.arrive(f, f.size)
+	c.unlink(gone)
+	if !ok {
+		return nil
+	}
+	if err := c.spare(f, f.size); err != nil || f.passing {
+		c.log.Warn("blob is not kept, the disk is full", "digest", k)
+		return nil
+	}
 	file, err := createTemp(c.index.dir)
 	if err != nil {
 		return err

@@ -112,7 +112,7 @@ func TestOpenFollowsNoLink(t *testing.T) {
 }
 
 func TestOpenChecksOptions(t *testing.T) {
-	for _, o := range []Options{{}, {Dir: t.TempDir(), Max: -1}, {Dir: t.TempDir(), Fetches: -1}} {
+	for _, o := range []Options{{}, {Dir: t.TempDir(), Max: -1}} {
 		if _, err := Open(o); !errors.Is(err, fs.ErrInvalid) {
 			t.Errorf("%+v: %v", o, err)
 		}
