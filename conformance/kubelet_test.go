@@ -40,7 +40,7 @@ func TestKubeletPullsThrough(t *testing.T) {
 	if !strings.Contains(out, `"phase":"Succeeded"`) || !strings.Contains(out, "Hello from nixreg!") {
 		t.Errorf("the pod: %s", out)
 	}
-	if u.count("GET /v2/library/hello/blobs/") == 0 {
+	if u.count("GET /v2/library/hello/") == 0 {
 		t.Error("the upstream was asked for nothing")
 	}
 }

@@ -81,7 +81,7 @@ func TestPullThroughClients(t *testing.T) {
 			s := start(t, options{Args: []string{"--demo", "--mirror", "docker.io=" + u.URL, "--mirror-listen", "127.0.0.1:0"}})
 			p := client.start(t, s, hello[0].Digest)
 			p.pullAndRun(t)
-			if u.count("GET /v2/library/hello/blobs/") == 0 {
+			if u.count("GET /v2/library/hello/") == 0 {
 				t.Error("the upstream was asked for nothing")
 			}
 			u.stop()
