@@ -68,6 +68,11 @@ func writeReady(t *testing.T, skopeo program, dir string) map[string]string {
 	id := loaded(t, archive, "example.com/ready:v1")
 	ids := map[string]string{"archive": id, "gzipped": id, "zstandard": id}
 
+	// buildLayeredImage is a stream script and gzip; that an export is what the script writes is held by the golden vectors.
+	layered := filepath.Join(dir, "layered.tar.gz")
+	do(program{path: "sh"}, "-c", binary+" export --demo hello docker-archive:-:example.com/layered:v1 | gzip -n >"+layered)
+	ids["layered"] = loaded(t, layered, "example.com/layered:v1")
+
 	pull(t, s.Host+"/hello")
 	docker(t, "tag", s.Host+"/hello", "example.com/saved:v1")
 	docker(t, "save", "--output", filepath.Join(dir, "saved.tar"), "example.com/saved:v1")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +15,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"nixreg/manifest/digests"
+	"nixreg/registry"
 	"nixreg/registry/pull"
+	"nixreg/registry/upstream"
 )
 
 // bases fetches the base images that definitions name at registries, each once, as the archives that nixpkgs' pullImage
@@ -48,7 +51,7 @@ func (b *bases) pull(ctx context.Context, name string, platform v1.Platform) (st
 
 func (b *bases) fetch(ctx context.Context, ref pull.Reference, platform pull.Platform, file string) error {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
-		return fmt.Errorf("directory of base images: %w", err)
+		return fmt.Errorf("directory of base images: %v", err) // whatever it matches is not about the image
 	}
 	m := mirrorConfig{name: ref.Host}
 	if i := slices.IndexFunc(b.mirrors, func(m mirrorConfig) bool { return m.name == ref.Host }); i >= 0 {
@@ -64,10 +67,22 @@ func (b *bases) fetch(ctx context.Context, ref pull.Reference, platform pull.Pla
 		_, err := p.Pull(ctx, pull.Request{Image: ref, Platform: platform, FinalName: ref.Familiar, FinalTag: "latest"}, w)
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("base image %s@%s: %w", ref.Familiar, ref.Digest, err)
+	return b.failed(ref, err)
+}
+
+// failed makes an error of what kept a base image from being fetched. That it is not there, or not for us, is not what a
+// client asked: its image is there, and cannot be made now.
+func (b *bases) failed(ref pull.Reference, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
 	}
-	return nil
+	s := &registry.StatusError{Status: http.StatusBadGateway, Err: fmt.Errorf("base image %s@%s: %v", ref.Familiar, ref.Digest, err)}
+	s.Text = fmt.Sprintf("base image %s@%s cannot be fetched", ref.Familiar, ref.Digest)
+	if u := (*upstream.Error)(nil); errors.As(err, &u) {
+		s.RetryAfter = u.RetryAfter
+		s.Text += ": " + u.Public()
+	}
+	return s
 }
 
 // files are those that were fetched before. What a killed process left half written is removed.
