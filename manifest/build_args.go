@@ -53,11 +53,28 @@ func (s *Source) draftDefinition(ctx context.Context, d *Definition, objects []*
 	if err != nil {
 		return nil, fmt.Errorf("fromImage: %w", err)
 	}
-	if args.Architecture == "" && base != nil {
-		args.Architecture = base.architecture()
+	if base != nil {
+		if err := args.settleArchitecture(base.architecture(), d.Args.Architecture != "" && !d.archFound); err != nil {
+			return nil, err
+		}
 	}
 	args.Architecture = cmp.Or(args.Architecture, defaultArchitecture)
 	return draftArgs(ctx, within, d, &args, closure, base)
+}
+
+// settleArchitecture takes the base image's architecture, if there is no other. That it is another one is an error if the
+// definition gives one.
+func (a *Args) settleArchitecture(base string, given bool) error {
+	switch {
+	case a.Architecture == "":
+		a.Architecture = base
+	case base == "" || base == a.Architecture:
+	case given:
+		return fmt.Errorf("architecture is %s, but the base image is for %s: %w", a.Architecture, base, fs.ErrInvalid)
+	default:
+		a.Warnings = append(slices.Clone(a.Warnings), fmt.Sprintf("the programs are for %s, but the base image is for %s", a.Architecture, base))
+	}
+	return nil
 }
 
 // definitionArchitecture is what a definition says, or that of its programs; "" where there are none.
@@ -153,8 +170,7 @@ func (b *draft) addPlan(args *Args, within []*store.Object, hidden [2]Hidden, mo
 	}
 	left := args.MaxLayers - len(b.layers) - more
 	if left < 2 {
-		return fmt.Errorf("maxLayers is %d, and of these the base image takes %d, root and includeNixDB %d, the links 1: none is left for store paths: %w",
-			args.MaxLayers, len(b.layers), more, fs.ErrInvalid)
+		return noLayerLeft(args.MaxLayers, len(b.layers), more)
 	}
 	divide := Plan
 	if args.Layering == imagefile.Popularity {
@@ -165,6 +181,12 @@ func (b *draft) addPlan(args *Args, within []*store.Object, hidden [2]Hidden, mo
 		b.addStorePaths(paths, byPath, args.Owner, args.MTime)
 	}
 	return nil
+}
+
+// noLayerLeft is about an image whose base has too many layers for its maxLayers.
+func noLayerLeft(maxLayers, base, own int) error {
+	return fmt.Errorf("maxLayers is %d, and of these the base image takes %d, root and includeNixDB %d, the links 1: none is left for store paths: %w",
+		maxLayers, base, own, fs.ErrInvalid)
 }
 
 // databaseLayer is the layer with a Nix database of what is in the image. Its roots are the contents, and what the config

@@ -55,7 +55,7 @@ func (c *checker) path(ctx context.Context, name string) {
 	case err != nil:
 		c.note(name, err)
 	case info.IsDir() && !isLayoutDirectory(name):
-		c.source.images.scan(ctx, name, "", 0, func(repository, file string) bool {
+		c.source.images.scan(ctx, name, func(repository, file string) bool {
 			c.file(ctx, repository, file)
 			return ctx.Err() == nil
 		})

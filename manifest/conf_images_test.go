@@ -55,7 +55,7 @@ func TestImagesDirectory(t *testing.T) {
 	write(t, filepath.Join(dir, "Team", "app.json"), `{}`)
 	write(t, filepath.Join(dir, "stream-app"), script)
 	write(t, filepath.Join(dir, ".hidden.json"), script)
-	write(t, filepath.Join(dir, "app"), "this owns the repository app, of which the store has a package")
+	write(t, filepath.Join(dir, "app"), `{"it": "owns the repository app, of which the store has a package"}`)
 	if err := os.Symlink(conf, filepath.Join(dir, "linked.json")); err != nil {
 		t.Fatal(err)
 	}

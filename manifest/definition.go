@@ -22,6 +22,8 @@ type Definition struct {
 	Program  string
 	// Args, if set, is the rest of what a definition file says; without them it is the image of a package.
 	Args *Args
+	// archFound is set where the architecture in Args is that of the programs, not one that the file gives.
+	archFound bool
 	// Root is what the layer of the root file system has; none, if it is empty.
 	Root []imagefile.RootPart
 	// At is where the definition stands, for messages alone: "" for a package's.

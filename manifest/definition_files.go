@@ -19,82 +19,79 @@ import (
 	"nixreg/store"
 )
 
-// lookAgain is for how long a definition file is not looked at again.
-const lookAgain = time.Second
-
-// longestAudit bounds how long a look at what definitions name may keep others waiting.
-const longestAudit = 5 * time.Second
+// absentFor is for how long a definition file may be gone, and what it said before still stays when a broken one comes in
+// its place: editors rename the old file away before they write the new one.
+const absentFor = time.Minute
 
 // definitionFiles are the definition files among the image files. One is read anew when it was changed; if it is broken
-// then, what it said before stays. Safe for concurrent use.
+// then, what it said before stays. Safe for concurrent use, but for [definitionFiles.of] and [definitionFiles.retain],
+// which are for one at a time.
 type definitionFiles struct {
 	read func(ctx context.Context, file string) ([]byte, error)
 	log  *slog.Logger
 
-	mu      sync.Mutex // held while a file is read: those who ask meanwhile want to know what it says
-	files   map[string]*definitionFile
-	changed []*imagefile.Image // of files that were read and not audited since
-	loud    bool               // log what is broken; at the start that is an error
+	mu    sync.Mutex // not held while a file is read
+	files map[string]definitionFile
+	loud  bool // log what is broken; at the start that is an error
 }
 
 // definitionFile is one image file, of whatever kind.
 type definitionFile struct {
-	looked time.Time
-	mark   string     // the file's state when it was read
-	names  tagsByName // what it defines; nil: it is no definition file
-	fault  error      // why it defines something older than what it holds
+	mark   string             // the file's state when it was read
+	images []*imagefile.Image // what it defines
+	names  tagsByName         // the same; nil: it is no definition file
+	odd    bool               // it is no image file at all
+	fault  error              // why it defines something older than what it holds
+	absent time.Time          // since when it is gone; zero: it is there
+
+	audited bool         // since it was read
+	state   string       // of the stores then
+	faults  []imageFault // what the audit found
 }
 
 // tagsByName has the images of each repository and tag: several of one tag are for different platforms.
 type tagsByName map[string]map[string][]*imagefile.Image
 
 func newDefinitionFiles(read func(ctx context.Context, file string) ([]byte, error), log *slog.Logger) *definitionFiles {
-	return &definitionFiles{read: read, log: log, files: make(map[string]*definitionFile)}
+	return &definitionFiles{read: read, log: log, files: make(map[string]definitionFile)}
 }
 
-// of returns what a file defines and the state it had then; nil if it is no definition file.
-func (d *definitionFiles) of(ctx context.Context, file string) (names tagsByName, mark string) {
+// of returns what is known of a file, which it reads if it is not as it was when it was read last.
+func (d *definitionFiles) of(ctx context.Context, file string) definitionFile {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	f := d.files[file]
-	if f == nil {
-		f = new(definitionFile)
-		d.files[file] = f
-	}
-	if time.Since(f.looked) >= lookAgain {
-		d.look(ctx, file, f)
-	}
-	return f.names, f.mark
-}
-
-// look reads a file if it is not as it was when it was read last.
-func (d *definitionFiles) look(ctx context.Context, file string, f *definitionFile) {
+	f, loud := d.files[file], d.loud
+	d.mu.Unlock()
 	mark := fileState(file)
 	if mark == f.mark {
-		f.looked = time.Now()
-		return
+		return f
 	}
-	images, err := d.load(ctx, file, f.names != nil)
+	next := d.look(ctx, file, mark, f)
 	if ctx.Err() != nil {
-		return // who asks next looks again
+		return f // who asks next looks again
 	}
-	f.looked = time.Now()
+	if loud && next.fault != nil && (f.fault == nil || f.fault.Error() != next.fault.Error()) {
+		d.complain(file, next.fault, f.names != nil)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.files[file] = next
+	return next
+}
+
+// look reads a file that was f before, and is in the state mark.
+func (d *definitionFiles) look(ctx context.Context, file, mark string, f definitionFile) definitionFile {
+	images, kind, err := d.load(ctx, file, f.names != nil)
 	if unread := (*unreadError)(nil); errors.As(err, &unread) {
 		mark = "" // what it links to may come back without a change of the link
 		if f.names == nil && !namedAsDefinition(file) {
-			return // who asks for the image is told
+			return f // who asks for the image is told
 		}
 	}
-	f.mark = mark
-	if err == nil {
-		f.names, f.fault = byTag(images), nil
-		d.changed = append(d.changed, images...)
-		return
+	if err != nil {
+		f.mark, f.fault, f.odd = mark, err, false
+		return f
 	}
-	if d.loud && (f.fault == nil || f.fault.Error() != err.Error()) {
-		d.complain(file, err, f.names != nil)
-	}
-	f.fault = err
+	return definitionFile{mark: mark, images: images, names: byTag(images), odd: kind == oddFile}
 }
 
 // complain logs each problem of a file by itself.
@@ -108,22 +105,46 @@ func (d *definitionFiles) complain(file string, err error, before bool) {
 	}
 }
 
-// load reads a definition file; nil without an error if it is none. One that was one before is taken for one, unless it
-// is clearly something else now.
-func (d *definitionFiles) load(ctx context.Context, file string, before bool) ([]*imagefile.Image, error) {
+// fileKind is what a file is, as far as it matters here.
+type fileKind uint8
+
+const (
+	definesImages fileKind = iota
+	otherImage             // or it may be one
+	oddFile
+)
+
+// load reads a definition file. One that was one before is taken for one, unless it is clearly something else now.
+func (d *definitionFiles) load(ctx context.Context, file string, before bool) ([]*imagefile.Image, fileKind, error) {
 	if linksElsewhere(file) {
-		return nil, nil
+		return nil, otherImage, nil
 	}
 	b, err := d.read(ctx, file)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported): // too large for one
-		return nil, nil
+		return nil, kindOfLarge(file), nil
 	case err != nil:
-		return nil, &unreadError{file, err}
-	case !isDefinition(file, b) && (!before || isScript(b) || looksLikeConf(b)):
-		return nil, nil
+		return nil, otherImage, &unreadError{file, err}
+	case isDefinition(file, b) || before && !isOtherImage(b):
+		images, err := imagefile.Parse(file, b)
+		return images, definesImages, err
+	case isOtherImage(b) || strings.HasPrefix(strings.TrimSpace(string(b)), "{") || leadsIntoStore(file):
+		return nil, otherImage, nil
 	}
-	return imagefile.Parse(file, b)
+	return nil, oddFile, nil
+}
+
+// isOtherImage reports whether a file is meant as an image of another kind.
+func isOtherImage(b []byte) bool {
+	return isScript(b) || looksLikeConf(b) || startsArchive(b[:min(len(b), tarBlock)])
+}
+
+// kindOfLarge is for files that are not read as a whole.
+func kindOfLarge(file string) fileKind {
+	if end, err := follow(file); err == nil && !leadsIntoStore(end) && !mayBeReady(end) {
+		return oddFile
+	}
+	return otherImage
 }
 
 // linksElsewhere reports whether file is a link to a store path that its name tells to be something else, as nixpkgs names
@@ -149,9 +170,13 @@ type unreadError struct {
 func (e *unreadError) Error() string { return e.file + ": " + e.err.Error() }
 func (e *unreadError) Unwrap() error { return e.err }
 
-// isDefinition reports whether an image file is meant as a definition file.
+// isDefinition reports whether an image file is meant as a definition file. By its content alone none is that is named as
+// something else.
 func isDefinition(file string, b []byte) bool {
-	return !isScript(b) && !looksLikeConf(b) && (imagefile.LooksLike(b) || namedAsDefinition(file))
+	if isScript(b) || looksLikeConf(b) {
+		return false
+	}
+	return namedAsDefinition(file) || slices.Contains([]string{"", ".json"}, filepath.Ext(file)) && imagefile.LooksLike(b)
 }
 
 func isScript(b []byte) bool { return strings.HasPrefix(string(b[:min(len(b), 2)]), "#!") }
@@ -193,42 +218,34 @@ func (d *definitionFiles) loaded() {
 	d.loud = true
 }
 
-// again makes the next look at every file a real one.
-func (d *definitionFiles) again() {
+// retain tells which files there are. Of the others it keeps for a while what they said.
+func (d *definitionFiles) retain(there map[string]bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, f := range d.files {
-		f.looked = time.Time{}
-	}
+	now := time.Now()
+	maps.DeleteFunc(d.files, func(file string, f definitionFile) bool {
+		gone := !there[file]
+		if gone && f.absent.IsZero() {
+			f.absent, f.mark = now, ""
+			d.files[file] = f
+		} else if !gone && !f.absent.IsZero() {
+			f.absent = time.Time{}
+			d.files[file] = f
+		}
+		return gone && (f.names == nil || now.Sub(f.absent) >= absentFor || len(d.files) > 2*maxImageFiles)
+	})
 }
 
-// unaudited returns the images that were read since it was called last.
-func (d *definitionFiles) unaudited() []*imagefile.Image {
+// each calls f with what is known of the files that are there, in the order of their names.
+func (d *definitionFiles) each(f func(file string, known definitionFile)) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	images := d.changed
-	d.changed = nil
-	return images
-}
-
-// retain forgets all files but these.
-func (d *definitionFiles) retain(files map[string]bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	maps.DeleteFunc(d.files, func(file string, _ *definitionFile) bool { return !files[file] })
-}
-
-// faults returns what is broken now, in the order of file names.
-func (d *definitionFiles) faults() []error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var out []error
-	for _, file := range slices.Sorted(maps.Keys(d.files)) {
-		if err := d.files[file].fault; err != nil {
-			out = append(out, err)
+	files := maps.Clone(d.files)
+	d.mu.Unlock()
+	for _, file := range sortedKeys(files) {
+		if known := files[file]; known.absent.IsZero() {
+			f(file, known)
 		}
 	}
-	return out
 }
 
 // fileState changes when a file does, or where a link leads to. A link may lead into a store that lies elsewhere.
@@ -251,28 +268,4 @@ func fileState(file string) string {
 func describeFile(info fs.FileInfo) string {
 	inode, ctime := changeOf(info)
 	return fmt.Sprintf("%v %d %d %d %d", info.Mode(), info.Size(), info.ModTime().UnixNano(), inode, ctime)
-}
-
-// audit looks at what was read: it makes base images known that are files, and logs which images cannot be served, as
-// store paths in their contents are not valid. Names come and go, and other faults cost more to find: they are told when
-// the image is asked for.
-func (m *images) audit(ctx context.Context, images []*imagefile.Image) {
-	ctx, cancel := context.WithTimeout(ctx, longestAudit)
-	defer cancel()
-	valid := make(map[string]bool)
-	for _, image := range images {
-		if _, err := m.resolver.base(image.FromImage); err != nil {
-			m.log.Warn("image cannot be served", "image", image.Repository(), "at", image.At.String(), "reason", fmt.Errorf("fromImage: %w", err))
-		}
-		for _, c := range image.Contents {
-			if valid[c.Text] || !strings.HasPrefix(c.Text, "/") || ctx.Err() != nil {
-				continue
-			}
-			if _, err := m.resolver.choices(ctx, c.Text); err != nil {
-				m.log.Warn("image cannot be served", "image", image.Repository(), "at", c.At.String(), "reason", err)
-				continue
-			}
-			valid[c.Text] = true
-		}
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"nixreg/manifest/imagefile"
 	"nixreg/manifest/layer"
@@ -23,6 +24,7 @@ import (
 const (
 	maxImageFiles = 10_000
 	maxImageDepth = 16
+	maxImageDirs  = 2_000 // folders; one that links lead to twice counts twice
 	maxImageLinks = 40
 	maxConf       = 16 << 20 // bytes of a conf.json or script
 )
@@ -30,8 +32,8 @@ const (
 // imageSuffixes are dropped from a file's name.
 var imageSuffixes = []string{".json", ".yaml", ".yml", ".tar", ".tar.gz", ".tar.zst"}
 
-// images is the catalog of image files: each owns the repository of its name. Files are read when they are asked for,
-// so that what is put into the directory is served at once.
+// images is the catalog of image files: each owns the repository of its name. Files are read when they are asked for;
+// what is put into the directory is served a second after the last look at it, at the latest.
 type images struct {
 	roots       []imageRoot
 	store       store.Store
@@ -40,8 +42,12 @@ type images struct {
 	resolver    *resolver
 	layers      *layer.Maker // opens archives
 
+	last     atomic.Pointer[imageList]
+	turn     chan struct{} // held by the one who looks
+	auditing sync.Mutex
+
 	mu     sync.Mutex
-	hidden map[string]bool // of what was warned
+	warned map[string]bool
 }
 
 // imageEntry is what a repository is.
@@ -61,7 +67,7 @@ type imageRoot struct {
 
 // newImages checks that the roots are there.
 func newImages(roots []string, r *resolver, layers *layer.Maker, log *slog.Logger) (*images, error) {
-	m := &images{store: r.store, resolver: r, layers: layers, log: log, hidden: make(map[string]bool)}
+	m := &images{store: r.store, resolver: r, layers: layers, log: log, turn: make(chan struct{}, 1), warned: make(map[string]bool)}
 	m.definitions = newDefinitionFiles(m.content, log)
 	for _, r := range roots {
 		if _, err := os.Lstat(r); err != nil {
@@ -71,123 +77,6 @@ func newImages(roots []string, r *resolver, layers *layer.Maker, log *slog.Logge
 		m.roots = append(m.roots, imageRoot{r, err == nil && info.IsDir() && !isLayoutDirectory(r)})
 	}
 	return m, nil
-}
-
-// warn says once which files are hidden by others of the same repository.
-func (m *images) warn(repository, file, by string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	key := repository + "\x00" + file + "\x00" + by
-	if m.hidden[key] || len(m.hidden) >= maxImageFiles {
-		return
-	}
-	m.hidden[key] = true
-	m.log.Warn("image file is hidden by another of the same name", "repository", repository, "file", file, "by", by)
-}
-
-// files returns the image files by repository; of two with one name the first root's, then the first by name, counts.
-// What cannot be read is left out: it must not hide the other images, nor the packages.
-func (m *images) files(ctx context.Context) (map[string]imageEntry, error) {
-	return m.list(ctx), ctx.Err()
-}
-
-func (m *images) list(ctx context.Context) map[string]imageEntry {
-	found := make(map[string]imageEntry)
-	add := func(name string, e imageEntry) {
-		switch {
-		case name == "" || strings.HasSuffix(name, "/"):
-		case found[name].file != "":
-			m.warn(name, e.file, found[name].file)
-		default:
-			found[name] = e
-		}
-	}
-	seen := make(map[string]bool)
-	place := func(name, file string) bool {
-		seen[file] = true
-		names, mark := m.definitions.of(ctx, file)
-		if names == nil {
-			add(name, imageEntry{file: file})
-		}
-		for name, tags := range names {
-			add(name, imageEntry{file, tags, mark})
-		}
-		return len(found) < maxImageFiles
-	}
-	for _, root := range m.roots {
-		if root.directory {
-			m.scan(ctx, root.path, "", 0, place)
-		} else {
-			place(imageRepository(filepath.Base(root.path)), root.path)
-		}
-	}
-	if ctx.Err() == nil {
-		m.definitions.retain(seen)
-	}
-	m.audit(ctx, m.definitions.unaudited())
-	return found
-}
-
-// scan calls add for each file below dir, with its repository, and reports whether add always returned true.
-func (m *images) scan(ctx context.Context, dir, prefix string, depth int, add func(name, file string) bool) bool {
-	entries, err := os.ReadDir(dir) // sorted
-	if err != nil {
-		m.log.Warn("images cannot be listed", "directory", dir, "error", err)
-		return true
-	}
-	for _, e := range entries {
-		full := filepath.Join(dir, e.Name())
-		switch {
-		case ctx.Err() != nil || strings.HasPrefix(e.Name(), "."):
-		case e.IsDir() && !isLayoutDirectory(full):
-			name := repositoryName(e.Name())
-			if name != "" && depth < maxImageDepth && !m.scan(ctx, full, prefix+name+"/", depth+1, add) {
-				return false
-			}
-		case !add(prefix+imageRepository(e.Name()), full):
-			m.log.Warn("images are left out", "after", full, "most", maxImageFiles)
-			return false
-		}
-	}
-	return true
-}
-
-// imageRepository is the repository of a file name, which may be that of a store path.
-func imageRepository(base string) string {
-	if p, err := store.ParsePath(base); err == nil {
-		base = p.Name()
-	}
-	for _, suffix := range imageSuffixes {
-		if cut, ok := strings.CutSuffix(base, suffix); ok {
-			base = cut
-			break
-		}
-	}
-	return repositoryName(base)
-}
-
-func (m *images) State(ctx context.Context) (string, error) {
-	files, err := m.files(ctx)
-	if err != nil {
-		return "", err
-	}
-	var b strings.Builder
-	for _, name := range sortedKeys(files) {
-		e := files[name]
-		if e.tags != nil {
-			fmt.Fprintf(&b, "%s %s %s\n", name, e.file, e.mark)
-			continue
-		}
-		info, err := os.Stat(e.file)
-		if err != nil { // a link into a store that lies elsewhere
-			info, err = os.Lstat(e.file)
-		}
-		if err == nil {
-			target, _ := os.Readlink(e.file)
-			fmt.Fprintf(&b, "%s %s %d %d\n", name, target, info.Size(), info.ModTime().UnixNano())
-		}
-	}
-	return b.String(), nil
 }
 
 func (m *images) Owns(ctx context.Context, repository string) (bool, error) {
@@ -257,8 +146,20 @@ func (m *images) Newest(ctx context.Context, repository string, n int) ([]string
 		}
 		return []string{latestTag}, nil
 	}
-	tags := sortedKeys(e.tags) // which is the newest, no file tells
+	tags := sortedKeys(e.tags)
+	slices.SortStableFunc(tags, newerTag)
 	return tags[:min(len(tags), n)], nil
+}
+
+// newerTag puts latest first, and then the highest version: when an image was made, no definition tells.
+func newerTag(a, b string) int {
+	switch latestTag {
+	case a:
+		return -1
+	case b:
+		return 1
+	}
+	return compareVersions(b, a)
 }
 
 func (m *images) Repositories(ctx context.Context) ([]string, error) {
@@ -312,7 +213,7 @@ func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {
 		return nil, nil, err
 	}
 	if !looksLikeConf(b) {
-		return nil, nil, fmt.Errorf("neither a definition, a conf.json or stream-<name> script of nixpkgs' streamLayeredImage, nor a docker-archive or OCI layout: %w", errors.ErrUnsupported)
+		return nil, nil, fmt.Errorf("neither a definition (called .yaml, .yml, .json, or without a dot), a conf.json or stream-<name> script of nixpkgs' streamLayeredImage, nor a docker-archive or OCI layout: %w", errors.ErrUnsupported)
 	}
 	conf, err := ParseConf(b)
 	return b, conf, err

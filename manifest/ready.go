@@ -96,7 +96,8 @@ func (f *readyFile) tags() []string {
 	return slices.Compact(tags)
 }
 
-// newest are up to n tags, one of each image; of no image it is known when it was made. A nil file has none.
+// newest are up to n tags, one of each image. What was added last to a layout stands last in its index; of no image it is
+// known otherwise when it was made. A nil file has none.
 func (f *readyFile) newest(n int) []string {
 	if f == nil {
 		return nil
@@ -109,7 +110,7 @@ func (f *readyFile) newest(n int) []string {
 			tags = append(tags, latestTag)
 		}
 	}
-	return tags[:min(len(tags), n)]
+	return tags[max(0, len(tags)-n):]
 }
 
 // ready reads an image file that holds finished images; nil, if it is of another kind or leads nowhere.
@@ -146,7 +147,7 @@ func (m *images) readInto(ctx context.Context, f *readyFile, kind readyKind, o *
 		var tags []string
 		for i, ref := range image.RepoTags {
 			name, tag := splitReference(ref)
-			if i == 0 {
+			if i == 0 && isTitle(name) {
 				title, version = name, tag
 			}
 			tags = append(tags, tag)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -100,6 +101,18 @@ func splitReference(ref string) (name, tag string) {
 	return ref, ""
 }
 
+const maxTitle = 255 // bytes of a repository's name, as registries have it
+
+// titleName is a repository's name, with or without a registry's.
+//
+// Source: OCI distribution-spec 1.1, "Pulling manifests".
+var titleName = regexp.MustCompile(`^([A-Za-z0-9.-]+(:[0-9]+)?/)?` + titlePart + `(/` + titlePart + `)*$`)
+
+const titlePart = `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+
+// isTitle reports whether an image may be titled so in its manifest.
+func isTitle(name string) bool { return len(name) <= maxTitle && titleName.MatchString(name) }
+
 // draftArchive takes an image of a docker-archive as it is: its config stays byte for byte, and so do its layers.
 func (s *Source) draftArchive(ctx context.Context, r *ready, o *store.Object) (*draft, error) {
 	a, err := s.layers.Archive(ctx, o, r.File)
@@ -139,7 +152,24 @@ func draftReady(config []byte) (*draft, error) {
 // configDocument is what is told of a config that was made elsewhere.
 type configDocument struct {
 	OS, Architecture, Variant string
-	Config                    struct{ Entrypoint, Cmd, Env []string }
+	Config                    struct{ Entrypoint, Cmd, Env wordList }
+}
+
+// wordList is a list of strings. Some builders write a single one without the list; what is neither counts as none, as the
+// config is served as it is in any case.
+type wordList []string
+
+func (w *wordList) UnmarshalJSON(b []byte) error {
+	var list []string
+	if json.Unmarshal(b, &list) == nil {
+		*w = list
+		return nil
+	}
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*w = wordList{one}
+	}
+	return nil
 }
 
 func describeConfig(config []byte) (*configDocument, error) {

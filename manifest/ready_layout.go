@@ -51,7 +51,7 @@ func isLayout(ctx context.Context, s store.Store, p store.Path, dir string) (boo
 
 // readLayoutIndex returns index.json and what it lists.
 func readLayoutIndex(ctx context.Context, s store.Store, o *store.Object, dir string) ([]byte, []v1.Descriptor, error) {
-	b, err := store.ReadFile(ctx, s, o.Path, path.Join(dir, indexFile), maxConfig)
+	b, err := readLayoutFile(ctx, s, o, path.Join(dir, indexFile), maxConfig)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -66,6 +66,16 @@ func readLayoutIndex(ctx context.Context, s store.Store, o *store.Object, dir st
 		return nil, nil, fmt.Errorf("%s lists %d images: %w", indexFile, len(index.Manifests), errors.ErrUnsupported)
 	}
 	return b, index.Manifests, nil
+}
+
+// readLayoutFile reads a small file. A link out of a layout that lies outside of the store is not told from none: clients
+// need not know where it leads.
+func readLayoutFile(ctx context.Context, s store.Store, o *store.Object, name string, limit int64) ([]byte, error) {
+	b, err := store.ReadFile(ctx, s, o.Path, name, limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s/%s: %w", o.Path, name, fs.ErrNotExist)
+	}
+	return b, err
 }
 
 // addLayoutImages adds what a layout's index lists. Names may be whole references. Several manifests without names, each
@@ -191,7 +201,7 @@ func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (*layoutDocume
 	if d.Digest == l.index {
 		name = path.Join(l.dir, indexFile)
 	}
-	b, err := store.ReadFile(ctx, l.store, l.object.Path, name, maxConfig)
+	b, err := readLayoutFile(ctx, l.store, l.object, name, maxConfig)
 	if err != nil {
 		return nil, err
 	}
@@ -303,7 +313,7 @@ func openLayoutBase(ctx context.Context, m *layer.Maker, o *store.Object, doc *l
 		return nil, fmt.Errorf("no image manifest: %w", fs.ErrInvalid)
 	}
 	l := layoutReader{store: m.Store, object: o}
-	config, err := store.ReadFile(ctx, m.Store, o.Path, l.file(doc.parsed.Config.Digest), maxBaseDocument)
+	config, err := readLayoutFile(ctx, m.Store, o, l.file(doc.parsed.Config.Digest), maxBaseDocument)
 	if err != nil {
 		return nil, err
 	}
@@ -319,7 +329,10 @@ func openLayoutBase(ctx context.Context, m *layer.Maker, o *store.Object, doc *l
 	}
 	base := &Base{Config: config}
 	for i, d := range doc.parsed.Layers {
-		r := l.recipe(d.Digest)
+		r, err := m.Pinned(ctx, l.recipe(d.Digest))
+		if err != nil {
+			return nil, err
+		}
 		if r.Packed, err = m.Packing(ctx, r); err != nil {
 			return nil, err
 		}

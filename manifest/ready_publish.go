@@ -59,6 +59,11 @@ func (s *Source) layout(ctx context.Context, repository string, d *Definition, f
 		for _, w := range l.Warnings {
 			s.log.Warn("image has a fault", "image", repository, "warning", w)
 		}
+		for i := range l.Blobs {
+			if l.Blobs[i].Recipe, err = s.layers.Pinned(ctx, l.Blobs[i].Recipe); err != nil {
+				return nil, err
+			}
+		}
 		if err := s.verifyLayout(ctx, l); err != nil {
 			return nil, err
 		}

@@ -3,26 +3,60 @@ package manifest
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"path/filepath"
 	"strings"
+	"time"
 )
+
+// longestLook bounds how long Faults waits for news.
+const longestLook = time.Second
 
 // Reload reads anew the definition files that were changed. That happens by itself too, at a request, a second after the
 // last look. What is broken is logged.
 func (s *Source) Reload(ctx context.Context) {
-	s.images.definitions.again()
-	if err := s.images.register(ctx); err != nil {
+	_, err := s.images.look(ctx, true)
+	if err == nil {
+		err = s.images.register(ctx)
+	}
+	if err != nil {
 		s.log.Error("image files cannot be read anew", "error", err)
 	}
 }
 
-// Faults returns what was broken in definition files when they were looked at last, each problem with file, line and
-// column: of such a file the images are served that it had before.
-func (s *Source) Faults() []string {
+// Faults returns what is broken in definition files, each problem with the file's base name, line and column: of a file
+// that is broken the images are served that it had before. It also has the images that cannot be served, as far as that
+// is known before they are asked for. It looks at the files if nobody did for a second, and returns what was known
+// before if that takes longer than a second, or when ctx ends.
+func (s *Source) Faults(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, longestLook)
+	defer cancel()
+	s.images.look(ctx, false) // or not
 	var out []string
-	for _, err := range s.images.definitions.faults() {
-		out = append(out, strings.Split(err.Error(), "\n")...)
-	}
+	s.images.definitions.each(func(file string, f definitionFile) {
+		out = append(out, publicLines(file, f.fault)...)
+		for _, fault := range f.faults {
+			out = append(out, fault.public())
+		}
+	})
 	return out
+}
+
+// publicLines are the lines of a file's fault as clients may see them, who need not know where the file is.
+func publicLines(file string, err error) []string {
+	if err == nil {
+		return nil
+	}
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		return []string{filepath.Base(file) + ": " + pathErr.Err.Error()}
+	}
+	lines := strings.Split(err.Error(), "\n")
+	for i, line := range lines {
+		if rest, ok := strings.CutPrefix(line, file+":"); ok {
+			lines[i] = filepath.Base(file) + ":" + rest
+		}
+	}
+	return lines
 }
 
 // load reads the definition files for the first time. Mistakes in them are an error. A file that cannot be read, such as
@@ -32,13 +66,26 @@ func (s *Source) load(ctx context.Context) error {
 		return err
 	}
 	var broken []error
-	for _, err := range s.images.definitions.faults() {
-		if unread := (*unreadError)(nil); errors.As(err, &unread) {
-			s.images.definitions.complain(unread.file, err, false)
-			continue
+	s.images.definitions.each(func(_ string, f definitionFile) {
+		if unread := (*unreadError)(nil); errors.As(f.fault, &unread) {
+			s.images.definitions.complain(unread.file, f.fault, false)
+		} else if f.fault != nil {
+			broken = append(broken, f.fault)
 		}
-		broken = append(broken, err)
-	}
+	})
 	s.images.definitions.loaded()
 	return errors.Join(broken...)
+}
+
+// Bases are the base images of registries that definitions name now, as they name them: docker://HOST/REPO@DIGEST.
+func (s *Source) Bases() []string {
+	names := make(map[string]string)
+	s.images.definitions.each(func(_ string, f definitionFile) {
+		for _, m := range f.images {
+			if strings.HasPrefix(m.FromImage, dockerTransport) {
+				names[m.FromImage] = ""
+			}
+		}
+	})
+	return sortedKeys(names)
 }

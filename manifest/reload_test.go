@@ -24,18 +24,26 @@ import (
 // edited is a Source of a directory that a test edits, with its log.
 func edited(t *testing.T, m *storetest.Memory, files map[string]string) (src *manifest.Source, dir string, log *bytes.Buffer) {
 	t.Helper()
-	dir, log = t.TempDir(), new(bytes.Buffer)
+	dir = t.TempDir()
 	for name, text := range files {
 		write(t, filepath.Join(dir, name), text)
 	}
+	src, log = openLogged(t, m, dir)
+	return src, dir, log
+}
+
+// openLogged is a Source of a directory, with its log.
+func openLogged(t *testing.T, s store.Store, dir string) (*manifest.Source, *bytes.Buffer) {
+	t.Helper()
+	log := new(bytes.Buffer)
 	src, err := manifest.NewSource(manifest.Config{
-		Stores: []store.Store{m}, Images: []string{dir}, Cache: new(digests.Memory), Log: slog.New(slog.NewTextHandler(log, nil)),
+		Stores: []store.Store{s}, Images: []string{dir}, Cache: new(digests.Memory), Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { src.Close() })
-	return src, dir, log
+	return src, log
 }
 
 // replace writes a file as careful editors do, so that it is never half written.
@@ -63,7 +71,7 @@ func TestReload(t *testing.T) {
 	reload := func(text string) (faults string) {
 		replace(t, file, text)
 		src.Reload(ctx)
-		return strings.Join(src.Faults(), "\n")
+		return strings.Join(src.Faults(ctx), "\n")
 	}
 	if got := title(src, "x"); got != "one" {
 		t.Errorf("at first: %s", got)
@@ -73,11 +81,11 @@ func TestReload(t *testing.T) {
 	}
 	for _, broken := range []string{"{name: x, tag: three, tga: x}\n---\nname: 7", "{name: x", "", "just text", "\x00"} {
 		log.Reset()
-		if faults := reload(broken); !strings.HasPrefix(faults, file+":1:") || title(src, "x") != "two" {
+		if faults := reload(broken); !strings.HasPrefix(faults, "a.yaml:1:") || title(src, "x") != "two" {
 			t.Errorf("%q: %s, %s", broken, title(src, "x"), faults)
 		}
-		if n := strings.Count(log.String(), "definition file is broken: what it said before stays"); n != len(src.Faults()) {
-			t.Errorf("%q: %d problems are logged, not %d: %s", broken, n, len(src.Faults()), log)
+		if n := strings.Count(log.String(), "definition file is broken: what it said before stays"); n != len(src.Faults(ctx)) {
+			t.Errorf("%q: %d problems are logged, not %d: %s", broken, n, len(src.Faults(ctx)), log)
 		}
 		log.Reset()
 		for range 2 {
@@ -98,8 +106,8 @@ func TestReload(t *testing.T) {
 	}
 	os.Remove(file)
 	src.Reload(ctx)
-	if got := title(src, "y"); got == "four" || len(src.Faults()) > 0 {
-		t.Errorf("deleted: %s, %q", got, src.Faults())
+	if got := title(src, "y"); got == "four" || len(src.Faults(ctx)) > 0 {
+		t.Errorf("deleted: %s, %q", got, src.Faults(ctx))
 	}
 }
 
@@ -110,8 +118,8 @@ func TestBrokenBeyondRecognition(t *testing.T) {
 	for _, text := range []string{"just text", "{", "\x00\x01"} {
 		replace(t, filepath.Join(dir, "images"), text)
 		src.Reload(ctx)
-		if got := title(src, "x"); got != "one" || len(src.Faults()) == 0 {
-			t.Errorf("%q: %s, %q", text, got, src.Faults())
+		if got := title(src, "x"); got != "one" || len(src.Faults(ctx)) == 0 {
+			t.Errorf("%q: %s, %q", text, got, src.Faults(ctx))
 		}
 	}
 }
@@ -143,6 +151,7 @@ func TestReloadByItself(t *testing.T) {
 			t.Errorf("after a second: %s", got)
 		}
 		write(t, filepath.Join(dir, "b.yaml"), "{name: new}")
+		time.Sleep(time.Second)
 		if _, err := src.Inspect(ctx, "new", "latest"); err != nil {
 			t.Errorf("a new file: %v", err)
 		}
@@ -157,7 +166,7 @@ func TestExplicitFileVanishes(t *testing.T) {
 	src := withImages(t, m, file)
 	os.Remove(file)
 	src.Reload(ctx)
-	if faults := src.Faults(); title(src, "x") != "one" || len(faults) != 1 || !strings.Contains(faults[0], "no such file") {
+	if faults := src.Faults(ctx); title(src, "x") != "one" || len(faults) != 1 || !strings.Contains(faults[0], "no such file") {
 		t.Errorf("%s, %q", title(src, "x"), faults)
 	}
 }
@@ -180,8 +189,8 @@ func TestLinkedDefinition(t *testing.T) {
 		}
 		m.Put(f)
 		src.Reload(ctx)
-		if got := title(src, "x"); got != "one" || len(src.Faults()) > 0 {
-			t.Errorf("%s: %s, %q", name, got, src.Faults())
+		if got := title(src, "x"); got != "one" || len(src.Faults(ctx)) > 0 {
+			t.Errorf("%s: %s, %q", name, got, src.Faults(ctx))
 		}
 		m.Delete(f.Path)
 		src.Reload(ctx)
@@ -222,8 +231,8 @@ func TestUnreadableAtTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer src.Close()
-	if got := title(src, "x"); got != "one" || len(src.Faults()) != 1 || strings.Count(log.String(), "gone.yaml") == 0 {
-		t.Errorf("%s, faults %q, log %s", got, src.Faults(), log)
+	if got := title(src, "x"); got != "one" || len(src.Faults(ctx)) != 1 || strings.Count(log.String(), "gone.yaml") == 0 {
+		t.Errorf("%s, faults %q, log %s", got, src.Faults(ctx), log)
 	}
 }
 
@@ -253,11 +262,12 @@ func TestBrokenNewFile(t *testing.T) {
 	m, _, _ := withHello()
 	src, dir, _ := edited(t, m, nil)
 	write(t, filepath.Join(dir, "new.yaml"), "name: x\ntga: y\n")
+	src.Reload(ctx)
 	if _, err := src.Inspect(ctx, "new", "latest"); !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), "new.yaml:2:1: ") || strings.Contains(err.Error(), dir) {
 		t.Error(err)
 	}
-	if len(src.Faults()) != 1 {
-		t.Errorf("faults are %q", src.Faults())
+	if len(src.Faults(ctx)) != 1 {
+		t.Errorf("faults are %q", src.Faults(ctx))
 	}
 }
 
@@ -279,12 +289,25 @@ func TestDefinitionCollisions(t *testing.T) {
 	}
 }
 
-// TestMissingPathsAreLogged when a file is read.
-func TestMissingPathsAreLogged(t *testing.T) {
+// TestMissingPathsAreTold when a file is read, until they are valid: in the log once.
+func TestMissingPathsAreTold(t *testing.T) {
 	m, _, _ := withHello()
-	gone := storetest.NewFixture("gone-1", storetest.Files{"x": storetest.File("")}).Path
-	_, dir, log := edited(t, m, map[string]string{"a.yaml": "name: x\ncontents:\n  - " + gone.Abs() + "\n"})
+	gone := storetest.NewFixture("gone-1", storetest.Files{"x": storetest.File("")})
+	src, dir, log := edited(t, m, map[string]string{"a.yaml": "name: x\ncontents:\n  - " + gone.Path.Abs() + "\n"})
+	want := []string{"a.yaml:3:5: " + gone.Path.Abs() + " is not valid in the store"}
+	for range 2 {
+		if got := src.Faults(ctx); !slices.Equal(got, want) {
+			t.Errorf("faults are %q", got)
+		}
+		m.Add("other-1", nil)
+		src.Reload(ctx)
+	}
 	if want := fmt.Sprintf("image=x at=%s/a.yaml:3:5 reason=", dir); strings.Count(log.String(), want) != 1 {
 		t.Errorf("log is %s", log)
+	}
+	m.Put(gone)
+	src.Reload(ctx)
+	if got := src.Faults(ctx); len(got) > 0 {
+		t.Errorf("faults are %q when it is valid", got)
 	}
 }

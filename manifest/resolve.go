@@ -177,6 +177,7 @@ func (r *resolver) platforms(ctx context.Context, defs []*Definition) error {
 		if err == nil {
 			d.Args.Architecture, err = r.packages.architecture(ctx, slices.Concat(d.Contents, mentioned))
 		}
+		d.archFound = true
 		if err == nil && d.Args.Architecture == "" {
 			err = fmt.Errorf("no program tells its architecture: set one, as others have the same name and tag: %w", fs.ErrInvalid)
 		}

@@ -136,6 +136,8 @@ func newSource(cfg Config) (*Source, error) {
 	}
 	s.layers = &layer.Maker{
 		Store: all, Cache: cfg.Cache, Group: group,
+		Loose:    host.Holds,
+		Scanning: semaphore.NewWeighted(int64(workers)),
 		Hashing:  semaphore.NewWeighted(int64(workers)),
 		Progress: func(n int64) { s.hashed.Add(n) },
 		Blobs:    cfg.Blobs,

@@ -21,8 +21,8 @@ import (
 )
 
 // bases fetches the base images that definitions name at registries, each once, as the archives that nixpkgs' pullImage
-// would make of them, and keeps those in a directory. They are named by digest and platform, so that they are right for
-// ever; how many there are, the definitions decide.
+// would make of them, and keeps those in a directory, as long as a definition names them. They are named by digest and
+// platform, so that they are right for ever.
 type bases struct {
 	dir     string
 	mirrors []mirrorConfig // what is known of some registries
@@ -83,6 +83,25 @@ func (b *bases) failed(ref pull.Reference, err error) error {
 		s.Text += ": " + u.Public()
 	}
 	return s
+}
+
+// prune removes the archives of images that are not among names.
+func (b *bases) prune(names []string) error {
+	wanted := make(map[string]bool)
+	for _, name := range names {
+		if ref, err := pull.ParseReference(name); err == nil {
+			wanted[ref.Digest.Hex] = true
+		}
+	}
+	files, err := b.files()
+	for _, file := range files {
+		digest, _, _ := strings.Cut(filepath.Base(file), "-")
+		if !wanted[digest] {
+			b.log.Info("base image is removed: no definition names it", "file", file)
+			err = errors.Join(err, os.Remove(file))
+		}
+	}
+	return err
 }
 
 // files are those that were fetched before. What a killed process left half written is removed.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ type exportOptions struct {
 
 	want *v1.Platform // what platform comes to; nil: whichever is likely to be meant
 	to   export.Destination
+	log  *slog.Logger
 }
 
 func (p *program) exportCommand() *cobra.Command {
@@ -104,7 +106,8 @@ func (p *program) export(ctx context.Context, c *config, o *exportOptions, image
 		c.encoding = "tar" // what an archive's layers are; a digest may be that of an image with others
 	}
 	bar := &progress{w: p.stderr, terminal: isTerminal(p.stderr), now: time.Now}
-	made, err := memorySource(c, (&program{stderr: bar}).logger(c))
+	o.log = (&program{stderr: bar}).logger(c)
+	made, err := memorySource(c, o.log)
 	if err != nil {
 		return err
 	}
@@ -216,6 +219,9 @@ func (o *exportOptions) write(ctx context.Context, w io.Writer, s *manifest.Sour
 	img, err := o.open(ctx, from, top)
 	if err != nil {
 		return err
+	}
+	for _, d := range img.Missing() {
+		o.log.Warn("an image of the index is not there, and left out", "digest", d)
 	}
 	switch o.to.Transport {
 	case export.OCI:

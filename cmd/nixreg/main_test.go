@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,6 +47,7 @@ func TestScripts(t *testing.T) {
 			"serve":  startServer,
 			"signal": signalServer,
 			"ended":  awaitEnd,
+			"logged": awaitLog,
 			"get":    get,
 		},
 	})
@@ -123,6 +125,16 @@ func awaitEnd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg != (err != nil) {
 		ts.Fatalf("%s ended: %v", args[0], err)
 	}
+}
+
+// awaitLog is "logged NAME COUNT TEXT": it waits until the server's log has the text as often.
+func awaitLog(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: logged NAME COUNT TEXT")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	waitFor(ts, args[2]+" in the log of "+args[0], func() bool { return strings.Count(ts.ReadFile(args[0]+".log"), args[2]) >= n })
 }
 
 // get is "get URL [HEADER]": status, headers in order, an empty line and the body go to stdout.

@@ -83,8 +83,8 @@ func (p *program) reloadOnSignal(ctx context.Context, made *parts, log *slog.Log
 		case <-ctx.Done():
 			return
 		case <-p.reload:
-			log.Info("definition files are read anew")
 			made.source.Reload(ctx)
+			log.Info("definition files were read anew")
 		}
 	}
 }

@@ -38,6 +38,7 @@ type parts struct {
 	cache   digests.Cache
 	blobs   *layer.Blobs // nil: none are kept
 	stores  []string     // their names, for people
+	bases   *bases
 	mirrors []registry.Mirror
 	closes  []func() error
 }
@@ -94,6 +95,9 @@ func servedSource(c *config, data *dataDir, log *slog.Logger) (_ *parts, err err
 	}
 	if err := made.openSource(cfg); err != nil {
 		return nil, err
+	}
+	if err := made.bases.prune(made.source.Bases()); err != nil {
+		log.Warn("base images that are not needed are not removed", "error", err)
 	}
 	if err := made.openMirrors(c, data.mirror, log); err != nil {
 		return nil, errors.Join(err, made.close())
@@ -215,14 +219,14 @@ func openConfig(c *config, in places, log *slog.Logger, openCache func(*parts) (
 	if p.cache, err = openCache(p); err != nil {
 		return manifest.Config{}, nil, err
 	}
-	b := &bases{dir: in.bases, mirrors: c.mirrors, group: digests.NewGroup(context.Background()), log: log}
-	p.closes = append(p.closes, func() error { b.group.Close(); return nil })
-	files, err := b.files()
+	p.bases = &bases{dir: in.bases, mirrors: c.mirrors, group: digests.NewGroup(context.Background()), log: log}
+	p.closes = append(p.closes, func() error { p.bases.group.Close(); return nil })
+	files, err := p.bases.files()
 	if err != nil {
 		return manifest.Config{}, nil, err
 	}
 	return manifest.Config{
-		Stores: stores, Images: c.images, Root: c.rootParts, Files: files, Pull: b.pull, Cache: p.cache, Log: log,
+		Stores: stores, Images: c.images, Root: c.rootParts, Files: files, Pull: p.bases.pull, Cache: p.cache, Log: log,
 		Encoding: encodings[c.encoding], Blobs: p.blobs,
 	}, p, nil
 }
@@ -292,10 +296,7 @@ func (p *parts) handler(name string, hosts []string, log *slog.Logger) http.Hand
 }
 
 // faults are what is broken in definition files now.
-func (p *parts) faults(ctx context.Context) []string {
-	p.source.Reload(ctx)
-	return p.source.Faults()
-}
+func (p *parts) faults(ctx context.Context) []string { return p.source.Faults(ctx) }
 
 // served is a manifest.Source as registry wants it: the two packages share no types of their own.
 type served struct{ *manifest.Source }

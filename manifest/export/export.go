@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -54,6 +55,7 @@ type document struct {
 	desc     v1.Descriptor
 	index    *v1.IndexManifest // of an index
 	children []*document       // of an index, in its order
+	missing  []v1.Hash         // of an index, what it names beside
 	manifest *v1.Manifest      // of an image
 }
 
@@ -68,7 +70,19 @@ func (img *Image) Config() v1.Hash {
 	return img.top.manifest.Config.Digest
 }
 
-// OpenAll reads what top stands for, of an index all images.
+// Missing are the manifests that an index names and the repository has not, such as those of platforms that were left out
+// when the image was copied. [Image.WriteLayout] leaves them out, too; a registry refuses such an index.
+func (img *Image) Missing() []v1.Hash {
+	var out []v1.Hash
+	_ = img.top.each(func(d *document) error {
+		out = append(out, d.missing...)
+		return nil
+	})
+	return out
+}
+
+// OpenAll reads what top stands for, of an index all images that the repository has: see [Image.Missing]. If it has none,
+// the error matches [fs.ErrNotExist].
 func OpenAll(ctx context.Context, r Repository, top *v1.Descriptor) (*Image, error) {
 	left := maxDocuments
 	doc, err := readDocument(ctx, r, top, maxDepth, &left)
@@ -120,8 +134,13 @@ func readDocument(ctx context.Context, r Repository, desc *v1.Descriptor, depth 
 	if doc.index, err = v1.ParseIndexManifest(bytes.NewReader(desc.Data)); err != nil {
 		return nil, fmt.Errorf("index %s: %w: %w", desc.Digest, err, fs.ErrInvalid)
 	}
-	for _, child := range doc.index.Manifests {
+	for i, child := range doc.index.Manifests {
 		d, err := r.Manifest(ctx, child.Digest)
+		last := i == len(doc.index.Manifests)-1
+		if errors.Is(err, fs.ErrNotExist) && (!last || len(doc.children) > 0) {
+			doc.missing = append(doc.missing, child.Digest)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -32,7 +32,7 @@ const (
 
 // WriteLayout puts the image into an OCI layout, under a name of the layout's index unless that is "". The directory may
 // be there or not; what has other files and is no layout gives an error matching [fs.ErrInvalid]. An image of the same
-// name is replaced, its blobs stay. Blobs that are there are not written again. Every file gets its name when it is
+// name is replaced, its blobs stay. What is [Image.Missing] is left out. Blobs that are there are not written again. Every file gets its name when it is
 // complete and on the disk, index.json last; after an error, files that are new are removed. Two must not write to one
 // layout at the same time.
 func (img *Image) WriteLayout(ctx context.Context, dir, name string, progress Progress) (err error) {

@@ -231,3 +231,27 @@ func FuzzAddToIndex(f *testing.F) {
 		}
 	})
 }
+
+// TestIndexWithoutAnImage: what an index names and nobody has is left out of a layout; a registry is not asked to take it.
+func TestIndexWithoutAnImage(t *testing.T) {
+	m, top := twoPlatforms(t)
+	all := open(t, m, top)
+	gone := all.top.children[1].desc.Digest
+	delete(m.documents, gone)
+	part := open(t, m, top)
+	if got := part.Missing(); len(got) != 1 || got[0] != gone || len(all.Missing()) != 0 {
+		t.Errorf("missing are %v", got)
+	}
+	dir := filepath.Join(t.TempDir(), "new")
+	write(t, part, dir, "all")
+	if got := namesIn(t, dir); got["all"] != top.Digest {
+		t.Errorf("index has %v", got)
+	}
+	if err := part.Push(t.Context(), Target{Name: "localhost:1/app:v1"}, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("push: %v", err)
+	}
+	delete(m.documents, all.top.children[0].desc.Digest)
+	if _, err := OpenAll(t.Context(), m, top); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an index of nothing: %v", err)
+	}
+}

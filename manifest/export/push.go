@@ -45,6 +45,9 @@ func (img *Image) Push(ctx context.Context, t Target, progress Progress) error {
 	if err != nil {
 		return err
 	}
+	if missing := img.Missing(); len(missing) > 0 {
+		return fmt.Errorf("push to %s: manifest %s is missing, and registries take no index without it: %w", tag, missing[0], fs.ErrNotExist)
+	}
 	if err := img.push(ctx, t, tag, from, progress); err != nil {
 		return fmt.Errorf("push to %s: %w", tag, said(err))
 	}

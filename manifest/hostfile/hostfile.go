@@ -86,6 +86,14 @@ func pathOf(name string) (store.Path, error) {
 	return store.ParsePath(store.EncodeBase32(sum[:20]) + "-file-" + base[:min(len(base), longest)])
 }
 
+// Holds reports whether a path was added.
+func (s *Store) Holds(p store.Path) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.names[p]
+	return ok
+}
+
 func (s *Store) name(ctx context.Context, what string, p store.Path) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("%s %s: %w", what, p, err)

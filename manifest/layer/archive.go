@@ -21,6 +21,7 @@ const (
 	maxMemberNames = 16 << 20 // bytes of all names
 	maxMemberLinks = 8
 	maxKept        = 1 << 20
+	maxAfterEnd    = 64 << 20 // bytes behind the tar's end, unpacked
 )
 
 // keptMember is remembered with where the members lie: whoever asks for an image begins with it.
@@ -41,15 +42,15 @@ type contents struct {
 	node    store.Node
 	packing Packing
 	members map[string]member
-	index   *gunzip.Index // of a gzipped one
-	names   int           // bytes
-	kept    []byte        // the bytes of keptMember
+	names   int    // bytes
+	kept    []byte // the bytes of keptMember
 }
 
 type member struct {
-	offset, size int64
-	packing      Packing // of its own bytes
-	link         string  // another member's name, for a link
+	Offset  int64   `json:"offset"`
+	Size    int64   `json:"size"`
+	Packing Packing `json:"packing,omitempty"` // of its own bytes
+	Link    string  `json:"link,omitempty"`    // another member's name, for a link
 }
 
 // Archive reads the headers of the archive that lies at file in o; "" is o itself. They are remembered for a while. What
@@ -63,18 +64,7 @@ func (m *Maker) Archive(ctx context.Context, o *store.Object, file string) (*Arc
 		return nil, fmt.Errorf("archive %s: not a regular file: %w", o.Path, fs.ErrInvalid)
 	}
 	a := &Archive{maker: m, ref: RefOf(o), file: file}
-	key := contentsKey(a.ref, at, nd)
-	if a.in = m.knownContents(key); a.in != nil {
-		return a, nil
-	}
-	a.in, err = digests.Once(ctx, m.Group, "scan/"+key, func(ctx context.Context) (*contents, error) {
-		if err := m.Hashing.Acquire(ctx, 1); err != nil {
-			return nil, err
-		}
-		defer m.Hashing.Release(1)
-		return m.contents(ctx, a.ref, at, nd)
-	})
-	if err != nil {
+	if a.in, err = m.contents(ctx, a.ref, at, nd); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -84,31 +74,33 @@ func contentsKey(ref Ref, at store.Path, nd store.Node) string {
 	return fmt.Sprint("archive/", ref.NarHash, "/", at, "/", nd.Name, nd.Size, nd.Stamp)
 }
 
-func (m *Maker) knownContents(key string) *contents {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.archives.get(key)
-}
-
-// contents reads an archive through, once however many ask. Who hashes may call it: it waits for nobody who does.
+// contents reads an archive through, once however many ask. Who hashes may call it: it waits for other scans alone, and
+// these wait for nobody.
 func (m *Maker) contents(ctx context.Context, ref Ref, at store.Path, nd store.Node) (*contents, error) {
 	key := contentsKey(ref, at, nd)
-	if c := m.knownContents(key); c != nil {
+	if c := m.knownContents(ctx, key, at, nd); c != nil {
 		return c, nil
 	}
 	return digests.Once(ctx, m.Group, key, func(ctx context.Context) (*contents, error) {
+		if err := m.Scanning.Acquire(ctx, 1); err != nil {
+			return nil, err
+		}
+		defer m.Scanning.Release(1)
 		c := &contents{at: at, node: nd, members: make(map[string]member)}
-		if err := c.read(ctx, m.Store); err != nil {
+		x := new(gunzip.Index)
+		if err := c.read(ctx, m.Store, m.limit(nd.Size), x); err != nil {
 			return nil, fmt.Errorf("archive %s: %w", ref.Path, err)
 		}
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.archives.put(key, c)
-		return c, nil
+		if c.packing == Gzipped {
+			m.keepIndex(key, x)
+		}
+		m.keepContents(key, c)
+		return c, m.recordContents(ctx, key, c)
 	})
 }
 
-func (c *contents) read(ctx context.Context, s store.Store) error {
+// read looks through an archive that may unpack to as many bytes as limit. The index is built of a gzipped one.
+func (c *contents) read(ctx context.Context, s store.Store, limit int64, x *gunzip.Index) error {
 	t, err := s.Open(ctx, c.at)
 	if err != nil {
 		return err
@@ -122,20 +114,22 @@ func (c *contents) read(ctx context.Context, s store.Store) error {
 	if c.packing == "" {
 		return c.scan(tar.NewReader(raw), func() int64 { return raw.pos })
 	}
-	if c.packing == Gzipped {
-		c.index = new(gunzip.Index)
-	}
-	z, err := c.packing.open(raw, c.index)
+	z, err := c.packing.open(raw, x)
 	if err != nil {
 		return err
 	}
 	defer z.Close()
-	n := &countingReader{r: z}
+	sound := &boundedReader{ctx: ctx, r: z, limit: limit, left: limit}
+	n := &countingReader{r: sound}
 	if err := c.scan(tar.NewReader(n), func() int64 { return n.n }); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, z); err != nil { // what follows must be sound too, and the index whole
+	after, err := io.Copy(io.Discard, io.LimitReader(sound, maxAfterEnd+1)) // it must be sound too, and the index whole
+	if err != nil {
 		return invalid(err)
+	}
+	if after > maxAfterEnd {
+		return fmt.Errorf("more than %d bytes follow its end: %w", maxAfterEnd, fs.ErrInvalid)
 	}
 	return nil
 }
@@ -149,7 +143,7 @@ func (c *contents) scan(tr *tar.Reader, pos func() int64) error {
 		if err != nil {
 			return invalid(err)
 		}
-		m := member{offset: pos(), size: h.Size}
+		m := member{Offset: pos(), Size: h.Size}
 		switch h.Typeflag {
 		case tar.TypeReg:
 			if h.PAXRecords["GNU.sparse.major"] != "" || h.PAXRecords["GNU.sparse.map"] != "" {
@@ -159,15 +153,15 @@ func (c *contents) scan(tr *tar.Reader, pos func() int64) error {
 				return invalid(err)
 			}
 		case tar.TypeSymlink:
-			m.link = path.Join(path.Dir(h.Name), h.Linkname)
+			m.Link = path.Join(path.Dir(h.Name), h.Linkname)
 		case tar.TypeLink:
-			m.link = path.Clean(h.Linkname)
+			m.Link = path.Clean(h.Linkname)
 		default:
 			continue
 		}
 		name := path.Clean(h.Name)
 		c.members[name] = m
-		c.names += len(name) + len(m.link)
+		c.names += len(name) + len(m.Link)
 		if len(c.members) > maxMembers || c.names > maxMemberNames {
 			return fmt.Errorf("more than %d members, or names too long: %w", maxMembers, fs.ErrInvalid)
 		}
@@ -180,20 +174,16 @@ func (c *contents) look(tr *tar.Reader, h *tar.Header, m *member) (err error) {
 		c.kept, err = io.ReadAll(tr)
 		return err
 	}
-	m.packing, err = sniff(tr)
+	m.Packing, err = sniff(tr)
 	if errors.Is(err, errors.ErrUnsupported) {
-		m.packing, err = "", nil // bytes like others
+		m.Packing, err = "", nil // bytes like others
 	}
 	return err
 }
 
 // weight is about how many bytes of memory the contents take.
 func (c *contents) weight() int64 {
-	w := int64(c.names+len(c.kept)) + int64(len(c.members))*128 + 512
-	if c.index != nil {
-		w += c.index.Weight()
-	}
-	return w
+	return int64(c.names+len(c.kept)) + int64(len(c.members))*128 + 512
 }
 
 func (a *Archive) find(name string) (member, error) {
@@ -203,10 +193,10 @@ func (a *Archive) find(name string) (member, error) {
 		if !ok {
 			return m, fmt.Errorf("archive %s has no member %.300q: %w", a.ref.Path, name, fs.ErrInvalid)
 		}
-		if m.link == "" {
+		if m.Link == "" {
 			return m, nil
 		}
-		at = m.link
+		at = m.Link
 	}
 	return member{}, fmt.Errorf("archive %s: member %.300q: too many links: %w", a.ref.Path, name, fs.ErrInvalid)
 }
@@ -217,10 +207,14 @@ func (a *Archive) Recipe(name string) (Recipe, error) {
 	if err != nil {
 		return Recipe{}, err
 	}
+	return a.recipe(m), nil
+}
+
+func (a *Archive) recipe(m member) Recipe {
 	return Recipe{
-		Format: Member, Objects: []Ref{a.ref}, File: a.file, Offset: m.offset, Size: m.size,
-		Gzip: a.in.packing == Gzipped, Zstd: a.in.packing == Zstandard, Packed: m.packing,
-	}, nil
+		Format: Member, Objects: []Ref{a.ref}, File: a.file, Offset: m.Offset, Size: m.Size,
+		Gzip: a.in.packing == Gzipped, Zstd: a.in.packing == Zstandard, Packed: m.Packing,
+	}
 }
 
 // Read returns the bytes of the member called name; one larger than limit gives an error matching [store.ErrTooLarge].
@@ -229,38 +223,18 @@ func (a *Archive) Read(ctx context.Context, name string, limit int64) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	if m.size > limit {
-		return nil, fmt.Errorf("archive %s: member %.300q: %d bytes: %w", a.ref.Path, name, m.size, store.ErrTooLarge)
+	if m.Size > limit {
+		return nil, fmt.Errorf("archive %s: member %.300q: %d bytes: %w", a.ref.Path, name, m.Size, store.ErrTooLarge)
 	}
 	if a.in.kept != nil && m == a.in.members[keptMember] {
 		return bytes.Clone(a.in.kept), nil
 	}
 	var b bytes.Buffer
-	if err := a.in.writeRange(ctx, a.maker.Store, &b, m.offset, m.size); err != nil {
+	body := file{maker: a.maker, recipe: a.recipe(m), at: a.in.at, node: a.in.node}
+	if err := body.writeRange(ctx, a.maker.Store, &b, 0, m.Size); err != nil {
 		return nil, fmt.Errorf("archive %s: member %.300q: %w", a.ref.Path, name, err)
 	}
 	return b.Bytes(), nil
-}
-
-// writeRange writes n bytes of the decompressed archive, from byte off on.
-func (c *contents) writeRange(ctx context.Context, s store.Store, w io.Writer, off, n int64) error {
-	t, err := s.Open(ctx, c.at)
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	raw := &nodeReader{ctx: ctx, tree: t, node: c.node}
-	switch c.packing {
-	case Gzipped:
-		z, err := c.index.NewReader(raw, off)
-		if err != nil {
-			return err
-		}
-		return copyRange(w, z, 0, n)
-	case Zstandard:
-		return zstdRange(w, raw, off, n)
-	}
-	return t.WriteFile(ctx, w, c.node, off, n)
 }
 
 // copyRange passes over off bytes of r and copies the next n.
@@ -287,7 +261,7 @@ func unexpected(err error) error {
 
 // invalid marks an error of a decoder as the input's fault, but leaves the errors of reading it as they are.
 func invalid(err error) error {
-	for _, kind := range []error{store.ErrChanged, fs.ErrNotExist, fs.ErrInvalid, context.Canceled} {
+	for _, kind := range []error{store.ErrChanged, fs.ErrNotExist, fs.ErrInvalid, errors.ErrUnsupported, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, kind) {
 			return err
 		}

@@ -2,6 +2,7 @@ package layer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -29,6 +30,9 @@ func (m *Maker) openFile(ctx context.Context, r Recipe) (body, error) {
 		return nil, fmt.Errorf("layer is compressed already, with %s: %w", r.Packed, fs.ErrInvalid)
 	}
 	at, nd, err := store.Resolve(ctx, m.Store, r.Objects[0].Path.Abs()+"/"+r.File)
+	if errors.Is(err, fs.ErrNotExist) && m.loose(r.Objects[0].Path) { // a link may lead out, and clients need not know where
+		return nil, fmt.Errorf("%s/%s: %w", r.Objects[0].Path, r.File, fs.ErrNotExist)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -51,17 +55,17 @@ func (f file) size() int64 {
 
 func (f file) weight() int64 { return 512 }
 func (f file) stamp() string {
-	return fmt.Sprintf("%d %d %d", f.node.Size, f.node.Stamp.Inode, f.node.Stamp.Ctime)
+	s := fmt.Sprintf("%d %d %d", f.node.Size, f.node.Stamp.Inode, f.node.Stamp.Ctime)
+	if f.at != f.recipe.Objects[0].Path { // a link leads there, and may come to lead elsewhere
+		s += " " + string(f.at)
+	}
+	return s
 }
 
 func (f file) writeRange(ctx context.Context, s store.Store, w io.Writer, off, n int64) error {
 	off += f.recipe.Offset
 	if f.recipe.Gzip && off > indexed {
-		c, err := f.maker.contents(ctx, f.recipe.Objects[0], f.at, f.node)
-		if err != nil {
-			return err
-		}
-		return c.writeRange(ctx, s, w, off, n)
+		return f.writeIndexed(ctx, s, w, off, n)
 	}
 	t, err := s.Open(ctx, f.at)
 	if err != nil {
@@ -76,4 +80,22 @@ func (f file) writeRange(ctx context.Context, s store.Store, w io.Writer, off, n
 		return zstdRange(w, raw, off, n)
 	}
 	return t.WriteFile(ctx, w, f.node, off, n)
+}
+
+// writeIndexed writes n bytes of a gzipped archive from far behind its start.
+func (f file) writeIndexed(ctx context.Context, s store.Store, w io.Writer, off, n int64) error {
+	x, err := f.maker.index(ctx, contentsKey(f.recipe.Objects[0], f.at, f.node), f.at, f.node)
+	if err != nil {
+		return err
+	}
+	t, err := s.Open(ctx, f.at)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	z, err := x.NewReader(&nodeReader{ctx: ctx, tree: t, node: f.node}, off)
+	if err != nil {
+		return err
+	}
+	return copyRange(w, z, 0, n)
 }

@@ -29,7 +29,7 @@ func newMaker(t *testing.T, s store.Store) *layer.Maker {
 	t.Helper()
 	g := digests.NewGroup(ctx)
 	t.Cleanup(g.Close)
-	return &layer.Maker{Store: s, Cache: new(digests.Memory), Group: g, Hashing: semaphore.NewWeighted(2), Uncached: semaphore.NewWeighted(2)}
+	return &layer.Maker{Store: s, Cache: new(digests.Memory), Group: g, Scanning: semaphore.NewWeighted(2), Hashing: semaphore.NewWeighted(2), Uncached: semaphore.NewWeighted(2)}
 }
 
 func recipe(t *testing.T, s store.Store, paths ...store.Path) layer.Recipe {

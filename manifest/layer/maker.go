@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"nixreg/manifest/digests"
+	"nixreg/manifest/layer/gunzip"
 	"nixreg/store"
 )
 
@@ -44,8 +45,14 @@ func (i Info) body(r Recipe) int64 {
 // Maker makes layers from recipes. Safe for concurrent use; its fields must not change after the first call.
 type Maker struct {
 	Store store.Store
+	// Cache may be nil for who hashes nothing.
 	Cache digests.Cache
 	Group *digests.Group
+	// Loose, if set, reports whether the NarHash of a path is no hash of its contents, but changes at least when they do.
+	// What was recorded of such a path is served for as long as its files have the same bytes.
+	Loose func(store.Path) bool
+	// Scanning bounds how many archives are looked through at the same time.
+	Scanning *semaphore.Weighted
 	// Hashing bounds how many layers are hashed at the same time.
 	Hashing *semaphore.Weighted
 	// Progress, if set, is called with the length of each piece that was hashed, from many goroutines.
@@ -57,7 +64,9 @@ type Maker struct {
 
 	mu       sync.Mutex
 	bodies   bodyCache
-	archives archiveCache
+	archives usedLast[*contents]
+	indexes  usedLast[*gunzip.Index]
+	slack    int64         // see [Maker.limit]; 0 is unpackedSlack
 	zstd     *zstd.Encoder // shared by all streams, once one was asked for
 }
 
@@ -91,6 +100,14 @@ func (m *Maker) Describe(ctx context.Context, r Recipe) (Info, error) {
 // Open returns the recipe's bytes, whose digest is to be want. If they were other bytes now, because a path is gone or
 // its files were changed behind Nix's back, the error matches [fs.ErrNotExist].
 func (m *Maker) Open(ctx context.Context, r Recipe, want v1.Hash) (*Layer, error) {
+	l, err := m.openLayer(ctx, r, want)
+	if err != nil {
+		return nil, m.replaced(r, err)
+	}
+	return l, nil
+}
+
+func (m *Maker) openLayer(ctx context.Context, r Recipe, want v1.Hash) (*Layer, error) {
 	epoch, err := m.check(ctx, r)
 	if err != nil {
 		return nil, err
@@ -126,12 +143,17 @@ func (m *Maker) remembered(ctx context.Context, r Recipe) (info Info, err error)
 }
 
 // check sees that the store still has what the recipe names. The epoch changes when a path was deleted and added again:
-// its files are new ones then.
+// its files are new ones then. Of loose
+// paths it changes with the NarHash, and the stamps of the files decide.
 func (m *Maker) check(ctx context.Context, r Recipe) (epoch string, err error) {
 	for _, ref := range slices.Concat(r.Objects, r.Via) {
 		obj, err := m.Store.Object(ctx, ref.Path)
 		if err != nil {
 			return "", err
+		}
+		if m.loose(ref.Path) {
+			epoch += obj.NarHash.String() + " "
+			continue
 		}
 		if obj.NarHash != ref.NarHash {
 			return "", fmt.Errorf("store path %s was replaced by one with other contents: %w", ref.Path, fs.ErrNotExist)

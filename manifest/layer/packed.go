@@ -100,7 +100,7 @@ func (m *Maker) digestPacked(ctx context.Context, r Recipe, b body) (info Info, 
 	out, in := io.Pipe()
 	var writing sync.WaitGroup
 	writing.Go(func() { in.CloseWithError(b.writeRange(ctx, m.Store, in, 0, b.size())) })
-	err = unpack(r.Packed, plain, io.TeeReader(out, packed))
+	err = unpack(ctx, r.Packed, plain, io.TeeReader(out, packed), m.limit(b.size()))
 	out.CloseWithError(err) // ends the writer
 	writing.Wait()
 	info.Digest, info.Size = packed.sum()
@@ -111,14 +111,14 @@ func (m *Maker) digestPacked(ctx context.Context, r Recipe, b body) (info Info, 
 	return info, err
 }
 
-// unpack writes to w what r unpacks to.
-func unpack(p Packing, w io.Writer, r io.Reader) error {
+// unpack writes to w what r unpacks to, at most so many bytes as limit.
+func unpack(ctx context.Context, p Packing, w io.Writer, r io.Reader, limit int64) error {
 	z, err := p.open(r, nil)
 	if err != nil {
 		return err
 	}
 	defer z.Close()
-	if _, err := io.Copy(w, z); err != nil {
+	if _, err := io.Copy(w, &boundedReader{ctx: ctx, r: z, limit: limit, left: limit}); err != nil {
 		return invalid(err)
 	}
 	return nil

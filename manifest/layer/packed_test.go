@@ -190,7 +190,7 @@ func BenchmarkGzippedArchive(b *testing.B) {
 		off  int64
 	}{{"start", 0}, {"end", size - 64<<10}} {
 		b.Run(c.name, func(b *testing.B) {
-			maker := &layer.Maker{Store: m, Cache: new(digests.Memory), Group: g, Hashing: semaphore.NewWeighted(1), Uncached: semaphore.NewWeighted(1)}
+			maker := &layer.Maker{Store: m, Cache: new(digests.Memory), Group: g, Scanning: semaphore.NewWeighted(1), Hashing: semaphore.NewWeighted(1), Uncached: semaphore.NewWeighted(1)}
 			a, err := maker.Archive(ctx, o, "")
 			if err != nil {
 				b.Fatal(err)

@@ -4,7 +4,7 @@
 // tar without making the rest ([Layer.WriteRange]). It knows store paths and their files, and nothing of image names,
 // tags, image configurations or HTTP.
 //
-//	m := &layer.Maker{Store: s, Cache: cache, Group: group, Hashing: four, Uncached: four}
+//	m := &layer.Maker{Store: s, Cache: cache, Group: group, Scanning: two, Hashing: four, Uncached: four}
 //	info, err := m.Describe(ctx, recipe)          // digest and size; hashed at most once
 //	l, err := m.Open(ctx, recipe, info.DiffID)    // the bytes, from any offset
 package layer

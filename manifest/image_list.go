@@ -1,0 +1,250 @@
+package manifest
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"nixreg/store"
+)
+
+// lookAgain is for how long image files are not looked at again.
+const lookAgain = time.Second
+
+// imageList is what the image files were at one look.
+type imageList struct {
+	at    time.Time
+	files map[string]imageEntry // by repository
+	state func() string         // of all files, found out once
+}
+
+// files returns the image files by repository; of two with one name the first root's, then the first by name, counts.
+// What cannot be read is left out: it must not hide the other images, nor the packages.
+func (m *images) files(ctx context.Context) (map[string]imageEntry, error) {
+	l, err := m.look(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	return l.files, nil
+}
+
+// look returns the last listing, or a new one if that is old or a new one is asked for. One looks at a time: those who
+// ask meanwhile want to know what is found.
+func (m *images) look(ctx context.Context, anew bool) (*imageList, error) {
+	if l := m.recent(); l != nil && !anew {
+		return l, nil
+	}
+	l, err := m.lookInTurn(ctx, anew)
+	if err != nil {
+		return nil, err
+	}
+	m.audit(ctx)
+	return l, nil
+}
+
+func (m *images) lookInTurn(ctx context.Context, anew bool) (*imageList, error) {
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if l := m.recent(); l != nil && !anew {
+		return l, nil
+	}
+	files := m.list(ctx)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	l := &imageList{at: time.Now(), files: files, state: sync.OnceValue(func() string { return stateOf(files) })}
+	m.last.Store(l)
+	return l, nil
+}
+
+// recent is the last listing, nil if it is old.
+func (m *images) recent() *imageList {
+	if l := m.last.Load(); l != nil && time.Since(l.at) < lookAgain {
+		return l
+	}
+	return nil
+}
+
+func (m *images) list(ctx context.Context) map[string]imageEntry {
+	found := make(map[string]imageEntry)
+	add := func(name string, e imageEntry) {
+		switch {
+		case name == "" || strings.HasSuffix(name, "/"):
+		case found[name].file != "":
+			m.warn("image file is hidden by another of the same name", "repository", name, "file", e.file, "by", found[name].file)
+		default:
+			found[name] = e
+		}
+	}
+	there := make(map[string]bool)
+	place := func(name, file string, named bool) bool {
+		there[file] = true
+		f := m.definitions.of(ctx, file)
+		switch {
+		case f.odd && !named:
+			m.leaveOut(file, "it is neither a definition (called .yaml, .yml, .json, or without a dot), a conf.json or script, nor an image")
+		case f.names == nil:
+			add(name, imageEntry{file: file})
+		}
+		for name, tags := range f.names {
+			add(name, imageEntry{file, tags, f.mark})
+		}
+		return len(found) < maxImageFiles
+	}
+	for _, root := range m.roots {
+		if root.directory {
+			m.scan(ctx, root.path, func(name, file string) bool { return place(name, file, false) })
+		} else {
+			place(imageRepository(filepath.Base(root.path)), root.path, true)
+		}
+	}
+	if ctx.Err() == nil {
+		m.definitions.retain(there)
+	}
+	return found
+}
+
+// warn says something once.
+func (m *images) warn(text string, about ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := fmt.Sprintln(append(about, text)...)
+	if m.warned[key] || len(m.warned) >= maxImageFiles {
+		return
+	}
+	m.warned[key] = true
+	m.log.Warn(text, about...)
+}
+
+func (m *images) leaveOut(file, reason string) {
+	m.warn("file is left out of the images", "file", file, "reason", reason)
+}
+
+// scanner walks a directory of image files.
+type scanner struct {
+	images *images
+	add    func(name, file string) bool
+	above  []fs.FileInfo // the directories that lead here: a link back to one of them is not followed
+	left   int           // how many directories it may still open
+}
+
+// scan calls add for each file below dir, with its repository, until it returns false.
+func (m *images) scan(ctx context.Context, dir string, add func(name, file string) bool) {
+	s := &scanner{images: m, add: add, left: maxImageDirs}
+	s.directory(ctx, dir, "")
+}
+
+// directory reports whether to go on.
+func (s *scanner) directory(ctx context.Context, dir, prefix string) bool {
+	if s.left--; s.left < 0 || len(s.above) > maxImageDepth {
+		s.images.warn("images are left out: the folder is too deep, or one too many", "directory", dir)
+		return s.left >= 0
+	}
+	here, err := os.Stat(dir)
+	if err == nil && slices.ContainsFunc(s.above, func(fi fs.FileInfo) bool { return os.SameFile(fi, here) }) {
+		return true
+	}
+	var entries []fs.DirEntry
+	if err == nil {
+		entries, err = os.ReadDir(dir) // sorted
+	}
+	if err != nil {
+		s.images.log.Warn("images cannot be listed", "directory", dir, "error", err)
+		return true
+	}
+	s.above = append(s.above, here)
+	defer func() { s.above = s.above[:len(s.above)-1] }()
+	for _, e := range entries {
+		if ctx.Err() != nil {
+			return false
+		}
+		if !leftover(e.Name()) && !s.entry(ctx, prefix, filepath.Join(dir, e.Name()), e.Type()) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *scanner) entry(ctx context.Context, prefix, file string, kind fs.FileMode) bool {
+	if kind&fs.ModeSymlink != 0 && !leadsIntoStore(file) { // a store may be far away
+		info, err := os.Stat(file)
+		if err != nil {
+			s.images.leaveOut(file, "the link leads nowhere")
+			return true
+		}
+		kind = info.Mode().Type()
+	}
+	switch {
+	case kind.IsDir() && !isLayoutDirectory(file):
+		name := repositoryName(filepath.Base(file))
+		return name == "" || s.directory(ctx, file, prefix+name+"/")
+	case kind&^(fs.ModeDir|fs.ModeSymlink) != 0:
+		s.images.leaveOut(file, "it is no regular file")
+		return true
+	}
+	if !s.add(prefix+imageRepository(filepath.Base(file)), file) {
+		s.images.log.Warn("images are left out", "after", file, "most", maxImageFiles)
+		return false
+	}
+	return true
+}
+
+// leftovers are the suffixes of what editors and patch leave beside a file.
+var leftovers = []string{"~", ".orig", ".rej", ".swp", ".bak", ".tmp"}
+
+// leftover reports whether a file of a directory is not meant to be an image, by its name.
+func leftover(name string) bool {
+	return name[0] == '.' || name[0] == '#' || slices.ContainsFunc(leftovers, func(suffix string) bool { return strings.HasSuffix(name, suffix) })
+}
+
+// imageRepository is the repository of a file name, which may be that of a store path.
+func imageRepository(base string) string {
+	if p, err := store.ParsePath(base); err == nil {
+		base = p.Name()
+	}
+	for _, suffix := range imageSuffixes {
+		if cut, ok := strings.CutSuffix(base, suffix); ok {
+			base = cut
+			break
+		}
+	}
+	return repositoryName(base)
+}
+
+func (m *images) State(ctx context.Context) (string, error) {
+	l, err := m.look(ctx, false)
+	if err != nil {
+		return "", err
+	}
+	return l.state(), nil
+}
+
+func stateOf(files map[string]imageEntry) string {
+	var b strings.Builder
+	for _, name := range sortedKeys(files) {
+		e := files[name]
+		if e.tags != nil {
+			fmt.Fprintf(&b, "%s %s %s\n", name, e.file, e.mark)
+			continue
+		}
+		info, err := os.Stat(e.file)
+		if err != nil { // a link into a store that lies elsewhere
+			info, err = os.Lstat(e.file)
+		}
+		if err == nil {
+			target, _ := os.Readlink(e.file)
+			fmt.Fprintf(&b, "%s %s %d %d\n", name, target, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return b.String()
+}
