@@ -35,13 +35,14 @@ func TestDefinitionDigestIsFoundAgain(t *testing.T) {
 	if err := known(old, "x", nowhere("1")); !errors.Is(err, fs.ErrNotExist) { // it searched, and knows them now
 		t.Error(err)
 	}
+	before := get(t, src, "x", "v1").Digest
 	replace(t, file, "{name: x, tag: v3, config: {User: nobody}}")
 	old.Reload(ctx)
 	fresh := start()
 	if err := known(old, "x", get(t, fresh, "x", "v3").Digest); err != nil {
 		t.Errorf("after an edit: %v", err)
 	}
-	if err := known(fresh, "x", get(t, src, "x", "v1").Digest); err == nil {
+	if err := known(fresh, "x", before); err == nil {
 		t.Error("an image of what the file said before is known")
 	}
 }

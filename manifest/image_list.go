@@ -14,14 +14,33 @@ import (
 	"nixreg/store"
 )
 
-// lookAgain is for how long image files are not looked at again.
-const lookAgain = time.Second
+const (
+	// lookAgain is for how long image files are not looked at again, unless one was added to a folder, or went from it.
+	lookAgain = time.Second
+	// folderTick is how coarse the times of folders may be: one that was changed so shortly before a look may have been
+	// changed after it, too.
+	folderTick = 20 * time.Millisecond
+	// maxFolders bounds how many folders are looked at for each request; what is added to others is seen a second later.
+	maxFolders = 64
+)
 
 // imageList is what the image files were at one look.
 type imageList struct {
-	at    time.Time
-	files map[string]imageEntry // by repository
-	state func() string         // of all files, found out once
+	at      time.Time             // when the look began
+	files   map[string]imageEntry // by repository
+	folders map[string]time.Time  // when they had been changed last
+	state   func() string         // of all files, found out once
+}
+
+// holds reports whether the folders are as they were.
+func (l *imageList) holds() bool {
+	for folder, changed := range l.folders {
+		info, err := os.Stat(folder)
+		if err != nil || !info.ModTime().Equal(changed) || changed.After(l.at.Add(-folderTick)) {
+			return false
+		}
+	}
+	return true
 }
 
 // files returns the image files by repository; of two with one name the first root's, then the first by name, counts.
@@ -58,24 +77,26 @@ func (m *images) lookInTurn(ctx context.Context, anew bool) (*imageList, error) 
 	if l := m.recent(); l != nil && !anew {
 		return l, nil
 	}
-	files := m.list(ctx)
+	l := &imageList{at: time.Now(), folders: make(map[string]time.Time)}
+	l.files = m.list(ctx, l.folders)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l := &imageList{at: time.Now(), files: files, state: sync.OnceValue(func() string { return stateOf(files) })}
+	l.state = sync.OnceValue(func() string { return stateOf(l.files) })
 	m.last.Store(l)
 	return l, nil
 }
 
 // recent is the last listing, nil if it is old.
 func (m *images) recent() *imageList {
-	if l := m.last.Load(); l != nil && time.Since(l.at) < lookAgain {
+	if l := m.last.Load(); l != nil && time.Since(l.at) < lookAgain && l.holds() {
 		return l
 	}
 	return nil
 }
 
-func (m *images) list(ctx context.Context) map[string]imageEntry {
+// list looks at all image files, and notes in folders when those were changed last.
+func (m *images) list(ctx context.Context, folders map[string]time.Time) map[string]imageEntry {
 	found := make(map[string]imageEntry)
 	add := func(name string, e imageEntry) {
 		switch {
@@ -103,7 +124,9 @@ func (m *images) list(ctx context.Context) map[string]imageEntry {
 	}
 	for _, root := range m.roots {
 		if root.directory {
-			m.scan(ctx, root.path, func(name, file string) bool { return place(name, file, false) })
+			s := newScanner(m, func(name, file string) bool { return place(name, file, false) })
+			s.folders = folders
+			s.directory(ctx, root.path, "")
 		} else {
 			place(imageRepository(filepath.Base(root.path)), root.path, true)
 		}
@@ -136,12 +159,17 @@ type scanner struct {
 	add    func(name, file string) bool
 	above  []fs.FileInfo // the directories that lead here: a link back to one of them is not followed
 	left   int           // how many directories it may still open
+	// folders, if set, is where the first of them are noted, with their times.
+	folders map[string]time.Time
+}
+
+func newScanner(m *images, add func(name, file string) bool) *scanner {
+	return &scanner{images: m, add: add, left: maxImageDirs}
 }
 
 // scan calls add for each file below dir, with its repository, until it returns false.
 func (m *images) scan(ctx context.Context, dir string, add func(name, file string) bool) {
-	s := &scanner{images: m, add: add, left: maxImageDirs}
-	s.directory(ctx, dir, "")
+	newScanner(m, add).directory(ctx, dir, "")
 }
 
 // directory reports whether to go on.
@@ -161,6 +189,9 @@ func (s *scanner) directory(ctx context.Context, dir, prefix string) bool {
 	if err != nil {
 		s.images.log.Warn("images cannot be listed", "directory", dir, "error", err)
 		return true
+	}
+	if s.folders != nil && len(s.folders) < maxFolders {
+		s.folders[dir] = here.ModTime()
 	}
 	s.above = append(s.above, here)
 	defer func() { s.above = s.above[:len(s.above)-1] }()

@@ -33,7 +33,7 @@ const (
 var imageSuffixes = []string{".json", ".yaml", ".yml", ".tar", ".tar.gz", ".tar.zst"}
 
 // images is the catalog of image files: each owns the repository of its name. Files are read when they are asked for;
-// what is put into the directory is served a second after the last look at it, at the latest.
+// what is put into a directory is served at once, and what is changed a second after the last look, at the latest.
 type images struct {
 	roots       []imageRoot
 	store       store.Store
