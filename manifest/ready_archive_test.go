@@ -292,6 +292,16 @@ func TestReplacedArchive(t *testing.T) {
 	}
 }
 
+// TestRepackedArchive: the same image in another archive of the name: its layers lie elsewhere now.
+func TestRepackedArchive(t *testing.T) {
+	f := newFinished(t, unpacked)
+	dir := writeArchive(t, f.nixpkgs(t))
+	src := newSource(t, dir, storetest.New())
+	f.check(t, src, "v1")
+	replace(t, filepath.Join(dir, "app.tar"), string(f.skopeo(t)))
+	f.check(t, src, "v1")
+}
+
 // TestTouchedArchive: a file with another time and the same contents is served as before: its layers have the same
 // digests, made of what is another file now.
 func TestTouchedArchive(t *testing.T) {

@@ -263,3 +263,8 @@ func (o *exportOptions) advise(ctx context.Context, err error) error {
 	}
 	return err
 }
+
+// aboutTLS goes by the text, where there are no kinds of errors to go by.
+func aboutTLS(text string) bool {
+	return strings.Contains(text, "HTTPS") || strings.Contains(text, "x509: ")
+}

@@ -171,11 +171,6 @@ func (o *pullOptions) advise(ctx context.Context, ref pull.Reference, err error)
 	return err
 }
 
-// aboutTLS goes by the text, where there are no kinds of errors to go by.
-func aboutTLS(text string) bool {
-	return strings.Contains(text, "HTTPS") || strings.Contains(text, "x509: ")
-}
-
 // pulled is what pullImage needs to get the same archive.
 type pulled struct {
 	ImageName      string `json:"imageName"`

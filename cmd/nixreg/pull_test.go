@@ -72,6 +72,9 @@ func TestIsTerminal(t *testing.T) {
 	for name, want := range map[string]bool{"/dev/ptmx": true, "/dev/null": false} {
 		f, err := os.OpenFile(name, os.O_RDWR, 0)
 		if err != nil {
+			if os.Getenv("NIXREG_E2E") == "1" {
+				t.Fatal(err)
+			}
 			t.Skip(err) // a container may have none
 		}
 		if got := isTerminal(f); got != want {

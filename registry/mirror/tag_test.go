@@ -168,6 +168,36 @@ func TestBusyUpstream(t *testing.T) {
 	mustPull(t, f, "other", "latest", other)
 }
 
+// That the token server wants fewer requests for one repository says nothing of the others.
+func TestBusyTokenServer(t *testing.T) {
+	f := newFixture(t)
+	m, _, _ := f.hub.image("app", "latest", "app")
+	f.hub.fail(func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.URL.Path == "/token" && strings.Contains(r.URL.Query().Get("scope"), ":busy:"):
+			w.WriteHeader(http.StatusTooManyRequests)
+		case r.URL.Path == "/token":
+			send(w, "application/json", `{"token":"t","expires_in":300}`)
+		case r.Header.Get("Authorization") == "":
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+f.hub.URL+`/token",service="hub"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		default:
+			return false
+		}
+		return true
+	})
+	checkStatusOnly(t, errorOf(f.pull(t, "busy", "latest")), 429)
+	mustPull(t, f, "app", "latest", m)
+}
+
+func checkStatusOnly(t *testing.T, err error, want int) {
+	t.Helper()
+	var s *registry.StatusError
+	if !errors.As(err, &s) || s.Status != want {
+		t.Errorf("%v, want status %d", err, want)
+	}
+}
+
 // An upstream that hangs is waited for once, not for each tag and pull of which there is a copy.
 func TestHangingUpstream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -232,7 +232,7 @@ func TestProxy(t *testing.T) {
 func TestDialer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	defer l.Close()
 	for name, ok := range map[string]bool{"https://quay.io": false, "http://127.0.0.9": true, "http://" + l.Addr().String(): true} {
