@@ -20,12 +20,16 @@ import (
 // ErrChanged is matched by the error of a read that met a file which is no longer what its [Node] describes.
 var ErrChanged = errors.New("changed on disk")
 
+// ErrUnavailable is matched by the error of a store that cannot be asked now: it is out of reach, refuses for a while, or
+// does not take our credentials. Whether the path is valid there is not known.
+var ErrUnavailable = errors.New("store unavailable")
+
 // Entry is one line of a store's listing.
 type Entry struct {
 	Path       Path
 	Deriver    Path   // the .drv that built it; "" where unknown
 	Registered int64  // Unix seconds; 0 where the store does not know
-	CA         string // content address ("fixed:…", "text:…"); "" for input-addressed paths
+	CA         string // content address ("fixed:…", "text:…"); "" for input-addressed paths, and where it is not known
 }
 
 // Object is what a store knows of one valid path.
@@ -50,6 +54,36 @@ type Store interface {
 	List(ctx context.Context) iter.Seq2[Entry, error]
 	// State is an opaque string: as long as it stays the same, so do the answers of Find, Object and List.
 	// It is cheap: fit to be asked on each request.
+	State(ctx context.Context) (string, error)
+}
+
+// Distant is an optional ability of a [Store]. Nobody opens a path of a distant store only to see what it is.
+type Distant interface {
+	// Distant reports whether Open may have to fetch a path from afar.
+	Distant() bool
+}
+
+// Prefetcher is an optional ability of a [Store] whose Open takes long.
+type Prefetcher interface {
+	// Prefetch begins to make ready what Open will be asked for, in this order, and returns at once. How far ahead it works
+	// is the store's own matter. The work goes on until ctx ends or the store is closed; its errors are met again by Open.
+	Prefetch(ctx context.Context, paths []Path)
+}
+
+// Package is a path that a [Channel] names.
+type Package struct {
+	Path  Path
+	Names []string // what it is called beside the path's own name: attribute paths, as "python3Packages.requests"
+}
+
+// Channel names paths without having them: stores do. Safe for concurrent use.
+type Channel interface {
+	// Name is what people call it: "nixos-unstable".
+	Name() string
+	// Packages yields the paths of the channel, each once, in its order of preference among equals. A channel that was not
+	// read yet gives an error matching [ErrUnavailable]. Iteration ends after an error.
+	Packages(ctx context.Context) iter.Seq2[Package, error]
+	// State stays the same as long as the packages do. It is cheap.
 	State(ctx context.Context) (string, error)
 }
 

@@ -16,6 +16,17 @@ import (
 	"nixreg/store"
 )
 
+// Fetcher gets the files of a cache that lies elsewhere, by their names relative to it. A file that is not there gives an
+// error matching [fs.ErrNotExist], a cache that cannot be asked one matching store.ErrUnavailable. Safe for concurrent
+// use.
+type Fetcher interface {
+	// Get returns a small file. One of more than limit bytes gives an error matching store.ErrTooLarge.
+	Get(ctx context.Context, name string, limit int64) ([]byte, error)
+	// Open returns the bytes of a file, from the first one on; a connection that is cut is continued behind the reader's
+	// back. Reads fail when ctx ends. The caller closes it.
+	Open(ctx context.Context, name string) (io.ReadCloser, error)
+}
+
 // fetcher gets the files of a cache by their names relative to it. The caller closes what it got. A file that is not
 // there gives an error matching fs.ErrNotExist.
 type fetcher interface {
