@@ -72,13 +72,14 @@ func TestUnionFirstHit(t *testing.T) {
 		t.Errorf("open took the files of a store whose object it would not tell: %v", err)
 	}
 	broken := errors.New("disk on fire")
-	for i, s := range []store.Store{store.Union(refuser{broken}, b), store.Union(storetest.New(), refuser{broken})} {
+	storetest.Check(t, store.Within(store.Union(refuser{broken}, b), f.Path, only), f.Path, only)
+	for i, s := range []store.Store{store.Union(refuser{broken}, storetest.New()), store.Union(storetest.New(), refuser{broken})} {
 		_, err1 := s.Find(ctx, f.Path.Hash())
 		_, err2 := s.Object(ctx, f.Path)
 		_, err3 := s.Open(ctx, f.Path)
 		_, err4 := s.State(ctx)
 		if !errors.Is(err1, broken) || !errors.Is(err2, broken) || !errors.Is(err3, broken) || !errors.Is(err4, broken) {
-			t.Errorf("%d: a store's error was passed over: %v, %v, %v, %v", i, err1, err2, err3, err4)
+			t.Errorf("%d: a store's error was lost: %v, %v, %v, %v", i, err1, err2, err3, err4)
 		}
 	}
 }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 )
 
 // Within returns s as if only the given paths were valid in it. What is made of a closure depends on that closure alone
-// when it is read through it: a link to some other path leads nowhere, whether that path happens to be there or not.
+// when it is read through it: a link to some other path leads nowhere, whether that path happens to be there or not. It is
+// distant if s is, and fetches ahead, of these paths, what s does.
 func Within(s Store, paths ...Path) Store {
 	w := within{Store: s, paths: make(map[Path]bool, len(paths))}
 	for _, p := range paths {
@@ -55,4 +57,12 @@ func (w within) List(ctx context.Context) iter.Seq2[Entry, error] {
 			}
 		}
 	}
+}
+
+// Distant implements Distant.
+func (w within) Distant() bool { return IsDistant(w.Store) }
+
+// Prefetch implements Prefetcher.
+func (w within) Prefetch(ctx context.Context, paths []Path) {
+	Prefetch(ctx, w.Store, slices.DeleteFunc(slices.Clone(paths), func(p Path) bool { return !w.paths[p] }))
 }
