@@ -1,0 +1,174 @@
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"nixreg/store"
+)
+
+const (
+	maxErrorBody = 16 << 10 // bytes read of an answer that is an error
+	maxText      = 256      // bytes shown of a text from outside
+)
+
+// denied is an answer other than what was asked for.
+type denied struct {
+	status  int
+	code    string // of S3, such as NoSuchKey
+	message string // of S3
+	region  string // the bucket's, where S3 says so
+	after   time.Duration
+}
+
+// denial reads an answer that is an error, and closes it.
+func denial(resp *http.Response, now time.Time) *denied {
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what there is of it
+	d := &denied{status: resp.StatusCode, after: parseRetryAfter(resp.Header.Get("Retry-After"), now)}
+	switch d.status {
+	case http.StatusMovedPermanently, http.StatusBadRequest:
+		d.region = printable(resp.Header.Get("X-Amz-Bucket-Region"))
+	}
+	var text struct {
+		XMLName xml.Name `xml:"Error"`
+		Code    string   `xml:"Code"`
+		Message string   `xml:"Message"`
+	}
+	if xml.Unmarshal(body, &text) == nil {
+		d.code, d.message = printable(text.Code), printable(text.Message)
+	}
+	return d
+}
+
+func (d *denied) Error() string {
+	text := strings.TrimSpace(fmt.Sprintf("%d %s", d.status, http.StatusText(d.status)))
+	if d.code != "" {
+		text += ": " + d.code
+	}
+	if d.message != "" {
+		text += ": " + d.message
+	}
+	if d.region != "" {
+		text += " (the bucket is in region " + d.region + ": give ?region=" + d.region + ")"
+	}
+	return text
+}
+
+// missing reports whether a file is not there. S3 denies access to a key that is absent to who may not list the bucket.
+//
+// Source: Amazon S3 API reference, GetObject, "Permissions"; Nix, HttpBinaryCacheStore::getFile, which takes each 403 so.
+func (d *denied) missing(s3 bool) bool {
+	switch d.status {
+	case http.StatusNotFound, http.StatusGone:
+		return d.code != "NoSuchBucket"
+	case http.StatusForbidden:
+		return d.code == "AccessDenied" || s3 && d.code == ""
+	}
+	return false
+}
+
+// unauthorized reports whether it is for want of the right credentials.
+func (d *denied) unauthorized() bool {
+	switch d.status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
+		return true
+	}
+	return false
+}
+
+// passing reports whether another try may help.
+func (d *denied) passing() bool {
+	return slices.Contains([]int{
+		http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+	}, d.status)
+}
+
+// transient reports whether a request is worth another try after an error.
+func transient(err error) bool {
+	var (
+		d         *denied
+		r         refusal
+		untrusted *tls.CertificateVerificationError
+		notTLS    tls.RecordHeaderError
+		dns       *net.DNSError
+	)
+	switch {
+	case errors.As(err, &d):
+		return d.passing()
+	case errors.As(err, &r), errors.As(err, &untrusted), errors.As(err, &notTLS), errors.Is(err, errCredentials):
+		return false
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return false
+	}
+	return true
+}
+
+// failed makes the error for a file that did not come; tries is how often it was asked for.
+func (c *Client) failed(ctx context.Context, name string, err error, tries int) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %s: %w", c.location, printable(name), ctx.Err())
+	}
+	text := printable(err.Error())
+	if tries > 1 {
+		text += fmt.Sprintf(" (%d tries)", tries)
+	}
+	f := &failure{kinds: []error{store.ErrUnavailable}}
+	var d *denied
+	switch {
+	case errors.As(err, &d) && d.missing(c.location.bucket != nil):
+		f.kinds = []error{fs.ErrNotExist}
+		c.keys.mayBeBlind(ctx, d)
+	case errors.As(err, &d) && d.unauthorized():
+		f.kinds = append(f.kinds, fs.ErrPermission)
+		text += ": " + c.keys.advice(d.status)
+	case errors.Is(err, errCredentials):
+		f.kinds = append(f.kinds, fs.ErrPermission)
+	case errors.Is(err, store.ErrTooLarge):
+		f.kinds = []error{store.ErrTooLarge}
+	}
+	f.text = fmt.Sprintf("%s: %s: %s", c.location, printable(name), text)
+	return f
+}
+
+// failure has its kinds, and hides what an error of the network matches: no system call's "permission denied" is the
+// server's.
+type failure struct {
+	text  string
+	kinds []error
+}
+
+func (f *failure) Error() string   { return f.text }
+func (f *failure) Unwrap() []error { return f.kinds }
+
+// printable is a text from outside as it may be shown: in one line, and short.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) && r != utf8.RuneError {
+			return r
+		}
+		return ' '
+	}, s[:min(len(s), 4*maxText)])
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) <= maxText {
+		return s
+	}
+	n := maxText
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}

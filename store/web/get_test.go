@@ -1,0 +1,287 @@
+package web
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+
+	"nixreg/store"
+)
+
+func TestGet(t *testing.T) {
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept-Encoding") != "identity" || r.UserAgent() != "nixreg" || r.Header.Get("Authorization") != "" {
+			t.Errorf("%v", r.Header)
+		}
+		io.WriteString(w, r.URL.RequestURI())
+	})
+	c := client(t, s.URL+"/sub/")
+	for name, want := range map[string]string{"x.narinfo": "/sub/x.narinfo", "nar/a.nar?hash=b": "/sub/nar/a.nar?hash=b", "a%2fb": "/sub/a%2fb"} {
+		b, err := c.Get(t.Context(), name, int64(len(want)))
+		if err != nil || string(b) != want {
+			t.Errorf("%q, %v", b, err)
+		}
+		if _, err = c.Get(t.Context(), name, int64(len(want))-1); !errors.Is(err, store.ErrTooLarge) || errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("limit: %v", err)
+		}
+	}
+	if _, err := c.Get(t.Context(), "../x", 1); !errors.Is(err, fs.ErrInvalid) {
+		t.Error(err)
+	}
+}
+
+func TestGetEndless(t *testing.T) {
+	ended := make(chan struct{})
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		for b := make([]byte, 4096); ; {
+			if _, err := w.Write(b); err != nil {
+				return
+			}
+		}
+	})
+	if _, err := client(t, s.URL).Get(t.Context(), "x", 100_000); !errors.Is(err, store.ErrTooLarge) {
+		t.Error(err)
+	}
+	<-ended
+}
+
+// Which answers mean what, and after how many tries.
+func TestAnswers(t *testing.T) {
+	denied := `<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>`
+	for _, c := range []struct {
+		status int
+		body   string
+		tries  int
+		kinds  []error
+		text   string
+	}{
+		{404, "", 1, []error{fs.ErrNotExist}, "404 Not Found"},
+		{410, "", 1, []error{fs.ErrNotExist}, "410"},
+		{403, denied, 1, []error{fs.ErrNotExist}, "AccessDenied"},
+		{404, "<Error><Code>NoSuchBucket</Code></Error>", 1, []error{store.ErrUnavailable}, "NoSuchBucket"},
+		{401, "", 1, []error{store.ErrUnavailable, fs.ErrPermission}, "?netrc-file= or ?token-file="},
+		{403, denied[:50], 1, []error{store.ErrUnavailable, fs.ErrPermission}, "?netrc-file= or ?token-file="},
+		{407, "", 1, []error{store.ErrUnavailable, fs.ErrPermission}, "HTTPS_PROXY"},
+		{400, "<Error><Code>Odd\n\x1b</Code></Error>", 1, []error{store.ErrUnavailable}, "400 Bad Request"},
+		{204, "", 1, []error{store.ErrUnavailable}, "204"},
+		{206, "x", 1, []error{store.ErrUnavailable}, "206"},
+		{304, "", 1, []error{store.ErrUnavailable}, "304"},
+		{301, "", 1, []error{store.ErrUnavailable}, "give ?region=eu-west-1"},
+		{501, "", 1, []error{store.ErrUnavailable}, "501"},
+		{408, "", 5, []error{store.ErrUnavailable}, "5 tries"}, {425, "", 5, []error{store.ErrUnavailable}, "5 tries"},
+		{429, "", 5, []error{store.ErrUnavailable}, "5 tries"}, {500, "", 5, []error{store.ErrUnavailable}, "5 tries"},
+		{502, "", 5, []error{store.ErrUnavailable}, "5 tries"}, {503, "", 5, []error{store.ErrUnavailable}, "5 tries"},
+		{504, "", 5, []error{store.ErrUnavailable}, "5 tries"},
+	} {
+		tries := 0
+		s := serve(t, func(n int, w http.ResponseWriter, r *http.Request) {
+			tries = n
+			w.Header().Set("X-Amz-Bucket-Region", "eu-west-1")
+			w.WriteHeader(c.status)
+			io.WriteString(w, c.body)
+		})
+		f := client(t, s.URL)
+		_, err := f.Get(t.Context(), "x", 100)
+		for _, kind := range []error{fs.ErrNotExist, store.ErrUnavailable, fs.ErrPermission} {
+			want := errors.Is(errors.Join(c.kinds...), kind)
+			if errors.Is(err, kind) != want {
+				t.Errorf("%d: %v: %v is %t", c.status, err, kind, !want)
+			}
+		}
+		if tries != c.tries || len(f.slept) != c.tries-1 || !strings.Contains(err.Error(), c.text) || strings.ContainsAny(err.Error(), "\n\x1b") {
+			t.Errorf("%d: %d tries, slept %v: %v", c.status, tries, f.slept, err)
+		}
+		for i, d := range f.slept {
+			if low := 250 * time.Millisecond << i; d < low || d >= low*3/2 {
+				t.Errorf("%d: slept %v", c.status, f.slept)
+			}
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for after, want := range map[string]time.Duration{
+		"7": 7 * time.Second, "60": time.Minute, "Fri, 02 Jan 2026 03:04:15 GMT": 10 * time.Second,
+		"61": -1, "99999999999999999999": -1, "Sat, 03 Jan 2026 03:04:15 GMT": -1,
+	} {
+		s := serve(t, func(n int, w http.ResponseWriter, r *http.Request) {
+			if n == 1 {
+				w.Header().Set("Retry-After", after)
+				w.WriteHeader(http.StatusTooManyRequests)
+			}
+		})
+		c := client(t, s.URL)
+		c.now = func() time.Time { return now }
+		_, err := c.Get(t.Context(), "x", 1)
+		switch {
+		case want < 0 && (!errors.Is(err, store.ErrUnavailable) || len(c.slept) > 0):
+			t.Errorf("%s: slept %v, %v", after, c.slept, err)
+		case want > 0 && (err != nil || len(c.slept) != 1 || c.slept[0] != want):
+			t.Errorf("%s: slept %v, %v", after, c.slept, err)
+		}
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	c := client(t, "http://"+l.Addr().String())
+	_, err = c.Get(t.Context(), "x", 1)
+	if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrPermission) || len(c.slept) != 4 {
+		t.Errorf("slept %v: %v", c.slept, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Get(ctx, "x", 1); !errors.Is(err, context.Canceled) || errors.Is(err, store.ErrUnavailable) {
+		t.Error(err)
+	}
+}
+
+func packed(t *testing.T, encoding, text string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	var w io.WriteCloser = gzip.NewWriter(&b)
+	var err error
+	switch encoding {
+	case "br":
+		w = brotli.NewWriter(&b)
+	case "zstd":
+		w, err = zstd.NewWriter(&b)
+	case "xz":
+		w, err = xz.NewWriter(&b)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+	if err = w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestEncodings(t *testing.T) {
+	text := strings.Repeat("StorePath: /nix/store\n", 50)
+	for _, e := range []string{"gzip", "x-gzip", "br", "zstd", "xz", "GZIP"} {
+		b := packed(t, strings.TrimPrefix(e, "x-"), text)
+		s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", e)
+			w.Write(b)
+		})
+		c := client(t, s.URL)
+		got, err := c.Get(t.Context(), "x.narinfo", int64(len(text)))
+		if err != nil || string(got) != text {
+			t.Errorf("%s: %d bytes, %v", e, len(got), err)
+		}
+		if _, err := c.Get(t.Context(), "x.narinfo", int64(len(text))-1); !errors.Is(err, store.ErrTooLarge) {
+			t.Errorf("%s, limit: %v", e, err)
+		}
+		if _, err := c.Open(t.Context(), "x.nar"); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "Content-Encoding") {
+			t.Errorf("%s, open: %v", e, err)
+		}
+		suffix := map[string]string{"br": "br", "zstd": "zst", "xz": "xz"}[e]
+		if suffix == "" {
+			suffix = "gz"
+		}
+		stored, err := c.Open(t.Context(), "x.nar."+suffix+"?hash=a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err = io.ReadAll(stored); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%s, as stored: %v", e, err)
+		}
+		stored.Close()
+		a, err := c.GetIf(t.Context(), "packages.json.br", "", 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err = io.ReadAll(a.Body); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%s, as stored: %v", e, err)
+		}
+		a.Body.Close()
+	}
+}
+
+func TestBadEncoding(t *testing.T) {
+	for _, e := range []string{"gzip", "br", "zstd", "xz", "bzip2", "deflate", "gzip, br"} {
+		s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", e)
+			io.WriteString(w, "\xfd7zXZ\x00 none of them")
+		})
+		if _, err := client(t, s.URL).Get(t.Context(), "x", 1000); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: %v", e, err)
+		}
+	}
+}
+
+func TestGetIf(t *testing.T) {
+	modified := "Fri, 02 Jan 2026 03:04:15 GMT"
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/unstable/a", "/unstable/t":
+			http.Redirect(w, r, strings.Replace(r.URL.String(), "unstable", "release/1", 1)+"?sig=secret", http.StatusFound)
+		case "/release/1/a", "/release/1/b":
+			w.Header().Set("ETag", `W/"1"`)
+			if r.Header.Get("If-None-Match") == `W/"1"` {
+				w.WriteHeader(http.StatusNotModified)
+			}
+			io.WriteString(w, "body")
+		case "/release/1/t":
+			http.ServeContent(w, r, "t", must(http.ParseTime(modified)), strings.NewReader("body"))
+		default:
+			http.NotFound(w, r)
+		}
+	})
+	c := client(t, s.URL+"/unstable")
+	final := s.URL + "/release/1/"
+	if _, err := c.GetIf(t.Context(), "https://elsewhere.example/x", "", 9); !errors.Is(err, fs.ErrInvalid) {
+		t.Error(err)
+	}
+	for _, q := range []struct{ name, etag, want, url string }{
+		{"a", "", `W/"1"`, final + "a"}, {"t", "", "modified:" + modified, final + "t"}, {final + "b", "", `W/"1"`, ""}, {"a", `"0"`, `W/"1"`, final + "a"},
+	} {
+		a, err := c.GetIf(t.Context(), q.name, q.etag, 4)
+		if err != nil {
+			t.Fatalf("%+v: %v", q, err)
+		}
+		b, err := io.ReadAll(a.Body)
+		if a.Body.Close(); err != nil || string(b) != "body" || a.NotModified || a.ETag != q.want || a.URL != q.url {
+			t.Errorf("%+v: %+v, %q, %v", q, a, b, err)
+		}
+		if a, err = c.GetIf(t.Context(), q.name, q.want, 4); err != nil || !a.NotModified || a.Body != nil || a.ETag != q.want || a.URL != q.url {
+			t.Errorf("%+v, again: %+v, %v", q, a, err)
+		}
+		if a, err = c.GetIf(t.Context(), q.name, q.etag, 3); !errors.Is(err, store.ErrTooLarge) {
+			t.Errorf("%+v, limit: %+v, %v", q, a, err)
+		}
+	}
+	if _, err := c.GetIf(t.Context(), "c", "", 9); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}

@@ -1,0 +1,184 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+const maxKeyFile = 1 << 20 // bytes
+
+// errCredentials is matched by the error for credentials that were to be had, and are not.
+var errCredentials = errors.New("no credentials")
+
+// keyring has what the server may be told of us.
+type keyring struct {
+	location Location
+	log      *slog.Logger
+	netrc    *keyFile[[]login] // nil: none
+	token    *keyFile[string]  // nil: none
+	signer   *signer           // nil: not S3
+	blind    sync.Once
+}
+
+func newKeyring(ctx context.Context, o Options, log *slog.Logger) (*keyring, error) {
+	l := o.Location
+	k := &keyring{location: l, log: log}
+	if l.bucket != nil {
+		var err error
+		k.signer, err = newSigner(ctx, l.bucket, log)
+		return k, err
+	}
+	if name := cmp.Or(l.token, o.TokenFile); name != "" {
+		k.token = &keyFile[string]{name: name, parse: parseToken}
+		if _, err := k.token.get(); err != nil {
+			return nil, fmt.Errorf("token: %w", err)
+		}
+	}
+	if name := cmp.Or(l.netrc, o.Netrc); name != "" {
+		k.netrc = &keyFile[[]login]{name: name, parse: func(s string) ([]login, error) { return parseNetrc(s), nil }}
+		// One that a URL names is meant for it; that of the configuration may be for no one.
+		if _, err := k.netrc.get(); err != nil && (l.netrc != "" || !errors.Is(err, fs.ErrNotExist)) {
+			return nil, fmt.Errorf("netrc: %w", err)
+		}
+	}
+	return k, nil
+}
+
+// authorize gives a request what lets it in. It changes the header of r alone.
+func (k *keyring) authorize(r *http.Request) error {
+	if k.signer != nil {
+		return k.signer.sign(r)
+	}
+	if k.token != nil {
+		t, err := k.token.get()
+		if err != nil {
+			return fmt.Errorf("%w: token: %w", errCredentials, err)
+		}
+		r.Header.Set("Authorization", "Bearer "+t)
+		return nil
+	}
+	user := k.location.user.Username()
+	password, ok := k.location.user.Password()
+	if !ok && k.netrc != nil {
+		all, err := k.netrc.get()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: netrc: %w", errCredentials, err)
+		}
+		if l, found := find(all, k.location.base.Hostname(), user); found {
+			user, password, ok = l.user, l.password, true
+		}
+	}
+	if ok || user != "" {
+		r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
+	}
+	return nil
+}
+
+// advice says what could be done after a refusal.
+func (k *keyring) advice(status int) string {
+	host := k.location.base.Hostname()
+	_, inURL := k.location.user.Password()
+	switch {
+	case status == http.StatusProxyAuthRequired:
+		return "the proxy wants a user and a password: put them in HTTPS_PROXY or HTTP_PROXY"
+	case k.signer != nil:
+		return "S3 does not take the credentials: look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ?profile=, and at ?region="
+	case k.token != nil:
+		return "the server does not take the token in " + k.token.name
+	case inURL:
+		return "the server does not take the user and password of the URL"
+	case k.netrc == nil:
+		return "the server wants credentials: give ?netrc-file= or ?token-file="
+	}
+	all, err := k.netrc.get()
+	if err != nil {
+		return fmt.Sprintf("the server wants credentials, and there is no netrc file %s", k.netrc.name)
+	}
+	if _, found := find(all, host, k.location.user.Username()); !found {
+		return fmt.Sprintf("the server wants credentials, and %s has none for machine %.100s", k.netrc.name, host)
+	}
+	return fmt.Sprintf("the server does not take what %s has for machine %.100s", k.netrc.name, host)
+}
+
+// mayBeBlind says once that files which S3 denies count as absent.
+func (k *keyring) mayBeBlind(ctx context.Context, d *denied) {
+	if d.status != http.StatusForbidden {
+		return
+	}
+	k.blind.Do(func() {
+		k.log.WarnContext(ctx, "S3 denies access: its files count as absent, which is right unless the credentials are wrong", "store", k.location.shown)
+	})
+}
+
+// parseToken checks that a token can be part of a header.
+func parseToken(s string) (string, error) {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return "", fmt.Errorf("the file is empty: %w", fs.ErrInvalid)
+	}
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f {
+			return "", fmt.Errorf("want one line of visible ASCII, the token: %w", fs.ErrInvalid)
+		}
+	}
+	return s, nil
+}
+
+// keyFile is a file that is read again when it has changed. Safe for concurrent use.
+type keyFile[T any] struct {
+	name  string
+	parse func(string) (T, error)
+
+	mu    sync.Mutex // guards what follows
+	read  bool
+	mark  mark
+	value T
+}
+
+// mark tells one state of a file from the next.
+type mark struct {
+	modified time.Time
+	size     int64
+	file     os.FileInfo
+}
+
+func (m mark) same(n mark) bool {
+	return m.modified.Equal(n.modified) && m.size == n.size && os.SameFile(m.file, n.file)
+}
+
+func (f *keyFile[T]) get() (T, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var none T
+	info, err := os.Stat(f.name)
+	if err != nil {
+		return none, err
+	}
+	now := mark{info.ModTime(), info.Size(), info}
+	if f.read && f.mark.same(now) {
+		return f.value, nil
+	}
+	if !info.Mode().IsRegular() { // opening a pipe would wait for someone to write
+		return none, fmt.Errorf("%s: not a regular file: %w", f.name, fs.ErrInvalid)
+	}
+	b, err := readFile(f.name, maxKeyFile)
+	if err != nil {
+		return none, err
+	}
+	v, err := f.parse(string(b))
+	if err != nil {
+		return none, fmt.Errorf("%s: %w", f.name, err)
+	}
+	f.read, f.mark, f.value = true, now, v
+	return v, nil
+}

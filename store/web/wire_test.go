@@ -1,0 +1,231 @@
+package web
+
+import (
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"nixreg/store"
+)
+
+// file writes a file and returns its name.
+func file(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestCredentials(t *testing.T) {
+	var got string
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		if got = user + ":" + password; got == ":" {
+			got = r.Header.Get("Authorization")
+		}
+	})
+	netrc := file(t, "machine 127.0.0.1 login me password secret\nmachine 127.0.0.1 login her password hers\n")
+	attic := file(t, "default password only")
+	token := file(t, "t0ken\n")
+	at := strings.TrimPrefix(s.URL, "http://")
+	for address, want := range map[string]string{
+		"http://" + at:                                                   "",
+		"http://a%40b:c%3Ad@" + at:                                       "a@b:c:d",
+		"http://" + at + "?netrc-file=" + netrc:                          "me:secret",
+		"http://her@" + at + "?netrc-file=" + netrc:                      "her:hers",
+		"http://her:own@" + at + "?netrc-file=" + netrc:                  "her:own",
+		"http://" + at + "?netrc-file=" + attic:                          ":only",
+		"http://" + at + "?token-file=" + token + "&netrc-file=" + netrc: "Bearer t0ken",
+	} {
+		if _, err := client(t, address).Get(t.Context(), "x", 1); err != nil || got != want {
+			t.Errorf("%s: sent %q, want %q; %v", address, got, want, err)
+		}
+	}
+	if _, err := client(t, s.URL, func(o *Options) { o.Netrc = netrc }).Get(t.Context(), "x", 1); err != nil || got != "me:secret" {
+		t.Errorf("option: sent %q; %v", got, err)
+	}
+	if _, err := client(t, s.URL, func(o *Options) { o.Netrc = netrc + ".none" }).Get(t.Context(), "x", 1); err != nil || got != "" {
+		t.Errorf("absent: sent %q; %v", got, err)
+	}
+}
+
+func TestCredentialsChange(t *testing.T) {
+	var got string
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) { got = r.Header.Get("Authorization") })
+	name := file(t, "one")
+	c := client(t, s.URL+"?token-file="+name)
+	for _, token := range []string{"second", "third!", ""} {
+		next := file(t, token) // another file in its place, as those who renew secrets do
+		if err := os.Rename(next, name); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.Get(t.Context(), "x", 1)
+		if token == "" {
+			if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), name) {
+				t.Errorf("empty: %v", err)
+			}
+		} else if err != nil || got != "Bearer "+token {
+			t.Errorf("sent %q, want %q: %v", got, token, err)
+		}
+	}
+}
+
+func TestAdvice(t *testing.T) {
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	at := strings.TrimPrefix(s.URL, "http://")
+	has, hasNot, token := file(t, "machine 127.0.0.1 password hunter2"), file(t, "machine other password hunter2"), file(t, "hunter2")
+	for address, want := range map[string]string{
+		"http://" + at: "?netrc-file= or ?token-file=", "http://me:hunter2@" + at: "user and password of the URL",
+		"http://" + at + "?netrc-file=" + has:    "does not take what " + has,
+		"http://" + at + "?netrc-file=" + hasNot: hasNot + " has none for machine 127.0.0.1",
+		"http://" + at + "?token-file=" + token:  "token in " + token,
+	} {
+		_, err := client(t, address).Get(t.Context(), "x", 1)
+		if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v, want %q", address, err, want)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for address, want := range map[string]error{
+		"http://h?netrc-file=/nowhere/netrc":           fs.ErrNotExist,
+		"http://h?token-file=/nowhere/token":           fs.ErrNotExist,
+		"http://h?ca-file=/nowhere/ca":                 fs.ErrNotExist,
+		"http://h?ca-file=" + file(t, "no PEM"):        fs.ErrInvalid,
+		"http://h?token-file=" + file(t, "two\nlines"): fs.ErrInvalid,
+		"http://h?token-file=" + t.TempDir():           fs.ErrInvalid,
+	} {
+		l, _, err := ParseLocation(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(t.Context(), Options{Location: l}); !errors.Is(err, want) || strings.Contains(err.Error(), "lines") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	if _, err := New(t.Context(), Options{}); !errors.Is(err, fs.ErrInvalid) {
+		t.Error(err)
+	}
+}
+
+// Credentials stay with the host they are for, and come back to it no more within one redirection.
+func TestRedirectsAndCredentials(t *testing.T) {
+	var here, there []string
+	var first *httptest.Server
+	other := serve(t, func(n int, w http.ResponseWriter, r *http.Request) {
+		there = append(there, r.Header.Get("Authorization"))
+		if r.URL.Path == "/back" {
+			http.Redirect(w, r, first.URL+"/end", http.StatusTemporaryRedirect)
+		}
+	})
+	first = serve(t, func(n int, w http.ResponseWriter, r *http.Request) {
+		here = append(here, r.Header.Get("Authorization"))
+		switch r.URL.Path {
+		case "/same":
+			http.Redirect(w, r, "/end", http.StatusMovedPermanently)
+		case "/other":
+			http.Redirect(w, r, other.URL+"/end", http.StatusFound)
+		case "/back":
+			http.Redirect(w, r, other.URL+"/back", http.StatusPermanentRedirect)
+		}
+	})
+	c := client(t, first.URL+"?token-file="+file(t, "t")+"&netrc-file="+file(t, "default password x"))
+	for _, q := range []struct {
+		name        string
+		here, there []string
+	}{
+		{"same", []string{"Bearer t", "Bearer t"}, nil}, {"other", []string{"Bearer t"}, []string{""}}, {"back", []string{"Bearer t", "Bearer t"}, []string{""}},
+	} {
+		here, there = nil, nil
+		_, err := c.Get(t.Context(), q.name, 1)
+		if err != nil || strings.Join(here, ",") != strings.Join(q.here, ",") || strings.Join(there, ",") != strings.Join(q.there, ",") || len(there) != len(q.there) {
+			t.Errorf("%s: here %q, there %q, %v", q.name, here, there, err)
+		}
+	}
+}
+
+func TestOwn(t *testing.T) {
+	for _, c := range []struct {
+		base, to string
+		want     bool
+	}{
+		{"https://h", "https://H:443/x", true}, {"https://h", "http://h/x", false}, {"https://h", "https://h:444/x", false}, {"https://h", "https://g.h/x", false},
+		{"http://h", "https://h/x", true}, {"http://h:80", "https://h/x", true}, {"http://h:81", "https://h/x", false}, {"http://h", "https://h:444/", false},
+	} {
+		base, to := must(http.NewRequest("GET", c.base, nil)).URL, must(http.NewRequest("GET", c.to, nil)).URL
+		if got := newWire(*base, nil).own(to); got != c.want {
+			t.Errorf("%s, %s: %t", c.base, c.to, got)
+		}
+	}
+}
+
+func TestRedirectsRefused(t *testing.T) {
+	for location, want := range map[string]string{
+		"/again": "more than 10", "ftp://h/x": "no address", "http://u:hunter2@h/x": "no address", "http://%zz/hunter2": "no address",
+	} {
+		requests := 0
+		s := serve(t, func(n int, w http.ResponseWriter, r *http.Request) {
+			requests = n
+			w.Header().Set("Location", location)
+			w.WriteHeader(http.StatusFound)
+		})
+		c := client(t, s.URL)
+		_, err := c.Get(t.Context(), "x", 1)
+		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") || len(c.slept) > 0 {
+			t.Errorf("%s: slept %v: %v", location, c.slept, err)
+		}
+		if most := map[bool]int{true: 11, false: 1}[location == "/again"]; requests != most {
+			t.Errorf("%s: %d requests", location, requests)
+		}
+	}
+}
+
+func TestTLS(t *testing.T) {
+	plain := serve(t, func(int, http.ResponseWriter, *http.Request) { t.Error("asked without TLS") })
+	var proto string
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proto = r.Proto
+		if r.URL.Path == "/down" {
+			http.Redirect(w, r, plain.URL, http.StatusFound)
+		}
+	}))
+	s.EnableHTTP2 = true
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
+	s.StartTLS()
+	defer s.Close()
+	ca := file(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
+	c := client(t, s.URL+"?ca-file="+ca)
+	if _, err := c.Get(t.Context(), "x", 1); err != nil || proto != "HTTP/2.0" {
+		t.Errorf("%s: %v", proto, err)
+	}
+	if _, err := c.Get(t.Context(), "down", 1); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "from https to http") {
+		t.Error(err)
+	}
+	u := client(t, s.URL)
+	if _, err := u.Get(t.Context(), "x", 1); !errors.Is(err, store.ErrUnavailable) || len(u.slept) > 0 {
+		t.Errorf("untrusted, slept %v: %v", u.slept, err)
+	}
+	n := client(t, strings.Replace(plain.URL, "http:", "https:", 1))
+	if _, err := n.Get(t.Context(), "x", 1); !errors.Is(err, store.ErrUnavailable) || len(n.slept) > 0 {
+		t.Errorf("no TLS, slept %v: %v", n.slept, err)
+	}
+}
+
+func TestLargeHeader(t *testing.T) {
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Large", strings.Repeat("x", 4*maxHeader))
+	})
+	if _, err := client(t, s.URL).Get(t.Context(), "x", 1); !errors.Is(err, store.ErrUnavailable) {
+		t.Error(err)
+	}
+}
