@@ -15,7 +15,7 @@ import (
 
 func tinyCache(t *testing.T) store.Store {
 	t.Helper()
-	s, err := binarycache.Open(binarycache.Options{FS: os.DirFS("../../store/binarycache/testdata/tiny-cache"), SpoolDir: t.TempDir()})
+	s, err := binarycache.Open(binarycache.Options{FS: os.DirFS("../../store/binarycache/testdata/tiny-cache"), Trusted: true})
 	if err != nil {
 		t.Fatal(err)
 	}

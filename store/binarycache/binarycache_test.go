@@ -17,6 +17,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
@@ -49,7 +50,7 @@ func (s signer) sign(n *narinfo) string {
 	return s.name + ":" + base64.StdEncoding.EncodeToString(ed25519.Sign(s.key, n.fingerprint()))
 }
 
-func compress(t *testing.T, c compression, b []byte) []byte {
+func compress(t testing.TB, c compression, b []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	var w io.WriteCloser
@@ -63,6 +64,8 @@ func compress(t *testing.T, c compression, b []byte) []byte {
 		w, err = xz.WriterConfig{DictCap: 64 << 10}.NewWriter(&out) // a reader allocates as much
 	case zstdStream:
 		w, err = zstd.NewWriter(&out)
+	case brotliStream:
+		w = brotli.NewWriter(&out)
 	default:
 		t.Fatalf("no writer for %s", c)
 	}
@@ -134,10 +137,11 @@ func (n *narinfo) text() string {
 	return b.String()
 }
 
+// open opens a store with a spool of its own, and sees at the end that no archive is left in use.
 func open(t *testing.T, opts Options) *Store {
 	t.Helper()
-	if opts.SpoolDir == "" {
-		opts.SpoolDir = t.TempDir()
+	if opts.Spool == nil {
+		opts.Spool = openSpool(t, SpoolOptions{})
 	}
 	s, err := Open(opts)
 	if err != nil {
@@ -147,11 +151,12 @@ func open(t *testing.T, opts Options) *Store {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		if left, err := os.ReadDir(opts.SpoolDir); err != nil || len(left) > 0 {
-			t.Errorf("left in the spool's folder: %v, %v", left, err)
-		}
-		if len(s.spool.archives) > 0 || s.spool.size != 0 {
-			t.Errorf("%d archives of %d bytes are still open", len(s.spool.archives), s.spool.size)
+		opts.Spool.mu.Lock()
+		defer opts.Spool.mu.Unlock()
+		for key, f := range opts.Spool.files {
+			if f.at == nil {
+				t.Errorf("%v is still in use", key)
+			}
 		}
 	})
 	return s

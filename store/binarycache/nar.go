@@ -2,7 +2,6 @@ package binarycache
 
 import (
 	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -29,12 +28,13 @@ type narNode struct {
 }
 
 // parseNAR reads a whole archive and calls visit for each node in its order, before the node's contents are read; an
-// error of visit ends it and is returned. Only the one archive that Nix would write of the same files is accepted:
+// error of visit ends it and is returned. If r is an [io.Seeker], contents are passed over. Only the one archive that Nix would write of the same files is accepted:
 // what differs from it in any way gives an error matching [ErrCorrupt].
 //
 // Source: Nix manual, "Nix Archive (NAR) format".
 func parseNAR(r io.Reader, visit func(narNode) error) error {
-	p := &narParser{r: bufio.NewReaderSize(r, 64<<10), visit: visit}
+	p := &narParser{src: r, r: bufio.NewReaderSize(r, 64<<10), visit: visit}
+	p.seek, _ = r.(io.Seeker)
 	err := p.expect("nix-archive-1")
 	if err == nil {
 		err = p.node("", 0)
@@ -53,8 +53,11 @@ func parseNAR(r io.Reader, visit func(narNode) error) error {
 }
 
 type narParser struct {
-	r     *bufio.Reader
+	src   io.Reader
+	seek  io.Seeker     // src, if it can
+	r     *bufio.Reader // of src
 	visit func(narNode) error
+	word  [16]byte // what is read of the format's own, so that it is not allocated each time
 	off   int64
 	nodes int
 	text  int
@@ -102,9 +105,7 @@ func (p *narParser) regular(name string) error {
 	if err := p.found(nd); err != nil {
 		return err
 	}
-	n, err := io.CopyN(io.Discard, p.r, nd.Size)
-	p.off += n
-	if err != nil {
+	if err := p.skip(nd.Size); err != nil {
 		return err
 	}
 	if err := p.padding(nd.Size); err != nil {
@@ -192,64 +193,4 @@ func (p *narParser) found(nd narNode) error {
 		return corrupt("too many files: %d with names of %d bytes", p.nodes, p.text)
 	}
 	return p.visit(nd)
-}
-
-// expect reads strings that have to be these.
-func (p *narParser) expect(want ...string) error {
-	for _, w := range want {
-		got, err := p.token()
-		if err != nil {
-			return err
-		}
-		if got != w {
-			return corrupt("%q where %q should be", got, w)
-		}
-	}
-	return nil
-}
-
-// token reads one of the format's own words; "nix-archive-1" is the longest.
-func (p *narParser) token() (string, error) { return p.string(len("nix-archive-1")) }
-
-func (p *narParser) string(limit int) (string, error) {
-	n, err := p.length(int64(limit))
-	if err != nil {
-		return "", err
-	}
-	b := make([]byte, n)
-	if err := p.read(b); err != nil {
-		return "", err
-	}
-	return string(b), p.padding(n)
-}
-
-func (p *narParser) length(limit int64) (int64, error) {
-	var b [8]byte
-	if err := p.read(b[:]); err != nil {
-		return 0, err
-	}
-	n := binary.LittleEndian.Uint64(b[:])
-	if n > uint64(limit) {
-		return 0, corrupt("length %d, at most %d are allowed", n, limit)
-	}
-	return int64(n), nil
-}
-
-// padding reads the zero bytes that follow n bytes, up to a multiple of eight.
-func (p *narParser) padding(n int64) error {
-	var b [8]byte
-	pad := b[:-n&7]
-	if err := p.read(pad); err != nil {
-		return err
-	}
-	if b != [8]byte{} {
-		return corrupt("padding is not zero")
-	}
-	return nil
-}
-
-func (p *narParser) read(b []byte) error {
-	n, err := io.ReadFull(p.r, b)
-	p.off += int64(n)
-	return err
 }

@@ -22,20 +22,23 @@ type narinfo struct {
 	fileHash    store.Hash // of the archive as stored; zero where it is not told
 	fileSize    int64      // of the same; 0 where it is not told
 	signatures  []string   // "<name>:<base64>"
+
+	byContent *contentAddress // why the path is valid, if that is not for a signature; set by trust.check
 }
 
-// parseNarinfo reads the text of a .narinfo file. Malformed text gives an error matching [ErrCorrupt], a compression
+// parseNarinfo reads the text of a .narinfo file of a cache, of which the URL is needed if archives may be named by
+// theirs. Malformed text gives an error matching [ErrCorrupt], a compression
 // that is not known one matching errors.ErrUnsupported. Keys that are not known are ignored.
 //
 // Source: Nix, libstore/nar-info.cc.
-func parseNarinfo(text string) (*narinfo, error) {
+func parseNarinfo(text, cache string) (*narinfo, error) {
 	n := &narinfo{compression: bzip2Stream} // Nix's default, from before the key existed
 	seen := make(map[string]bool)
 	for line, err := range keyLines(text) {
 		if err != nil {
 			return nil, err
 		}
-		known, err := n.set(line.key, line.value)
+		known, err := n.set(line.key, line.value, cache)
 		switch {
 		case errors.Is(err, errors.ErrUnsupported):
 			return nil, fmt.Errorf("%s: %w", line.key, err)
@@ -76,14 +79,13 @@ func keyLines(text string) func(func(keyLine, error) bool) {
 }
 
 // set takes one value, and tells whether it knows the key.
-func (n *narinfo) set(key, value string) (known bool, err error) {
+func (n *narinfo) set(key, value, cache string) (known bool, err error) {
 	obj := &n.object
 	switch key {
 	case "StorePath":
 		obj.Path, err = parseFull(value)
 	case "URL":
-		n.url = value
-		err = checkURL(value)
+		n.url, err = parseURL(value, cache)
 	case "Compression":
 		n.compression, err = parseCompression(value)
 	case "FileHash":
@@ -112,12 +114,16 @@ func (n *narinfo) set(key, value string) (known bool, err error) {
 	return true, err
 }
 
-// checkURL lets pass what lies inside the cache only.
-func checkURL(s string) error {
-	if !fs.ValidPath(s) || s == "." {
-		return fmt.Errorf("%.300q is not a relative path inside the cache", s)
+// parseURL returns the name of an archive relative to the cache. Nix takes any http or https URL here; one that leads out of
+// the cache is refused: it would send requests wherever a narinfo says, and URL is not among what is signed.
+func parseURL(s, cache string) (string, error) {
+	if cache != "" {
+		s = strings.TrimPrefix(s, strings.TrimRight(cache, "/")+"/")
 	}
-	return nil
+	if !fs.ValidPath(s) || s == "." {
+		return "", fmt.Errorf("%.300q does not lie inside the cache", s)
+	}
+	return s, nil
 }
 
 func parseFull(s string) (store.Path, error) {

@@ -24,7 +24,7 @@ Sig: c:d
 `
 
 func TestParseNarinfo(t *testing.T) {
-	n, err := parseNarinfo(goodNarinfo)
+	n, err := parseNarinfo(goodNarinfo, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,8 +63,12 @@ func TestParseNarinfoEdits(t *testing.T) {
 		{"root", "nar/0al3.nar.xz", ".", ErrCorrupt},
 		{"upwards", "nar/0al3.nar.xz", "nar/../../x", ErrCorrupt},
 		{"absolute", "nar/0al3.nar.xz", "/etc/passwd", ErrCorrupt},
+		{"by the cache's own name", "nar/0al3.nar.xz", "https://cache.example.org/x/nar/0al3.nar.xz", nil},
+		{"beside the cache", "nar/0al3.nar.xz", "https://cache.example.org/xy/nar/0al3.nar.xz", ErrCorrupt},
+		{"upwards in its name", "nar/0al3.nar.xz", "https://cache.example.org/x/../y", ErrCorrupt},
+		{"brotli", "Compression: xz", "Compression: br", nil},
 		{"elsewhere", "nar/0al3.nar.xz", "https://example.org/x", ErrCorrupt},
-		{"compression", "Compression: xz", "Compression: br", errors.ErrUnsupported},
+		{"compression", "Compression: xz", "Compression: lz4", errors.ErrUnsupported},
 		{"no hash", "NarHash: ", "X: ", ErrCorrupt},
 		{"md5", "NarHash: " + hash, "NarHash: md5:x", ErrCorrupt},
 		{"no size", "NarSize: ", "X: ", ErrCorrupt},
@@ -84,7 +88,7 @@ func TestParseNarinfoEdits(t *testing.T) {
 		if strings.Count(goodNarinfo, tc.old) != 1 && tc.old != "URL: " {
 			t.Fatalf("%s: %q is not there once", tc.name, tc.old)
 		}
-		_, err := parseNarinfo(strings.Replace(goodNarinfo, tc.old, tc.new, 1))
+		_, err := parseNarinfo(strings.Replace(goodNarinfo, tc.old, tc.new, 1), "https://cache.example.org/x/")
 		if !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
 		}
@@ -111,7 +115,7 @@ func FuzzParseNarinfo(f *testing.F) {
 	f.Add(goodNarinfo)
 	f.Add("StorePath: /nix/store/0b3sg6sw6wyygb04vywr0x3xfpb733rr-a\nURL: a\nNarHash: sha256-7EQqCz5JHwcpTCVQxKmnBnMFv7wLlrWqD7OmYGyqtRE=\nNarSize: 1\nCA: \n")
 	f.Fuzz(func(t *testing.T, text string) {
-		n, err := parseNarinfo(text)
+		n, err := parseNarinfo(text, "")
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, errors.ErrUnsupported) {
 				t.Error(err)
@@ -121,7 +125,7 @@ func FuzzParseNarinfo(f *testing.F) {
 		if _, err := store.ParsePath(string(n.object.Path)); err != nil || !fs.ValidPath(n.url) || n.object.NarSize <= 0 {
 			t.Errorf("%+v", n)
 		}
-		again, err := parseNarinfo(n.text())
+		again, err := parseNarinfo(n.text(), "")
 		if n.fileHash == (store.Hash{}) && err == nil {
 			again.fileHash = n.fileHash
 		}

@@ -1,35 +1,27 @@
 package binarycache
 
 import (
-	"bufio"
 	"container/list"
 	"context"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"nixreg/store"
 )
 
-const (
-	maxKept     = 256 // idle archives, each an open file
-	maxUnpacked = 4   // archives being unpacked at once
-)
+const defaultSpool = 256 << 20 // bytes
 
 var errClosed = fmt.Errorf("binary cache: %w", fs.ErrClosed)
 
-// archive is a verified NAR in a file that has no name any more, so that nothing is left of it whatever happens.
-type archive struct {
-	id    archiveID
-	file  *os.File
-	size  int64
-	nodes []narNode // in the order of the archive
-
-	uses int           // guarded by spool.mu
-	idle *list.Element // in spool.idle; nil while in use
-}
+// filler fetches, unpacks and verifies one archive while it writes it to w: it has seen the right size and the right
+// hash when it returns nil. It may be called on any goroutine; ctx is never that of somebody who waits for it.
+type filler func(ctx context.Context, w io.Writer) error
 
 // archiveID holds the hash as well: a cache may get another build of the same path.
 type archiveID struct {
@@ -37,50 +29,96 @@ type archiveID struct {
 	hash store.Hash
 }
 
-// spool holds the archives in use and, up to a limit, those used last. Each is unpacked once, however many callers
-// ask for it at the same time.
-type spool struct {
-	dir    string
-	limit  int64
-	unpack func(context.Context, *narinfo, io.Writer) error
+// wanted is an archive that can be had.
+type wanted struct {
+	id   archiveID
+	size int64 // bytes of the archive
+	fill filler
+}
 
-	ctx     context.Context // of all unpacking: it belongs to no single caller; ends with close
+// SpoolOptions says where a spool lies and how large it is. The zero value is good.
+type SpoolOptions struct {
+	Dir  string       // made where absent; one process uses it at a time. Default: a new one in os.TempDir(), removed by Close
+	Size int64        // bytes of unpacked archives to keep; default 256 MiB, negative for none; those in use may exceed it
+	Log  *slog.Logger // gets the progress of long fetches, and what was found damaged; nil is silence
+}
+
+// Spool is a folder of unpacked archives, which several Stores may share: those in use and, up to a limit, those used
+// last. Each archive is one file, <hash part>-<NarHash in base 32>.nar, which gets that name when it is verified. Files
+// that an earlier process left are used again, but each is read once and compared with its NarHash before. An archive is
+// fetched once, however many ask for it at the same time.
+//
+// At most 16 archives are fetched at the same time, of those of 1 MiB and more at most 8, of those of 16 MiB and more at
+// most 4, so that decompressors take 4 times their largest window (128 MiB) at worst, and usually 4 times 8 MiB.
+//
+// Safe for concurrent use.
+type Spool struct {
+	dir     string
+	private bool  // dir is removed by Close
+	limit   int64 // bytes
+	log     *slog.Logger
+	write   func(f *os.File, b []byte) (int, error) // (*os.File).Write, but for tests
+
+	ctx     context.Context // of all fetching: it belongs to no single caller; ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	slots   chan struct{}
+	buffers sync.Pool    // of *[smallRange]byte
+	fetched atomic.Int64 // bytes, for the log
 
 	mu       sync.Mutex
 	closed   bool
-	archives map[archiveID]*archive
-	flights  map[archiveID]*flight
-	idle     list.List // of *archive, the one used last in front
-	size     int64     // bytes of archives
+	files    map[narKey]*spoolFile
+	lru      list.List // of *spoolFile, those that nobody needs now; the one used last in front
+	size     int64     // bytes of files and of what is being fetched; without those above the limit
+	flights  map[narKey]*narFlight
+	fetching flightSlots
+	reading  flightSlots
+	refused  refusals
+
+	idle       list.List // of *archive: open, but not in use; the one used last in front
+	idleMemory int64     // bytes
+
+	ahead  aheadWindow
+	report progress
 }
 
-// flight is an archive in the making.
-type flight struct {
-	done    chan struct{} // closed after archive and err are set
-	waiting int           // callers; guarded by spool.mu
-	archive *archive
-	err     error
-}
-
-func newSpool(dir string, limit int64, unpack func(context.Context, *narinfo, io.Writer) error) *spool {
-	s := &spool{
-		dir:      dir,
-		limit:    limit,
-		unpack:   unpack,
-		slots:    make(chan struct{}, maxUnpacked),
-		archives: make(map[archiveID]*archive),
-		flights:  make(map[archiveID]*flight),
+// OpenSpool opens the spool in opts.Dir and removes what an earlier process did not bring to its end. No file is read
+// yet. The caller closes it, after the Stores that use it.
+func OpenSpool(opts SpoolOptions) (*Spool, error) {
+	s := &Spool{
+		dir:      opts.Dir,
+		limit:    max(opts.Size, 0),
+		log:      opts.Log,
+		write:    (*os.File).Write,
+		files:    make(map[narKey]*spoolFile),
+		flights:  make(map[narKey]*narFlight),
+		fetching: flightSlots{free: fetchSlots},
+		reading:  flightSlots{free: readSlots},
+		refused:  make(refusals),
+		ahead:    aheadWindow{moved: make(chan struct{})},
+	}
+	if opts.Size == 0 {
+		s.limit = defaultSpool
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.buffers.New = func() any { return new([smallRange]byte) }
+	if err := s.openDir(); err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	return s
+	return s, nil
 }
 
-// acquire returns the archive of n, which stays until release.
-func (s *spool) acquire(ctx context.Context, n *narinfo) (*archive, error) {
-	a, f, err := s.join(n)
+// acquire returns the archive of id, which stays until release; its first use waits until it is fetched and verified.
+// That goes on if ctx ends before, so that the next caller finds it done. An archive that has not size bytes, or that no
+// Nix would write, gives an error matching [ErrCorrupt]; errors of fill are returned as they are.
+func (s *Spool) acquire(ctx context.Context, id archiveID, size int64, fill func(ctx context.Context, w io.Writer) error) (*archive, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	a, f, err := s.join(wanted{id, size, fill})
 	if a != nil || err != nil {
 		return a, err
 	}
@@ -93,156 +131,69 @@ func (s *spool) acquire(ctx context.Context, n *narinfo) (*archive, error) {
 	}
 }
 
-// join returns the archive of n if there is one, else the flight that makes it.
-func (s *spool) join(n *narinfo) (*archive, *flight, error) {
-	id := archiveID{n.object.Path, n.object.NarHash}
+// join returns the archive if it is open, else the flight that makes it.
+func (s *Spool) join(w wanted) (*archive, *narFlight, error) {
+	key := keyOf(w.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, nil, errClosed
 	}
-	if a := s.archives[id]; a != nil {
-		a.uses++
-		s.wake(a)
-		return a, nil, nil
+	if err := s.refused.find(key, time.Now()); err != nil {
+		return nil, nil, err
 	}
-	f := s.flights[id]
+	if a, err := s.opened(key, w); a != nil || err != nil {
+		return a, nil, err
+	}
+	f := s.flights[key]
 	if f == nil {
-		f = &flight{done: make(chan struct{})}
-		s.flights[id] = f
-		s.running.Go(func() { s.fly(id, f, n) })
+		f = newFlight(key, w)
+		s.begin(f)
 	}
 	f.waiting++
+	s.wasUsed(&f.ahead, f.want.size)
 	return nil, f, nil
 }
 
-// leave is for a caller that no longer waits.
-func (s *spool) leave(f *flight) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	select {
-	case <-f.done: // it has its share in the archive already
-		if f.archive != nil {
-			s.drop(f.archive)
-		}
-	default:
-		f.waiting--
+// opened returns the archive of key if it is open and still what was verified.
+func (s *Spool) opened(key narKey, w wanted) (*archive, error) {
+	e := s.files[key]
+	if e == nil || e.open == nil {
+		return nil, nil
 	}
-}
-
-func (s *spool) fly(id archiveID, f *flight, n *narinfo) {
-	a, err := s.create(id, n)
-	if err != nil && s.ctx.Err() != nil {
-		err = errClosed // the callers' own contexts have not ended
+	a := e.open
+	if e.size != w.size {
+		return nil, fmt.Errorf("%s: %w", w.id.path, corrupt("archive has %d bytes, not %d", e.size, w.size))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.flights, id)
-	f.archive, f.err = a, err
-	close(f.done)
-	if err != nil {
-		return
+	if how := a.changed(a.uses == 0); how != "" {
+		s.spoiled(e, how)
+		return nil, nil
 	}
-	s.archives[id] = a
-	s.size += a.size
-	a.uses = f.waiting + 1
-	s.drop(a)
-}
-
-// create makes the archive of n; after an error nothing is left of it.
-func (s *spool) create(id archiveID, n *narinfo) (*archive, error) {
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-s.ctx.Done():
-		return nil, s.ctx.Err()
-	}
-	file, err := tempFile(s.dir)
-	if err != nil {
-		return nil, err
-	}
-	a := &archive{id: id, file: file, size: n.object.NarSize}
-	if err := a.fill(s.ctx, n, s.unpack); err != nil {
-		file.Close()
-		return nil, err
-	}
+	s.use(a, 1)
 	return a, nil
 }
 
-// tempFile makes a file without a name.
-func tempFile(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, "nixreg-nar-")
-	if err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("spool: %w", err)
-	}
-	return f, nil
-}
-
-// fill unpacks the archive of n and only then, when it is known to be the right one, looks at what is in it.
-func (a *archive) fill(ctx context.Context, n *narinfo, unpack func(context.Context, *narinfo, io.Writer) error) error {
-	w := bufio.NewWriterSize(a.file, 256<<10)
-	if err := unpack(ctx, n, w); err != nil {
-		return err
-	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	r := contextReader{ctx, io.NewSectionReader(a.file, 0, a.size)}
-	err := parseNAR(r, func(nd narNode) error {
-		a.nodes = append(a.nodes, nd)
+// Close ends what is being fetched, waits for that, and keeps the files for the next process. Archives in use stay
+// usable until they are released.
+func (s *Spool) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
 		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", n.url, err)
 	}
-	return nil
-}
-
-// release gives back what acquire gave.
-func (s *spool) release(a *archive) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.drop(a)
-}
-
-// drop ends one use of a; after the last one a is kept while there is room.
-func (s *spool) drop(a *archive) {
-	if a.uses--; a.uses == 0 {
-		a.idle = s.idle.PushFront(a)
-	}
-	for s.idle.Len() > 0 && (s.closed || s.size > s.limit || s.idle.Len() > maxKept) {
-		s.remove(s.idle.Back().Value.(*archive))
-	}
-}
-
-func (s *spool) wake(a *archive) {
-	if a.idle != nil {
-		s.idle.Remove(a.idle)
-		a.idle = nil
-	}
-}
-
-func (s *spool) remove(a *archive) {
-	s.wake(a)
-	delete(s.archives, a.id)
-	s.size -= a.size
-	a.file.Close() // nothing of it is needed any more
-}
-
-// close waits until no archive is being made and removes the idle ones; those in use go when they are released.
-func (s *spool) close() {
-	s.mu.Lock()
 	s.closed = true
+	s.failQueued()
 	s.mu.Unlock()
 	s.cancel()
 	s.running.Wait()
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.idle.Len() > 0 {
-		s.remove(s.idle.Back().Value.(*archive))
+		s.shut(s.idle.Back().Value.(*archive))
 	}
+	if s.private {
+		return os.RemoveAll(s.dir)
+	}
+	return s.saveOrder()
 }

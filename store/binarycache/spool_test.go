@@ -1,271 +1,311 @@
 package binarycache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
-
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"testing/synctest"
+	"time"
 )
 
-// gate is a fetcher that counts, and waits until it is let go.
-type gate struct {
-	fetcher
-	entered chan struct{} // gets one value for each fetch
-	pass    chan struct{}
-}
+func TestSpoolOnce(t *testing.T) { synctest.Test(t, testSpoolOnce) }
 
-func (g *gate) fetch(ctx context.Context, name string) (io.ReadCloser, error) {
-	g.entered <- struct{}{}
-	select {
-	case <-g.pass:
-		return g.fetcher.fetch(ctx, name)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// gated returns a store with one path, behind a gate.
-func gated(t *testing.T) (*Store, store.Path, *gate) {
-	t.Helper()
-	f := storetest.NewFixture("a-1", storetest.Files{"f": storetest.File("a")})
-	s := open(t, Options{FS: makeCache(t, noStream, newSigner("a"), f)})
-	g := &gate{s.source, make(chan struct{}, 100), make(chan struct{})}
-	s.source = g
-	return s, f.Path, g
-}
-
-func TestSingleFlight(t *testing.T) {
-	s, p, g := gated(t)
+func testSpoolOnce(t *testing.T) {
+	n := makeNAR("a", 100)
+	entered, pass := n.gated()
+	s := openSpool(t, SpoolOptions{})
 	ctx, cancel := context.WithCancel(t.Context())
 	leaver := make(chan error)
 	go func() {
-		_, err := s.Open(ctx, p)
+		_, err := s.acquire(ctx, n.id, n.size, n.fill)
 		leaver <- err
 	}()
-	<-g.entered
+	<-entered
 	var wg sync.WaitGroup
+	got10 := make(chan *archive, 10)
 	for range 10 {
-		wg.Go(func() {
-			tr, err := s.Open(t.Context(), p)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer tr.Close()
-			if _, _, err := storetest.HashNAR(t.Context(), tr); err != nil {
-				t.Error(err)
-			}
-		})
+		wg.Go(func() { got10 <- get(t, s, n) })
 	}
 	cancel()
 	if err := <-leaver; !errors.Is(err, context.Canceled) {
 		t.Errorf("the one that left: %v", err)
 	}
-	close(g.pass)
+	synctest.Wait() // all ten wait for the one flight
+	close(pass)
 	wg.Wait()
-	if len(g.entered) != 0 {
-		t.Errorf("%d more fetches", len(g.entered))
+	n.fetched(t, 1)
+	synctest.Wait() // the flight has given up its own use
+	for i := range 10 {
+		if a := <-got10; a.uses != 10-i {
+			t.Errorf("%d uses, want %d", a.uses, 10-i)
+		} else {
+			s.release(a)
+		}
+	}
+	late := get(t, s, n) // its caller gave up when it was there already
+	f := newFlight(keyOf(n.id), n.wanted)
+	f.archive = late
+	close(f.done)
+	if s.leave(f); late.uses != 0 {
+		t.Errorf("%d uses are left", late.uses)
+	}
+	if got := names(t, s.dir); len(got) != 1 || got[0] != keyOf(n.id).fileName() {
+		t.Errorf("files %q", got)
 	}
 }
 
 // Work that nobody waits for any more is brought to its end, and found by the next.
-func TestAllLeave(t *testing.T) {
-	s, p, g := gated(t)
+func TestSpoolAllLeave(t *testing.T) {
+	n := makeNAR("a", 100)
+	entered, pass := n.gated()
+	s := openSpool(t, SpoolOptions{})
 	ctx, cancel := context.WithCancel(t.Context())
 	leaver := make(chan error)
 	go func() {
-		_, err := s.Open(ctx, p)
+		_, err := s.acquire(ctx, n.id, n.size, n.fill)
 		leaver <- err
 	}()
-	<-g.entered
+	<-entered
 	cancel()
-	if err := <-leaver; !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	close(g.pass)
-	tr, err := s.Open(t.Context(), p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr.Close()
-	if len(g.entered) != 0 {
-		t.Errorf("%d more fetches", len(g.entered))
-	}
+	<-leaver
+	close(pass)
+	use(t, s, n)
+	n.fetched(t, 1)
 }
 
-func TestClose(t *testing.T) {
-	s, p, g := gated(t)
+func TestSpoolClose(t *testing.T) { synctest.Test(t, testSpoolClose) }
+
+func testSpoolClose(t *testing.T) {
+	n, queued, held := makeNAR("a", 100), makeNAR("b", 100), makeNAR("c", 100)
+	entered, _ := n.gated()
+	s := openSpool(t, SpoolOptions{})
+	a := get(t, s, held)
+	tr := newTree(held.id.path, a, func() { s.release(a) })
+	s.mu.Lock()
+	s.fetching.free = weight(n.size) // the next has to wait
+	s.mu.Unlock()
 	waiting := make(chan error)
-	go func() {
-		_, err := s.Open(t.Context(), p)
+	wait := func(n *testNAR) {
+		_, err := s.acquire(t.Context(), n.id, n.size, n.fill)
 		waiting <- err
-	}()
-	<-g.entered
-	s.Close()
-	if err := <-waiting; !errors.Is(err, fs.ErrClosed) || errors.Is(err, context.Canceled) {
-		t.Errorf("the one that waited: %v", err)
 	}
-	if _, err := s.Open(t.Context(), p); !errors.Is(err, fs.ErrClosed) {
-		t.Errorf("after it: %v", err)
-	}
-}
-
-// A tree outlives its store, but not its own Close.
-func TestTreeAfterClose(t *testing.T) {
-	s, p, g := gated(t)
-	close(g.pass)
-	tr, err := s.Open(t.Context(), p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Close()
-	if _, _, err := storetest.HashNAR(t.Context(), tr); err != nil {
+	go wait(n)
+	<-entered
+	go wait(queued)
+	synctest.Wait()
+	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 	for range 2 {
-		if err := tr.Close(); err != nil {
-			t.Error(err)
+		if err := <-waiting; !errors.Is(err, fs.ErrClosed) || errors.Is(err, context.Canceled) {
+			t.Errorf("one that waited: %v", err)
 		}
 	}
-	if len(s.spool.archives) > 0 {
-		t.Error("the archive is still open")
+	if _, err := s.acquire(t.Context(), n.id, n.size, n.fill); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("after it: %v", err)
 	}
-	if _, _, err := storetest.HashNAR(t.Context(), tr); !errors.Is(err, fs.ErrClosed) {
-		t.Errorf("after Close: %v", err)
+	queued.fetched(t, 0)
+	if err := read(t, tr, held); err != nil {
+		t.Errorf("an archive in use: %v", err)
 	}
-	if err := tr.WriteFile(t.Context(), io.Discard, store.Node{Name: "f", Kind: store.Regular, Size: 1}, 0, 1); !errors.Is(err, fs.ErrClosed) {
-		t.Errorf("after Close: %v", err)
+	tr.Close()
+	tr.Close()
+	if err := read(t, tr, held); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("a closed tree: %v", err)
 	}
-}
-
-func TestEviction(t *testing.T) {
-	var objs []storetest.Fixture
-	for _, name := range []string{"a-1", "b-1", "c-1"} {
-		objs = append(objs, storetest.NewFixture(name, storetest.Files{"f": storetest.File(name)}))
-	}
-	cache := makeCache(t, noStream, newSigner("a"), objs...)
-	const size = 256 // + of each
-	s := open(t, Options{FS: cache, SpoolSize: 2*size + size/2})
-	g := &gate{s.source, make(chan struct{}, 100), make(chan struct{})}
-	close(g.pass)
-	s.source = g
-	use := func(i int) store.Tree {
-		t.Helper()
-		tr, err := s.Open(t.Context(), objs[i].Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return tr
-	}
-	fetched := func(want int) {
-		t.Helper()
-		if got := len(g.entered); got != want {
-			t.Fatalf("%d fetches, want %d", got, want)
-		}
-	}
-	use(0).Close()
-	if got := s.spool.size; got < size || got > size+size/5 {
-		t.Fatalf("an archive has %d bytes", got)
-	}
-	use(1).Close()
-	use(0).Close()
-	fetched(2)
-	use(2).Close() // 1 was used least recently
-	fetched(3)
-	use(0).Close()
-	fetched(3)
-	held := use(1)
-	fetched(4)
-	use(2).Close() // 1 is in use, 0 goes
-	fetched(5)
-	use(0).Close()
-	fetched(6)
-	use(1).Close()
-	fetched(6)
-	if _, _, err := storetest.HashNAR(t.Context(), held); err != nil {
-		t.Error(err)
-	}
-	held.Close()
-	if s.spool.size > s.spool.limit {
-		t.Errorf("%d bytes are kept", s.spool.size)
+	if err := a.fd.Close(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("its file is still open: %v", err)
 	}
 }
 
-// Each archive that is kept is an open file, however small.
-func TestManyKept(t *testing.T) {
-	var objs []storetest.Fixture
-	for i := range maxKept + 10 {
-		objs = append(objs, storetest.NewFixture(fmt.Sprintf("a-%d", i), storetest.Files{}))
-	}
-	s := open(t, Options{FS: makeCache(t, noStream, newSigner("a"), objs...)})
-	for _, f := range objs {
-		tr, err := s.Open(t.Context(), f.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		tr.Close()
-	}
-	if n := len(s.spool.archives); n != maxKept {
-		t.Errorf("%d archives are kept, want %d", n, maxKept)
-	}
-}
-
-func TestNoSpool(t *testing.T) {
-	f := storetest.NewFixture("a-1", storetest.Files{})
-	s := open(t, Options{FS: makeCache(t, noStream, newSigner("a"), f)})
-	s.spool.dir = t.TempDir() + "/gone"
-	if _, err := s.Open(t.Context(), f.Path); err == nil {
-		t.Error(err)
-	}
-}
-
-// fileWriter looks whether it is given what sendfile needs.
-type fileWriter struct {
-	files, others int
-	n             int64
-}
-
-func (w *fileWriter) Write(b []byte) (int, error) {
-	w.others++
-	w.n += int64(len(b))
-	return len(b), nil
-}
-
-func (w *fileWriter) ReadFrom(r io.Reader) (int64, error) {
-	if l, ok := r.(*io.LimitedReader); ok {
-		if _, ok := l.R.(*os.File); ok {
-			w.files++
-		}
-	}
-	n, err := io.Copy(struct{ io.Writer }{io.Discard}, r)
-	w.n += n
-	return n, err
-}
-
-func TestWriteFileGivesFiles(t *testing.T) {
-	if _, err := os.Stat("/proc/self/fd"); err != nil {
-		t.Skip("descriptors can be opened again on Linux only")
-	}
-	f := storetest.NewFixture("a-1", storetest.Files{"": storetest.File(string(make([]byte, largeFile+1)))})
-	s := open(t, Options{FS: makeCache(t, gzipStream, newSigner("a"), f)})
-	tr, err := s.Open(t.Context(), f.Path)
+// A private spool leaves nothing.
+func TestSpoolPrivate(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	s, err := OpenSpool(SpoolOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tr.Close()
-	nd, err := store.Lookup(t.Context(), tr, "")
-	if err != nil {
-		t.Fatal(err)
+	use(t, s, makeNAR("a", 10))
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
-	var w fileWriter
-	if err := tr.WriteFile(t.Context(), &w, nd, 1, largeFile); err != nil || w.files != 1 || w.n != largeFile {
-		t.Errorf("%+v, %v", w, err)
+	if left := names(t, os.TempDir()); len(left) > 0 {
+		t.Errorf("left: %q", left)
 	}
+}
+
+func TestSpoolFails(t *testing.T) {
+	broken := errors.New("broken")
+	good := makeNAR("a", 1000)
+	written := 0
+	endless := func(ctx context.Context, w io.Writer) error {
+		for range 100 {
+			n, err := w.Write(make([]byte, 1<<20))
+			if written += n; err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for name, tc := range map[string]struct {
+		fill filler
+		size int64
+		want error
+	}{
+		"fill":     {func(ctx context.Context, w io.Writer) error { w.Write(good.data[:500]); return broken }, good.size, broken},
+		"too long": {good.fill, good.size - 1, ErrCorrupt},
+		"endless":  {endless, good.size, ErrCorrupt},
+		"short":    {good.fill, good.size + 1, ErrCorrupt},
+	} {
+		s := openSpool(t, SpoolOptions{})
+		for range 2 { // it is not remembered
+			a, err := s.acquire(t.Context(), good.id, tc.size, tc.fill)
+			if a != nil || !errors.Is(err, tc.want) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if tc.want == ErrCorrupt && !strings.Contains(err.Error(), string(good.id.path)) {
+				t.Errorf("%s: names no path: %v", name, err)
+			}
+		}
+		if left := names(t, s.dir); len(left) > 0 || written > 0 {
+			t.Errorf("%s: left %q, %d bytes of a bomb", name, left, written)
+		}
+		use(t, s, good)
+		if _, err := s.acquire(t.Context(), good.id, good.size+1, good.fill); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: the archive with another size: %v", name, err)
+		}
+		use(t, s, good)
+	}
+}
+
+// What is malformed though its hash is right is not fetched again and again.
+func TestSpoolMalformed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := narWith("a", dirOf("b", "a"))
+		s := openSpool(t, SpoolOptions{})
+		refused := func(fetches int) {
+			t.Helper()
+			_, err := s.acquire(t.Context(), n.id, n.size, n.fill)
+			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), string(n.id.path)) {
+				t.Error(err)
+			}
+			n.fetched(t, fetches)
+		}
+		refused(1)
+		refused(1)
+		time.Sleep(refusedFor + time.Second)
+		refused(2)
+		if left := names(t, s.dir); len(left) > 0 {
+			t.Errorf("left %q", left)
+		}
+		for i := range maxRefused + 10 {
+			n := narWith(fmt.Sprint(i), append(bytes.Clone(n.data), byte(i)))
+			s.refused.add(keyOf(n.id), ErrCorrupt, time.Now())
+		}
+		if len(s.refused) != maxRefused {
+			t.Errorf("%d refusals are remembered", len(s.refused))
+		}
+		closeSpool(t, s)
+	})
+}
+
+// Many small archives are fetched at once, but few large ones.
+func TestSpoolSlots(t *testing.T) {
+	for size, want := range map[int]int{100: 16, 2 << 20: 8, 17 << 20: 4} {
+		synctest.Test(t, func(t *testing.T) {
+			s := openSpool(t, SpoolOptions{})
+			pass := make(chan struct{})
+			var at atomic.Int32
+			var wg sync.WaitGroup
+			for i := range 20 {
+				n := makeNAR(fmt.Sprint(i), 10)
+				size := size
+				if i == 0 {
+					size = 100 // an odd slot, so that the last ones do not fit exactly
+				}
+				synctest.Wait()
+				wg.Go(func() {
+					s.acquire(t.Context(), n.id, int64(size), func(context.Context, io.Writer) error {
+						at.Add(1)
+						<-pass
+						return io.EOF
+					})
+				})
+			}
+			synctest.Wait()
+			if got := int(at.Load()); got != want {
+				t.Errorf("%d of %d bytes at once, want %d", got, size, want)
+			}
+			close(pass)
+			wg.Wait()
+			if at.Load() != 20 {
+				t.Errorf("%d were fetched", at.Load())
+			}
+			closeSpool(t, s)
+		})
+	}
+}
+
+// Callers that give up do not leave more than so many archives to be fetched for nobody.
+func TestSpoolQueueBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSpool(t, SpoolOptions{})
+		s.fetching.free = 0
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range maxQueued + 50 {
+			n := makeNAR(fmt.Sprint(i), 10)
+			wg.Go(func() { s.acquire(ctx, n.id, n.size, n.fill) })
+		}
+		synctest.Wait()
+		cancel()
+		wg.Wait()
+		if got := len(s.fetching.queue); got != maxQueued || len(s.flights) != got {
+			t.Errorf("%d are queued, %d flights", got, len(s.flights))
+		}
+		closeSpool(t, s)
+	})
+}
+
+// A full disk is made room on once.
+func TestSpoolDiskFull(t *testing.T) {
+	old, next, third := makeNAR("a", 1<<20), makeNAR("b", 1<<20), makeNAR("c", 1<<20)
+	s := openSpool(t, SpoolOptions{})
+	disk := int64(3 << 19)
+	s.write = func(f *os.File, b []byte) (int, error) {
+		fi, err := f.Stat()
+		if err != nil {
+			return 0, err
+		}
+		used := fi.Size()
+		s.mu.Lock()
+		for _, e := range s.files {
+			used += e.size
+		}
+		s.mu.Unlock()
+		if room := disk - used; room < int64(len(b)) {
+			n, _ := f.Write(b[:max(room, 0)])
+			return n, &fs.PathError{Op: "write", Path: f.Name(), Err: syscall.ENOSPC}
+		}
+		return f.Write(b)
+	}
+	use(t, s, old)
+	a := get(t, s, next) // old has to go
+	_, err := s.acquire(t.Context(), third.id, third.size, third.fill)
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), string(third.id.path)) || !strings.Contains(err.Error(), fmt.Sprint(third.size)) {
+		t.Errorf("with all in use: %v", err)
+	}
+	s.release(a)
+	use(t, s, third)
+	old.fetched(t, 1)
+	next.fetched(t, 1)
 }

@@ -1,24 +1,38 @@
 // Package binarycache reads a Nix binary cache: narinfo files that tell what there is, and compressed archives (NARs)
-// that hold it. It is a store.Store over any [fs.FS] that is laid out as `nix copy --to file://…` does it:
+// that hold it. It is a store.Store over anything that is laid out as `nix copy --to file://…` does it:
 //
 //	nix-cache-info
 //	<hash>.narinfo
 //	nar/<file hash>.nar.xz
 //
-// It owns signatures, decompression and the spool: an archive is fetched whole into an unlinked temporary file and
-// its hash verified before the first byte of it is used; a few lately used ones are kept. It knows nothing of OCI.
+// be that a directory ([Options].FS) or a server ([Options].Remote). It owns the formats, signatures and content
+// addresses, decompression, what is remembered of a remote cache, and the [Spool], where archives lie unpacked. An
+// archive is fetched whole and verified before the first byte of it is used. It knows nothing of OCI, nor how a remote
+// cache is reached.
+//
+// A path is valid if one of Options.Keys signed its narinfo, if it is content-addressed (its hash part follows from
+// the narinfo's CA, and then its content is compared with that as well), or if Options.Trusted says so. What was verified
+// is what the signature covers: path, NarHash, NarSize and References. Deriver and URL are not; a URL therefore has to
+// lie inside the cache.
+//
+// A narinfo of a Remote is believed for 24 hours, in memory and in Options.Records, then asked for again; while the
+// cache cannot be asked the old one is used. That there is none is believed for a minute; a cache that could not be asked
+// is left alone for five seconds, and that is never taken for an absent path.
 //
 //	s, err := binarycache.Open(binarycache.Options{FS: os.DirFS("/srv/cache"), Keys: keys})
 //	defer s.Close()
 package binarycache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"log/slog"
+	"slices"
 
 	"nixreg/store"
 )
@@ -31,79 +45,95 @@ func corrupt(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, ErrCorrupt)...)
 }
 
-// Options says which cache to read and what it may use. The zero value of all but FS is good.
+// Options says which cache to read and what it may use.
 type Options struct {
-	FS fs.FS // the cache; if its root has no modification time, as that of an embed.FS, it is taken as unchanging
+	FS     fs.FS   // a cache on disk or in the program; if its root has no modification time, as that of an embed.FS, it is taken as unchanging
+	Remote Fetcher // or one that lies elsewhere: exactly one of both
 
-	// Keys are trusted: a path that none of them signed is not valid in the store. Without keys no signature is asked
-	// for, which is right only where the FS itself is trusted, as an embedded one.
-	Keys []PublicKey
+	Name string // of the cache, for messages and the keys of Records: "https://cache.nixos.org"; never holds credentials
 
-	SpoolDir  string // where temporary files are made; default os.TempDir()
-	SpoolSize int64  // bytes of unpacked archives to keep for further use; default 256 MiB, negative for none; those in use may exceed it
-	MaxNAR    int64  // bytes of the largest archive that is unpacked; default 16 GiB
+	Keys    []PublicKey // whose signatures make a path valid; without any only content-addressed paths are
+	Trusted bool        // every path is valid: right only where the cache itself is trusted, as an embedded one
 
-	Log *slog.Logger // gets what List leaves out, and why; nil is silence
+	Spool   *Spool  // where archives are unpacked, maybe shared with other Stores; nil: one of its own in os.TempDir()
+	Records Records // remembers the narinfo files of a Remote beyond the process; may be nil
+	MaxNAR  int64   // bytes of the largest archive that is unpacked; default 16 GiB
+
+	Log *slog.Logger // gets what List leaves out, and why nothing may be found; nil is silence
 }
 
-// Store is a store.Store over a binary cache. Safe for concurrent use.
+// Store is a store.Store, store.Distant and store.Prefetcher over a binary cache. Safe for concurrent use.
 type Store struct {
-	keys   []PublicKey
-	maxNAR int64
-	log    *slog.Logger
-	index  *index
-	source fetcher
-	spool  *spool
+	maxNAR  int64
+	log     *slog.Logger
+	index   index
+	source  opener
+	distant bool
+	spool   *Spool
+	closes  []func() error
 }
 
-// Open returns the store in opts.FS; the caller closes it. A cache of another store directory gives an error matching
-// errors.ErrUnsupported; an FS without nix-cache-info one matching [fs.ErrNotExist].
+// Open returns the store in opts.FS or opts.Remote; the caller closes it. An FS of another store directory gives an
+// error matching errors.ErrUnsupported; one without nix-cache-info one matching [fs.ErrNotExist]. A Remote is not asked
+// before its first use, which then meets those errors: both as errors.ErrUnsupported.
 func Open(opts Options) (*Store, error) {
-	if opts.SpoolSize == 0 {
-		opts.SpoolSize = 256 << 20
-	}
-	if opts.MaxNAR == 0 {
-		opts.MaxNAR = 16 << 30
+	if (opts.FS == nil) == (opts.Remote == nil) {
+		return nil, fmt.Errorf("open binary cache: exactly one of FS and Remote is needed: %w", fs.ErrInvalid)
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	if err := checkCacheInfo(opts.FS); err != nil {
-		return nil, fmt.Errorf("open binary cache: %w", err)
+	s := &Store{maxNAR: cmp.Or(opts.MaxNAR, 16<<30), log: opts.Log, spool: opts.Spool}
+	if err := s.open(opts); err != nil {
+		return nil, fmt.Errorf("open binary cache %s: %w", opts.Name, err)
 	}
-	s := &Store{
-		keys:   opts.Keys,
-		maxNAR: opts.MaxNAR,
-		log:    opts.Log,
-		index:  newIndex(opts.FS),
-		source: dir{opts.FS},
+	if s.spool == nil {
+		spool, err := OpenSpool(SpoolOptions{Log: opts.Log})
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("open binary cache %s: %w", opts.Name, err)
+		}
+		s.spool = spool
+		s.closes = append(s.closes, spool.Close)
 	}
-	s.spool = newSpool(opts.SpoolDir, opts.SpoolSize, s.unpack)
 	return s, nil
 }
 
-func checkCacheInfo(fsys fs.FS) error {
-	const name = "nix-cache-info"
-	text, _, err := readSmall(fsys, name)
+func (s *Store) open(opts Options) error {
+	trust := &trust{all: opts.Trusted, keys: slices.Clone(opts.Keys), name: opts.Name, log: opts.Log}
+	if opts.Remote != nil {
+		x := newRemote(opts.Remote, trust, opts.Records)
+		s.closes = append(s.closes, x.close)
+		s.index, s.source, s.distant = x, opts.Remote, true
+		return nil
+	}
+	text, _, err := readSmall(opts.FS, cacheInfoName)
+	if err == nil {
+		err = checkCacheInfo(text)
+	}
 	if err != nil {
 		return err
 	}
-	for line, err := range keyLines(text) {
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		if line.key == "StoreDir" && line.value != store.Dir {
-			return fmt.Errorf("%s: store directory %.300q, not %s: %w", name, line.value, store.Dir, errors.ErrUnsupported)
-		}
+	root, err := fs.Stat(opts.FS, ".")
+	if err != nil {
+		return err
 	}
+	s.index, s.source, s.distant = newFiles(opts.FS, trust), dir{opts.FS}, !root.ModTime().IsZero()
 	return nil
 }
 
-// Close ends what is being fetched and frees what was kept. Trees that are open stay usable until they are closed.
+// Close ends what is asked for and what is fetched for this store, and closes the spool, if it is the store's own. Trees
+// that are open stay usable until they are closed.
 func (s *Store) Close() error {
-	s.spool.close()
-	return nil
+	var errs []error
+	for _, close := range s.closes {
+		errs = append(errs, close())
+	}
+	return errors.Join(errs...)
 }
+
+// Distant implements store.Distant: archives are to be unpacked even where they lie on this machine.
+func (s *Store) Distant() bool { return s.distant }
 
 // Find implements store.Store.
 func (s *Store) Find(ctx context.Context, hash string) (store.Path, error) {
@@ -133,11 +163,33 @@ func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", p, err)
 	}
-	a, err := s.spool.acquire(ctx, n)
+	w := s.wanted(n)
+	a, err := s.spool.acquire(ctx, w.id, w.size, w.fill)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", p, err)
 	}
-	return &tree{path: p, archive: a, release: func() { s.spool.release(a) }}, nil
+	return newTree(p, a, func() { s.spool.release(a) }), nil
+}
+
+// Prefetch implements store.Prefetcher. A path that is not valid here is passed over.
+func (s *Store) Prefetch(ctx context.Context, paths []store.Path) {
+	paths = slices.Clone(paths)
+	s.spool.prefetch(ctx, func(yield func(wanted) bool) {
+		for _, p := range paths {
+			n, err := s.valid(ctx, p)
+			if ctx.Err() != nil || err == nil && !yield(s.wanted(n)) {
+				return
+			}
+		}
+	})
+}
+
+func (s *Store) wanted(n *narinfo) wanted {
+	return wanted{
+		id:   archiveID{n.object.Path, n.object.NarHash},
+		size: n.object.NarSize,
+		fill: func(ctx context.Context, w io.Writer) error { return s.unpack(ctx, n, w) },
+	}
 }
 
 // List implements store.Store; the order is that of the hash parts. A narinfo that cannot be used is left out.
@@ -166,13 +218,9 @@ func (s *Store) List(ctx context.Context) iter.Seq2[store.Entry, error] {
 	}
 }
 
-// State implements store.Store. It tells of files that come and go, not of narinfo files edited in place.
-func (s *Store) State(ctx context.Context) (string, error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
-	return s.index.state()
-}
+// State implements store.Store. Of a cache in an FS it tells of files that come and go, not of narinfo files edited in
+// place; of a remote one it moves when an answer is another than the one before, and every hour.
+func (s *Store) State(ctx context.Context) (string, error) { return s.index.state(ctx) }
 
 // valid returns the narinfo of p, if p is valid.
 func (s *Store) valid(ctx context.Context, p store.Path) (*narinfo, error) {
@@ -186,7 +234,7 @@ func (s *Store) valid(ctx context.Context, p store.Path) (*narinfo, error) {
 	return n, nil
 }
 
-// narinfo returns the narinfo of a hash part, if it is there and signed.
+// narinfo returns the narinfo of a hash part, if its path is valid.
 func (s *Store) narinfo(ctx context.Context, hash string) (*narinfo, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -194,9 +242,5 @@ func (s *Store) narinfo(ctx context.Context, hash string) (*narinfo, error) {
 	if !store.IsHash(hash) {
 		return nil, fs.ErrNotExist
 	}
-	n, err := s.index.narinfo(hash, func(n *narinfo) bool { return len(s.keys) == 0 || n.signed(s.keys) })
-	if err != nil {
-		return nil, err
-	}
-	return n, nil
+	return s.index.narinfo(ctx, hash)
 }

@@ -1,13 +1,14 @@
 package binarycache
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
 	"os"
-	"sort"
 	"strings"
 	"sync/atomic"
 
@@ -15,8 +16,9 @@ import (
 )
 
 const (
-	largeFile = 64 << 10 // bytes from which a descriptor of its own pays
-	maxWrite  = 8 << 20  // bytes between two looks at the context
+	smallRange = 64 << 10 // bytes; up to here a range is read wholly before any of it is handed over
+	heldBack   = 4 << 10  // of larger ranges, how many of the last bytes are handed over after the second look
+	maxWrite   = 8 << 20  // bytes between two looks at the context
 )
 
 // tree is one use of an archive.
@@ -27,6 +29,11 @@ type tree struct {
 	closed  atomic.Bool
 }
 
+// newTree returns the files of p, which lie in a. Its Close calls release, once.
+func newTree(p store.Path, a *archive, release func()) *tree {
+	return &tree{path: p, archive: a, release: release}
+}
+
 // Nodes implements store.Tree.
 func (t *tree) Nodes(ctx context.Context, under string) iter.Seq2[store.Node, error] {
 	return func(yield func(store.Node, error) bool) {
@@ -34,14 +41,15 @@ func (t *tree) Nodes(ctx context.Context, under string) iter.Seq2[store.Node, er
 			yield(store.Node{}, fmt.Errorf("%s: %w", t.path, fs.ErrClosed))
 			return
 		}
-		nodes := t.archive.nodes
-		first, ok := find(nodes, under)
+		nodes := &t.archive.index
+		first, ok := nodes.find(under)
 		if !ok {
 			yield(store.Node{}, fmt.Errorf("%s: %.300q: %w", t.path, under, fs.ErrNotExist))
 			return
 		}
-		for i, nd := range nodes[first:] {
-			if i > 0 && under != "" && !strings.HasPrefix(nd.Name, under+"/") {
+		for i := first; i < nodes.len(); i++ {
+			nd := nodes.at(i)
+			if i > first && under != "" && !strings.HasPrefix(nd.Name, under+"/") {
 				return
 			}
 			if err := ctx.Err(); err != nil {
@@ -55,64 +63,98 @@ func (t *tree) Nodes(ctx context.Context, under string) iter.Seq2[store.Node, er
 	}
 }
 
-// find returns the index of the node called name in nodes, which are in archive order.
-func find(nodes []narNode, name string) (int, bool) {
-	return sort.Find(len(nodes), func(i int) int { return compareNames(name, nodes[i].Name) })
-}
-
-// compareNames orders names component by component, so that what is below a directory follows it at once.
-func compareNames(a, b string) int {
-	for i := range min(len(a), len(b)) {
-		switch {
-		case a[i] == b[i]:
-		case a[i] == '/':
-			return -1
-		case b[i] == '/' || a[i] > b[i]:
-			return 1
-		default:
-			return -1
-		}
-	}
-	return len(a) - len(b)
-}
-
-// WriteFile implements store.Tree. The archive was verified and can no longer change: it has no name.
+// WriteFile implements store.Tree.
 func (t *tree) WriteFile(ctx context.Context, w io.Writer, nd store.Node, off, n int64) error {
-	if t.closed.Load() {
-		return fmt.Errorf("%s: %q: %w", t.path, nd.Name, fs.ErrClosed)
-	}
-	if nd.Kind != store.Regular || off < 0 || n < 0 || off > nd.Size || n > nd.Size-off {
-		return fmt.Errorf("%s: %q: bytes %d+%d of %d: %w", t.path, nd.Name, off, n, nd.Size, fs.ErrInvalid)
-	}
-	i, ok := find(t.archive.nodes, nd.Name)
-	if !ok || t.archive.nodes[i].Node != nd {
-		return fmt.Errorf("%s: %q: %w", t.path, nd.Name, store.ErrChanged)
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	r, done := t.archive.reader(w, t.archive.nodes[i].offset+off, n)
-	defer done()
-	if err := copyBytes(ctx, w, r, n); err != nil {
-		return fmt.Errorf("%s: %q: %w", t.path, nd.Name, err)
+	if err := t.writeFile(ctx, w, nd, off, n); err != nil {
+		return fmt.Errorf("%s: %.300q: %w", t.path, nd.Name, err)
 	}
 	return nil
 }
 
-// reader returns n bytes of the archive from off on: for a large file and a w that can make use of it (sendfile), as
-// an *os.File that is closed by done.
+func (t *tree) writeFile(ctx context.Context, w io.Writer, nd store.Node, off, n int64) error {
+	if t.closed.Load() {
+		return fs.ErrClosed
+	}
+	if nd.Kind != store.Regular || off < 0 || n < 0 || off > nd.Size || n > nd.Size-off {
+		return fmt.Errorf("bytes %d+%d of %d: %w", off, n, nd.Size, fs.ErrInvalid)
+	}
+	i, ok := t.archive.index.find(nd.Name)
+	if !ok || t.archive.index.at(i).Node != nd {
+		return store.ErrChanged
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return t.archive.writeTo(ctx, w, t.archive.index.at(i).offset+off, n)
+}
+
+// writeTo writes n bytes from off on. The last ones are handed over after a second look at the file.
+func (a *archive) writeTo(ctx context.Context, w io.Writer, off, n int64) error {
+	if err := a.check(); err != nil {
+		return err
+	}
+	buf := a.spool.buffers.Get().(*[smallRange]byte)
+	defer a.spool.buffers.Put(buf)
+	last := n
+	if n > smallRange {
+		last = heldBack
+		if err := a.send(ctx, w, off, n-last, buf[:]); err != nil {
+			return err
+		}
+	}
+	if _, err := a.fd.ReadAt(buf[:last], off+n-last); err != nil {
+		return a.shorter(err)
+	}
+	if err := a.check(); err != nil {
+		return err
+	}
+	_, err := w.Write(buf[:last])
+	return err
+}
+
+// shorter is the error for a file that ended where it did not before.
+func (a *archive) shorter(err error) error {
+	if errors.Is(err, io.EOF) {
+		return cmp.Or(a.check(), fmt.Errorf("spooled archive: %w", io.ErrUnexpectedEOF))
+	}
+	return err
+}
+
+// send copies n bytes from off on to w: where w can make use of it, as an *os.File (for sendfile).
+func (a *archive) send(ctx context.Context, w io.Writer, off, n int64, buf []byte) error {
+	r, done := a.reader(w, off, n)
+	defer done()
+	for n > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		part := min(n, maxWrite)
+		did, err := io.CopyBuffer(w, io.LimitReader(r, part), buf)
+		if err != nil {
+			return err
+		}
+		if did < part {
+			return a.shorter(io.EOF)
+		}
+		n -= part
+	}
+	return nil
+}
+
+// reader returns n bytes from off on; done ends its use.
 func (a *archive) reader(w io.Writer, off, n int64) (r io.Reader, done func()) {
-	if _, ok := w.(io.ReaderFrom); ok && n >= largeFile {
-		if f, err := a.reopen(off); err == nil {
+	if _, ok := w.(io.ReaderFrom); ok {
+		if f, err := a.again(off); err == nil {
 			return f, func() { f.Close() }
 		}
 	}
-	return io.NewSectionReader(a.file, off, n), func() {}
+	return io.NewSectionReader(a.fd, off, n), func() {}
 }
 
-// reopen gives the file, which has no name, a second descriptor with an offset of its own. Only Linux can do that.
-func (a *archive) reopen(off int64) (*os.File, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", a.file.Fd()))
+// again gives the file, which may have no name any more, a second descriptor with an offset of its own. Only Linux can do
+// that.
+func (a *archive) again(off int64) (*os.File, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", a.fd.Fd()))
 	if err != nil {
 		return nil, err
 	}
@@ -121,24 +163,6 @@ func (a *archive) reopen(off int64) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-func copyBytes(ctx context.Context, w io.Writer, r io.Reader, n int64) error {
-	for n > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		part := min(n, maxWrite)
-		did, err := io.Copy(w, io.LimitReader(r, part))
-		if err != nil {
-			return err
-		}
-		if did < part {
-			return io.ErrUnexpectedEOF
-		}
-		n -= part
-	}
-	return nil
 }
 
 // Close implements store.Tree. Closing twice does nothing more.

@@ -2,140 +2,85 @@ package binarycache
 
 import (
 	"bufio"
-	"bytes"
+	"encoding/binary"
 	"errors"
-	"fmt"
+	"hash/crc32"
 	"io"
+	"math/bits"
 	"slices"
 
-	"github.com/ulikunitz/xz/lzma"
+	"github.com/mikelolasagasti/xz"
 )
 
-// xzReader reads a stream of xz blocks. It is here for one reason: each block names the size of its dictionary, up to
-// 4 GiB, and the usual reader allocates what it names. Check sums and the index are passed over: what they would
-// notice, the hash of the archive does.
+const (
+	xzMagic      = "\xfd7zXZ\x00"
+	xzStreamHead = 12 // bytes: magic, flags, check sum
+)
+
+var errFilters = errors.New("a block with other filters than LZMA2")
+
+// newXZReader reads the size bytes of an xz stream, or of several in a row. The first block names the size of its
+// dictionary, up to 4 GiB, of which the decoder allocates as much at once; here it gets no more than size asks for.
+func newXZReader(r io.Reader, size int64) (io.Reader, error) {
+	b := bufio.NewReaderSize(r, 64<<10)
+	if err := shrinkXZDictionary(b, size); err != nil {
+		return nil, err
+	}
+	return xz.NewReader(b, uint32(windowFor(size)))
+}
+
+// shrinkXZDictionary lowers the dictionary that the first block in b asks for to what size bytes can make use of, in
+// b's buffer. Blocks with filters, which Nix never writes, are refused here.
 //
-// Source: The .xz File Format, version 1.2.0, 2.1.1 and 3.
-type xzReader struct {
-	r     *countedBytes
-	check int64     // bytes of each block's check sum
-	start int64     // of the block's data
-	block io.Reader // nil before a block's header
-}
-
-const xzMagic = "\xfd7zXZ\x00"
-
-func newXZReader(r io.Reader) (*xzReader, error) {
-	x := &xzReader{r: &countedBytes{r: bufio.NewReaderSize(r, 64<<10)}}
-	var head [12]byte // magic, two bytes of flags, check sum
-	if _, err := io.ReadFull(x.r, head[:]); err != nil {
-		return nil, noEOF(err)
-	}
-	if !bytes.HasPrefix(head[:], []byte(xzMagic)) || head[6] != 0 || head[7] > 15 {
-		return nil, errors.New("not an xz stream")
-	}
-	if kind := head[7]; kind > 0 {
-		x.check = 4 << ((kind - 1) / 3) // 4 for the first three kinds, 8 for the next three, …
-	}
-	return x, nil
-}
-
-// Read implements io.Reader.
-func (x *xzReader) Read(b []byte) (int, error) {
-	for {
-		if x.block == nil {
-			if err := x.open(); err != nil {
-				return 0, err // io.EOF at the index
-			}
-		}
-		n, err := x.block.Read(b)
-		if err == io.EOF {
-			x.block = nil
-			err = x.skip(-(x.r.n-x.start)&3 + x.check)
-		}
-		if n > 0 || err != nil {
-			return n, err
-		}
-	}
-}
-
-// open reads a block's header. Where the index begins in its place it reads all that is left and returns io.EOF.
-func (x *xzReader) open() error {
-	size, err := x.r.ReadByte()
+// Source: The .xz File Format, version 1.2.0, 2.1.1 and 3.1.
+func shrinkXZDictionary(b *bufio.Reader, size int64) error {
+	head, err := b.Peek(xzStreamHead + 1)
 	if err != nil {
 		return noEOF(err)
 	}
-	if size == 0 {
-		if _, err := io.Copy(io.Discard, x.r); err != nil {
-			return err
-		}
-		return io.EOF
+	if string(head[:len(xzMagic)]) != xzMagic {
+		return errors.New("not an xz stream")
 	}
-	head := make([]byte, (int(size)+1)*4-1)
-	if _, err := io.ReadFull(x.r, head); err != nil {
+	blockHead := int(head[xzStreamHead]) * 4 // but for its check sum
+	if blockHead == 0 {
+		return nil // no block: the index begins here
+	}
+	if head, err = b.Peek(xzStreamHead + blockHead + 4); err != nil {
 		return noEOF(err)
 	}
-	dict, err := blockDictionary(head)
+	head = head[xzStreamHead:]
+	sum := head[blockHead:]
+	if crc32.ChecksumIEEE(head[:blockHead]) != binary.LittleEndian.Uint32(sum) {
+		return errors.New("check sum of a block's header is wrong")
+	}
+	at, err := dictionaryAt(head[:blockHead])
 	if err != nil {
 		return err
 	}
-	x.start = x.r.n
-	block, err := lzma.Reader2Config{DictCap: dict}.NewReader2(x.r)
-	if err != nil {
-		return noEOF(err)
+	if want := xzDictionary(size); head[at] > want {
+		head[at] = want
+		binary.LittleEndian.PutUint32(sum, crc32.ChecksumIEEE(head[:blockHead]))
 	}
-	x.block = block
 	return nil
 }
 
-// blockDictionary returns the size in bytes of the dictionary of a block whose header, but for its first byte, is head.
-func blockDictionary(head []byte) (int, error) {
-	flags, rest := head[0], head[1:]
+// dictionaryAt returns where in a block's header, without its check sum, the size of the dictionary stands.
+func dictionaryAt(head []byte) (int, error) {
+	flags, at := head[1], 2
 	for _, sized := range []byte{0x40, 0x80} { // the block's compressed and uncompressed size, where they are given
 		if flags&sized != 0 {
-			last := slices.IndexFunc(rest, func(b byte) bool { return b < 0x80 })
-			rest = rest[last+1:]
+			at += slices.IndexFunc(head[at:], func(b byte) bool { return b < 0x80 }) + 1
 		}
 	}
-	if flags&0x3f != 0 || len(rest) < 3 || rest[0] != 0x21 || rest[1] != 1 {
-		return 0, errors.New("a block with other filters than LZMA2")
+	const lzma2 = 0x21
+	if flags&0x3f != 0 || len(head)-at < 3 || head[at] != lzma2 || head[at+1] != 1 {
+		return 0, errFilters
 	}
-	dict, err := lzma.DecodeDictCap(rest[2])
-	if err == nil && dict > maxWindow {
-		err = fmt.Errorf("a dictionary of %d bytes, at most %d are allowed", dict, maxWindow)
-	}
-	return int(dict), err
+	return at + 2, nil
 }
 
-func (x *xzReader) skip(n int64) error {
-	_, err := io.CopyN(io.Discard, x.r, n)
-	return noEOF(err)
-}
-
-// noEOF is for an end that comes too early.
-func noEOF(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// countedBytes counts what is read. It is an io.ByteReader, so that nobody reads ahead of what they need.
-type countedBytes struct {
-	r *bufio.Reader
-	n int64
-}
-
-func (c *countedBytes) Read(b []byte) (int, error) {
-	n, err := c.r.Read(b)
-	c.n += int64(n)
-	return n, err
-}
-
-func (c *countedBytes) ReadByte() (byte, error) {
-	b, err := c.r.ReadByte()
-	if err == nil {
-		c.n++
-	}
-	return b, err
+// xzDictionary is the code of the smallest dictionary of a power of two that holds size bytes, or of the largest that
+// is allowed.
+func xzDictionary(size int64) byte {
+	return byte(bits.Len64(uint64(min(roundUp(size), 2*maxWindow)))-1-12) * 2
 }

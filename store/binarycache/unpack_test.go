@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io/fs"
+	"os"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -25,20 +26,20 @@ func TestBzip2(t *testing.T) {
 	f := storetest.NewFixture("a-1", storetest.Files{"": storetest.File("hello\n")})
 	cache := makeCache(t, noStream, newSigner("a"), f)
 	info := cache[f.Path.Hash()+narinfoSuffix]
-	n, err := parseNarinfo(string(info.Data))
+	n, err := parseNarinfo(string(info.Data), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	n.compression, n.fileHash, n.fileSize = bzip2Stream, sha256.Sum256(b), int64(len(b))
 	info.Data = []byte(n.text())
 	cache[n.url].Data = b
-	storetest.Check(t, open(t, Options{FS: cache}), f.Path)
+	storetest.Check(t, open(t, Options{FS: cache, Trusted: true}), f.Path)
 }
 
 // spoiled opens the one path of a cache that is not right.
 func spoiled(t *testing.T, cache fstest.MapFS, opts Options, p store.Path) error {
 	t.Helper()
-	opts.FS = cache
+	opts.FS, opts.Trusted, opts.Spool = cache, true, openSpool(t, SpoolOptions{})
 	s := open(t, opts)
 	tr, err := s.Open(t.Context(), p)
 	if err == nil {
@@ -53,8 +54,8 @@ func spoiled(t *testing.T, cache fstest.MapFS, opts Options, p store.Path) error
 	if !strings.Contains(err.Error(), string(p)) {
 		t.Errorf("error does not name the path: %v", err)
 	}
-	if len(s.spool.archives) > 0 || len(s.spool.flights) > 0 {
-		t.Error("something is kept")
+	if left, err := os.ReadDir(opts.Spool.dir); err != nil || len(left) > 0 {
+		t.Errorf("something is kept: %v, %v", left, err)
 	}
 	return err
 }
@@ -62,10 +63,10 @@ func spoiled(t *testing.T, cache fstest.MapFS, opts Options, p store.Path) error
 // A flipped byte anywhere in the archive's file is noticed; without FileHash, anywhere that it matters.
 func TestFlippedByte(t *testing.T) {
 	f := storetest.NewFixture("a-1", storetest.Files{"f": storetest.Exec("contents"), "l": storetest.Link("f")})
-	for _, c := range []compression{noStream, xzStream, zstdStream, gzipStream} {
+	for _, c := range []compression{noStream, xzStream, zstdStream, gzipStream, brotliStream} {
 		cache := makeCache(t, c, newSigner("a"), f)
 		info := cache[f.Path.Hash()+narinfoSuffix]
-		n, err := parseNarinfo(string(info.Data))
+		n, err := parseNarinfo(string(info.Data), "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +114,7 @@ func TestSpoiledArchive(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			cache := makeCache(t, zstdStream, newSigner("a"), f)
 			info := cache[f.Path.Hash()+narinfoSuffix]
-			n, err := parseNarinfo(string(info.Data))
+			n, err := parseNarinfo(string(info.Data), "")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,0 +1,212 @@
+package binarycache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"nixreg/store"
+)
+
+const (
+	freshFor    = 24 * time.Hour  // what a narinfo said is believed
+	missingFor  = time.Minute     // so is that there is none, or a bad one
+	downFor     = 5 * time.Second // a cache that could not be asked is left alone
+	maxAsking   = 32              // requests at once
+	maxInFlight = 4096            // hash parts that are asked for at once
+)
+
+// remote reads the narinfo files of a cache that lies elsewhere, and remembers what they say for a while: in memory and,
+// what was there, in Records. Each is asked for once, however many want it at the same time.
+type remote struct {
+	fetch   Fetcher
+	trust   *trust
+	records Records // nil for none
+	opened  time.Time
+	warn    sync.Once // that Records fails
+
+	ctx     context.Context // of all requests: it belongs to no single caller; ends with close
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	slots   chan struct{} // maxAsking
+	ready   chan struct{} // one place: whose turn it is to ask for nix-cache-info
+
+	mu      sync.Mutex
+	closed  bool
+	checked bool // nix-cache-info was seen and is right
+	down    failure
+	answers answers
+	flights map[string]*infoFlight
+	changes uint64
+	told    time.Time // when the log had a line about old answers
+}
+
+// failure is why the whole cache is of no use until a time.
+type failure struct {
+	err   error
+	until time.Time
+}
+
+// infoFlight is a narinfo that is being asked for.
+type infoFlight struct {
+	done   chan struct{} // closed after answer and err are set
+	answer *answer
+	err    error // of the request; the answer itself may be one, too
+}
+
+func newRemote(f Fetcher, t *trust, r Records) *remote {
+	x := &remote{
+		fetch:   f,
+		trust:   t,
+		records: r,
+		opened:  time.Now(),
+		slots:   make(chan struct{}, maxAsking),
+		ready:   make(chan struct{}, 1),
+		answers: newAnswers(),
+		flights: make(map[string]*infoFlight),
+	}
+	x.ctx, x.cancel = context.WithCancel(context.Background())
+	return x
+}
+
+// narinfo implements index.
+func (x *remote) narinfo(ctx context.Context, hash string) (*narinfo, error) {
+	a, f, err := x.join(hash)
+	if err != nil {
+		return nil, err
+	}
+	if f != nil {
+		select {
+		case <-f.done:
+			a, err = f.answer, f.err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.info, a.err
+}
+
+// join returns the answer for a hash part if there is a good one, else the flight that gets it.
+func (x *remote) join(hash string) (*answer, *infoFlight, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	now := time.Now()
+	a := x.answers.get(hash)
+	switch f := x.flights[hash]; {
+	case x.closed:
+		return nil, nil, errClosed
+	case a != nil && now.Before(a.until):
+		return a, nil, nil
+	case f != nil:
+		return nil, f, nil
+	case now.Before(x.down.until) && a != nil && a.info != nil:
+		return a, nil, nil
+	case now.Before(x.down.until):
+		return nil, nil, x.down.err
+	case len(x.flights) >= maxInFlight:
+		return nil, nil, fmt.Errorf("%s: %d paths are being asked for already: %w", x.trust.name, maxInFlight, store.ErrUnavailable)
+	}
+	f := &infoFlight{done: make(chan struct{})}
+	x.flights[hash] = f
+	x.running.Go(func() { x.fly(hash, a, f) })
+	return nil, f, nil
+}
+
+// fly gets the answer of f; old is what was answered before, if anything.
+func (x *remote) fly(hash string, old *answer, f *infoFlight) {
+	a, err := x.ask(hash, old)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.flights, hash)
+	switch {
+	case x.ctx.Err() != nil:
+		a, err = nil, errClosed // the callers' own contexts have not ended
+	case err == nil:
+		if x.answers.put(hash, a) {
+			x.changes++
+		}
+	case a != nil && errors.Is(err, store.ErrUnavailable):
+		x.tellOld(err)
+		err = nil
+	}
+	f.answer, f.err = a, err
+	close(f.done)
+}
+
+// tellOld logs, once in a while, that old answers are used.
+func (x *remote) tellOld(err error) {
+	if now := time.Now(); x.told.IsZero() || now.Sub(x.told) > 10*time.Minute {
+		x.told = now
+		x.trust.log.Warn("binary cache cannot be asked, what it said before is used", "cache", x.trust.name, "err", err)
+	}
+}
+
+// ask returns an answer, or an error and what was answered before, if that was a narinfo.
+func (x *remote) ask(hash string, old *answer) (*answer, error) {
+	select {
+	case x.slots <- struct{}{}:
+		defer func() { <-x.slots }()
+	case <-x.ctx.Done():
+		return nil, x.ctx.Err()
+	}
+	if old == nil {
+		old = x.recorded(hash)
+	}
+	if old != nil && old.info == nil {
+		old = nil
+	}
+	if old != nil && time.Now().Before(old.until) {
+		return old, nil
+	}
+	if err := x.checkInfo(); err != nil {
+		return old, err
+	}
+	if err := x.isDown(); err != nil { // since this one waited
+		return old, err
+	}
+	a, err := x.get(hash)
+	if err != nil {
+		return old, err
+	}
+	x.record(hash, a)
+	return a, nil
+}
+
+// forget implements index: the narinfo is asked for again when it is next wanted.
+func (x *remote) forget(ctx context.Context, hash string) {
+	x.mu.Lock()
+	x.answers.expire(hash)
+	x.mu.Unlock()
+	x.unrecord(ctx, hash)
+}
+
+// hashes implements index.
+func (x *remote) hashes() ([]string, error) {
+	return nil, fmt.Errorf("%s: a remote cache cannot be listed: %w", x.trust.name, errors.ErrUnsupported)
+}
+
+// state implements index. It moves when a narinfo is another than it was, as far as that was remembered, and every hour:
+// a cache does not tell what is new in it.
+func (x *remote) state(ctx context.Context) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return fmt.Sprintf("%d-%d", int64(time.Since(x.opened)/time.Hour), x.changes), nil
+}
+
+// close ends all requests and waits for them.
+func (x *remote) close() error {
+	x.mu.Lock()
+	x.closed = true
+	x.mu.Unlock()
+	x.cancel()
+	x.running.Wait()
+	return nil
+}

@@ -1,0 +1,166 @@
+package binarycache
+
+import (
+	"container/list"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"nixreg/store"
+)
+
+// fileState tells a file from itself after a change. Times are nanoseconds since 1970.
+type fileState struct {
+	size  int64
+	inode uint64
+	mtime int64
+	ctime int64
+}
+
+// archive is a verified NAR, open. Its file may have lost its name.
+type archive struct {
+	spool *Spool
+	file  *spoolFile
+	fd    *os.File
+	state fileState // as verified
+	index narIndex
+
+	uses int           // guarded by Spool.mu
+	idle *list.Element // in Spool.idle; nil while in use
+}
+
+// changed says how the file differs from what was verified; "" if it does not. One that was deleted keeps its bytes as long
+// as it is open, but the deletion moves its ctime; named asks that it has its name still.
+func (a *archive) changed(named bool) string {
+	fi, err := a.fd.Stat()
+	if err != nil {
+		return err.Error()
+	}
+	now, links := stateOf(fi)
+	if links == 0 {
+		if named {
+			return "it was deleted or replaced"
+		}
+		now.ctime = a.state.ctime
+	}
+	switch {
+	case now.size != a.state.size:
+		return fmt.Sprintf("it has %d bytes, had %d", now.size, a.state.size)
+	case now != a.state:
+		return "it was written to or touched"
+	}
+	return ""
+}
+
+// check returns an error matching store.ErrChanged, and has the archive fetched again, if it is not what was verified.
+func (a *archive) check() error {
+	how := a.changed(false)
+	if how == "" {
+		return nil
+	}
+	s := a.spool
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.file.open == a {
+		s.spoiled(a.file, how)
+	}
+	return fmt.Errorf("spooled archive: %s: %w", how, store.ErrChanged)
+}
+
+// backdate gives a file a time that no write from now on can give it, however coarse the clock of the file system is. It
+// is also the time of last use for the next process. From then on we must not touch the file: it would look changed. What
+// goes wrong is seen by those who open it.
+func backdate(name string) {
+	then := time.Now().Add(-2 * time.Second)
+	os.Chtimes(name, then, then)
+}
+
+// reopen opens the file of f, from the spool. If this process has not verified it, it is read and hashed.
+func (s *Spool) reopen(f *narFlight, verified fileState) (*archive, error) {
+	name := s.file(f.key)
+	if verified == (fileState{}) {
+		backdate(name)
+	}
+	fd, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	a := &archive{spool: s, file: f.file, fd: fd}
+	if err := a.inspect(s.ctx, f, verified); err != nil {
+		fd.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// inspect makes the index of a, and verifies the archive if it is not in the state verified.
+func (a *archive) inspect(ctx context.Context, f *narFlight, verified fileState) error {
+	fi, err := a.fd.Stat()
+	if err != nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() || fi.Size() != f.want.size {
+		return corrupt("%v of %d bytes, not a file of %d", fi.Mode().Type(), fi.Size(), f.want.size)
+	}
+	a.state, _ = stateOf(fi)
+	if a.state == verified {
+		err = a.readIndex(ctx, f)
+	} else {
+		err = a.verify(ctx, f)
+	}
+	if err == nil {
+		if how := a.changed(true); how != "" {
+			err = corrupt("while it was read: %s", how)
+		}
+	}
+	return err
+}
+
+// verify reads the archive once, for its hash and its index.
+func (a *archive) verify(ctx context.Context, f *narFlight) error {
+	h := sha256.New()
+	r := io.TeeReader(contextReader{ctx, io.NewSectionReader(a.fd, 0, a.state.size)}, h)
+	err := parseNAR(r, a.addNode)
+	a.index.finish()
+	if err != nil && !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil { // what the parser left
+		return err
+	}
+	if got := store.Hash(h.Sum(nil)); got != f.key.hash {
+		return corrupt("hash is %s", got)
+	}
+	if err != nil {
+		return malformedError{fmt.Errorf("%s: %w", f.want.id.path, err)}
+	}
+	return nil
+}
+
+// readIndex reads what is known to be the right archive.
+func (a *archive) readIndex(ctx context.Context, f *narFlight) error {
+	err := parseNAR(contextFile{ctx, io.NewSectionReader(a.fd, 0, f.want.size)}, a.addNode)
+	a.index.finish()
+	if errors.Is(err, ErrCorrupt) {
+		return malformedError{fmt.Errorf("%s: %w", f.want.id.path, err)}
+	}
+	return err
+}
+
+func (a *archive) addNode(nd narNode) error {
+	a.index.add(nd)
+	return nil
+}
+
+// contextFile is a contextReader that can seek.
+type contextFile struct {
+	ctx context.Context
+	io.ReadSeeker
+}
+
+func (c contextFile) Read(b []byte) (int, error) { return contextReader{c.ctx, c.ReadSeeker}.Read(b) }

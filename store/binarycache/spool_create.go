@@ -1,0 +1,98 @@
+package binarycache
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"nixreg/store"
+)
+
+// create fetches the archive of f. What is not brought to its end leaves nothing.
+func (s *Spool) create(f *narFlight) (_ *archive, err error) {
+	fd, err := os.CreateTemp(s.dir, tempPrefix+"*")
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	name := fd.Name()
+	defer func() {
+		if err != nil {
+			fd.Close()
+			os.Remove(name)
+		}
+	}()
+	out := &spoolWriter{spool: s, want: &f.want, fd: fd}
+	w := bufio.NewWriterSize(out, 256<<10)
+	if err := f.want.fill(s.ctx, w); err != nil {
+		return nil, err
+	}
+	if err := w.Flush(); err != nil {
+		return nil, err
+	}
+	if out.size != f.want.size {
+		return nil, fmt.Errorf("%s: %w", f.want.id.path, corrupt("archive has %d bytes, not %d", out.size, f.want.size))
+	}
+	a := &archive{spool: s, fd: fd, file: &spoolFile{key: f.key, size: out.size}}
+	if err := a.readIndex(s.ctx, f); err != nil {
+		return nil, err
+	}
+	return a, a.publish(name)
+}
+
+// publish gives the file its name, which tells the next process that it is whole.
+func (a *archive) publish(temp string) error {
+	name := a.spool.file(a.file.key)
+	if err := os.Rename(temp, name); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	backdate(name)
+	fi, err := a.fd.Stat()
+	if err != nil {
+		os.Remove(name)
+		return fmt.Errorf("spool: %w", err)
+	}
+	a.state, _ = stateOf(fi)
+	if a.state.size != a.file.size {
+		os.Remove(name)
+		return fmt.Errorf("spool: %s: somebody else wrote to it: %w", name, store.ErrChanged)
+	}
+	a.file.state = a.state
+	a.file.used, a.file.saved = a.state.mtime, a.state.mtime
+	return nil
+}
+
+// spoolWriter writes an archive to its file, and makes room once if the disk is full.
+type spoolWriter struct {
+	spool *Spool
+	want  *wanted
+	fd    *os.File
+	size  int64
+	freed bool
+}
+
+func (w *spoolWriter) Write(b []byte) (int, error) {
+	if w.size+int64(len(b)) > w.want.size {
+		return 0, fmt.Errorf("%s: %w", w.want.id.path, corrupt("archive is larger than %d bytes", w.want.size))
+	}
+	n, err := w.spool.write(w.fd, b)
+	if isFull(err) && !w.freed && w.spool.makeRoom(w.want.size) {
+		w.freed = true
+		var more int
+		more, err = w.spool.write(w.fd, b[n:])
+		n += more
+	}
+	w.size += int64(n)
+	w.spool.fetched.Add(int64(n))
+	if isFull(err) {
+		return n, fmt.Errorf("spool: %s: archive of %s needs %d bytes, the disk is full after %d: %w",
+			w.spool.dir, w.want.id.path, w.want.size, w.size, err)
+	}
+	if err != nil {
+		return n, fmt.Errorf("spool: %w", err)
+	}
+	return n, nil
+}
+
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

@@ -1,0 +1,214 @@
+package binarycache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"syscall"
+	"time"
+
+	"nixreg/store"
+)
+
+const (
+	fetchSlots = 16 // weights of what is fetched at once
+	readSlots  = 4  // archives read from the spool at once
+	maxQueued  = 1024
+)
+
+// weight is the number of slots that fetching an archive takes: a decompressor's window is at most as large as what it
+// makes.
+func weight(size int64) int {
+	switch {
+	case size < 1<<20:
+		return 1
+	case size < 16<<20:
+		return 2
+	}
+	return 4
+}
+
+// narFlight is an archive in the making. Guarded by Spool.mu, but for what is set once.
+type narFlight struct {
+	key     narKey
+	want    wanted
+	done    chan struct{} // closed after archive and err are set
+	waiting int           // callers
+	ahead   *aheadPlan    // that began it; nil once somebody waits
+	file    *spoolFile    // that is opened; nil if the archive is fetched
+	weight  int
+	archive *archive
+	err     error
+}
+
+func newFlight(key narKey, w wanted) *narFlight {
+	return &narFlight{key: key, want: w, done: make(chan struct{})}
+}
+
+// flightSlots lets flights begin in the order in which they came.
+type flightSlots struct {
+	free  int
+	queue []*narFlight
+}
+
+// next returns the flight that may begin, nil if there is none.
+func (q *flightSlots) next() *narFlight {
+	if len(q.queue) == 0 || q.queue[0].weight > q.free {
+		return nil
+	}
+	f := q.queue[0]
+	q.queue = slices.Delete(q.queue, 0, 1)
+	q.free -= f.weight
+	return f
+}
+
+// begin puts f where its archive lies: in the spool or elsewhere.
+func (s *Spool) begin(f *narFlight) {
+	s.flights[f.key] = f
+	if e := s.files[f.key]; e != nil {
+		s.pin(e)
+		f.file, f.weight = e, 1
+		s.reading.queue = append(s.reading.queue, f)
+	} else {
+		f.weight = weight(f.want.size)
+		s.fetching.queue = append(s.fetching.queue, f)
+	}
+	s.dispatch()
+}
+
+// dispatch begins what can begin.
+func (s *Spool) dispatch() {
+	if s.closed {
+		s.failQueued()
+		return
+	}
+	for f := s.reading.next(); f != nil; f = s.reading.next() {
+		verified := f.file.state
+		s.running.Go(func() { s.flyFromDisk(f, verified) })
+	}
+	for f := s.fetching.next(); f != nil; f = s.fetching.next() {
+		s.size += s.counted(f.want.size)
+		s.evict()
+		s.begun()
+		s.running.Go(func() { s.fly(f) })
+	}
+	s.wake()
+}
+
+// leave is for a caller that no longer waits.
+func (s *Spool) leave(f *narFlight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-f.done: // it has its share in the archive already
+		if f.archive != nil {
+			s.drop(f.archive)
+		}
+		return
+	default:
+	}
+	f.waiting--
+	i := slices.Index(s.fetching.queue, f)
+	if f.waiting == 0 && i >= 0 && len(s.fetching.queue) > maxQueued {
+		s.fetching.queue = slices.Delete(s.fetching.queue, i, i+1)
+		s.finish(f, nil, errClosed) // nobody sees it
+	}
+}
+
+// fly fetches.
+func (s *Spool) fly(f *narFlight) {
+	a, err := s.create(f)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fetching.free += f.weight
+	s.size -= s.counted(f.want.size)
+	s.ended(err)
+	if err == nil {
+		s.add(a.file)
+		s.pin(a.file)
+	}
+	s.finish(f, a, err)
+	if err == nil {
+		s.unpin(a.file)
+	}
+	s.dispatch()
+}
+
+// flyFromDisk opens a file of the spool, or else lets f fetch the archive.
+func (s *Spool) flyFromDisk(f *narFlight, verified fileState) {
+	a, err := s.reopen(f, verified)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := f.file
+	s.reading.free += f.weight
+	f.file = nil
+	var bad malformedError
+	switch {
+	case err == nil:
+		if e.state != a.state {
+			e.state, e.saved = a.state, a.state.mtime
+		}
+		s.finish(f, a, nil)
+	case errors.As(err, &bad):
+		s.spoiled(e, "it is malformed")
+		s.finish(f, nil, err)
+	case s.ctx.Err() != nil || exhausted(err):
+		s.finish(f, nil, fmt.Errorf("spool: %w", err))
+	case errors.Is(err, fs.ErrNotExist):
+		s.discard(e)
+		s.begin(f)
+	default:
+		s.spoiled(e, err.Error())
+		s.begin(f)
+	}
+	s.unpin(e)
+	s.dispatch()
+}
+
+// exhausted reports whether err says nothing of the file.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
+// finish hands the outcome of f to all who wait for it.
+func (s *Spool) finish(f *narFlight, a *archive, err error) {
+	if err != nil && s.closed {
+		err = errClosed // the callers' own contexts have not ended
+	}
+	if bad := (malformedError{}); errors.As(err, &bad) {
+		s.refused.add(f.key, bad, time.Now())
+	}
+	delete(s.flights, f.key)
+	f.archive, f.err = a, err
+	close(f.done)
+	if err != nil {
+		if f.ahead != nil && errors.Is(err, store.ErrUnavailable) {
+			f.ahead.over = true
+		}
+		s.wasUsed(&f.ahead, f.want.size)
+		return
+	}
+	a.file.open = a
+	if f.waiting == 0 && f.ahead != nil {
+		s.keepAhead(f, a)
+	} else {
+		s.use(a, f.waiting+1)
+		s.drop(a)
+	}
+}
+
+// failQueued ends the flights that have not begun.
+func (s *Spool) failQueued() {
+	for _, q := range []*flightSlots{&s.fetching, &s.reading} {
+		queue := q.queue
+		q.queue = nil
+		for _, f := range queue {
+			if e := f.file; e != nil {
+				f.file = nil
+				s.unpin(e)
+			}
+			s.finish(f, nil, errClosed)
+		}
+	}
+}
