@@ -1,0 +1,151 @@
+package channel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path"
+	"strings"
+
+	"nixreg/store"
+)
+
+const (
+	// official is where the channels of nixpkgs lie.
+	official = "https://channels.nixos.org/"
+	// maxName is the length of the longest legal tag.
+	maxName = 128
+	// maxLocation bounds what a user may write, in bytes.
+	maxLocation = 4096
+)
+
+// ParseName reads what a user calls a channel and returns its name, which is a legal tag, and where it lies:
+//
+//	nixos-unstable           of https://channels.nixos.org
+//	https://host/x/y         a folder on a server, called y; http and s3 likewise
+//	/dir/y, file:///dir/y    a folder on this machine, called y
+//	NAME=https://host/x      a folder under a name of one's own; each of the above can follow the =
+//	…/y/store-paths.xz       that file alone, without the names of attributes; called y
+//
+// The location is an address with a scheme, parameters included, or an absolute path. It has what credentials the user
+// wrote into it. Anything else gives an error matching [fs.ErrInvalid], which has none.
+//
+// Source: distribution-spec, "Pulling manifests", for tags.
+func ParseName(arg string) (name, location string, err error) {
+	name, location, err = parseName(arg)
+	if err != nil {
+		return "", "", fmt.Errorf("channel %.100q: %w: %w", redact(arg), err, fs.ErrInvalid)
+	}
+	return name, location, nil
+}
+
+func parseName(arg string) (name, location string, err error) {
+	if len(arg) > maxLocation {
+		return "", "", fmt.Errorf("longer than %d bytes", maxLocation)
+	}
+	if strings.ContainsFunc(arg, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "", "", errors.New("there is a control character in it")
+	}
+	left, right, named := strings.Cut(arg, "=")
+	if named && !strings.ContainsAny(left, "/:?") { // the = is not one of a URL's
+		name, arg = left, right
+		if err := checkName(name); err != nil {
+			return "", "", err
+		}
+	}
+	folder, location, err := locate(arg)
+	if err != nil || name != "" {
+		return name, location, err
+	}
+	if err := checkName(folder); err != nil {
+		return "", "", fmt.Errorf("%w; NAME=… in front of it gives it another", err)
+	}
+	return folder, location, nil
+}
+
+// locate returns the location that arg stands for, and the name of its folder.
+func locate(arg string) (folder, location string, err error) {
+	if strings.HasPrefix(arg, "/") {
+		p := path.Clean(arg)
+		return folderName(p), p, nil
+	}
+	if !strings.Contains(arg, "://") {
+		if err := checkName(arg); err != nil {
+			return "", "", fmt.Errorf("%w; a channel is a name as nixos-unstable, a URL or an absolute path", err)
+		}
+		return arg, official + arg, nil
+	}
+	u, err := url.Parse(arg)
+	if err != nil {
+		return "", "", errors.New("not a URL") // url's own error repeats the password
+	}
+	if u.Fragment != "" {
+		return "", "", errors.New("a URL with a #")
+	}
+	switch {
+	case u.Scheme == "file" && (u.Host != "" || u.RawQuery != "" || !path.IsAbs(u.Path)):
+		return "", "", errors.New("a folder on this machine is written file:///dir")
+	case u.Scheme == "file":
+		if strings.Contains(u.Path, "\x00") {
+			return "", "", errors.New("there is a NUL in it")
+		}
+		p := path.Clean(u.Path)
+		return folderName(p), p, nil
+	case u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "s3":
+		return "", "", errors.New("only https, http, s3 and file are known")
+	case u.Host == "":
+		return "", "", errors.New("no host in it")
+	}
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
+	return folderName(u.Path), u.String(), nil
+}
+
+// folderName is the last component of a path; of the one before where that is the list of paths.
+func folderName(p string) string {
+	if path.Base(p) == pathsFile {
+		p = path.Dir(p)
+	}
+	return strings.Trim(path.Base("/"+p), "/")
+}
+
+// checkName reports what keeps name from being a channel's: it has to be a tag, and not one that means something else.
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("there is no name in it")
+	case len(name) > maxName:
+		return fmt.Errorf("its name is longer than %d characters", maxName)
+	case name == "latest":
+		return errors.New("the name latest has another meaning")
+	case store.IsHash(name):
+		return fmt.Errorf("the name %s looks like the hash of a store path", name)
+	}
+	for i := range len(name) {
+		c := name[i]
+		word := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_'
+		if !word && (i == 0 || c != '.' && c != '-') {
+			return fmt.Errorf("the name %.100q is no legal tag: letters, digits and _.- are, the first of them a letter, a digit or _", name)
+		}
+	}
+	return nil
+}
+
+// redact returns a location for messages: without credentials and parameters.
+func redact(location string) string {
+	scheme, rest, ok := strings.Cut(location, "://")
+	if !ok {
+		return location
+	}
+	host := rest
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		host = rest[:end]
+	}
+	if at := strings.LastIndexByte(rest, '@'); at >= len(host) {
+		return scheme + "://…" // a password that was not escaped may reach as far as there
+	} else if at >= 0 {
+		rest = rest[at+1:]
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	return scheme + "://" + rest
+}

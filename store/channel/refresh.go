@@ -1,0 +1,186 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// firstRetry is how soon a refresh that failed is tried again; the pause doubles up to the interval.
+	firstRetry = time.Minute
+	// patience bounds one refresh.
+	patience = 30 * time.Minute
+)
+
+// run refreshes until ctx ends.
+func (c *Channel) run(ctx context.Context) {
+	retry := min(firstRetry, c.every)
+	for {
+		pause := c.every
+		if c.attempt(ctx) {
+			retry = min(firstRetry, c.every)
+		} else {
+			pause, retry = retry, min(2*retry, c.every)
+		}
+		timer := time.NewTimer(jitter(pause))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// jitter spreads what many do at the same interval by a tenth to either side.
+func jitter(d time.Duration) time.Duration {
+	if tenth := int64(d / 10); tenth > 0 {
+		d += time.Duration(rand.Int64N(2*tenth) - tenth)
+	}
+	return d
+}
+
+// attempt refreshes once and reports whether that went well.
+func (c *Channel) attempt(ctx context.Context) bool {
+	old := c.begin()
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	r, encoded, err := c.read(limited, old)
+	if err == nil && encoded != nil && c.file != "" {
+		if failed := r.save(c.file, encoded); failed != nil {
+			c.log.Warn("channel: its index is not kept for the next start", "channel", c.name, "error", failed)
+		}
+	}
+	failing := c.end(r, err)
+	switch {
+	case err != nil && ctx.Err() != nil: // closed
+	case err != nil && !failing:
+		c.log.Warn("channel: cannot be read", "channel", c.name, "error", err, "packages", known(old))
+	case err == nil && failing:
+		c.log.Info("channel: can be read again", "channel", c.name)
+	}
+	return err == nil
+}
+
+func known(r *release) string {
+	if r == nil {
+		return "none yet"
+	}
+	return "those of the last time"
+}
+
+// read returns the release that the channel is now, and its index as it is saved: nil if r is old. Both files are of one
+// release: the second is taken from where the first was found, and the first is the same after as before.
+func (c *Channel) read(ctx context.Context, old *release) (r *release, encoded []byte, err error) {
+	if old != nil {
+		if same, err := c.unchanged(ctx, old); err != nil || same {
+			return old, nil, err
+		}
+	}
+	paths, err := c.fetch.GetIf(ctx, pathsFile, "", maxStored)
+	if err != nil {
+		return nil, nil, err
+	}
+	var list *pathList
+	err = readBody(pathsFile, paths, func(r io.Reader) (err error) {
+		list, err = readPaths(r)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	seen := marks{paths: paths.ETag}
+	b := newBuilder(list)
+	if seen.packages, err = c.attributes(ctx, &paths, b); err != nil {
+		return nil, nil, err
+	}
+	if err := c.settled(ctx, &paths); err != nil {
+		return nil, nil, err
+	}
+	x, err := b.index()
+	if err != nil {
+		return nil, nil, err
+	}
+	r, encoded = newRelease(x, c.location, seen)
+	if old == nil || r.state != old.state {
+		c.log.Info("channel: read", "channel", c.name, "paths", len(x.paths.ends), "attributes", len(x.attributes.ends),
+			slog.Int("passed over", list.skipped))
+	}
+	return r, encoded, nil
+}
+
+// unchanged asks whether old is still what the channel is.
+func (c *Channel) unchanged(ctx context.Context, old *release) (bool, error) {
+	paths, err := c.fetch.GetIf(ctx, pathsFile, old.seen.paths, maxStored)
+	if err != nil {
+		return false, err
+	}
+	defer paths.close()
+	if !paths.same(old.seen.paths) {
+		return false, nil
+	}
+	if c.alone {
+		return true, nil
+	}
+	name, err := paths.beside(packagesFile)
+	if err != nil {
+		return false, err
+	}
+	etag := old.seen.packages
+	if etag == absent {
+		etag = ""
+	}
+	packages, err := c.fetch.GetIf(ctx, name, etag, maxStored)
+	if errors.Is(err, fs.ErrNotExist) {
+		return old.seen.packages == absent, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer packages.close()
+	return packages.same(etag), nil
+}
+
+// attributes reads the file that lies beside the paths, if there is one, and returns its ETag.
+func (c *Channel) attributes(ctx context.Context, paths *Answer, b *builder) (etag string, err error) {
+	if c.alone {
+		return absent, nil
+	}
+	name, err := paths.beside(packagesFile)
+	if err != nil {
+		return "", err
+	}
+	packages, err := c.fetch.GetIf(ctx, name, "", maxStored)
+	if errors.Is(err, fs.ErrNotExist) {
+		return absent, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return packages.ETag, readBody(packagesFile, packages, func(r io.Reader) error { return readPackages(r, b.add) })
+}
+
+// settled reports an error if the list of paths is no longer the one that was read.
+func (c *Channel) settled(ctx context.Context, paths *Answer) error {
+	if c.alone || paths.ETag == "" {
+		return nil
+	}
+	name, err := paths.beside(pathsFile)
+	if err != nil {
+		return err
+	}
+	now, err := c.fetch.GetIf(ctx, name, paths.ETag, maxStored)
+	if err != nil {
+		return err
+	}
+	defer now.close()
+	if !now.same(paths.ETag) {
+		return errors.New(pathsFile + " changed while " + packagesFile + " was read")
+	}
+	return nil
+}
