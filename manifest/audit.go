@@ -3,6 +3,7 @@ package manifest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -102,7 +103,7 @@ func (a *auditor) file(ctx context.Context, f definitionFile) []imageFault {
 	var faults []imageFault
 	for _, image := range f.images {
 		note := func(at imagefile.Position, err error) {
-			if err != nil && ctx.Err() == nil {
+			if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) { // then nobody knows
 				faults = append(faults, imageFault{image, at, err})
 			}
 		}
@@ -141,6 +142,9 @@ func (a *auditor) base(ctx context.Context, image *imagefile.Image) error {
 	p, _, err := store.ParseAbs(name)
 	if err != nil || ctx.Err() != nil {
 		return nil // none, or one that a registry has
+	}
+	if name == image.FromImage && store.IsDistant(a.images.store) {
+		return a.path(ctx, name) // it may have to be fetched to be looked at
 	}
 	o, err := a.images.store.Object(ctx, p)
 	if err != nil {

@@ -177,15 +177,12 @@ func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encod
 	return &im, config, nil
 }
 
-// describe asks for all layers at once, the largest first: the maker bounds how many are hashed at a time.
+// describe asks for all layers at once, in the order of hashOrder: the maker bounds how many are hashed at a time.
 func (b *draft) describe(ctx context.Context, m *layer.Maker, done func()) ([]layer.Info, error) {
 	infos := make([]layer.Info, len(b.layers))
-	order := make([]int, len(b.layers))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, k int) int { return cmp.Compare(b.layers[k].size, b.layers[i].size) })
+	order := b.hashOrder()
 	g, ctx := errgroup.WithContext(ctx)
+	b.fetch(ctx, m, order)
 	for _, i := range order {
 		g.Go(guarded(func() (err error) {
 			infos[i], err = m.Describe(ctx, b.layers[i].recipe)

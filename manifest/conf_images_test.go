@@ -48,7 +48,7 @@ func write(t *testing.T, file, text string) {
 }
 
 func TestImagesDirectory(t *testing.T) {
-	s := tinyCache(t)
+	s := nearby{tinyCache(t)} // the catalogue has what has programs
 	const conf = "/nix/store/av38h4lm1gp32sk3vpss68g2ickkg344-app-conf.json"
 	dir := t.TempDir()
 	script := "#!/bin/sh\nexec \"/nix/store/y2yahnlv9qswqyng25fcrs5zla4vjzvd-stream\" " + conf + " \"$@\"\n"

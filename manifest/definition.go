@@ -60,7 +60,8 @@ type Catalog interface {
 	Lookup(ctx context.Context, repository, tag string) ([]*Definition, error)
 	// Tags returns the tags of a repository, sorted by bytes.
 	Tags(ctx context.Context, repository string) ([]string, error)
-	// Newest returns up to n tags that together cover the newest images of a repository.
+	// Newest returns tags, about n, that together cover the newest images of a repository. An error matching
+	// [store.ErrUnavailable] may come with tags: there may be others.
 	Newest(ctx context.Context, repository string, n int) ([]string, error)
 	// Repositories returns all repositories, sorted by bytes.
 	Repositories(ctx context.Context) ([]string, error)
@@ -96,7 +97,10 @@ type absentError struct{ text string }
 func (e *absentError) Error() string        { return e.text }
 func (e *absentError) Is(target error) bool { return target == fs.ErrNotExist }
 
-// userError reports whether err is about what was asked for, not about nixreg's own work.
+// userError reports whether err is about what was asked for, not about nixreg's own work nor a store out of reach.
 func userError(err error) bool {
+	if errors.Is(err, store.ErrUnavailable) {
+		return false
+	}
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, errors.ErrUnsupported)
 }

@@ -18,9 +18,12 @@ const maxKinds = 200_000
 // pathKinds remembers what is seen of store paths: whether one is a directory, whether it has programs, and which
 // architecture they are for. Safe for concurrent use.
 type pathKinds struct {
-	log   *slog.Logger
-	kinds memo[registration, pathKind]
-	archs memo[layer.Ref, string]
+	log *slog.Logger
+	// records keeps what was seen where paths lie far away: it must be known when they are out of reach. nil otherwise.
+	records *records
+	kinds   memo[registration, pathKind]
+	dirs    memo[layer.Ref, bool] // of distant paths
+	archs   memo[layer.Ref, string]
 }
 
 // registration is one life of a path: it may be deleted and built again with other contents.
@@ -42,6 +45,8 @@ func (k *pathKinds) of(ctx context.Context, s store.Store, e store.Entry) (pathK
 	switch {
 	case ctx.Err() != nil:
 		return kind, fmt.Errorf("look at %s: %w", e.Path, ctx.Err())
+	case errors.Is(err, store.ErrUnavailable):
+		return kind, err
 	case errors.Is(err, fs.ErrNotExist):
 		return pathKind{}, nil
 	case err != nil:
@@ -92,7 +97,7 @@ func (k *pathKinds) architecture(ctx context.Context, s store.Store, p store.Pat
 	if err != nil {
 		return "", err
 	}
-	if arch, ok := k.archs.get(layer.RefOf(o)); ok {
+	if arch, ok := recall(ctx, k, &k.archs, architectureRecord, layer.RefOf(o)); ok {
 		return arch, nil
 	}
 	closure, err := store.Closure(ctx, s, p)
@@ -100,10 +105,10 @@ func (k *pathKinds) architecture(ctx context.Context, s store.Store, p store.Pat
 		return "", err
 	}
 	arch, err := architecture(ctx, store.Within(s, pathsOf(closure)...), []store.Path{p}, closure)
-	if err == nil {
-		k.archs.put(layer.RefOf(o), arch)
+	if err != nil {
+		return "", err
 	}
-	return arch, err
+	return arch, keep(ctx, k, &k.archs, architectureRecord, layer.RefOf(o), arch)
 }
 
 // memo is a map for many goroutines that forgets everything when it has maxKinds entries. The zero value is empty.

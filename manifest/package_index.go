@@ -1,12 +1,9 @@
 package manifest
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,42 +11,54 @@ import (
 	"nixreg/store"
 )
 
-// candidate is a store path under one of its names.
-type candidate struct {
-	store.Entry
-	identity
-	order int // in the store's listing
-}
-
 // longestPause bounds for how long a listing may be out of date, however long it takes.
 const longestPause = 3 * time.Second
 
-// packageIndex is one store's paths by repository name, made anew when the store's state changes.
+// packageIndex is the paths of one store, or of one channel, by repository name. It is made anew when that one's state
+// changes; while that is unavailable, the last one serves.
 type packageIndex struct {
-	store store.Store
-	group *digests.Group // lists on a context of its own: clients that leave must not make it start over and over
-	key   string
+	store   store.Store // this or channel is set
+	channel store.Channel
+	// distant tells that names are all there is to go by: paths must not be opened to see what they are.
+	distant bool
+	group   *digests.Group // lists on a context of its own: clients that leave must not make it start over and over
+	key     string
 
 	mu   sync.Mutex
 	last listing
 }
 
-// listing is a store's paths by name in one state. It is never changed.
+// listing is the paths by name in one state. It is never changed.
 type listing struct {
 	state string
-	names map[string][]*candidate // nil: there is none yet
-	next  time.Time               // not to be made again before
+	names *nameIndex // nil: there is none yet
+	next  time.Time  // not to be made again before
 }
 
-func (x *packageIndex) named(ctx context.Context, name string) ([]*candidate, error) {
+func (x *packageIndex) named(ctx context.Context, name string) (named, error) {
 	all, err := x.all(ctx)
-	return all[name], err
+	return all.named(name), err
 }
 
-func (x *packageIndex) all(ctx context.Context) (map[string][]*candidate, error) {
-	state, err := x.store.State(ctx)
+// tag is the tag that a channel's latest has by the channel's name; "" for a store.
+func (x *packageIndex) tag() string {
+	if x.channel == nil {
+		return ""
+	}
+	return x.channel.Name()
+}
+
+func (x *packageIndex) state(ctx context.Context) (string, error) {
+	if x.channel != nil {
+		return x.channel.State(ctx)
+	}
+	return x.store.State(ctx)
+}
+
+func (x *packageIndex) all(ctx context.Context) (*nameIndex, error) {
+	state, err := x.state(ctx)
 	if err != nil {
-		return nil, err
+		return x.instead(err)
 	}
 	if l := x.latest(); l.serves(state) {
 		return l.names, nil
@@ -61,7 +70,7 @@ func (x *packageIndex) all(ctx context.Context) (map[string][]*candidate, error)
 		started := time.Now()
 		names, err := x.list(ctx)
 		if err != nil {
-			return listing{}, fmt.Errorf("list store: %w", err)
+			return listing{}, err
 		}
 		// A Nix that writes all the time must not keep a large store busy with listing: one part in ten, about.
 		l := listing{state, names, time.Now().Add(min(9*time.Since(started), longestPause))}
@@ -70,7 +79,18 @@ func (x *packageIndex) all(ctx context.Context) (map[string][]*candidate, error)
 		x.last = l
 		return l, nil
 	})
-	return l.names, err
+	if err != nil {
+		return x.instead(err)
+	}
+	return l.names, nil
+}
+
+// instead is what there is where a new listing cannot be had.
+func (x *packageIndex) instead(err error) (*nameIndex, error) {
+	if l := x.latest(); l.names != nil && errors.Is(err, store.ErrUnavailable) {
+		return l.names, nil
+	}
+	return nil, err
 }
 
 func (x *packageIndex) latest() listing {
@@ -83,52 +103,25 @@ func (l listing) serves(state string) bool {
 	return l.names != nil && (l.state == state || time.Now().Before(l.next))
 }
 
-func (x *packageIndex) list(ctx context.Context) (map[string][]*candidate, error) {
-	names := make(map[string][]*candidate)
-	order := 0
+func (x *packageIndex) list(ctx context.Context) (*nameIndex, error) {
+	var b nameIndexer
+	if x.channel != nil {
+		for p, err := range x.channel.Packages(ctx) {
+			if err != nil {
+				return nil, fmt.Errorf("list channel %s: %w", x.channel.Name(), err)
+			}
+			b.add(store.Entry{Path: p.Path}, p.Names...)
+		}
+		return b.index(), nil
+	}
 	for e, err := range x.store.List(ctx) {
 		if errors.Is(err, errors.ErrUnsupported) {
 			break // a store that cannot list has no names, only hashes
 		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("list store: %w", err)
 		}
-		if !offered(e) {
-			continue
-		}
-		c := &candidate{Entry: e, identity: identify(e), order: order}
-		order++
-		if repo := repositoryName(c.name); repo != "" {
-			names[repo] = append(names[repo], c)
-		}
+		b.add(e)
 	}
-	for _, c := range names {
-		slices.SortFunc(c, better)
-	}
-	return names, nil
-}
-
-// better sorts the candidates of one name: outs first, then the highest version, the newest registration, the store's
-// own order where it knows no time, the hash.
-func better(a, b *candidate) int {
-	if c := boolCompare(a.output != "", b.output != ""); c != 0 {
-		return c
-	}
-	if c := cmp.Or(-compareVersions(a.version, b.version), -cmp.Compare(a.Registered, b.Registered)); c != 0 {
-		return c
-	}
-	if a.Registered == 0 && a.order != b.order {
-		return cmp.Compare(a.order, b.order)
-	}
-	return strings.Compare(a.Path.Hash(), b.Path.Hash())
-}
-
-func boolCompare(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
+	return b.index(), nil
 }

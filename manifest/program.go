@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"nixreg/store"
@@ -97,18 +98,18 @@ func mainProgram(ctx context.Context, s store.Store, contents []store.Path, name
 // architecture is that of the contents' first program, in GOARCH's words: bin/ in order, then the closure in order; ""
 // if there is no program. A Mach-O program gives an error matching errors.ErrUnsupported.
 func architecture(ctx context.Context, s store.Store, contents []store.Path, closure []*store.Object) (string, error) {
-	looked := make(map[store.Path]bool)
-	for _, p := range contents {
-		looked[p] = true
-		if arch, err := architectureOf(ctx, s, p); err != nil || arch != "" {
-			return arch, err
-		}
+	if arch, err := firstArchitecture(ctx, s, contents); err != nil || arch != "" {
+		return arch, err
 	}
-	for _, o := range closure {
-		if looked[o.Path] {
-			continue
-		}
-		if arch, err := architectureOf(ctx, s, o.Path); err != nil || arch != "" {
+	others := slices.DeleteFunc(pathsOf(closure), func(p store.Path) bool { return slices.Contains(contents, p) })
+	return firstArchitecture(ctx, s, others)
+}
+
+// firstArchitecture is that of the first of paths that has one, "" if none has.
+func firstArchitecture(ctx context.Context, s store.Store, paths []store.Path) (string, error) {
+	defer searchAhead(ctx, s, paths)()
+	for _, p := range paths {
+		if arch, err := architectureOf(ctx, s, p); err != nil || arch != "" {
 			return arch, err
 		}
 	}

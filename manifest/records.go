@@ -25,6 +25,8 @@ import (
 //	referrer/<repo>/<digest> what refers to a manifest
 //	image/<key>             a finished image
 //	layout/<key>            what an image of an OCI layout consists of
+//	directory/<path>/<hash>, architecture/<path>/<hash>
+//	                        what was seen of a path that lies far away, with this NarHash
 //
 // What a record names is written before it: a process that is killed leaves none that leads nowhere.
 type records struct{ cache digests.Cache }

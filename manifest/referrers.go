@@ -19,12 +19,7 @@ const sbomTitle = "sbom.spdx.json"
 // Referrers lists what refers to a manifest of a repository: for an image its bill of materials, which is made when it
 // is first asked for. Nothing refers to an index, nor to what the repository does not have.
 func (s *Source) Referrers(ctx context.Context, repository string, digest v1.Hash) ([]v1.Descriptor, error) {
-	rec, err := s.records.document(ctx, repository, digest)
-	if isAbsent(err) {
-		if err = s.search(ctx, repository); err == nil {
-			rec, err = s.records.document(ctx, repository, digest)
-		}
-	}
+	rec, err := searched(ctx, s, repository, digest, s.records.document)
 	switch {
 	case isAbsent(err), err == nil && rec.Image == "":
 		return nil, nil

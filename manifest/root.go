@@ -72,6 +72,7 @@ func (r *rootFiles) add(ctx context.Context, part imagefile.RootPart) error {
 // link adds links called names to the first file that one of the image's paths has by one of wanted, the first wanted
 // first.
 func (r *rootFiles) link(ctx context.Context, names []string, provider string, wanted ...string) error {
+	defer searchAhead(ctx, r.store, r.paths)()
 	for _, name := range wanted {
 		for _, p := range r.paths {
 			_, nd, err := store.Resolve(ctx, r.store, p.Abs()+"/"+name)

@@ -1,18 +1,40 @@
 package manifest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"nixreg/manifest/digests"
+	"nixreg/store"
 )
 
 // maxSearched is how many of a repository's newest images are made anew to find an unknown digest.
 const maxSearched = 8
+
+// searched returns what find knows of a digest, after a search if that is nothing. A digest that is still unknown gives an
+// error matching fs.ErrNotExist; if an image could not be made because a store is out of reach, one matching
+// [store.ErrUnavailable]: it may be that image's.
+func searched[T any](ctx context.Context, s *Source, repository string, digest v1.Hash, find func(context.Context, string, v1.Hash) (*T, error)) (*T, error) {
+	found, err := find(ctx, repository, digest)
+	if !isAbsent(err) {
+		return found, err
+	}
+	failed := s.search(ctx, repository)
+	if failed != nil && !errors.Is(failed, store.ErrUnavailable) {
+		return nil, failed
+	}
+	found, err = find(ctx, repository, digest)
+	if isAbsent(err) {
+		return nil, cmp.Or(failed, unknownDigest(repository, digest))
+	}
+	return found, err
+}
 
 // search makes the newest images of a repository anew, once per state of the store and now and then: a digest that was
 // given out before the cache was lost is known again then.
@@ -49,27 +71,29 @@ func (s *Source) state(ctx context.Context, c Catalog) (string, error) {
 }
 
 // remake makes the newest images of a repository. That one of them cannot be made hides none of the others; unless it
-// cannot be made at all, it is tried again at the next search.
+// cannot be made at all, it is tried again at the next search; if a store is out of reach, that is the error, in the end.
 func (s *Source) remake(ctx context.Context, c Catalog, repository, state string) error {
-	tags, err := c.Newest(ctx, repository, maxSearched)
-	if err != nil {
-		return err
+	tags, unavailable := c.Newest(ctx, repository, maxSearched)
+	if unavailable != nil && !errors.Is(unavailable, store.ErrUnavailable) {
+		return unavailable
 	}
 	complete := true
 	for _, tag := range tags {
 		err := s.renew(ctx, c, repository, tag)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
-		}
-		if err != nil {
+		case errors.Is(err, store.ErrUnavailable):
+			unavailable = err
+		case err != nil:
 			s.log.Warn("image passed over in search of a digest", "repository", repository, "tag", tag, "error", err)
 			complete = complete && userError(err)
 		}
 	}
-	if complete {
+	if complete && unavailable == nil {
 		s.searched.add(repository, state)
 	}
-	return nil
+	return unavailable
 }
 
 // renew makes the images of a tag, and what refers to them, from their parts.
@@ -93,7 +117,11 @@ func (s *Source) renew(ctx context.Context, c Catalog, repository, tag string) e
 			}
 			for _, d := range p.manifests(m) {
 				subject := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
-				if _, err := s.attach(ctx, repository, m.Key, subject); err != nil { // the image is served all the same
+				_, err := s.attach(ctx, repository, m.Key, subject)
+				if errors.Is(err, store.ErrUnavailable) {
+					return err // it may be what is searched for
+				}
+				if err != nil { // the image is served all the same
 					s.log.Warn("no bill of materials", "repository", repository, "manifest", d.Digest, "error", err)
 				}
 			}

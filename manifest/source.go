@@ -41,6 +41,10 @@ const maxBuilding = 16
 type Config struct {
 	// Stores are where images come from, in order of preference.
 	Stores []store.Store
+	// Channels name paths of the stores, in order of preference, after the stores' own names.
+	Channels []store.Channel
+	// Architectures are those, in GOARCH's words, that images by package name are made for; none: all there are.
+	Architectures []string
 	// Images are files and directories of image files.
 	Images []string
 	// Root is what the root file system of images by package name has beside their contents; nothing, unless asked for.
@@ -80,7 +84,7 @@ type Blob interface {
 }
 
 // Source makes images on demand. Safe for concurrent use. Errors about what was asked for match io/fs.ErrNotExist,
-// io/fs.ErrInvalid or errors.ErrUnsupported.
+// io/fs.ErrInvalid or errors.ErrUnsupported. One that matches store.ErrUnavailable tells that nobody knows now.
 type Source struct {
 	log      *slog.Logger
 	store    store.Store
@@ -123,7 +127,7 @@ func newSource(cfg Config) (*Source, error) {
 	host := new(hostfile.Store)
 	all := store.Union(append(slices.Clone(cfg.Stores), host)...)
 	group := digests.NewGroup(context.Background())
-	packages := newPackages(all, cfg.Stores, slices.Compact(slices.Sorted(slices.Values(cfg.Root))), group, log)
+	packages := newPackages(all, cfg, group, log)
 	s := &Source{
 		log:      log,
 		store:    all,
@@ -248,16 +252,8 @@ func preferred(images []*Image) *Image {
 
 // Blob finds a blob of a repository.
 func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (Blob, error) {
-	b, err := s.records.blob(ctx, repository, digest)
-	if isAbsent(err) {
-		if err := s.search(ctx, repository); err != nil {
-			return nil, err
-		}
-		b, err = s.records.blob(ctx, repository, digest)
-	}
+	b, err := searched(ctx, s, repository, digest, s.records.blob)
 	switch {
-	case isAbsent(err):
-		return nil, unknownDigest(repository, digest)
 	case err != nil:
 		return nil, err
 	case b.Recipe == nil:
@@ -272,17 +268,8 @@ func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (B
 }
 
 func (s *Source) manifestByDigest(ctx context.Context, repository string, digest v1.Hash) (*v1.Descriptor, error) {
-	m, err := s.records.document(ctx, repository, digest)
-	if isAbsent(err) {
-		if err := s.search(ctx, repository); err != nil {
-			return nil, err
-		}
-		m, err = s.records.document(ctx, repository, digest)
-	}
-	switch {
-	case isAbsent(err):
-		return nil, unknownDigest(repository, digest)
-	case err != nil:
+	m, err := searched(ctx, s, repository, digest, s.records.document)
+	if err != nil {
 		return nil, err
 	}
 	return &v1.Descriptor{MediaType: m.MediaType, Digest: digest, Size: int64(len(m.Data)), Data: m.Data}, nil

@@ -1,0 +1,192 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"nixreg/store"
+)
+
+// maxSame bounds how many paths of one name and version are looked at for their architectures, and how many of a distant
+// store are looked at for one tag.
+const maxSame = 32
+
+// tagged returns the paths a tag of a package stands for, best first. All have the same version. What cannot be listed
+// now hides no tag that tells one path or version; what is latest, it could know better.
+func (p *packages) tagged(ctx context.Context, name, tag string) ([]*candidate, error) {
+	unknown := unknownTag(name, tag)
+	for _, x := range p.index {
+		n, err := x.named(ctx, name)
+		if errors.Is(err, store.ErrUnavailable) && tag != latestTag {
+			unknown = err
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found, err := p.pick(ctx, x, n, tag)
+		if err != nil || len(found) > 0 {
+			return found, err
+		}
+	}
+	return nil, unknown
+}
+
+// pick chooses the candidates of a tag; they are sorted as better sorts them.
+func (p *packages) pick(ctx context.Context, x *packageIndex, n named, tag string) ([]*candidate, error) {
+	if len(n.all) == 0 {
+		return nil, nil
+	}
+	if tag == latestTag {
+		return p.latest(ctx, x, n)
+	}
+	if found := withTag(n.all, tag); len(found) > 0 {
+		return p.look(ctx, x, found)
+	}
+	if tag == x.tag() {
+		return p.latest(ctx, x, n)
+	}
+	return nil, nil
+}
+
+// withTag returns the candidate whose hash the tag is, or those whose version it is.
+func withTag(all []*candidate, tag string) []*candidate {
+	if store.IsHash(tag) {
+		for _, c := range all {
+			if c.Path.Hash() == tag {
+				return []*candidate{c}
+			}
+		}
+	}
+	var same []*candidate
+	for _, c := range all {
+		if c.tag() == tag {
+			same = append(same, c)
+		}
+	}
+	return same
+}
+
+// latest returns the directories of the highest version, an out if there is one.
+func (p *packages) latest(ctx context.Context, x *packageIndex, n named) ([]*candidate, error) {
+	if x.distant {
+		return p.latestDistant(ctx, x, n)
+	}
+	dirs, err := p.look(ctx, x, n.all)
+	if err != nil || len(dirs) == 0 {
+		return nil, err
+	}
+	same, _ := alike(dirs)
+	return same, nil
+}
+
+// latestDistant looks at the candidates of one version after the other, until some are directories. What has the name as
+// an attribute is that package, and there are no others.
+func (p *packages) latestDistant(ctx context.Context, x *packageIndex, n named) ([]*candidate, error) {
+	all := n.all
+	if n.attributes > 0 {
+		all = all[:n.attributes]
+	}
+	for looked := 0; len(all) > 0 && looked < maxSame; {
+		same, rest := alike(all)
+		found, err := p.lookDistant(ctx, x, same)
+		if err != nil || len(found) > 0 {
+			return found, err
+		}
+		looked += len(same)
+		all = rest
+	}
+	return nil, nil
+}
+
+// look returns those of the candidates that are directories, in their order.
+func (p *packages) look(ctx context.Context, x *packageIndex, all []*candidate) ([]*candidate, error) {
+	if x.distant {
+		return p.lookDistant(ctx, x, all)
+	}
+	return p.kinds.directories(ctx, x.store, all)
+}
+
+// lookDistant is look for candidates that only their names are known of, all of one version. It asks for them in all
+// stores, as one that lies near may have them, and opens no sources. That a store cannot be asked is an error, and so is
+// that none has what a channel names: the next best version must not be taken instead, unnoticed.
+func (p *packages) lookDistant(ctx context.Context, x *packageIndex, same []*candidate) ([]*candidate, error) {
+	same = same[:min(len(same), maxSame)]
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // what is fetched ahead in vain
+	var offered []*candidate
+	var objects []*store.Object
+	var missing store.Path
+	for _, c := range same {
+		o, err := p.all.Object(ctx, c.Path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			missing = c.Path
+		case err != nil:
+			return nil, err
+		case o.CA == "":
+			offered, objects = append(offered, c), append(objects, o)
+		}
+	}
+	p.kinds.fetchUnseen(ctx, p.all, objects)
+	var out []*candidate
+	for i, o := range objects {
+		directory, err := p.kinds.isDirectory(ctx, p.all, o)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // the files were lost, or deleted since
+			missing = o.Path
+		case err != nil:
+			return nil, err
+		case directory:
+			out = append(out, offered[i])
+		}
+	}
+	if len(out) == 0 && missing != "" && x.channel != nil {
+		return nil, &absentError{fmt.Sprintf("%s of channel %s is in none of the stores", missing.Abs(), x.channel.Name())}
+	}
+	return out, nil
+}
+
+// platforms returns the best candidate of each architecture, "" for those without programs.
+func (p *packages) platforms(ctx context.Context, found []*candidate) (map[string]*candidate, error) {
+	best := make(map[string]*candidate)
+	var failed error
+	for _, c := range found[:min(len(found), maxSame)] {
+		arch, err := p.kinds.architecture(ctx, p.all, c.Path)
+		if err != nil {
+			if !userError(err) {
+				return nil, err
+			}
+			failed = err
+			continue
+		}
+		if best[arch] == nil {
+			best[arch] = c
+		}
+	}
+	if len(best) == 0 {
+		return nil, failed
+	}
+	return best, nil
+}
+
+// restrict leaves only the platforms that images are made for. What has no programs goes with each of them.
+func restrict[T any](platforms map[string]T, to []string, name string) error {
+	if len(to) == 0 {
+		return nil
+	}
+	there := strings.Join(slices.Sorted(maps.Keys(platforms)), ", ")
+	maps.DeleteFunc(platforms, func(arch string, _ T) bool { return arch != "" && !slices.Contains(to, arch) })
+	if len(platforms) == 0 {
+		return &absentError{fmt.Sprintf("%s is there for %s, and images are made for %s only", name, there, strings.Join(to, ", "))}
+	}
+	if len(platforms) > 1 && !slices.Contains(to, defaultArchitecture) {
+		delete(platforms, "") // it would be an image for that one
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"nixreg/store"
+)
+
+// Tags lists what the paths of a near store are called that are directories; of a distant one and of a channel, what all
+// are called. What cannot be listed now does not hide the others' tags.
+func (p *packages) Tags(ctx context.Context, repository string) ([]string, error) {
+	if strings.Contains(repository, "/") {
+		return p.onlyLatest(ctx, repository)
+	}
+	tags := make(map[string]bool)
+	unknown := unknownRepository(repository)
+	for _, x := range p.index {
+		all, err := p.named(ctx, x, repository)
+		if errors.Is(err, store.ErrUnavailable) {
+			unknown = err
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range all {
+			tags[latestTag], tags[c.Path.Hash()], tags[c.tag()], tags[x.tag()] = true, true, true, true
+		}
+	}
+	delete(tags, "")
+	if len(tags) == 0 {
+		return nil, unknown
+	}
+	return slices.Sorted(maps.Keys(tags)), nil
+}
+
+// named returns the candidates of a name in one index; those of a near store are directories.
+func (p *packages) named(ctx context.Context, x *packageIndex, name string) ([]*candidate, error) {
+	n, err := x.named(ctx, name)
+	if err != nil || x.distant {
+		return n.all, err
+	}
+	return p.look(ctx, x, n.all)
+}
+
+// onlyLatest is the list of tags of "store/<hash>" and of a composite.
+func (p *packages) onlyLatest(ctx context.Context, repository string) ([]string, error) {
+	if hash, ok := strings.CutPrefix(repository, "store/"); ok {
+		if _, err := p.all.Find(ctx, hash); errors.Is(err, fs.ErrNotExist) {
+			return nil, unknownRepository(repository)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return []string{latestTag}, nil
+}
+
+// Newest are latest, the newest of what lies near, and what channels call by their names: the other images of distant
+// stores are not worth fetching all their paths to look for a digest.
+func (p *packages) Newest(ctx context.Context, repository string, n int) ([]string, error) {
+	if strings.Contains(repository, "/") {
+		return p.onlyLatest(ctx, repository)
+	}
+	tags := []string{latestTag}
+	var near []*candidate
+	var unavailable error
+	for _, x := range p.index {
+		all, err := p.named(ctx, x, repository)
+		switch {
+		case errors.Is(err, store.ErrUnavailable):
+			unavailable = err
+		case err != nil:
+			return nil, err
+		case !x.distant:
+			near = append(near, all...)
+		case len(all) > 0 && x.channel != nil && len(tags) <= n:
+			tags = append(tags, x.tag())
+		}
+	}
+	slices.SortStableFunc(near, better) // of all stores
+	for _, c := range near[:min(len(near), n)] {
+		tags = append(tags, c.Path.Hash())
+		if t := c.tag(); t != "" && !slices.Contains(tags, t) {
+			tags = append(tags, t) // where it stands for several platforms, it is an index
+		}
+	}
+	return tags, unavailable
+}
+
+// Repositories lists packages that have programs: the others can be pulled too, but few want to. Of distant stores and of
+// channels it lists those that have an out: more is not known. What cannot be listed now is left out.
+func (p *packages) Repositories(ctx context.Context) ([]string, error) {
+	names := make(map[string]bool)
+	var distant []string
+	for _, x := range p.index {
+		all, err := x.all(ctx)
+		switch {
+		case errors.Is(err, store.ErrUnavailable):
+			p.kinds.log.Warn("names are left out of the catalogue", "error", err)
+			continue
+		case err != nil:
+			return nil, err
+		case x.distant:
+			distant = append(distant, all.outs()...)
+			continue
+		}
+		if err := all.each(func(name string, all []*candidate) error { return p.addWithPrograms(ctx, x, names, name, all) }); err != nil {
+			return nil, err
+		}
+	}
+	distant = slices.DeleteFunc(distant, func(name string) bool { return reserved[name] })
+	for name := range names {
+		distant = append(distant, name)
+	}
+	slices.Sort(distant)
+	return slices.Compact(distant), nil
+}
+
+// addWithPrograms adds name to names, if one of its candidates has programs.
+func (p *packages) addWithPrograms(ctx context.Context, x *packageIndex, names map[string]bool, name string, all []*candidate) error {
+	if names[name] || reserved[name] {
+		return nil
+	}
+	for _, c := range all[:min(len(all), maxSame)] {
+		k, err := p.kinds.of(ctx, x.store, c.Entry)
+		if err != nil {
+			return err
+		}
+		if k.programs {
+			names[name] = true
+			return nil
+		}
+	}
+	return nil
+}
