@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -48,7 +49,8 @@ func (p *program) check(ctx context.Context, c *config, files []string) (err err
 	ctx, stop := p.untilSignal(ctx)
 	defer stop()
 	c.images = nil // the files stand alone
-	cfg, made, err := memoryConfig(c, p.logger(c))
+	c.cacheLog = slog.New(&lines{w: p.stderr})
+	cfg, made, err := memoryConfig(ctx, c, p.logger(c))
 	if err != nil {
 		return err
 	}

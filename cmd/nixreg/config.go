@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -28,90 +29,38 @@ type config struct {
 	root      []string // lists of parts
 	blobCache string   // a size
 
+	trustedKeys    []string // for every cache
+	netrcFile      string   // for caches that name none
+	caFile         string   // likewise
+	channels       []string // names, NAME=URL, URLs or files
+	channelRefresh string   // a duration
+	narCache       string   // a size
+	arch           []string // lists of architectures
+
 	mirror       []string // NAME or NAME=URL
 	mirrorTTL    string   // a duration
 	mirrorCache  string   // a size
 	mirrorListen []string // ADDR or NAME=ADDR
 
 	rootParts       []imagefile.RootPart // what root comes to
+	archs           []string             // what arch comes to
+	refresh         time.Duration        // what channelRefresh comes to
 	mirrors         []mirrorConfig       // what mirror and the file's section come to
 	mirrorListeners []mirrorListener     // what mirrorListen comes to
 
 	file      string
 	logFormat string
 	logLevel  string
+
+	lookupEnv func(string) (string, bool) // for what is set for other programs than this one
+	cacheLog  *slog.Logger                // what there is to say of caches to whoever waits for a command; nil is the log
 }
 
 const (
 	defaultListen = "localhost:5000"
-	autoStore     = "auto"
 	envPrefix     = "NIXREG_"
+	minRefresh    = time.Minute // of channels, for the sake of whoever serves them
 )
-
-// setting is one that the environment and the configuration file have too. Its name is the flag's and the file's.
-type setting struct {
-	name  string
-	kind  settingKind
-	split func(string) []string // a list in an environment variable
-}
-
-type settingKind uint8
-
-const (
-	text settingKind = iota
-	list
-	toggle
-)
-
-func settings() []setting {
-	return []setting{
-		{name: "listen"},
-		{name: "data"},
-		{name: "images", kind: list, split: filepath.SplitList},
-		{name: "store", kind: list, split: strings.Fields},
-		{name: "demo", kind: toggle},
-		{name: "serve-as", kind: list, split: strings.Fields},
-		{name: "layer-encoding"},
-		{name: "root", kind: list, split: strings.Fields},
-		{name: "blob-cache"},
-		{name: "mirror", kind: list, split: strings.Fields},
-		{name: "mirror-ttl"},
-		{name: "mirror-cache"},
-		{name: "mirror-listen", kind: list, split: strings.Fields},
-		{name: "log-format"},
-		{name: "log-level"},
-	}
-}
-
-func (s setting) env() string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
-}
-
-// sourceFlags are those of every command that makes images; logLevel is the default one.
-func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
-	f := cmd.Flags()
-	f.StringArrayVar(&c.stores, "store", nil, "where images come from, a `URL`: auto, local or local?root=DIR; may be repeated (default auto)")
-	f.StringArrayVar(&c.images, "images", nil, "image descriptions, a `path` of a directory or file; may be repeated")
-	f.BoolVar(&c.demo, "demo", false, "serve the built-in store, in place of auto")
-	f.StringVar(&c.encoding, "layer-encoding", "tar", "how layers are compressed: tar (not at all), gzip or zstd; each has digests of its own")
-	f.StringArrayVar(&c.root, "root", nil, "what images by package name get in their root: `parts` out of passwd, tmp, certificates, binSh, usrBinEnv, separated by commas")
-	f.StringVar(&c.file, "config", "", "YAML `file` with the same keys as these flags")
-	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
-	f.StringVar(&c.logLevel, "log-level", logLevel, "debug, info, warn or error")
-}
-
-// serverFlags are those of serve alone.
-func (c *config) serverFlags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVar(&c.listen, "listen", defaultListen, "`address` to serve on, HOST:PORT; port 0 takes any free one")
-	f.StringArrayVar(&c.serveAs, "serve-as", nil, "image `host` to answer for as a mirror (containerd's ?ns=); may be repeated")
-	f.StringVar(&c.blobCache, "blob-cache", "4GB", "`size` of the directory that keeps compressed layers; 0 makes them anew for each request")
-	f.StringArrayVar(&c.mirror, "mirror", nil, "registry to mirror, a `NAME` as images have it, or NAME=URL: docker.io, lab=http://127.0.0.1:5001; may be repeated")
-	f.StringVar(&c.mirrorTTL, "mirror-ttl", "5m", "for how `long` the meaning of a mirrored tag is believed")
-	f.StringVar(&c.mirrorCache, "mirror-cache", "10GB", "`size` of the directory that keeps what was mirrored")
-	f.StringArrayVar(&c.mirrorListen, "mirror-listen", nil, "`address` that serves one mirror alone, for Docker's registry-mirrors: HOST:PORT or NAME=HOST:PORT; may be repeated")
-	f.StringVar(&c.data, "data", "", "`directory` of what is remembered between runs (default nixreg in the user's cache directory)")
-}
 
 // fill gives the flags of cmd that the command line left alone their values from the environment, or else from the
 // configuration file, and checks all of them. Settings that cmd has no flag for are passed over.
@@ -145,6 +94,7 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 			return fmt.Errorf("%s: %s: %w", origin, s.name, err)
 		}
 	}
+	c.lookupEnv = lookupEnv
 	c.mirrors = file.mirrors // for the base images of definitions, whatever the command
 	if cmd.Flags().Lookup("mirror") != nil {
 		if err := c.fillServer(); err != nil {
@@ -156,10 +106,13 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 
 // fillServer reads what the settings of serve alone come to.
 func (c *config) fillServer() (err error) {
-	for name, size := range map[string]string{"blob-cache": c.blobCache, "mirror-cache": c.mirrorCache} {
+	for name, size := range map[string]string{"blob-cache": c.blobCache, "mirror-cache": c.mirrorCache, "nar-cache": c.narCache} {
 		if _, err := humanize.ParseBytes(size); err != nil {
 			return fmt.Errorf("%s %q: want a size, such as 500MB or 4GB", name, size)
 		}
+	}
+	if c.refresh, err = time.ParseDuration(c.channelRefresh); err != nil || c.refresh < minRefresh {
+		return fmt.Errorf("channel-refresh %.100q: want a duration, such as 30m or 12h, of a minute at least", c.channelRefresh)
 	}
 	if c.mirrors, err = joinMirrors(c.mirrors, c.mirror); err != nil {
 		return err
@@ -188,14 +141,6 @@ func (c *config) fillServer() (err error) {
 	return nil
 }
 
-// assign sets a flag's value, whole lists at once.
-func assign(v interface{ Set(string) error }, values []string) error {
-	if l, ok := v.(interface{ Replace([]string) error }); ok {
-		return l.Replace(values)
-	}
-	return v.Set(values[0])
-}
-
 func (c *config) check() error {
 	if c.listen != "" {
 		if err := checkAddress("listen", c.listen); err != nil {
@@ -210,6 +155,17 @@ func (c *config) check() error {
 	}
 	var err error
 	if c.rootParts, err = parseRoot(c.root); err != nil {
+		return err
+	}
+	for name, file := range map[string]string{"netrc-file": c.netrcFile, "ca-file": c.caFile} {
+		if file == "" {
+			continue
+		}
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if c.archs, err = parseArch(c.arch); err != nil {
 		return err
 	}
 	if new(slog.Level).UnmarshalText([]byte(c.logLevel)) != nil {
@@ -232,6 +188,22 @@ func parseRoot(lists []string) ([]imagefile.RootPart, error) {
 		}
 	}
 	return parts, nil
+}
+
+// parseArch reads lists of architectures.
+func parseArch(lists []string) ([]string, error) {
+	known := []string{"386", "amd64", "arm", "arm64", "loong64", "ppc64le", "riscv64", "s390x"}
+	var archs []string
+	for _, list := range lists {
+		for s := range strings.SplitSeq(list, ",") {
+			s = strings.TrimSpace(s)
+			if !slices.Contains(known, s) {
+				return nil, fmt.Errorf("arch %.100q: want some of %s", s, strings.Join(known, ", "))
+			}
+			archs = append(archs, s)
+		}
+	}
+	return archs, nil
 }
 
 // dataDir is the directory that was asked for, or the default one.

@@ -18,14 +18,17 @@ const dataVersion = "1"
 
 // dataDir is a data directory in the hands of this process: the file "lock" holds its pid, "version" the layout; the
 // digests lie in "badger", compressed layers in "blobs", what was mirrored in "mirror", base images of definitions in
-// "bases", and "spool" is for files that have no name any more once they are open.
+// "bases", archives from caches in "nars", what is known of channels in "channels", and "spool" is for files that have no
+// name any more once they are open.
 type dataDir struct {
-	digests string
-	spool   string
-	blobs   string
-	mirror  string
-	bases   string
-	lock    *os.File
+	digests  string
+	spool    string
+	blobs    string
+	mirror   string
+	bases    string
+	nars     string
+	channels string
+	lock     *os.File
 }
 
 // openDataDir makes dir where it is absent, and takes it for this process. Data of another version is moved aside.
@@ -41,7 +44,8 @@ func openDataDir(dir string, log *slog.Logger) (*dataDir, error) {
 	d := &dataDir{
 		digests: filepath.Join(dir, "badger"), spool: filepath.Join(dir, "spool"),
 		blobs: filepath.Join(dir, "blobs"), mirror: filepath.Join(dir, "mirror"),
-		bases: filepath.Join(dir, "bases"), lock: lock,
+		bases: filepath.Join(dir, "bases"), nars: filepath.Join(dir, "nars"), channels: filepath.Join(dir, "channels"),
+		lock: lock,
 	}
 	if err := d.emptySpool(); err != nil {
 		return nil, errors.Join(fmt.Errorf("data directory: %w", err), d.close())

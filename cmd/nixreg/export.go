@@ -107,7 +107,8 @@ func (p *program) export(ctx context.Context, c *config, o *exportOptions, image
 	}
 	bar := &progress{w: p.stderr, terminal: isTerminal(p.stderr), now: time.Now}
 	o.log = (&program{stderr: bar}).logger(c)
-	made, err := memorySource(c, o.log)
+	c.cacheLog = slog.New(&lines{w: bar, quiet: o.quiet})
+	made, err := memorySource(ctx, c, o.log)
 	if err != nil {
 		return err
 	}

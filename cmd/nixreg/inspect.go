@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"text/tabwriter"
 
@@ -46,7 +47,8 @@ func (p *program) inspect(ctx context.Context, c *config, name string, asJSON bo
 	if err != nil {
 		return err
 	}
-	made, err := memorySource(c, p.logger(c))
+	c.cacheLog = slog.New(&lines{w: p.stderr})
+	made, err := memorySource(ctx, c, p.logger(c))
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,9 +34,15 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
 			e.Values[serversKey{}] = servers{}
+			e.Values[filesKey{}] = make(map[string]*httptest.Server)
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("XDG_CACHE_HOME", "")
-			return nil
+			e.Setenv("HTTPS_PROXY", "http://127.0.0.1:9") // nobody asks the world: the discard port refuses
+			e.Setenv("TINY", testFile("../../store/binarycache/testdata/tiny-cache"))
+			e.Setenv("CHANNEL", testFile("testdata/channel"))
+			key, err := os.ReadFile("../../store/binarycache/testdata/cache.pub")
+			e.Setenv("TINYKEY", string(key))
+			return err
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "nix" {
@@ -49,6 +56,9 @@ func TestScripts(t *testing.T) {
 			"ended":  awaitEnd,
 			"logged": awaitLog,
 			"get":    get,
+
+			"files":    serveFiles,
+			"envsubst": envsubst,
 		},
 	})
 }
@@ -59,6 +69,21 @@ type serversKey struct{}
 type servers map[string]*exec.Cmd
 
 func serversOf(ts *testscript.TestScript) servers { return ts.Value(serversKey{}).(servers) }
+
+// serverEnv are the variables of a script that its servers have too.
+var serverEnv = []string{
+	"PATH", "HOME", "TMPDIR", "HTTPS_PROXY", "NIX_CONF_DIR", "NIX_CONFIG",
+	"NIXREG_CONFIG", "NIXREG_DATA", "NIXREG_DEMO", "NIXREG_LISTEN", "NIXREG_STORE", "NIXREG_CHANNEL",
+}
+
+// testFile is the absolute name of a file beside this one.
+func testFile(name string) string {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		panic(err)
+	}
+	return abs
+}
 
 var servingOn = regexp.MustCompile(`serving .* on (http://\S+?)["\s]`)
 
@@ -77,7 +102,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := exec.Command(path, append([]string{"serve"}, args[1:]...)...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Stdout, cmd.Stderr = log, log
-	for _, k := range []string{"PATH", "HOME", "TMPDIR", "NIXREG_CONFIG", "NIXREG_DATA", "NIXREG_DEMO", "NIXREG_LISTEN"} {
+	for _, k := range serverEnv {
 		if v := ts.Getenv(k); v != "" {
 			cmd.Env = append(cmd.Env, k+"="+v)
 		}
@@ -166,3 +191,34 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	fmt.Fprintf(ts.Stdout(), "\n%s", body.String())
 }
+
+// envsubst is "envsubst FILE": the script's variables take the place of their names in a file.
+func envsubst(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: envsubst FILE")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
+}
+
+// serveFiles is "files NAME DIR": a web server of a directory, whose address is in $NAME. "! files NAME" ends it. Its log,
+// a path for each request, is in the file NAME.log.
+func serveFiles(ts *testscript.TestScript, neg bool, args []string) {
+	running := ts.Value(filesKey{}).(map[string]*httptest.Server)
+	if neg {
+		running[args[0]].Close()
+		return
+	}
+	log, err := os.Create(ts.MkAbs(args[0] + ".log"))
+	ts.Check(err)
+	files := http.FileServer(http.Dir(ts.MkAbs(args[1])))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(log, r.URL.Path)
+		files.ServeHTTP(w, r)
+	}))
+	ts.Defer(func() { s.Close(); log.Close() })
+	running[args[0]] = s
+	ts.Setenv(args[0], s.URL)
+}
+
+// filesKey is the key of a script's web servers, by name.
+type filesKey struct{}

@@ -59,7 +59,7 @@ func (p *program) serve(ctx context.Context, c *config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, data.close()) }()
-	made, err := servedSource(c, data, log)
+	made, err := servedSource(ctx, c, data, log)
 	if err != nil {
 		return err
 	}

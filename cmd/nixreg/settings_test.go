@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -113,7 +114,7 @@ func filled(t *testing.T, args []string, env map[string]string, file string) (*c
 	cmd.SetArgs(args)
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	err := cmd.Execute()
-	c.file = ""
+	c.file, c.lookupEnv = "", nil
 	return c, err
 }
 
@@ -132,10 +133,10 @@ func TestPrecedence(t *testing.T) {
 		file string
 		want config
 	}{
-		{"default", nil, nil, "", config{listen: defaultListen, logFormat: "text", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB"}},
-		{"file", nil, nil, file, config{listen: "file:1", images: []string{"file"}, stores: []string{"file"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB"}},
-		{"env", nil, env, file, config{listen: "env:1", images: []string{"env1", "env 2"}, stores: []string{"env1", "env2"}, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB"}},
-		{"flag", flags, env, file, config{listen: "flag:1", images: []string{"a,b", "c"}, stores: []string{"flag"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB"}},
+		{"default", nil, nil, "", config{listen: defaultListen, logFormat: "text", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour}},
+		{"file", nil, nil, file, config{listen: "file:1", images: []string{"file"}, stores: []string{"file"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour}},
+		{"env", nil, env, file, config{listen: "env:1", images: []string{"env1", "env 2"}, stores: []string{"env1", "env2"}, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour}},
+		{"flag", flags, env, file, config{listen: "flag:1", images: []string{"a,b", "c"}, stores: []string{"flag"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := filled(t, tt.args, tt.env, tt.file)
@@ -153,6 +154,31 @@ func TestConfigFileTooLarge(t *testing.T) {
 	_, err := filled(t, nil, nil, strings.Repeat("#", maxConfigFile+1))
 	if err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Error(err)
+	}
+}
+
+func TestArchitectures(t *testing.T) {
+	c, err := filled(t, nil, map[string]string{"NIXREG_ARCH": "amd64,arm64 riscv64"}, "")
+	if err != nil || !slices.Equal(c.archs, []string{"amd64", "arm64", "riscv64"}) {
+		t.Errorf("%q, %v", c.archs, err)
+	}
+	for _, s := range []string{"x86_64", "", "amd64,"} {
+		if _, err := filled(t, []string{"--arch", s}, nil, ""); err == nil || !strings.HasPrefix(err.Error(), "arch \"") {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
+
+func TestCacheSettings(t *testing.T) {
+	for args, want := range map[string]string{
+		"--nar-cache=much":       `nar-cache "much": want a size, such as 500MB or 4GB`,
+		"--channel-refresh=5":    `channel-refresh "5": want a duration, such as 30m or 12h, of a minute at least`,
+		"--channel-refresh=59s":  `channel-refresh "59s": want a duration, such as 30m or 12h, of a minute at least`,
+		"--channel-refresh=-12h": `channel-refresh "-12h": want a duration, such as 30m or 12h, of a minute at least`,
+	} {
+		if _, err := filled(t, []string{args}, nil, ""); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", args, err, want)
+		}
 	}
 }
 

@@ -1,314 +1,267 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"math"
-	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
-	"github.com/dustin/go-humanize"
-	"github.com/google/go-containerregistry/pkg/authn"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
-	"nixreg/manifest"
-	"nixreg/manifest/digests"
-	"nixreg/manifest/layer"
-	"nixreg/registry"
-	"nixreg/registry/mirror"
-	"nixreg/registry/mirror/blobs"
-	"nixreg/registry/upstream"
 	"nixreg/store"
 	"nixreg/store/binarycache"
+	"nixreg/store/channel"
 	"nixreg/store/demo"
 	"nixreg/store/local"
+	"nixreg/store/nixconf"
+	"nixreg/store/web"
 )
 
-// encodings are the values of --layer-encoding. A better compressor will be another name beside them.
-var encodings = map[string]layer.Encoding{"tar": layer.Tar, "gzip": layer.Gzip, "zstd": layer.Zstd}
-
-// parts are what a command is made of, and how to take it apart again.
-type parts struct {
-	source  *manifest.Source
-	cache   digests.Cache
-	blobs   *layer.Blobs // nil: none are kept
-	stores  []string     // their names, for people
-	bases   *bases
-	mirrors []registry.Mirror
-	closes  []func() error
+// storeURLs are the stores that the settings ask for; defaulted says that they are the cache of nixpkgs because there is
+// no store on this machine.
+func storeURLs(c *config, log *slog.Logger) (urls []storeURL, defaulted bool, err error) {
+	x := &expansion{hasLocal: local.Exists(), conf: func() (*nixConf, error) { return readNixConf(c.lookupEnv, log) }, log: log}
+	return x.expand(c.givenStores(x.hasLocal))
 }
 
-// names are what is served, for people.
-func (p *parts) names() []string {
-	all := slices.Clone(p.stores)
-	for _, m := range p.mirrors {
-		all = append(all, "the mirror of "+m.Name)
-	}
-	return all
-}
-
-// close closes the parts, the last one made first.
-func (p *parts) close() error {
-	var errs []error
-	for _, c := range slices.Backward(p.closes) {
-		errs = append(errs, c())
-	}
-	return errors.Join(errs...)
-}
-
-// memorySource makes images with digests kept in memory, beside any server.
-func memorySource(c *config, log *slog.Logger) (*parts, error) {
-	cfg, p, err := memoryConfig(c, log)
+func readNixConf(lookupEnv func(string) (string, bool), log *slog.Logger) (*nixConf, error) {
+	conf, err := nixconf.Read(lookupEnv)
 	if err != nil {
 		return nil, err
 	}
-	return p, p.openSource(cfg)
+	for _, err := range conf.Unread {
+		log.Warn("a file of Nix's configuration is passed over, as Nix does", "error", err)
+	}
+	return &nixConf{
+		substituters: conf.Substituters, keys: conf.TrustedPublicKeys, trusted: !conf.RequireSigs,
+		netrc: conf.NetrcFile, certs: conf.SSLCertFile,
+	}, nil
 }
 
-// nearDigests is how many bytes of records are kept in memory in front of those on disk.
-const nearDigests = 16 << 20
-
-// servedSource makes images with digests kept in a data directory.
-func servedSource(c *config, data *dataDir, log *slog.Logger) (_ *parts, err error) {
-	cfg, made, err := openConfig(c, places{data.spool, data.bases}, log, func(p *parts) (_ digests.Cache, err error) {
-		if p.blobs, err = openBlobs(c, data.blobs); err != nil {
+// openStores opens the stores, and the built-in one, in the order of their preference.
+func (p *parts) openStores(ctx context.Context, c *config, urls []storeURL, in places, log *slog.Logger) ([]store.Store, error) {
+	o := &opener{parts: p, config: c, in: in, log: log, seen: make(map[string]bool)}
+	var left error
+	for _, u := range urls {
+		err := o.open(ctx, u)
+		if err != nil && !u.foreign {
 			return nil, err
-		}
-		b, err := digests.OpenBadger(data.digests, log)
-		if errors.Is(err, syscall.ENOSPC) { // a full disk is no reason not to serve
-			log.Error("digests are kept in memory alone until the next start", "error", err)
-			return new(digests.Memory), nil
 		}
 		if err != nil {
+			left = err
+			log.Warn("a substituter of Nix's configuration is left out", "substituter", shown(u.url), "because", err)
+		}
+	}
+	if len(o.stores) == 0 && left != nil {
+		return nil, fmt.Errorf("no substituter of Nix's configuration can be read: %w", left)
+	}
+	if c.demo {
+		if err := o.cache(binarycache.Options{FS: demo.FS(), Trusted: true}, "the demo store"); err != nil {
 			return nil, err
 		}
-		p.closes = append(p.closes, b.Close)
-		return &digests.Tiered{Near: digests.NewMemory(nearDigests), Far: b, Log: log}, nil
-	})
-	if err != nil {
-		return nil, err
 	}
-	if err := made.openSource(cfg); err != nil {
-		return nil, err
-	}
-	if err := made.bases.prune(made.source.Bases()); err != nil {
-		log.Warn("base images that are not needed are not removed", "error", err)
-	}
-	if err := made.openMirrors(c, data.mirror, log); err != nil {
-		return nil, errors.Join(err, made.close())
-	}
-	return made, nil
+	return o.stores, nil
 }
 
-// openMirrors opens what --mirror names, and the cache that all of them share.
-func (p *parts) openMirrors(c *config, dir string, log *slog.Logger) error {
-	if _, err := os.Stat(dir); len(c.mirrors) == 0 && err != nil {
-		return nil // and what was mirrored before stays for when it is again, but for what is half written
+// opener opens stores, each once.
+type opener struct {
+	*parts
+	config *config
+	in     places
+	log    *slog.Logger
+	seen   map[string]bool
+	spool  *binarycache.Spool // of all caches; nil before the first one
+	stores []store.Store
+}
+
+func (o *opener) cacheLog() *slog.Logger { return cmp.Or(o.config.cacheLog, o.log) }
+
+func (o *opener) open(ctx context.Context, u storeURL) error {
+	switch u.scheme {
+	case "local":
+		return o.local(u)
+	case "file":
+		return o.files(u)
 	}
-	size, err := humanize.ParseBytes(c.mirrorCache)
+	return o.remote(ctx, u)
+}
+
+// taken reports whether the store was opened before, and counts it as that from now on.
+func (o *opener) taken(name string) bool {
+	before := o.seen[name]
+	o.seen[name] = true
+	return before
+}
+
+func (o *opener) add(name string, s store.Store, close func() error) {
+	o.stores = append(o.stores, s)
+	o.parts.stores = append(o.parts.stores, name)
+	o.closes = append(o.closes, close)
+}
+
+func (o *opener) local(u storeURL) error {
+	opts, err := local.ParseURL(u.url)
 	if err != nil {
 		return err
 	}
-	cache, err := blobs.Open(blobs.Options{Dir: dir, Max: int64(min(size, math.MaxInt64)), Log: log})
-	if err != nil {
-		return fmt.Errorf("mirror cache: %w", err)
+	opts.Root = strings.TrimRight(opts.Root, "/") // root=/ is the host's own
+	if o.taken(opts.Root + store.Dir) {           // one database must not be opened twice
+		return nil
 	}
-	p.closes = append(p.closes, cache.Close)
-	for _, mc := range c.mirrors {
-		up, err := mc.open(log)
+	opts.Log = o.log
+	s, err := local.Open(opts)
+	if err != nil {
+		return fmt.Errorf("store %s: %w", u.url, err)
+	}
+	o.add(opts.Root+store.Dir, s, s.Close)
+	return nil
+}
+
+// files opens a cache in a directory.
+func (o *opener) files(u storeURL) error {
+	dir, err := u.directory()
+	if err != nil {
+		return err
+	}
+	name := "file://" + dir
+	if o.taken(name) {
+		return nil
+	}
+	opts, err := o.trust(u, name)
+	if err != nil {
+		return err
+	}
+	opts.FS = os.DirFS(dir)
+	return o.cache(opts, name)
+}
+
+// remote opens a cache on a server.
+func (o *opener) remote(ctx context.Context, u storeURL) error {
+	where, unknown, err := web.ParseLocation(u.url)
+	if err != nil {
+		return err
+	}
+	if err := refuse(unknown); err != nil {
+		return fmt.Errorf("store %s: %w", where, err)
+	}
+	name := where.String()
+	if o.taken(name) {
+		return nil
+	}
+	opts, err := o.trust(u, name)
+	if err != nil {
+		return err
+	}
+	client, err := o.connect(ctx, where, cmp.Or(u.netrc, o.config.netrcFile), cmp.Or(u.certs, o.config.caFile), o.log)
+	if err != nil {
+		return fmt.Errorf("store %s: %w", name, err)
+	}
+	opts.Remote, opts.Records = client, o.parts.cache
+	return o.cache(opts, name)
+}
+
+// trust says whose signatures count in a cache.
+func (o *opener) trust(u storeURL, name string) (binarycache.Options, error) {
+	keys := slices.Concat(u.keys, o.config.trustedKeys)
+	if name == nixosCache && !u.foreign {
+		keys = append(keys, nixosKey)
+	}
+	opts := binarycache.Options{Trusted: u.trusted}
+	for _, s := range keys {
+		key, err := binarycache.ParsePublicKey(s)
+		if err != nil {
+			return opts, fmt.Errorf("store %s: %w", name, err)
+		}
+		opts.Keys = append(opts.Keys, key)
+	}
+	return opts, nil
+}
+
+// cache opens a binary cache, and the spool of all of them before the first one.
+func (o *opener) cache(opts binarycache.Options, name string) (err error) {
+	if o.spool == nil {
+		o.spool, err = binarycache.OpenSpool(binarycache.SpoolOptions{Dir: o.in.nars, Size: o.in.narSize, Log: o.cacheLog()})
+		if err != nil {
+			return fmt.Errorf("archives of caches: %w", err)
+		}
+		o.closes = append(o.closes, o.spool.Close)
+	}
+	opts.Name, opts.Spool, opts.Log = name, o.spool, o.cacheLog()
+	s, err := binarycache.Open(opts)
+	if err != nil {
+		return err // which names it
+	}
+	if len(opts.Keys) == 0 && !opts.Trusted {
+		o.cacheLog().Warn("a cache serves content-addressed paths only: give --trusted-public-key, or ?trusted=true", "store", name)
+	}
+	o.add(name, s, s.Close)
+	return nil
+}
+
+// connect makes the wire to a server; netrc and certs are for a location that names none itself.
+func (p *parts) connect(ctx context.Context, where web.Location, netrc, certs string, log *slog.Logger) (*web.Client, error) {
+	client, err := web.New(ctx, web.Options{Location: where, Netrc: netrc, CAFile: certs, UserAgent: "nixreg", Log: log})
+	if err != nil {
+		return nil, err
+	}
+	p.closes = append(p.closes, func() error { client.Close(); return nil })
+	return client, nil
+}
+
+// openChannels opens what --channel names, or nixpkgs' own channel where nobody named a store or a channel.
+func (p *parts) openChannels(ctx context.Context, c *config, defaulted bool, dir string, log *slog.Logger) error {
+	given := c.channels
+	if len(given) == 0 && defaulted {
+		given = []string{nixosChannel}
+	}
+	for _, s := range given {
+		name, location, err := channel.ParseName(s)
 		if err != nil {
 			return err
 		}
-		m, err := mirror.New(mirror.Config{
-			Upstream: up, Blobs: cache, Records: p.cache, TTL: mc.ttl, Allow: mc.allow, Deny: mc.deny, Log: log,
-		})
+		if slices.ContainsFunc(p.channels, func(c store.Channel) bool { return c.Name() == name }) {
+			return fmt.Errorf("channel %s is given twice: NAME=… in front of one of them gives it another name", name)
+		}
+		opts := channel.Options{Name: name, Location: location, Dir: dir, Every: c.refresh, Log: log}
+		if below := channel.Folder(location); !filepath.IsAbs(below) {
+			if opts.Fetch, err = p.channelFetcher(ctx, c, below, log); err != nil {
+				return fmt.Errorf("channel %s: %w", name, err)
+			}
+		}
+		ch, err := channel.Open(ctx, opts)
 		if err != nil {
 			return err
 		}
-		p.closes = append(p.closes, m.Close)
-		p.mirrors = append(p.mirrors, registry.Mirror{Name: mc.name, Hosts: mc.hosts(), Source: m, Lister: m, Referrers: m})
+		p.closes = append(p.closes, func() error { ch.Close(); return nil })
+		p.channels = append(p.channels, ch)
 	}
 	return nil
 }
 
-// open makes the wire to the registry.
-func (m mirrorConfig) open(log *slog.Logger) (*upstream.Registry, error) {
-	keys, err := m.keychain()
+func (p *parts) channelFetcher(ctx context.Context, c *config, below string, log *slog.Logger) (channel.Fetcher, error) {
+	where, unknown, err := web.ParseLocation(below)
 	if err != nil {
 		return nil, err
 	}
-	up, err := upstream.New(upstream.Options{Name: m.name, URL: m.url, Keychain: keys, SkipVerify: m.skipVerify, Log: log})
-	if err != nil {
-		return nil, fmt.Errorf("mirror %s: %w", m.name, err)
+	if err := refuse(unknown); err != nil {
+		return nil, err
 	}
-	return up, nil
-}
-
-// keychain has the registry's credentials: those of the configuration file, or Docker's.
-func (m mirrorConfig) keychain() (authn.Keychain, error) {
-	if m.username == "" && m.passwordFile == "" {
-		return authn.DefaultKeychain, nil
-	}
-	password, err := os.ReadFile(m.passwordFile)
-	if err != nil {
-		return nil, fmt.Errorf("mirror %s: password-file: %w", m.name, err)
-	}
-	return login{authn.FromConfig(authn.AuthConfig{Username: m.username, Password: strings.TrimRight(string(password), "\r\n")})}, nil
-}
-
-// login is a keychain of one registry alone.
-type login struct{ authn.Authenticator }
-
-func (l login) Resolve(authn.Resource) (authn.Authenticator, error) { return l.Authenticator, nil }
-
-// openBlobs opens the cache of compressed layers, if there are to be any.
-func openBlobs(c *config, dir string) (*layer.Blobs, error) {
-	size, err := humanize.ParseBytes(c.blobCache)
+	client, err := p.connect(ctx, where, c.netrcFile, c.caFile, log)
 	if err != nil {
 		return nil, err
 	}
-	if size == 0 || encodings[c.encoding] == layer.Tar {
-		return nil, os.RemoveAll(dir) // what an earlier run kept is of no use any more
-	}
-	return layer.OpenBlobs(dir, int64(min(size, math.MaxInt64)))
+	return channelFiles{client}, nil
 }
 
-// openSource makes the source, or closes what there is.
-func (p *parts) openSource(cfg manifest.Config) (err error) {
-	if p.source, err = manifest.NewSource(cfg); err != nil {
-		return errors.Join(err, p.close())
-	}
-	p.closes = append(p.closes, p.source.Close)
-	return nil
-}
+// channelFiles is a web.Client as channel wants it: the two packages share no types of their own.
+type channelFiles struct{ *web.Client }
 
-// memoryConfig is what memorySource makes a source of. Base images that it fetches are gone with it.
-func memoryConfig(c *config, log *slog.Logger) (manifest.Config, *parts, error) {
-	dir, err := os.MkdirTemp("", "nixreg-")
+func (f channelFiles) GetIf(ctx context.Context, name, etag string, limit int64) (channel.Answer, error) {
+	a, err := f.Client.GetIf(ctx, name, etag, limit)
 	if err != nil {
-		return manifest.Config{}, nil, err
+		return channel.Answer{}, err
 	}
-	cfg, p, err := openConfig(c, places{os.TempDir(), dir}, log, func(*parts) (digests.Cache, error) { return new(digests.Memory), nil })
-	if err != nil {
-		return cfg, nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	p.closes = slices.Insert(p.closes, 0, func() error { return os.RemoveAll(dir) })
-	return cfg, p, nil
-}
-
-// places are the directories a source works in: for archives that are unpacked, and for base images that were fetched.
-type places struct{ spool, bases string }
-
-// openConfig opens what a source is made of.
-func openConfig(c *config, in places, log *slog.Logger, openCache func(*parts) (digests.Cache, error)) (_ manifest.Config, _ *parts, err error) {
-	p := new(parts)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, p.close())
-		}
-	}()
-	stores, err := p.openStores(c, in.spool, log)
-	if err != nil {
-		return manifest.Config{}, nil, err
-	}
-	if p.cache, err = openCache(p); err != nil {
-		return manifest.Config{}, nil, err
-	}
-	p.bases = &bases{dir: in.bases, mirrors: c.mirrors, group: digests.NewGroup(context.Background()), log: log}
-	p.closes = append(p.closes, func() error { p.bases.group.Close(); return nil })
-	files, err := p.bases.files()
-	if err != nil {
-		return manifest.Config{}, nil, err
-	}
-	return manifest.Config{
-		Stores: stores, Images: c.images, Root: c.rootParts, Files: files, Pull: p.bases.pull, Cache: p.cache, Log: log,
-		Encoding: encodings[c.encoding], Blobs: p.blobs,
-	}, p, nil
-}
-
-// openStores opens what --store and --demo name, in the order of their preference. Archives are unpacked in the
-// directory spool.
-func (p *parts) openStores(c *config, spool string, log *slog.Logger) ([]store.Store, error) {
-	urls := c.stores
-	if len(urls) == 0 && !c.demo && (local.Exists() || len(c.mirrors) == 0) { // a mirror needs no Nix
-		urls = []string{autoStore}
-	}
-	var stores []store.Store
-	seen := make(map[string]bool)
-	for _, url := range urls {
-		o, err := parseStore(url)
-		if err != nil {
-			return nil, err
-		}
-		if seen[o.Root] {
-			continue // one database must not be opened twice
-		}
-		seen[o.Root] = true
-		o.Log = log
-		s, err := local.Open(o)
-		if err != nil {
-			return nil, fmt.Errorf("store %s: %w", url, err)
-		}
-		stores = append(stores, s)
-		p.closes = append(p.closes, s.Close)
-		p.stores = append(p.stores, o.Root+store.Dir)
-	}
-	if c.demo {
-		s, err := binarycache.Open(binarycache.Options{FS: demo.FS(), SpoolDir: spool, Log: log})
-		if err != nil {
-			return nil, fmt.Errorf("demo store: %w", err)
-		}
-		stores = append(stores, s)
-		p.closes = append(p.closes, s.Close)
-		p.stores = append(p.stores, "the demo store")
-	}
-	return stores, nil
-}
-
-func parseStore(url string) (local.Options, error) {
-	if url == autoStore {
-		if !local.Exists() {
-			return local.Options{}, errors.New("no Nix store on this machine: give --store local?root=DIR, or --demo for the built-in one")
-		}
-		return local.Options{}, nil
-	}
-	if scheme, _, _ := strings.Cut(url, "?"); scheme != "local" {
-		return local.Options{}, fmt.Errorf("store %.300q: not known to this version; known are auto, local and local?root=DIR", url)
-	}
-	o, err := local.ParseURL(url)
-	o.Root = strings.TrimRight(o.Root, "/") // root=/ is the host's own
-	return o, err
-}
-
-// handler serves everything, for the given image hosts too; or the mirror of that name alone.
-func (p *parts) handler(name string, hosts []string, log *slog.Logger) http.Handler {
-	if i := slices.IndexFunc(p.mirrors, func(m registry.Mirror) bool { return m.Name == name }); i >= 0 {
-		m := p.mirrors[i]
-		return &registry.Handler{Source: m.Source, Lister: m.Lister, Referrers: m.Referrers, Hosts: m.Hosts, Log: log}
-	}
-	s := served{p.source}
-	return &registry.Handler{Source: s, Lister: s, Referrers: s, Hosts: hosts, Mirrors: p.mirrors, Faults: p.faults, Log: log}
-}
-
-// faults are what is broken in definition files now.
-func (p *parts) faults(ctx context.Context) []string { return p.source.Faults(ctx) }
-
-// served is a manifest.Source as registry wants it: the two packages share no types of their own.
-type served struct{ *manifest.Source }
-
-func (s served) Manifest(ctx context.Context, r registry.Request) (*v1.Descriptor, error) {
-	return s.Source.Manifest(ctx, manifest.Request{Repository: r.Repository, Tag: r.Tag, Digest: r.Digest, Accept: r.Accept})
-}
-
-func (s served) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blob, error) {
-	b, err := s.Source.Blob(ctx, r.Repository, r.Digest)
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
+	return channel.Answer{Body: a.Body, NotModified: a.NotModified, ETag: a.ETag, URL: a.URL}, nil
 }

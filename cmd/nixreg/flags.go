@@ -1,0 +1,95 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// setting is one that the environment and the configuration file have too. Its name is the flag's and the file's.
+type setting struct {
+	name  string
+	kind  settingKind
+	split func(string) []string // a list in an environment variable
+}
+
+type settingKind uint8
+
+const (
+	text settingKind = iota
+	list
+	toggle
+)
+
+func settings() []setting {
+	return []setting{
+		{name: "listen"},
+		{name: "data"},
+		{name: "images", kind: list, split: filepath.SplitList},
+		{name: "store", kind: list, split: strings.Fields},
+		{name: "trusted-public-key", kind: list, split: strings.Fields},
+		{name: "netrc-file"},
+		{name: "ca-file"},
+		{name: "channel", kind: list, split: strings.Fields},
+		{name: "channel-refresh"},
+		{name: "nar-cache"},
+		{name: "arch", kind: list, split: strings.Fields},
+		{name: "demo", kind: toggle},
+		{name: "serve-as", kind: list, split: strings.Fields},
+		{name: "layer-encoding"},
+		{name: "root", kind: list, split: strings.Fields},
+		{name: "blob-cache"},
+		{name: "mirror", kind: list, split: strings.Fields},
+		{name: "mirror-ttl"},
+		{name: "mirror-cache"},
+		{name: "mirror-listen", kind: list, split: strings.Fields},
+		{name: "log-format"},
+		{name: "log-level"},
+	}
+}
+
+func (s setting) env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+}
+
+// sourceFlags are those of every command that makes images; logLevel is the default one.
+func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
+	f := cmd.Flags()
+	f.StringArrayVar(&c.stores, "store", nil, "where images come from, a `URL`: auto, local, local?root=DIR, https://HOST, s3://BUCKET, file:///DIR or nix-conf; may be repeated (default auto)")
+	f.StringArrayVar(&c.trustedKeys, "trusted-public-key", nil, "`key` whose signatures are trusted in every cache, NAME:BASE64; may be repeated")
+	f.StringVar(&c.netrcFile, "netrc-file", "", "`file` with the passwords of caches that name none themselves")
+	f.StringVar(&c.caFile, "ca-file", "", "`file` with certificate authorities to trust beside the system's, for caches that name none themselves")
+	f.StringArrayVar(&c.channels, "channel", nil, "names of packages without Nix, a `channel`: nixos-unstable, NAME=URL or a directory; may be repeated")
+	f.StringArrayVar(&c.arch, "arch", nil, "`architectures` that images by package name are made for, separated by commas: amd64, arm64 (default all)")
+	f.StringArrayVar(&c.images, "images", nil, "image descriptions, a `path` of a directory or file; may be repeated")
+	f.BoolVar(&c.demo, "demo", false, "serve the built-in store, in place of auto")
+	f.StringVar(&c.encoding, "layer-encoding", "tar", "how layers are compressed: tar (not at all), gzip or zstd; each has digests of its own")
+	f.StringArrayVar(&c.root, "root", nil, "what images by package name get in their root: `parts` out of passwd, tmp, certificates, binSh, usrBinEnv, separated by commas")
+	f.StringVar(&c.file, "config", "", "YAML `file` with the same keys as these flags")
+	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&c.logLevel, "log-level", logLevel, "debug, info, warn or error")
+}
+
+// serverFlags are those of serve alone.
+func (c *config) serverFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&c.listen, "listen", defaultListen, "`address` to serve on, HOST:PORT; port 0 takes any free one")
+	f.StringArrayVar(&c.serveAs, "serve-as", nil, "image `host` to answer for as a mirror (containerd's ?ns=); may be repeated")
+	f.StringVar(&c.blobCache, "blob-cache", "4GB", "`size` of the directory that keeps compressed layers; 0 makes them anew for each request")
+	f.StringVar(&c.narCache, "nar-cache", "10GB", "`size` of the directory that keeps what caches sent")
+	f.StringVar(&c.channelRefresh, "channel-refresh", "1h", "how `often` channels are asked for something new")
+	f.StringArrayVar(&c.mirror, "mirror", nil, "registry to mirror, a `NAME` as images have it, or NAME=URL: docker.io, lab=http://127.0.0.1:5001; may be repeated")
+	f.StringVar(&c.mirrorTTL, "mirror-ttl", "5m", "for how `long` the meaning of a mirrored tag is believed")
+	f.StringVar(&c.mirrorCache, "mirror-cache", "10GB", "`size` of the directory that keeps what was mirrored")
+	f.StringArrayVar(&c.mirrorListen, "mirror-listen", nil, "`address` that serves one mirror alone, for Docker's registry-mirrors: HOST:PORT or NAME=HOST:PORT; may be repeated")
+	f.StringVar(&c.data, "data", "", "`directory` of what is remembered between runs (default nixreg in the user's cache directory)")
+}
+
+// assign sets a flag's value, whole lists at once.
+func assign(v interface{ Set(string) error }, values []string) error {
+	if l, ok := v.(interface{ Replace([]string) error }); ok {
+		return l.Replace(values)
+	}
+	return v.Set(values[0])
+}

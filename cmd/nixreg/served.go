@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/manifest"
+	"nixreg/registry"
+	"nixreg/store"
+)
+
+// handler serves everything, for the given image hosts too; or the mirror of that name alone.
+func (p *parts) handler(name string, hosts []string, log *slog.Logger) http.Handler {
+	if i := slices.IndexFunc(p.mirrors, func(m registry.Mirror) bool { return m.Name == name }); i >= 0 {
+		m := p.mirrors[i]
+		return &registry.Handler{Source: m.Source, Lister: m.Lister, Referrers: m.Referrers, Hosts: m.Hosts, Log: log}
+	}
+	s := served{p.source}
+	return &registry.Handler{Source: s, Lister: s, Referrers: s, Hosts: hosts, Mirrors: p.mirrors, Faults: p.faults, Log: log}
+}
+
+// faults are what is broken in definition files now, and the channels that could not be read yet.
+func (p *parts) faults(ctx context.Context) []string {
+	all := p.source.Faults(ctx)
+	for _, c := range p.channels {
+		if err := unread(c); err != nil {
+			all = append(all, err.Error())
+		}
+	}
+	return all
+}
+
+// unread returns what keeps a channel from having any packages; nil if it has some, or is being read. It never waits.
+func unread(c store.Channel) error {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel() // so that nothing is waited for
+	for _, err := range c.Packages(ended) {
+		if errors.Is(err, store.ErrUnavailable) {
+			return err
+		}
+		break
+	}
+	return nil
+}
+
+// served is a manifest.Source as registry wants it: the two packages share no types of their own.
+type served struct{ *manifest.Source }
+
+func (s served) Manifest(ctx context.Context, r registry.Request) (*v1.Descriptor, error) {
+	d, err := s.Source.Manifest(ctx, manifest.Request{Repository: r.Repository, Tag: r.Tag, Digest: r.Digest, Accept: r.Accept})
+	return d, unavailable(err)
+}
+
+func (s served) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blob, error) {
+	b, err := s.Source.Blob(ctx, r.Repository, r.Digest)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return servedBlob{b}, nil
+}
+
+func (s served) Tags(ctx context.Context, repository string) ([]string, error) {
+	tags, err := s.Source.Tags(ctx, repository)
+	return tags, unavailable(err)
+}
+
+func (s served) Repositories(ctx context.Context) ([]string, error) {
+	all, err := s.Source.Repositories(ctx)
+	return all, unavailable(err)
+}
+
+func (s served) Referrers(ctx context.Context, repository string, digest v1.Hash) ([]v1.Descriptor, error) {
+	all, err := s.Source.Referrers(ctx, repository, digest)
+	return all, unavailable(err)
+}
+
+// servedBlob is a blob that may have to be fetched when it is read.
+type servedBlob struct{ manifest.Blob }
+
+func (b servedBlob) WriteRange(ctx context.Context, w io.Writer, off, n int64) error {
+	return unavailable(b.Blob.WriteRange(ctx, w, off, n))
+}
+
+// unavailable gives an error that says that a store cannot be asked now the status it has for clients: what they want may
+// be there, and is not ours to make. Its text is meant for people, and has no passwords.
+func unavailable(err error) error {
+	if s := (*registry.StatusError)(nil); err == nil || !errors.Is(err, store.ErrUnavailable) || errors.As(err, &s) {
+		return err
+	}
+	return &registry.StatusError{Status: http.StatusBadGateway, Err: err}
+}

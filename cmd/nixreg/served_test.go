@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"net/http"
+	"testing"
+
+	"nixreg/registry"
+	"nixreg/store"
+)
+
+func TestUnavailableStore(t *testing.T) {
+	missing := fmt.Errorf("find: %w", fs.ErrNotExist)
+	down := fmt.Errorf("https://cache.test: 401: give netrc-file: %w: %w", fs.ErrPermission, store.ErrUnavailable)
+	busy := &registry.StatusError{Status: http.StatusTooManyRequests, Err: down}
+	for _, err := range []error{nil, missing, busy} {
+		if got := unavailable(err); got != err {
+			t.Errorf("%v became %v", err, got)
+		}
+	}
+	var s *registry.StatusError
+	if got := unavailable(fmt.Errorf("image: %w", down)); !errors.As(got, &s) || s.Status != http.StatusBadGateway || !errors.Is(got, down) {
+		t.Errorf("%v became %v", down, got)
+	}
+	if s.Error() != "image: "+down.Error() {
+		t.Errorf("clients are told %q", s.Error())
+	}
+}
+
+// packages is a channel of what is in it, or an error.
+type packages struct {
+	all []store.Package
+	err error
+}
+
+func (p packages) Name() string                          { return "x" }
+func (p packages) State(context.Context) (string, error) { return "", nil }
+func (p packages) Packages(ctx context.Context) iter.Seq2[store.Package, error] {
+	return func(yield func(store.Package, error) bool) {
+		err := p.err
+		for _, pkg := range p.all {
+			if !yield(pkg, nil) {
+				return
+			}
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			yield(store.Package{}, err)
+		}
+	}
+}
+
+func TestUnreadChannel(t *testing.T) {
+	down := fmt.Errorf("the channel x was not read yet: %w", store.ErrUnavailable)
+	if err := unread(packages{err: down}); err != down {
+		t.Error(err)
+	}
+	for _, c := range []packages{{}, {all: make([]store.Package, 3)}} { // being read, or read
+		if err := unread(c); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/dustin/go-humanize"
+
+	"nixreg/manifest"
+	"nixreg/manifest/digests"
+	"nixreg/manifest/layer"
+	"nixreg/registry"
+	"nixreg/store"
+)
+
+// encodings are the values of --layer-encoding. A better compressor will be another name beside them.
+var encodings = map[string]layer.Encoding{"tar": layer.Tar, "gzip": layer.Gzip, "zstd": layer.Zstd}
+
+// parts are what a command is made of, and how to take it apart again.
+type parts struct {
+	source   *manifest.Source
+	cache    digests.Cache
+	blobs    *layer.Blobs // nil: none are kept
+	stores   []string     // their names, for people
+	channels []store.Channel
+	bases    *bases
+	mirrors  []registry.Mirror
+	closes   []func() error
+}
+
+// names are what is served, for people.
+func (p *parts) names() []string {
+	all := slices.Clone(p.stores)
+	for _, c := range p.channels {
+		all = append(all, "the channel "+c.Name())
+	}
+	for _, m := range p.mirrors {
+		all = append(all, "the mirror of "+m.Name)
+	}
+	return all
+}
+
+// close closes the parts, the last one made first.
+func (p *parts) close() error {
+	var errs []error
+	for _, c := range slices.Backward(p.closes) {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}
+
+// memorySource makes images with digests kept in memory, beside any server.
+func memorySource(ctx context.Context, c *config, log *slog.Logger) (*parts, error) {
+	cfg, p, err := memoryConfig(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.openSource(cfg)
+}
+
+// nearDigests is how many bytes of records are kept in memory in front of those on disk.
+const nearDigests = 16 << 20
+
+// servedSource makes images with digests kept in a data directory.
+func servedSource(ctx context.Context, c *config, data *dataDir, log *slog.Logger) (_ *parts, err error) {
+	size, err := humanize.ParseBytes(c.narCache)
+	if err != nil {
+		return nil, err
+	}
+	in := places{bases: data.bases, channels: data.channels, nars: data.nars, narSize: int64(min(size, math.MaxInt64))}
+	if size == 0 {
+		in.narSize = -1 // nothing is kept
+	}
+	cfg, made, err := openConfig(ctx, c, in, log, func(p *parts) (_ digests.Cache, err error) {
+		if p.blobs, err = openBlobs(c, data.blobs); err != nil {
+			return nil, err
+		}
+		b, err := digests.OpenBadger(data.digests, log)
+		if errors.Is(err, syscall.ENOSPC) { // a full disk is no reason not to serve
+			log.Error("digests are kept in memory alone until the next start", "error", err)
+			return new(digests.Memory), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		p.closes = append(p.closes, b.Close)
+		return &digests.Tiered{Near: digests.NewMemory(nearDigests), Far: b, Log: log}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := made.openSource(cfg); err != nil {
+		return nil, err
+	}
+	if err := made.bases.prune(made.source.Bases()); err != nil {
+		log.Warn("base images that are not needed are not removed", "error", err)
+	}
+	if err := made.openMirrors(c, data.mirror, log); err != nil {
+		return nil, errors.Join(err, made.close())
+	}
+	return made, nil
+}
+
+// openBlobs opens the cache of compressed layers, if there are to be any.
+func openBlobs(c *config, dir string) (*layer.Blobs, error) {
+	size, err := humanize.ParseBytes(c.blobCache)
+	if err != nil {
+		return nil, err
+	}
+	if size == 0 || encodings[c.encoding] == layer.Tar {
+		return nil, os.RemoveAll(dir) // what an earlier run kept is of no use any more
+	}
+	return layer.OpenBlobs(dir, int64(min(size, math.MaxInt64)))
+}
+
+// openSource makes the source, or closes what there is.
+func (p *parts) openSource(cfg manifest.Config) (err error) {
+	if p.source, err = manifest.NewSource(cfg); err != nil {
+		return errors.Join(err, p.close())
+	}
+	p.closes = append(p.closes, p.source.Close)
+	return nil
+}
+
+// keptNARs is how many bytes of archives from caches are kept where there is no server: enough for a closure that is read
+// twice, and no more than most disks have to spare.
+const keptNARs = 4 << 30
+
+// memoryConfig is what memorySource makes a source of. What it fetches is gone with it.
+func memoryConfig(ctx context.Context, c *config, log *slog.Logger) (manifest.Config, *parts, error) {
+	dir, remove, err := openTempDir(os.TempDir())
+	if err != nil {
+		return manifest.Config{}, nil, err
+	}
+	in := places{bases: filepath.Join(dir, "bases"), channels: filepath.Join(dir, "channels"), nars: filepath.Join(dir, "nars"), narSize: keptNARs}
+	cfg, p, err := openConfig(ctx, c, in, log, func(*parts) (digests.Cache, error) { return new(digests.Memory), nil })
+	if err != nil {
+		return cfg, nil, errors.Join(err, remove())
+	}
+	p.closes = slices.Insert(p.closes, 0, remove)
+	return cfg, p, nil
+}
+
+// places are the directories a source works in: for base images that were fetched, for what is known of channels, and
+// for archives from caches, of which narSize bytes are kept; below 0 are none.
+type places struct {
+	bases, channels, nars string
+	narSize               int64
+}
+
+// openConfig opens what a source is made of.
+func openConfig(ctx context.Context, c *config, in places, log *slog.Logger, openCache func(*parts) (digests.Cache, error)) (_ manifest.Config, _ *parts, err error) {
+	p := new(parts)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	urls, defaulted, err := storeURLs(c, log) // what is wrong with them is said before anything is opened
+	if err != nil {
+		return manifest.Config{}, nil, err
+	}
+	if p.cache, err = openCache(p); err != nil {
+		return manifest.Config{}, nil, err
+	}
+	stores, err := p.openStores(ctx, c, urls, in, log)
+	if err != nil {
+		return manifest.Config{}, nil, err
+	}
+	if err := p.openChannels(ctx, c, defaulted, in.channels, log); err != nil {
+		return manifest.Config{}, nil, err
+	}
+	p.bases = &bases{dir: in.bases, mirrors: c.mirrors, group: digests.NewGroup(context.Background()), log: log}
+	p.closes = append(p.closes, func() error { p.bases.group.Close(); return nil })
+	files, err := p.bases.files()
+	if err != nil {
+		return manifest.Config{}, nil, err
+	}
+	return manifest.Config{
+		Stores: stores, Channels: p.channels, Architectures: c.archs,
+		Images: c.images, Root: c.rootParts, Files: files, Pull: p.bases.pull, Cache: p.cache, Log: log,
+		Encoding: encodings[c.encoding], Blobs: p.blobs,
+	}, p, nil
+}

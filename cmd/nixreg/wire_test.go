@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestTrust: whose signatures count in which cache.
+func TestTrust(t *testing.T) {
+	const own, flag = "own:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=", "flag:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
+	for _, tt := range []struct {
+		name    string
+		u       storeURL
+		flags   []string
+		want    string
+		trusted bool
+	}{
+		{"https://cache.nixos.org", storeURL{}, nil, nixosKey, false},
+		{"https://cache.nixos.org", storeURL{}, []string{flag}, flag + " " + nixosKey, false},
+		{"https://cache.nixos.org", storeURL{foreign: true}, nil, "", false},
+		{"http://cache.nixos.org", storeURL{}, nil, "", false},
+		{"https://cache.nixos.org/x", storeURL{}, nil, "", false},
+		{"https://a", storeURL{keys: []string{own}}, []string{flag}, own + " " + flag, false},
+		{"https://a", storeURL{trusted: true}, nil, "", true},
+	} {
+		o := &opener{config: &config{trustedKeys: tt.flags}}
+		opts, err := o.trust(tt.u, tt.name)
+		var keys []string
+		for _, k := range opts.Keys {
+			keys = append(keys, k.String())
+		}
+		if got := strings.Join(keys, " "); err != nil || got != tt.want || opts.Trusted != tt.trusted {
+			t.Errorf("%s %+v: keys %q, trusted %v, %v", tt.name, tt.u, got, opts.Trusted, err)
+		}
+	}
+}
+
+// TestDefaultChannel: where the cache of nixpkgs stands in for a store, its names come with it.
+func TestDefaultChannel(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel() // so that nobody is asked
+	for _, tt := range []struct {
+		given     []string
+		defaulted bool
+		want      []string
+	}{
+		{nil, true, []string{"nixos-unstable"}},
+		{nil, false, nil},
+		{[]string{"nixos-25.05"}, true, []string{"nixos-25.05"}},
+	} {
+		p := new(parts)
+		err := p.openChannels(ended, &config{channels: tt.given}, tt.defaulted, t.TempDir(), slog.New(slog.DiscardHandler))
+		var got []string
+		for _, c := range p.channels {
+			got = append(got, c.Name())
+		}
+		if err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("%q, defaulted %v: %q, %v", tt.given, tt.defaulted, got, err)
+		}
+		if err := p.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
