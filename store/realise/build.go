@@ -1,0 +1,223 @@
+package realise
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"nixreg/store"
+)
+
+// features are what nix calls experimental to this day.
+var features = []string{"--extra-experimental-features", "nix-command flakes"}
+
+// Build builds attr for system ([Host] if empty) and returns the outputs that nix installs by default, "out" first. One that was
+// built within [Options.Fresh] and is still there is not built again. Two that ask at once share a build, which goes on when
+// both have left. Nothing holds the paths against the garbage collector: see [Roots].
+//
+// Errors: fs.ErrNotExist (no such attribute, or not a package), [BuildError], context.DeadlineExceeded (of the caller, or
+// [Options.Timeout]), [ErrBusy], store.ErrUnavailable once closed. A failure is remembered for [Options.FailureTTL].
+func (b *Builder) Build(ctx context.Context, attr Attr, system string) ([]store.Path, error) {
+	return b.build(ctx, attr, system, false)
+}
+
+// build builds even what is remembered as built if again is set.
+func (b *Builder) build(ctx context.Context, attr Attr, system string, again bool) ([]store.Path, error) {
+	system, err := checked(attr, system)
+	if err != nil {
+		return nil, err
+	}
+	key, state := string(attr)+" "+system, b.source.state()
+	if paths, ok := b.built.get(key, state, b.now().Add(-b.o.Fresh)); ok && !again && b.present(paths) {
+		return slices.Clone(paths), nil
+	}
+	failure := "build " + key
+	if err, ok := b.failed.get(failure, state, b.now().Add(-b.o.FailureTTL)); ok {
+		return nil, err
+	}
+	paths, err := b.building.do(ctx, b.owner, key, func(ctx context.Context) ([]store.Path, error) {
+		paths, err := b.realise(ctx, attr, system)
+		if err != nil {
+			b.remember(failure, state, err)
+			return nil, err
+		}
+		b.built.put(key, state, b.now(), paths)
+		return paths, nil
+	})
+	return slices.Clone(paths), err
+}
+
+// checked makes sure that what reaches nix is what [ParseAttr] would let pass.
+func checked(attr Attr, system string) (string, error) {
+	if _, err := ParseAttr(string(attr)); err != nil {
+		return "", err
+	}
+	if system == "" {
+		system = Host()
+	}
+	return system, checkSystem(system)
+}
+
+func present(paths []store.Path) bool {
+	for _, p := range paths {
+		if _, err := os.Lstat(p.Abs()); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// remember remembers a failure of the source, not of ours.
+func (b *Builder) remember(key, state string, err error) {
+	if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, context.Canceled) {
+		b.failed.put(key, state, b.now(), err)
+	}
+}
+
+// realise runs one build, once it is its turn.
+func (b *Builder) realise(ctx context.Context, attr Attr, system string) ([]store.Path, error) {
+	what := fmt.Sprintf("build %s for %s", attr, system)
+	leave, err := b.builds.enter(ctx)
+	if err != nil {
+		return nil, b.explain(what, 0, new(tail), err)
+	}
+	defer leave()
+	full, err := b.buildable(ctx, attr, system)
+	if err != nil {
+		return nil, err
+	}
+	args := slices.Concat(features, []string{"build", "--json", "--no-link", "--print-build-logs"}, b.source.args(full, system))
+	start := b.now()
+	b.o.Log.Info("build begins", "attribute", string(attr), "system", system)
+	out, err := b.watched(ctx, what, args)
+	log := b.o.Log.With("attribute", string(attr), "system", system, "duration", b.now().Sub(start).Round(time.Millisecond))
+	if err != nil {
+		log.Warn("build failed", "err", err)
+		return nil, err
+	}
+	paths, err := parseBuilt(out)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	log.Info("built", "path", string(paths[0]), "outputs", len(paths))
+	return paths, nil
+}
+
+// buildable returns the full path of attr. Of a file, nix would build all packages of a set that is none itself.
+func (b *Builder) buildable(ctx context.Context, attr Attr, system string) (string, error) {
+	if b.source.file != "" {
+		if _, err := b.Describe(ctx, attr, system); err != nil {
+			return "", err
+		}
+	}
+	return b.locate(ctx, attr, system)
+}
+
+// watched runs nix within the time a build may take, and says now and then how far it is.
+func (b *Builder) watched(ctx context.Context, what string, args []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.o.Timeout)
+	defer cancel()
+	t := new(tail)
+	ticker := time.NewTicker(b.every)
+	defer ticker.Stop()
+	over, told := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(told)
+		b.report(over, ticker.C, what, t)
+	}()
+	out, err := b.command.run(ctx, t, args...)
+	close(over)
+	<-told
+	return out, b.explain(what, b.o.Timeout, t, err)
+}
+
+func (b *Builder) report(over <-chan struct{}, ticks <-chan time.Time, what string, t *tail) {
+	start := b.now()
+	for {
+		select {
+		case <-over:
+			return
+		case <-ticks:
+			b.o.Log.Info("still running: "+what, "elapsed", b.now().Sub(start).Round(time.Second), "last", t.line())
+		}
+	}
+}
+
+// evaluate returns what nix prints of the value of full, after the function apply, as JSON.
+func (b *Builder) evaluate(ctx context.Context, what, full, system, apply string) ([]byte, error) {
+	leave, err := b.evals.enter(ctx)
+	if err != nil {
+		return nil, b.explain(what, 0, new(tail), err)
+	}
+	defer leave()
+	limit := min(evalTimeout, b.o.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	t := new(tail)
+	args := slices.Concat(features, []string{"eval", "--json"}, b.source.args(full, system), []string{"--apply", apply})
+	out, err := b.command.run(ctx, t, args...)
+	return out, b.explain(what, limit, t, err)
+}
+
+// explain makes an error of the end of a child that was called to do what.
+func (b *Builder) explain(what string, limit time.Duration, t *tail, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: stopped after %s, at %.200q: %w", what, limit, t.line(), err)
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("%s: %w", what, errClosed)
+	case ended(err):
+		return failure(what, t, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// parseBuilt reads what "nix build --json" prints of one installable.
+//
+// Source: Nix, nix/build.md, and libcmd/built-path.cc, BuiltPath::toJSON.
+func parseBuilt(out []byte) ([]store.Path, error) {
+	var results []struct {
+		Outputs map[string]string `json:"outputs"`
+	}
+	if err := json.Unmarshal(out, &results); err != nil {
+		return nil, fmt.Errorf("what nix says it built: %w: %w", err, fs.ErrInvalid)
+	}
+	if len(results) != 1 || len(results[0].Outputs) == 0 {
+		return nil, fmt.Errorf("nix says it built nothing, or too much: %w", fs.ErrInvalid)
+	}
+	var paths []store.Path
+	for _, name := range outputOrder(results[0].Outputs) {
+		p, err := store.ParsePath(strings.TrimPrefix(results[0].Outputs[name], store.Dir+"/"))
+		if err != nil {
+			return nil, fmt.Errorf("output %.100q: %w", name, err)
+		}
+		paths = append(paths, p)
+	}
+	return paths, nil
+}
+
+// outputOrder sorts output names; programs are in "out" or, where there is one, "bin".
+func outputOrder(outputs map[string]string) []string {
+	var names []string
+	for _, first := range []string{"out", "bin"} {
+		if _, ok := outputs[first]; ok {
+			names = append(names, first)
+		}
+	}
+	var rest []string
+	for name := range outputs {
+		if name != "out" && name != "bin" {
+			rest = append(rest, name)
+		}
+	}
+	slices.Sort(rest)
+	return append(names, rest...)
+}

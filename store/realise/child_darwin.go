@@ -1,0 +1,5 @@
+package realise
+
+import "syscall"
+
+func processGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

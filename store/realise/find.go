@@ -1,0 +1,192 @@
+package realise
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// refresh is how old a level may be that denies a name of a local source: people edit a file and ask at once.
+const refresh = 10 * time.Second
+
+// Find returns the attribute path that name stands for in a repository's name: each component, spelled as
+// [Options.Spell] does, is looked for among the names of its set. Of several, the one spelled exactly so is taken, else
+// the first by byte order, and the log says so. system is [Host] if empty. What is found exists, but may be no package: Build tells.
+// Errors: fs.ErrNotExist, [BuildError] where evaluation fails, [ErrBusy], context errors.
+func (b *Builder) Find(ctx context.Context, name, system string) (Attr, error) {
+	if system == "" {
+		system = Host()
+	}
+	if err := checkSystem(system); err != nil {
+		return "", err
+	}
+	if len(name) > maxAttr || strings.Count(name, ".") >= maxComponents {
+		return "", fmt.Errorf("attribute %.100q: too long: %w", name, fs.ErrNotExist)
+	}
+	return seek(b, func(since time.Time) (Attr, error) { return b.find(ctx, name, system, since) })
+}
+
+// seek looks once in what is remembered and, for a local source, once more in what is new.
+func seek[T any](b *Builder, look func(since time.Time) (T, error)) (T, error) {
+	now := b.now()
+	v, err := look(now.Add(-b.o.Fresh))
+	if errors.Is(err, fs.ErrNotExist) && b.source.local() && b.o.Fresh > refresh {
+		return look(now.Add(-refresh))
+	}
+	return v, err
+}
+
+func (b *Builder) find(ctx context.Context, name, system string, since time.Time) (Attr, error) {
+	for _, root := range b.source.roots(system) {
+		path, _, err := b.descend(ctx, root, name, system, since, b.pick)
+		if err != nil {
+			return "", err
+		}
+		if path != "" {
+			return ParseAttr(path)
+		}
+	}
+	return "", fmt.Errorf("attribute %.100q for %s: %w", name, system, fs.ErrNotExist)
+}
+
+// locate returns the full path of attr below one of the source's roots: nix itself would look below those of the host's system only.
+func (b *Builder) locate(ctx context.Context, attr Attr, system string) (string, error) {
+	if b.source.file != "" {
+		return string(attr), nil
+	}
+	return seek(b, func(since time.Time) (string, error) {
+		for _, root := range b.source.roots(system) {
+			_, full, err := b.descend(ctx, root, string(attr), system, since, exactly)
+			if err != nil || full != "" {
+				return full, err
+			}
+		}
+		return "", fmt.Errorf("attribute %s for %s: %w", attr, system, fs.ErrNotExist)
+	})
+}
+
+// descend follows the components of name from root on, as choose tells, and returns the path without root and with it;
+// "" if there is no such path.
+func (b *Builder) descend(ctx context.Context, root, name, system string, since time.Time, choose func(*level, string) string) (path, full string, err error) {
+	full = root
+	for c := range strings.SplitSeq(name, ".") {
+		l, err := b.level(ctx, full, system, since)
+		if err != nil {
+			return "", "", err
+		}
+		next := choose(l, c)
+		if next == "" {
+			return "", "", nil
+		}
+		path, full = join(path, next), join(full, next)
+	}
+	return path, full, nil
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// level is the names of one set.
+type level struct {
+	names   []string            // sorted
+	spelled map[string][]string // by what a repository calls them
+	told    sync.Map            // spellings whose ambiguity was logged
+}
+
+func exactly(l *level, c string) string {
+	if _, ok := slices.BinarySearch(l.names, c); ok {
+		return c
+	}
+	return ""
+}
+
+func (b *Builder) pick(l *level, c string) string {
+	spelled := b.o.Spell(c)
+	names := l.spelled[spelled]
+	if len(names) == 0 || spelled == "" {
+		return ""
+	}
+	taken := names[0]
+	if slices.Contains(names, c) {
+		taken = c
+	}
+	if _, told := l.told.LoadOrStore(spelled, true); len(names) > 1 && !told {
+		b.o.Log.Info("attributes share a name", "name", c, "taken", taken, "among", len(names))
+	}
+	return taken
+}
+
+// level returns the names of the set full, evaluated since, or now. A set that does not exist is an empty one.
+func (b *Builder) level(ctx context.Context, full, system string, since time.Time) (*level, error) {
+	key, state := full+" "+system, b.source.state()
+	if l, ok := b.levels.get(key, state, since); ok {
+		return l, nil
+	}
+	failure := "names " + key
+	if err, ok := b.failed.get(failure, state, b.now().Add(-b.o.FailureTTL)); ok {
+		return nil, err
+	}
+	return b.looking.do(ctx, b.owner, key, func(ctx context.Context) (*level, error) {
+		l, err := b.load(ctx, full, system)
+		if err != nil {
+			b.remember(failure, state, err)
+			return nil, err
+		}
+		b.levels.put(key, state, b.now(), l)
+		return l, nil
+	})
+}
+
+// attrNames gives the names of a set, or none. A function is called where the file itself is one, as nix does.
+const attrNames = `v: let s = if %t && builtins.isFunction v ` +
+	`then v (builtins.intersectAttrs (builtins.functionArgs v) { system = "%s"; }) else v; ` +
+	`in if builtins.isAttrs s then builtins.attrNames s else [ ]`
+
+func (b *Builder) load(ctx context.Context, full, system string) (*level, error) {
+	what := "look for attributes in " + orSource(full)
+	out, err := b.evaluate(ctx, what, full, system, fmt.Sprintf(attrNames, full == "", system))
+	if errors.Is(err, fs.ErrNotExist) {
+		return new(level), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	names, err := parseNames(out)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	l := &level{names: names, spelled: make(map[string][]string, len(names))}
+	for _, n := range names {
+		s := b.o.Spell(n)
+		l.spelled[s] = append(l.spelled[s], n)
+	}
+	return l, nil
+}
+
+func orSource(full string) string {
+	if full == "" {
+		return "the file"
+	}
+	return full
+}
+
+// parseNames reads a JSON list of names and keeps, sorted, those that an attribute path may have.
+func parseNames(out []byte) ([]string, error) {
+	var names []string
+	if err := json.Unmarshal(out, &names); err != nil {
+		return nil, fmt.Errorf("nix's list of names: %w: %w", err, fs.ErrInvalid)
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return len(n) > maxAttr || !identifier(n) })
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}

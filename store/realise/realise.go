@@ -1,0 +1,165 @@
+// Package realise makes Nix put into the store what is not there: [Builder] builds attributes of a flake or a file,
+// [Roots] holds paths against the garbage collector, and [Store] builds again what was built once and has gone.
+//
+// It owns the child processes: nix and nix-store, whatever version is there (2.8 and newer), each called with a list of
+// arguments and never through a shell. It knows nothing of OCI or HTTP, nor how paths are read: that is the inner
+// store's matter.
+//
+//	b, err := realise.New(realise.Options{Installable: "nixpkgs"})
+//	defer b.Close()
+//	attr, err := b.Find(ctx, "python3packages.requests", system) // python3Packages.requests
+//	paths, err := b.Build(ctx, attr, system)
+package realise
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"nixreg/store"
+)
+
+// Options says what is built, and within which bounds. Exactly one of Installable and File is given.
+type Options struct {
+	Installable string // a flake reference as nix takes it, without "#": "nixpkgs", "github:NixOS/nixpkgs/nixos-25.05", "./flake"
+	File        string // a Nix file whose value is a set, or a function of an argument "system" and defaults
+
+	// Spell spells one component of an attribute path as a repository name does; strings.ToLower if nil.
+	Spell func(string) string
+
+	Nix        string        // the command; "nix" if empty
+	Timeout    time.Duration // of one build, without the time it waits for its turn; 30 minutes if zero
+	Jobs       int           // builds at once, and evaluations at once; 2 if zero
+	Waiting    int           // builds that may wait for their turn; 64 if zero
+	Memory     int64         // bytes of the evaluator's heap; 4 GiB if zero. Not the builders': those are Nix's to bound.
+	Fresh      time.Duration // how long names, descriptions and finished builds are taken from memory; 5 minutes if zero
+	FailureTTL time.Duration // how long a failure is; 1 minute if zero
+	Log        *slog.Logger  // slog.Default() if nil
+}
+
+const (
+	evalTimeout = 5 * time.Minute
+	maxMemory   = 4 << 30
+	maxLevels   = 256
+	maxResults  = 1024
+)
+
+// Builder builds attributes of one installable or file. Safe for concurrent use. Whoever makes one closes it.
+type Builder struct {
+	o       Options
+	source  source
+	command command
+	owner   *owner
+	now     func() time.Time
+	present func([]store.Path) bool
+	every   time.Duration // between two lines about a build that runs
+
+	builds, evals *queue
+	building      flights[[]store.Path]
+	looking       flights[*level]
+	describing    flights[Description]
+
+	levels    memo[*level]
+	described memo[Description]
+	built     memo[[]store.Path]
+	failed    memo[error]
+}
+
+// New checks o and finds the nix command. It evaluates nothing yet. A local file, flake or command that does not exist
+// gives an error matching fs.ErrNotExist, other mistakes one matching fs.ErrInvalid.
+func New(o Options) (*Builder, error) {
+	o.setDefaults()
+	src, err := o.source()
+	if err != nil {
+		return nil, err
+	}
+	nix, err := exec.LookPath(o.Nix)
+	if err != nil {
+		return nil, fmt.Errorf("building needs the command %.100q: not found, install Nix: %w", o.Nix, fs.ErrNotExist)
+	}
+	return &Builder{
+		o:         o,
+		source:    src,
+		command:   command{name: nix, env: environment(os.Environ(), fmt.Sprintf("GC_MAXIMUM_HEAP_SIZE=%d", o.Memory)), grace: grace},
+		owner:     newOwner(),
+		now:       time.Now,
+		present:   present,
+		every:     10 * time.Second,
+		builds:    newQueue(o.Jobs, o.Waiting),
+		evals:     newQueue(o.Jobs, o.Waiting),
+		levels:    memo[*level]{max: maxLevels},
+		described: memo[Description]{max: maxResults},
+		built:     memo[[]store.Path]{max: maxResults},
+		failed:    memo[error]{max: maxResults},
+	}, nil
+}
+
+// Close stops what runs, ends its process groups, and waits for them. Later calls of the other methods fail.
+func (b *Builder) Close() error {
+	b.owner.close()
+	return nil
+}
+
+// Ref is the git reference or revision that the installable names, "nixos-25.05"; "" if it names none.
+func (b *Builder) Ref() string { return b.source.ref() }
+
+func (o *Options) setDefaults() {
+	setDefault(&o.Nix, "nix")
+	setDefault(&o.Timeout, 30*time.Minute)
+	setDefault(&o.Jobs, 2)
+	setDefault(&o.Waiting, 64)
+	setDefault(&o.Memory, maxMemory)
+	setDefault(&o.Fresh, 5*time.Minute)
+	setDefault(&o.FailureTTL, time.Minute)
+	if o.Spell == nil {
+		o.Spell = strings.ToLower
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func (o *Options) source() (source, error) {
+	switch {
+	case (o.Installable == "") == (o.File == ""):
+		return source{}, fmt.Errorf("build: give either an installable or a file: %w", fs.ErrInvalid)
+	case o.Jobs < 0 || o.Waiting < 0 || o.Memory < 0 || o.Timeout < 0 || o.Fresh < 0 || o.FailureTTL < 0:
+		return source{}, fmt.Errorf("build: a bound is negative: %w", fs.ErrInvalid)
+	case o.File != "":
+		return fileSource(o.File)
+	}
+	return flakeSource(o.Installable)
+}
+
+// mustExist says what is missing in one line.
+func mustExist(what, name string) error {
+	_, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s %.200q: does not exist: %w", what, name, fs.ErrNotExist)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+func absolute(name string) (string, error) {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return "", fmt.Errorf("build %.200q: %w", name, err)
+	}
+	return abs, nil
+}
