@@ -17,6 +17,9 @@ import (
 // Every error names the path.
 func (s *Store) unpack(ctx context.Context, n *narinfo, w io.Writer) error {
 	err := s.stream(ctx, n, w)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) || errors.Is(err, errors.ErrUnsupported) {
+		s.index.forget(ctx, n.object.Path.Hash()) // no signature covers URL, compression and hash of the file: they may be others by now
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", n.object.Path, n.url, err)
 	}
@@ -28,9 +31,6 @@ func (s *Store) stream(ctx context.Context, n *narinfo, w io.Writer) error {
 		return fmt.Errorf("archive of %d bytes, at most %d are allowed: %w", n.object.NarSize, s.maxNAR, store.ErrTooLarge)
 	}
 	src, err := s.source.Open(ctx, n.url)
-	if errors.Is(err, fs.ErrNotExist) {
-		s.index.forget(ctx, n.object.Path.Hash()) // it may tell of another archive by now
-	}
 	if err != nil {
 		return fmt.Errorf("fetch archive: %w", err)
 	}
