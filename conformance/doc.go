@@ -5,7 +5,9 @@
 // of its packages.
 //
 // Where nixreg is a mirror itself (TestPullThrough…), its upstreams are registries of other makes, with a gate in front
-// that counts and spoils (upstream_test.go).
+// that counts and spoils (upstream_test.go). Binary caches are what nix copy wrote (nix/mkstore.sh caches), served by a
+// file server and by versitygw to a nixreg on a machine without /nix (caches_machine_test.go), or forged
+// (caches_forge_test.go).
 //
 // The demo store and the source are tested by a plain go test. With NIXREG_E2E=1 so are a real Nix store, the OCI
 // conformance program and the clients: docker, podman, buildah, skopeo, containerd, crane, regctl and oras. Whatever of

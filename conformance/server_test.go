@@ -36,8 +36,7 @@ type server struct {
 	err  error         // how it ended; to be read after done
 }
 
-// start runs nixreg serve on a free port of the loopback interface and waits until it says which.
-// It is killed at the end of the test, if it runs until then.
+// start runs nixreg serve on a free port of the loopback interface.
 func start(t *testing.T, o options) *server {
 	t.Helper()
 	if o.Data == "" {
@@ -47,10 +46,18 @@ func start(t *testing.T, o options) *server {
 	args := []string{"serve", "--listen", "127.0.0.1:0", "--data", o.Data, "--log-format", "json"}
 	s.cmd = exec.Command(binary, append(args, o.Args...)...)
 	s.cmd.Env = append(os.Environ(), o.Env...)
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if o.UID != 0 {
 		s.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: o.UID, Gid: o.UID}}
 	}
+	s.run(t)
+	return s
+}
+
+// run starts a server whose command is made, and waits until it says on which port it serves. It is killed at the end of
+// the test, if it runs until then.
+func (s *server) run(t *testing.T) {
+	t.Helper()
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +72,6 @@ func start(t *testing.T, o options) *server {
 		}
 	})
 	s.awaitAddress(t)
-	return s
 }
 
 func (s *server) awaitAddress(t *testing.T) {
@@ -124,7 +130,7 @@ type serverLog struct {
 	sent bool
 }
 
-var servingOn = regexp.MustCompile(`http://(?:localhost|127\.0\.0\.1):([0-9]+)[^0-9]`)
+var servingOn = regexp.MustCompile(` on http://(?:localhost|127\.0\.0\.1):([0-9]+)[^0-9]`)
 
 func newServerLog() *serverLog { return newPortLog(servingOn) }
 

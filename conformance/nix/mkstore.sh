@@ -4,6 +4,9 @@
 #   mkstore.sh big      322 paths, 416 MB, and a conf.json image of them in 97 layers
 #   mkstore.sh images   the conf.json images of ../golden: t* from the tiny cache of this repository; the others,
 #                       which hold Debian's binaries, from the binary cache in $NIXREG_NIX_CACHE if that is set
+#   mkstore.sh caches   binary caches of all that, as nix copy writes them: compressed by xz, by zstd and not at all, and
+#                       of hello by gzip and bzip2; signed, with their key in key.pub, below
+#                       /var/tmp/nixreg-store/caches or $NIXREG_WORK/caches
 #   mkstore.sh all      all of these (the default); run it again at will
 # Everything is kept by garbage-collector roots below /nix/var/nix/gcroots/nixreg-test.
 set -euo pipefail
@@ -76,8 +79,25 @@ image() { # a copy of the cache is read, because Nix adds directories to a cache
   echo "$conf"
 }
 
+caches() { # big is half noise: a higher level takes minutes and saves nothing
+  local dir=$work/caches c
+  mkdir -p "$dir"
+  [ -s "$dir/key.pub" ] || nix-store --generate-binary-cache-key nixreg-e2e-1 "$dir/key.sec" "$dir/key.pub"
+  for c in xz zstd none; do
+    copy "$dir/$c?compression=$c" $(find $roots -type l ! -name 'big-*' ! -name e-big)
+    copy "$dir/$c?compression=$c&compression-level=0&parallel-compression=true" $roots/e-big
+  done
+  for c in gzip bzip2; do copy "$dir/$c?compression=$c" $roots/hello; done
+}
+
+copy() {
+  local to="file://$1&secret-key=$work/caches/key.sec"
+  shift
+  nix copy --to "$to" "$@" 2>"$work/copy.log" || { tail "$work/copy.log" >&2; return 1; }
+}
+
 case ${1:-all} in
-  hello | big | images) "$1" ;;
-  all) hello; images; big ;;
-  *) echo "usage: mkstore.sh hello|big|images|all" >&2; exit 2 ;;
+  hello | big | images | caches) "$1" ;;
+  all) hello; images; big; caches ;;
+  *) echo "usage: mkstore.sh hello|big|images|caches|all" >&2; exit 2 ;;
 esac

@@ -1,0 +1,10 @@
+# The packages of builds.nix, which lies beside it, as a flake without inputs.
+{
+  outputs = { self }: let
+    system = "x86_64-linux";
+    all = import ./builds.nix { inherit system; };
+  in {
+    packages.${system} = { inherit (all) greeting fails; };
+    legacyPackages.${system} = all;
+  };
+}
