@@ -128,7 +128,7 @@ func (a *auditor) path(ctx context.Context, text string) error {
 	if a.valid[text] || ctx.Err() != nil {
 		return nil
 	}
-	_, err := a.images.resolver.choices(ctx, text)
+	_, err := a.images.resolver.choices(ctx, text, "")
 	a.valid[text] = err == nil
 	return err
 }

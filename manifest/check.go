@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"nixreg/manifest/imagefile"
@@ -123,6 +124,9 @@ func (c *checker) platforms(ctx context.Context, file string, images []*imagefil
 	r := c.source.images.resolver
 	var defs []*Definition
 	for _, m := range images {
+		if c.unbuilt(ctx, file, m) {
+			continue
+		}
 		d, err := r.definition(ctx, m)
 		if err != nil {
 			c.note(file, r.placed(m.At, err))
@@ -141,6 +145,35 @@ func (c *checker) platforms(ctx context.Context, file string, images []*imagefil
 			c.note(file, r.placed(d.At, err))
 		}
 	}
+}
+
+// unbuilt reports whether an image has contents that would have to be built. Nothing is built to check it: the rest of the
+// definition is looked at.
+func (c *checker) unbuilt(ctx context.Context, file string, m *imagefile.Image) bool {
+	r := c.source.images.resolver
+	builds := func(content imagefile.Content) bool {
+		name, tag, _ := strings.Cut(content.Text, ":")
+		return !strings.HasPrefix(name, "/") && r.names.canBuild(ctx, name, cmp.Or(tag, latestTag))
+	}
+	if !slices.ContainsFunc(m.Contents, builds) {
+		return false
+	}
+	for _, content := range m.Contents {
+		if builds(content) {
+			continue
+		}
+		if _, err := r.choices(ctx, content.Text, m.Architecture); err != nil {
+			c.note(file, r.placed(content.At, err))
+		}
+	}
+	args, err := argsOf(m)
+	if err == nil {
+		_, err = args.roots(ctx, r.store)
+	}
+	if err != nil {
+		c.note(file, r.placed(m.At, err))
+	}
+	return true
 }
 
 // ready reads the documents of images that were made elsewhere.

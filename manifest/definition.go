@@ -33,6 +33,8 @@ type Definition struct {
 	Source []byte
 	// Ready, if set, is an image that was made elsewhere; Source tells it apart from others.
 	Ready *ready
+	// origin, if set, is the store path that Conf was read from, or of the script that told where it is.
+	origin store.Path
 }
 
 // key tells definitions apart.
@@ -84,11 +86,22 @@ func owner(ctx context.Context, catalogs []Catalog, repository string) (Catalog,
 }
 
 func unknownRepository(repository string) error {
-	return &absentError{fmt.Sprintf("no image or package called %s", repository)}
+	return &unknownError{fmt.Sprintf("no image or package called %s", repository)}
 }
 
 func unknownTag(repository, tag string) error {
-	return &absentError{fmt.Sprintf("%s has no tag %s", repository, tag)}
+	return &unknownError{fmt.Sprintf("%s has no tag %s", repository, tag)}
+}
+
+// unknownError is about a name that nobody knows. It matches [fs.ErrNotExist].
+type unknownError struct{ text string }
+
+func (e *unknownError) Error() string        { return e.text }
+func (e *unknownError) Is(target error) bool { return target == fs.ErrNotExist }
+
+func isUnknown(err error) bool {
+	e := (*unknownError)(nil)
+	return errors.As(err, &e)
 }
 
 // absentError matches [fs.ErrNotExist]; its text says it all.

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"nixreg/manifest/layer"
+	"nixreg/store"
 )
 
 // Image is a finished image: every digest is known. Its manifests follow from it.
@@ -27,6 +28,10 @@ type Image struct {
 	Env         []string       `json:"env"`
 	Ready       bool           `json:"ready,omitempty"` // it was made elsewhere
 	Warnings    []string       `json:"warnings,omitempty"`
+	// Definition is the key of what it was made from, and Roots are the store paths that keep all of it alive: where a
+	// [Holder] holds them.
+	Definition string       `json:"definition,omitempty"`
+	Roots      []store.Path `json:"roots,omitempty"`
 }
 
 // ImageLayer is one layer of an image, bottom first.

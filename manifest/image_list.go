@@ -217,7 +217,7 @@ func (s *scanner) entry(ctx context.Context, prefix, file string, kind fs.FileMo
 	}
 	switch {
 	case kind.IsDir() && !isLayoutDirectory(file):
-		name := repositoryName(filepath.Base(file))
+		name := RepositoryName(filepath.Base(file))
 		return name == "" || s.directory(ctx, file, prefix+name+"/")
 	case kind&^(fs.ModeDir|fs.ModeSymlink) != 0:
 		s.images.leaveOut(file, "it is no regular file")
@@ -249,7 +249,7 @@ func imageRepository(base string) string {
 			break
 		}
 	}
-	return repositoryName(base)
+	return RepositoryName(base)
 }
 
 func (m *images) State(ctx context.Context) (string, error) {

@@ -95,12 +95,17 @@ func (m *images) Lookup(ctx context.Context, repository, tag string) ([]*Definit
 	default:
 		return m.resolver.definitions(ctx, e.tags[tag])
 	}
-	if f, err := m.ready(ctx, repository, e.file); err != nil {
+	return m.lookupFile(ctx, repository, e.file, tag)
+}
+
+// lookupFile defines the image of a tag of a file that is an image itself, or has finished ones.
+func (m *images) lookupFile(ctx context.Context, repository, file, tag string) ([]*Definition, error) {
+	if f, err := m.ready(ctx, repository, file); err != nil {
 		return nil, err
 	} else if f != nil {
 		return f.lookup(tag)
 	}
-	d, err := m.definition(ctx, repository, e.file)
+	d, err := m.definition(ctx, repository, file)
 	if err != nil {
 		return nil, err
 	}
@@ -118,12 +123,17 @@ func (m *images) Tags(ctx context.Context, repository string) ([]string, error) 
 	case e.tags != nil:
 		return sortedKeys(e.tags), nil
 	}
-	if f, err := m.ready(ctx, repository, e.file); err != nil {
+	return m.fileTags(ctx, repository, e.file)
+}
+
+// fileTags are the tags of such a file, sorted by bytes.
+func (m *images) fileTags(ctx context.Context, repository, file string) ([]string, error) {
+	if f, err := m.ready(ctx, repository, file); err != nil {
 		return nil, err
 	} else if f != nil {
 		return f.tags(), nil
 	}
-	d, err := m.definition(ctx, repository, e.file)
+	d, err := m.definition(ctx, repository, file)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +194,7 @@ func (m *images) definition(ctx context.Context, repository, file string) (*Defi
 	if err != nil {
 		return nil, fmt.Errorf("image %s (%s): %w", repository, filepath.Base(file), err)
 	}
-	return &Definition{Title: conf.Name, Version: conf.Tag, Conf: conf, Source: source}, nil
+	return &Definition{Title: conf.Name, Version: conf.Tag, Conf: conf, Source: source, origin: pathBehind(file)}, nil
 }
 
 func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,8 +112,10 @@ func (k *pathKinds) architecture(ctx context.Context, s store.Store, p store.Pat
 	return arch, keep(ctx, k, &k.archs, architectureRecord, layer.RefOf(o), arch)
 }
 
-// memo is a map for many goroutines that forgets everything when it has maxKinds entries. The zero value is empty.
+// memo is a map for many goroutines that forgets everything when it has max entries, maxKinds if that is 0. The zero value
+// is empty.
 type memo[K comparable, V any] struct {
+	max    int
 	mu     sync.Mutex
 	values map[K]V
 }
@@ -127,7 +130,7 @@ func (m *memo[K, V]) get(key K) (V, bool) {
 func (m *memo[K, V]) put(key K, v V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.values == nil || len(m.values) >= maxKinds {
+	if m.values == nil || len(m.values) >= cmp.Or(m.max, maxKinds) {
 		m.values = make(map[K]V)
 	}
 	m.values[key] = v

@@ -21,8 +21,11 @@ const progressEvery = 5 * time.Second
 const imageFormat = "image1"
 
 // image returns the image of a definition: the one made last, if the store is as it was; else the remembered one, if
-// its store paths are what they were; else it is made. With fresh it is made in any case, from remembered layers.
+// its store paths are what they were; else it is made. What it is made of is held before it is read. With fresh it is made in any case, from remembered layers.
 func (s *Source) image(ctx context.Context, repository string, d *Definition, encoding layer.Encoding, fresh bool) (*Image, error) {
+	if err := s.hold(ctx, d); err != nil {
+		return nil, err
+	}
 	state, err := s.store.State(ctx)
 	if err != nil {
 		return nil, err
@@ -141,6 +144,9 @@ func (s *Source) build(ctx context.Context, repository, key string, d *Definitio
 		return nil, err
 	}
 	m.Key = key
+	if s.holder != nil {
+		m.Definition, m.Roots = d.key(), s.roots(ctx, d)
+	}
 	if err := s.records.putImage(ctx, m, config); err != nil {
 		return nil, err
 	}

@@ -81,9 +81,9 @@ func numberLess(a, b string) bool {
 	return a < b
 }
 
-// repositoryName spells a package's name as the distribution spec's grammar allows: lower case, each run of what it
+// RepositoryName spells a package's name as the distribution spec's grammar allows: lower case, each run of what it
 // forbids becomes "_", none of that at the ends. "" if nothing is left.
-func repositoryName(name string) string {
+func RepositoryName(name string) string {
 	var b strings.Builder
 	name = strings.ToLower(name)
 	for i := 0; i < len(name); {

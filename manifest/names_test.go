@@ -49,7 +49,7 @@ func TestRepositoryName(t *testing.T) {
 		"hello": "hello", "Upper": "upper", "gtk+": "gtk", "libsigc++-2": "libsigc_2", "a..b": "a_b", "a__b": "a__b",
 		"a___b": "a_b", "a--b": "a--b", "-a-": "a", "+++": "", "a.-b": "a_b", "python3.11-x": "python3.11-x", "c=?d": "c_d",
 	} {
-		if got := repositoryName(name); got != want {
+		if got := RepositoryName(name); got != want {
 			t.Errorf("%s is %q, not %q", name, got, want)
 		}
 	}
@@ -93,7 +93,7 @@ func FuzzNames(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		name, version := splitName(s)
-		if r := repositoryName(name); r != "" && !component.MatchString(r) {
+		if r := RepositoryName(name); r != "" && !component.MatchString(r) {
 			t.Errorf("repository %q of %q breaks the grammar", r, name)
 		}
 		if tag := tagName(version); tag != "" && !legalTag.MatchString(tag) {

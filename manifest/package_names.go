@@ -80,9 +80,9 @@ func (b *nameIndexer) add(e store.Entry, attributes ...string) {
 	b.order++
 	first := len(b.pairs)
 	for _, a := range attributes {
-		b.addName(c, repositoryName(a), true, first)
+		b.addName(c, RepositoryName(a), true, first)
 	}
-	b.addName(c, repositoryName(c.name), false, first)
+	b.addName(c, RepositoryName(c.name), false, first)
 }
 
 // addName gives c a name, unless it has that since the pair first.

@@ -163,6 +163,11 @@ func (p *packages) byArchitecture(ctx context.Context, repository, tag string) (
 	if err != nil {
 		return nil, err
 	}
+	return p.sorted(ctx, defs)
+}
+
+// sorted are the contents of definitions by the architecture of their programs.
+func (p *packages) sorted(ctx context.Context, defs []*Definition) (map[string][]store.Path, error) {
 	found := make(map[string][]store.Path)
 	for _, d := range defs {
 		arch, err := p.architecture(ctx, d.Contents)
@@ -182,60 +187,4 @@ func (p *packages) architecture(ctx context.Context, paths []store.Path) (string
 		}
 	}
 	return "", nil
-}
-
-// composite joins the latest of several packages: in sorted order, so that every order asked for is one image.
-func (p *packages) composite(ctx context.Context, repository string, components []string, tag string, archs []string) ([]*Definition, error) {
-	if tag != latestTag {
-		return nil, unknownTag(repository, tag)
-	}
-	names := slices.Compact(slices.Sorted(slices.Values(components)))
-	parts := make([]map[string]*candidate, len(names))
-	for i, name := range names {
-		found, err := p.tagged(ctx, name, latestTag)
-		if err != nil {
-			return nil, err
-		}
-		if parts[i], err = p.platforms(ctx, found); err != nil {
-			return nil, err
-		}
-	}
-	if len(names) == 1 { // hello/hello is hello
-		return p.lookup(ctx, names[0], tag, archs)
-	}
-	platforms := make(map[string]bool)
-	for _, part := range parts {
-		for arch := range part {
-			platforms[arch] = true
-		}
-	}
-	if len(platforms) > 1 {
-		delete(platforms, "") // what has no programs goes with every architecture
-	}
-	if err := restrict(platforms, archs, repository); err != nil {
-		return nil, err
-	}
-	var defs []*Definition
-	for _, arch := range slices.Sorted(maps.Keys(platforms)) {
-		if d := join(names, parts, arch); d != nil {
-			defs = append(defs, d)
-		}
-	}
-	if len(defs) == 0 {
-		return nil, &absentError{repository + ": there is no architecture for which all of these packages are in the store"}
-	}
-	return defs, nil
-}
-
-// join is the composite for one architecture, nil if a part is missing for it.
-func join(names []string, parts []map[string]*candidate, arch string) *Definition {
-	d := &Definition{Title: strings.Join(names, "/")}
-	for _, part := range parts {
-		c := cmp.Or(part[arch], part[""])
-		if c == nil {
-			return nil
-		}
-		d.Contents = append(d.Contents, c.Path)
-	}
-	return d
 }

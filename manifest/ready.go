@@ -218,12 +218,16 @@ func (m *images) register(ctx context.Context) error {
 }
 
 // leadsIntoStore reports whether a file is a link to one of the store, which every process knows and which may be far away.
-func leadsIntoStore(file string) bool {
+func leadsIntoStore(file string) bool { return pathBehind(file) != "" }
+
+// pathBehind is the store path that a file is in, or that it is a link into; "" if there is none.
+func pathBehind(file string) store.Path {
 	file, err := follow(file)
-	if err == nil {
-		_, _, err = store.ParseAbs(file)
+	if err != nil {
+		return ""
 	}
-	return err == nil
+	p, _, _ := store.ParseAbs(file)
+	return p
 }
 
 // mayBeReady reports whether a file outside of the store is worth a closer look.

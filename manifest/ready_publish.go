@@ -38,6 +38,9 @@ func (s *Source) layoutManifest(ctx context.Context, r Request, d *Definition) (
 // layout makes known what an image of an OCI layout consists of, and that a repository has it, once every digest was
 // verified. With fresh it does so in any case.
 func (s *Source) layout(ctx context.Context, repository string, d *Definition, fresh bool) (*layout, error) {
+	if err := s.hold(ctx, d); err != nil {
+		return nil, err
+	}
 	o, err := s.store.Object(ctx, d.Ready.Path)
 	if err != nil {
 		return nil, err

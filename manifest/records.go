@@ -24,6 +24,7 @@ import (
 //	link/<repo>/<digest>    the repository has this blob or manifest; of a layer, what it makes it of
 //	referrer/<repo>/<digest> what refers to a manifest
 //	image/<key>             a finished image
+//	build/<attribute>       whether what is built of it is a whole image
 //	layout/<key>            what an image of an OCI layout consists of
 //	directory/<path>/<hash>, architecture/<path>/<hash>
 //	                        what was seen of a path that lies far away, with this NarHash

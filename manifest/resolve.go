@@ -20,6 +20,7 @@ import (
 type resolver struct {
 	store    store.Store
 	packages *packages
+	names    *builds // of packages, and of what can be built
 	host     hostFiles
 	// wholeNames lets errors tell where a definition file is. Clients need not know.
 	wholeNames bool
@@ -105,7 +106,7 @@ func (r *resolver) contents(ctx context.Context, m *imagefile.Image) ([]store.Pa
 	var faults []error
 	for i, c := range m.Contents {
 		var err error
-		if choices[i], err = r.choices(ctx, c.Text); err != nil {
+		if choices[i], err = r.choices(ctx, c.Text, m.Architecture); err != nil {
 			faults = append(faults, r.placed(c.At, err))
 		}
 	}
@@ -128,14 +129,15 @@ func (r *resolver) contents(ctx context.Context, m *imagefile.Image) ([]store.Pa
 	return out, nil
 }
 
-// choices returns what one of the contents stands for, by architecture: "" goes with each.
-func (r *resolver) choices(ctx context.Context, text string) (map[string][]store.Path, error) {
+// choices returns what one of the contents stands for, by architecture: "" goes with each. What no store has is built, for
+// arch if that is not "".
+func (r *resolver) choices(ctx context.Context, text, arch string) (map[string][]store.Path, error) {
 	if !strings.HasPrefix(text, "/") {
 		repository, tag, ok := strings.Cut(text, ":")
 		if !ok {
 			tag = latestTag
 		}
-		return r.packages.byArchitecture(ctx, repository, tag)
+		return r.names.byArchitecture(ctx, repository, tag, arch)
 	}
 	p, err := storePath(text)
 	if err != nil {

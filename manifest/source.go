@@ -56,6 +56,10 @@ type Config struct {
 	// and returns the absolute name of the file. It is asked for each image that is made, and must be quick if it has the
 	// file. nil refuses such images.
 	Pull func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
+	// Builder builds what no store has; nil: nothing is built.
+	Builder Builder
+	// Holder keeps what is served from being deleted; nil: nothing does.
+	Holder Holder
 	// Cache remembers digests.
 	Cache digests.Cache
 	// Log may be nil.
@@ -95,6 +99,8 @@ type Source struct {
 	encoding layer.Encoding
 	host     *hostfile.Store
 	pull     func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
+	holder   Holder
+	held     memo[v1.Hash, heldImage] // by manifest
 	group    *digests.Group
 	building *semaphore.Weighted
 	hashed   atomic.Int64
@@ -136,6 +142,8 @@ func newSource(cfg Config) (*Source, error) {
 		encoding: cfg.Encoding,
 		host:     host,
 		pull:     cfg.Pull,
+		holder:   cfg.Holder,
+		held:     memo[v1.Hash, heldImage]{max: maxHeld},
 		building: semaphore.NewWeighted(maxBuilding),
 	}
 	s.layers = &layer.Maker{
@@ -148,12 +156,14 @@ func newSource(cfg Config) (*Source, error) {
 		Uncached: semaphore.NewWeighted(int64(4 * workers)),
 	}
 	var err error
-	s.images, err = newImages(cfg.Images, &resolver{store: all, packages: packages, host: host}, s.layers, log)
+	names := newBuilds(packages, cfg)
+	s.images, err = newImages(cfg.Images, &resolver{store: all, packages: packages, names: names, host: host}, s.layers, log)
 	if err != nil {
 		group.Close()
 		return nil, err
 	}
-	s.catalogs = []Catalog{s.images, packages}
+	names.images = s.images
+	s.catalogs = []Catalog{s.images, names}
 	for _, file := range cfg.Files {
 		if _, err := host.Add(file); err != nil {
 			log.Warn("file of a base image cannot be used", "file", file, "error", err)
@@ -262,7 +272,7 @@ func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (B
 	l, err := s.layers.Open(ctx, *b.Recipe, digest)
 	if err != nil {
 		s.recent.clear() // an image made from files that are gone, or are others now
-		return nil, err
+		return nil, s.lost(ctx, *b.Recipe, err)
 	}
 	return l, nil
 }
@@ -272,6 +282,7 @@ func (s *Source) manifestByDigest(ctx context.Context, repository string, digest
 	if err != nil {
 		return nil, err
 	}
+	s.holdAgain(ctx, digest, m.Image)
 	return &v1.Descriptor{MediaType: m.MediaType, Digest: digest, Size: int64(len(m.Data)), Data: m.Data}, nil
 }
 

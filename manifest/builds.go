@@ -1,0 +1,231 @@
+package manifest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"nixreg/manifest/imagefile"
+	"nixreg/store"
+)
+
+// Builder builds what no store has. Safe for concurrent use.
+type Builder interface {
+	// Find returns the attribute path that a name stands for, such as python3Packages.requests for python3packages.requests.
+	// The name is one component of a repository's. Find builds nothing, and is asked for each request. A name that is none
+	// gives an error matching [io/fs.ErrNotExist].
+	Find(ctx context.Context, name string) (attr string, err error)
+	// Build returns the paths of an attribute, the main output first, which then are in one of the stores. arch is one of
+	// GOARCH's words, "" is the builder's own. Those who ask at once share a build; it goes on when they have left. An
+	// attribute that is no package for arch gives an error matching [io/fs.ErrNotExist].
+	Build(ctx context.Context, attr, arch string) ([]store.Path, error)
+	// Ref is what there is built from, as far as one tag can tell; "" if it cannot.
+	Ref() string
+}
+
+// builds is the catalog of packages, of what a [Builder] makes where no store has it, and of shell/….
+//
+// What is built is in a store from then on, and packages know many of it by the same name.
+type builds struct {
+	packages *packages
+	images   *images // reads images that were built; set before use
+	builder  Builder // nil: nothing is built
+	ref      string  // a tag; "" for none
+	holder   Holder
+	records  records
+	root     []imagefile.RootPart
+	archs    []string
+	answers  memo[order, answer]
+}
+
+func newBuilds(p *packages, cfg Config) *builds {
+	b := &builds{packages: p, builder: cfg.Builder, holder: cfg.Holder, records: records{cfg.Cache}, root: p.root, archs: cfg.Architectures}
+	b.answers.max = maxAnswers
+	if b.builder != nil {
+		b.ref = tagName(b.builder.Ref())
+	}
+	return b
+}
+
+// moving reports whether a tag stands for the newest there is.
+func (b *builds) moving(tag string) bool { return tag == latestTag || tag == b.ref && tag != "" }
+
+// State is that of the packages: builds change the stores.
+func (b *builds) State(ctx context.Context) (string, error) { return b.packages.State(ctx) }
+
+// Repositories are those of the packages: what could be built nobody lists.
+func (b *builds) Repositories(ctx context.Context) ([]string, error) {
+	return b.packages.Repositories(ctx)
+}
+
+func (b *builds) Owns(ctx context.Context, repository string) (bool, error) {
+	if owned, err := b.packages.Owns(ctx, repository); err != nil || owned {
+		return owned, err
+	}
+	_, err := b.supplies(ctx, repository, false)
+	if isUnknown(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Lookup asks the packages first. What they know the name of, and nothing more, is built, and so is everything under the
+// builder's own tag.
+func (b *builds) Lookup(ctx context.Context, repository, tag string) ([]*Definition, error) {
+	owned, err := b.packages.Owns(ctx, repository)
+	if err != nil {
+		return nil, err
+	}
+	if !owned {
+		return b.lookup(ctx, repository, tag, tag == b.ref)
+	}
+	defs, err := b.packages.Lookup(ctx, repository, tag)
+	if !isUnknown(err) || b.builder == nil || !b.moving(tag) {
+		return defs, err
+	}
+	defs, failed := b.lookup(ctx, repository, tag, true)
+	if isUnknown(failed) {
+		return nil, err
+	}
+	return defs, failed
+}
+
+func (b *builds) lookup(ctx context.Context, repository, tag string, attributes bool) ([]*Definition, error) {
+	list, err := b.supplies(ctx, repository, attributes)
+	if err != nil {
+		return nil, err
+	}
+	if !list[0].shell && len(list) == 1 && list[0].attr != "" {
+		return b.single(ctx, repository, list[0].attr, tag)
+	}
+	if !b.moving(tag) || tag != latestTag && fixed(list) {
+		return nil, b.noTag(repository, tag)
+	}
+	defs, err := b.joined(ctx, title(list), list, b.archs)
+	for _, d := range defs {
+		d.Root = b.root
+		if list[0].shell {
+			d.Program = shellProgram
+		}
+	}
+	return defs, err
+}
+
+func (b *builds) noTag(repository, tag string) error {
+	tags := latestTag
+	if b.ref != "" {
+		tags += " and " + b.ref
+	}
+	return &unknownError{fmt.Sprintf("%s has no tag %s: what is built or joined has %s", repository, tag, tags)}
+}
+
+// single is an attribute alone: a package, or a whole image.
+func (b *builds) single(ctx context.Context, repository, attr, tag string) ([]*Definition, error) {
+	if !b.moving(tag) && !b.isImage(ctx, attr) {
+		return nil, b.noTag(repository, tag)
+	}
+	outputs, err := b.outputs(ctx, attr, b.archs)
+	if err != nil {
+		return nil, err
+	}
+	platforms := make(map[string]*Definition)
+	for _, paths := range outputs {
+		whole, err := b.wholeImage(ctx, paths[0])
+		if err != nil {
+			return nil, err
+		}
+		if !whole {
+			if err := b.addPackage(ctx, platforms, paths); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		defs, err := b.image(ctx, repository, attr, paths[0], tag)
+		if err != nil || defs[0].Conf == nil { // of one made elsewhere nobody knows yet what it is for
+			return defs, err
+		}
+		if arch := defs[0].Conf.Architecture; platforms[arch] == nil {
+			platforms[arch] = defs[0]
+		}
+	}
+	return b.choose(platforms, repository, tag)
+}
+
+// addPackage adds the image of a package, the same as if a store had had it.
+func (b *builds) addPackage(ctx context.Context, platforms map[string]*Definition, paths []store.Path) error {
+	d := packageImage(paths[0])
+	d.Contents, d.Root = paths, b.root
+	var arch string
+	if len(b.archs) > 0 { // else it is found when the image is made
+		var err error
+		if arch, err = b.packages.architecture(ctx, paths); err != nil {
+			return err
+		}
+	}
+	if platforms[arch] == nil {
+		platforms[arch] = d
+	}
+	return nil
+}
+
+// isConf reports whether an image says itself what it is for.
+func (d *Definition) isConf() bool { return d.Conf != nil }
+
+// choose returns the images of those architectures that images are made for.
+func (b *builds) choose(platforms map[string]*Definition, repository, tag string) ([]*Definition, error) {
+	if len(b.archs) > 0 && !slices.ContainsFunc(slices.Collect(maps.Values(platforms)), (*Definition).isConf) {
+		if err := restrict(platforms, b.archs, repository+":"+tag); err != nil {
+			return nil, err
+		}
+	}
+	if platforms[defaultArchitecture] != nil {
+		delete(platforms, "")
+	}
+	var defs []*Definition
+	for _, arch := range slices.Sorted(maps.Keys(platforms)) {
+		d := platforms[arch]
+		if !d.isConf() && !b.moving(tag) {
+			return nil, b.noTag(repository, tag) // it was an image once
+		}
+		defs = append(defs, d)
+	}
+	return defs, nil
+}
+
+// byArchitecture is what one of a definition's contents stands for, by the architecture of its programs: the packages', or
+// what is built for arch. The name has its case as the definition has it.
+func (b *builds) byArchitecture(ctx context.Context, name, tag, arch string) (map[string][]store.Path, error) {
+	found, err := b.packages.byArchitecture(ctx, name, tag)
+	if !isUnknown(err) || b.builder == nil || !b.moving(tag) {
+		return found, err
+	}
+	list, failed := b.supplies(ctx, name, tag == b.ref)
+	if isUnknown(failed) || failed == nil && list[0].shell {
+		return nil, err
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	var archs []string
+	if arch != "" {
+		archs = []string{arch}
+	}
+	defs, err := b.joined(ctx, name, list, archs)
+	if err != nil {
+		return nil, err
+	}
+	return b.packages.sorted(ctx, defs)
+}
+
+// canBuild reports whether one of a definition's contents would have to be built. It builds nothing.
+func (b *builds) canBuild(ctx context.Context, name, tag string) bool {
+	if b.builder == nil || !b.moving(tag) {
+		return false
+	}
+	if owned, err := b.packages.Owns(ctx, name); err != nil || owned && tag == latestTag {
+		return false
+	}
+	list, err := b.supplies(ctx, name, tag == b.ref)
+	return err == nil && !list[0].shell && !fixed(list) // of an error who looks the name up tells
+}

@@ -1,0 +1,143 @@
+package manifest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"nixreg/store"
+)
+
+const (
+	// believed is how long what was built is taken for what would be built: the source of the builder may move.
+	believed = time.Minute
+	// maxAnswers bounds what is remembered of that.
+	maxAnswers = 4096
+	// maxOutputs bounds what one attribute may bring.
+	maxOutputs = 64
+	// maxBuildTries is how often something is built that the garbage collector deletes before it is held.
+	maxBuildTries = 3
+)
+
+// order is what is built.
+type order struct{ attr, arch string }
+
+// answer is what was built.
+type answer struct {
+	paths []store.Path
+	at    time.Time
+}
+
+// outputs builds an attribute for each of archs, for the builder's own if there is none, and returns the paths of those that
+// it is a package for: of one at least.
+func (b *builds) outputs(ctx context.Context, attr string, archs []string) ([][]store.Path, error) {
+	if len(archs) == 0 {
+		archs = []string{""}
+	}
+	all, absent := make([][]store.Path, len(archs)), make([]error, len(archs))
+	g, within := errgroup.WithContext(ctx)
+	for i, arch := range archs {
+		g.Go(guarded(func() (err error) {
+			all[i], err = b.build(within, order{attr, arch})
+			if isAbsent(err) {
+				absent[i], err = err, nil
+			}
+			return err
+		}))
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(paths []store.Path) bool { return paths == nil })
+	if len(all) == 0 {
+		return nil, absent[0]
+	}
+	return all, nil
+}
+
+// build builds once a minute: that something is built already, the builder knows.
+func (b *builds) build(ctx context.Context, o order) ([]store.Path, error) {
+	if a, ok := b.answers.get(o); ok && time.Since(a.at) < believed && b.present(ctx, a.paths) == nil {
+		return slices.Clone(a.paths), nil
+	}
+	var gone error
+	for range maxBuildTries {
+		paths, err := b.builder.Build(ctx, o.attr, o.arch)
+		if err == nil && (len(paths) == 0 || len(paths) > maxOutputs) {
+			err = fmt.Errorf("build of %s gave %d paths", o.attr, len(paths))
+		}
+		if err != nil {
+			return nil, err
+		}
+		if gone = b.holdBuilt(ctx, o, paths); gone == nil {
+			gone = b.present(ctx, paths)
+		}
+		if gone == nil {
+			b.answers.put(o, answer{slices.Clone(paths), time.Now()})
+			return paths, nil
+		}
+		if !isAbsent(gone) {
+			return nil, gone
+		}
+	}
+	return nil, fmt.Errorf("%s was built, and none of the stores has it: %v: %w", o.attr, gone, store.ErrUnavailable)
+}
+
+// holdBuilt holds what was built, until the image made of it is.
+func (b *builds) holdBuilt(ctx context.Context, o order, paths []store.Path) error {
+	if b.holder == nil {
+		return nil
+	}
+	sum := sha256.Sum256([]byte("build\x00" + o.attr + "\x00" + o.arch))
+	key := hex.EncodeToString(sum[:])
+	return b.holder.Hold(ctx, key, slices.Clone(paths))
+}
+
+func (b *builds) present(ctx context.Context, paths []store.Path) error {
+	for _, p := range paths {
+		if _, err := b.packages.all.Object(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wholeImage reports whether what was built is no package but a file, or an OCI layout.
+func (b *builds) wholeImage(ctx context.Context, p store.Path) (bool, error) {
+	at, nd, err := store.Resolve(ctx, b.packages.all, p.Abs())
+	if err != nil {
+		return false, err
+	}
+	if nd.Kind == store.Regular {
+		return true, nil
+	}
+	return isLayout(ctx, b.packages.all, at, nd.Name)
+}
+
+func imageRecord(attr string) string { return "build/" + attr }
+
+// isImage reports whether an attribute was found to be a whole image, now or by an earlier process: it may have more tags.
+func (b *builds) isImage(ctx context.Context, attr string) bool {
+	var image bool
+	return b.records.get(ctx, imageRecord(attr), &image) == nil && image
+}
+
+// image defines the whole image in p. Under the tags that move it is what the file calls latest.
+func (b *builds) image(ctx context.Context, repository, attr string, p store.Path, tag string) ([]*Definition, error) {
+	if b.moving(tag) {
+		tag = latestTag
+	}
+	defs, err := b.images.lookupFile(ctx, repository, p.Abs(), tag)
+	if err != nil {
+		return nil, err
+	}
+	if !b.isImage(ctx, attr) {
+		err = b.records.put(ctx, imageRecord(attr), true)
+	}
+	return defs, err
+}

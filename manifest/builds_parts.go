@@ -1,0 +1,196 @@
+package manifest
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"nixreg/store"
+)
+
+const (
+	// maxParts bounds how many components are built side by side.
+	maxParts = 8
+	// shellComponent is the first component of the names of images that have a shell.
+	shellComponent = "shell"
+	// shellProgram is what they run.
+	shellProgram = "bash"
+)
+
+// supply is where a component of a name comes from: a package, or an attribute that is built.
+type supply struct {
+	name  string // as it stands in the title
+	attr  string // "" for the package called name
+	shell bool   // it stands for shell, not for itself
+}
+
+// supplies finds where the components of a name come from, sorted by name, what shell stands for first. With attributes,
+// those count more than packages. A name that nobody knows gives an unknownError.
+func (b *builds) supplies(ctx context.Context, repository string, attributes bool) ([]supply, error) {
+	unknown := unknownRepository(repository)
+	names := strings.Split(repository, "/")
+	if len(names) > maxComponents || reserved[names[0]] && names[0] != shellComponent {
+		return nil, unknown
+	}
+	var list []supply
+	var err error
+	if names[0] == shellComponent {
+		if list, err = b.shell(ctx, attributes); err != nil {
+			return nil, renamed(err, unknown)
+		}
+		names = names[1:]
+	}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		s, err := b.supply(ctx, name, attributes)
+		if err != nil {
+			return nil, renamed(err, unknown)
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// renamed is err, or if that says that a component is not known, that the whole name is not.
+func renamed(err, unknown error) error {
+	if isUnknown(err) {
+		return unknown
+	}
+	return err
+}
+
+// shell is an interactive bash, and coreutils. nixpkgs' bash-interactive is an attribute of another name.
+func (b *builds) shell(ctx context.Context, attributes bool) ([]supply, error) {
+	names := []string{"bash-interactive", "bashinteractive", "bash"}
+	if attributes {
+		names[0], names[1] = names[1], names[0]
+	}
+	var interactive supply
+	var err error
+	for _, name := range names {
+		if interactive, err = b.supply(ctx, name, attributes); !isUnknown(err) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	coreutils, err := b.supply(ctx, "coreutils", attributes)
+	interactive.shell, coreutils.shell = true, true
+	return []supply{interactive, coreutils}, err
+}
+
+func (b *builds) supply(ctx context.Context, name string, attributes bool) (supply, error) {
+	if attributes {
+		if s, err := b.attribute(ctx, name); !isUnknown(err) {
+			return s, err
+		}
+	}
+	known, err := b.packages.known(ctx, name)
+	if err != nil || known {
+		return supply{name: name}, err
+	}
+	return b.attribute(ctx, name)
+}
+
+func (b *builds) attribute(ctx context.Context, name string) (supply, error) {
+	if b.builder == nil || len(name) > maxRepository || RepositoryName(name) != strings.ToLower(name) {
+		return supply{}, unknownRepository(name)
+	}
+	attr, err := b.builder.Find(ctx, name)
+	if isAbsent(err) {
+		err = unknownRepository(name)
+	}
+	return supply{name: name, attr: attr}, err
+}
+
+// title is the name that supplies have together, whatever order they were asked for in.
+func title(list []supply) string {
+	var names []string
+	for _, s := range list {
+		if !s.shell {
+			names = append(names, s.name)
+		}
+	}
+	if list[0].shell {
+		names = slices.Insert(names, 0, shellComponent)
+	}
+	return strings.Join(names, "/")
+}
+
+// joined is the image of several supplies for each architecture that all are there for. Of archs, those that are built are
+// built for each; none: for the builder's own.
+func (b *builds) joined(ctx context.Context, title string, list []supply, archs []string) ([]*Definition, error) {
+	parts := make([]part, len(list))
+	g, within := errgroup.WithContext(ctx)
+	g.SetLimit(maxParts)
+	for i, s := range list {
+		g.Go(guarded(func() (err error) {
+			parts[i], err = b.part(within, s, archs)
+			return err
+		}))
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	defs, err := compose(title, parts, archs)
+	for _, d := range defs {
+		d.Contents = distinct(d.Contents)
+	}
+	return defs, err
+}
+
+// distinct is paths without those that came before.
+func distinct(paths []store.Path) []store.Path {
+	var out []store.Path
+	for _, p := range paths {
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// part is what one supply brings. Packages of which there is nothing but the name are built.
+func (b *builds) part(ctx context.Context, s supply, archs []string) (part, error) {
+	if s.attr == "" {
+		p, err := b.packages.part(ctx, s.name)
+		if !isUnknown(err) {
+			return p, err
+		}
+		var failed error
+		if s, failed = b.attribute(ctx, s.name); isUnknown(failed) {
+			return nil, err
+		} else if failed != nil {
+			return nil, failed
+		}
+	}
+	outputs, err := b.outputs(ctx, s.attr, archs)
+	if err != nil {
+		return nil, err
+	}
+	out := make(part)
+	for _, paths := range outputs {
+		if whole, err := b.wholeImage(ctx, paths[0]); err != nil || whole {
+			return nil, orWhole(err, s.name)
+		}
+		arch, err := b.packages.architecture(ctx, paths)
+		if err != nil {
+			return nil, err
+		}
+		if out[arch] == nil {
+			out[arch] = paths
+		}
+	}
+	return out, nil
+}
+
+func orWhole(err error, name string) error {
+	if err == nil {
+		err = fmt.Errorf("%.100q is a file or an image when it is built, and no package: it cannot be part of another image: %w", name, fs.ErrInvalid)
+	}
+	return err
+}

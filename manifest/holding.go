@@ -1,0 +1,134 @@
+package manifest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/manifest/layer"
+	"nixreg/store"
+)
+
+// Holder keeps store paths from being deleted by Nix's garbage collector. Safe for concurrent use.
+type Holder interface {
+	// Hold returns when the closures of roots are held under a key, of lower-case hexadecimal digits, beside what is held
+	// under it already. It is asked for each image that is served, and must be quick if all is held. One that is gone for
+	// good is an error matching [io/fs.ErrNotExist] that names it. What the holder cannot hold, as it lies elsewhere, is no
+	// error.
+	Hold(ctx context.Context, key string, roots []store.Path) error
+	// Touch tells that what is held under the key was served. It does not wait.
+	Touch(key string)
+}
+
+// maxHeld bounds of how many manifests it is remembered what holds them.
+const maxHeld = 512
+
+// heldImage is what holds the image of a manifest.
+type heldImage struct {
+	key   string
+	roots []store.Path
+}
+
+// hold holds what a definition's image is made of, before it is read.
+func (s *Source) hold(ctx context.Context, d *Definition) error {
+	if s.holder == nil {
+		return nil
+	}
+	key, roots := d.key(), s.roots(ctx, d)
+	if len(roots) == 0 {
+		return nil
+	}
+	if err := s.holder.Hold(ctx, key, roots); err != nil {
+		return fmt.Errorf("hold what %.100q is made of against the garbage collector: %w", d.Title, err)
+	}
+	s.holder.Touch(key)
+	return nil
+}
+
+// roots are the store paths whose closures have all that an image is made of, sorted: not files outside of the store, nor
+// what its config mentions and no store has.
+func (s *Source) roots(ctx context.Context, d *Definition) []store.Path {
+	roots := slices.Clone(d.Contents)
+	add := func(p store.Path) {
+		if p != "" {
+			roots = append(roots, p)
+		}
+	}
+	add(d.origin)
+	if d.Conf != nil {
+		roots = append(roots, slices.Concat(d.Conf.StoreLayers...)...)
+		add(d.Conf.Customisation)
+		add(d.Conf.FromImage)
+	}
+	if d.Ready != nil {
+		add(d.Ready.Path)
+	}
+	if d.Args != nil {
+		base, _ := storePath(d.Args.Base) // of a registry's there is none
+		add(base)
+		for hash := range d.Args.mentioned() {
+			p, _ := s.store.Find(ctx, hash)
+			add(p)
+		}
+	}
+	return s.holdable(roots)
+}
+
+func (s *Source) holdable(paths []store.Path) []store.Path {
+	slices.Sort(paths)
+	return slices.DeleteFunc(slices.Compact(paths), s.host.Holds)
+}
+
+// holdAgain holds the image of a manifest that is served by its digest. That it cannot be is no error: the client may have
+// the layers already.
+func (s *Source) holdAgain(ctx context.Context, digest v1.Hash, image string) {
+	if s.holder == nil || image == "" {
+		return
+	}
+	h, ok := s.held.get(digest)
+	if !ok {
+		m, err := s.records.image(ctx, image)
+		if err != nil {
+			s.log.Debug("image of a manifest is not held", "manifest", digest.String(), "error", err)
+			return
+		}
+		h = s.heldImage(m)
+		s.held.put(digest, h)
+	}
+	if err := s.holder.Hold(ctx, h.key, h.roots); err != nil {
+		s.log.Debug("image of a manifest is not held", "manifest", digest.String(), "error", err)
+	}
+	s.holder.Touch(h.key)
+}
+
+// heldImage tells what holds an image. One that was made when nothing was held is held by all that is in its layers.
+func (s *Source) heldImage(m *Image) heldImage {
+	if m.Definition != "" {
+		return heldImage{m.Definition, m.Roots}
+	}
+	var paths []store.Path
+	for _, l := range m.Layers {
+		for _, ref := range slices.Concat(l.Recipe.Objects, l.Recipe.Via) {
+			paths = append(paths, ref.Path)
+		}
+	}
+	return heldImage{m.Key, s.holdable(paths)}
+}
+
+// lost says of a layer's bytes that are not there any more why that is, if a store path has gone.
+func (s *Source) lost(ctx context.Context, r layer.Recipe, err error) error {
+	if !isAbsent(err) {
+		return err
+	}
+	for _, ref := range slices.Concat(r.Objects, r.Via) {
+		if s.host.Holds(ref.Path) {
+			continue
+		}
+		if _, failed := s.store.Object(ctx, ref.Path); isAbsent(failed) {
+			return fmt.Errorf("%s has gone, deleted by Nix's garbage collector perhaps: %w", ref.Path.Abs(), err)
+		}
+	}
+	return err
+}
