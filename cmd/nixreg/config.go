@@ -37,6 +37,13 @@ type config struct {
 	narCache       string   // a size
 	arch           []string // lists of architectures
 
+	build        string // an installable
+	buildFile    string // at most one of the two is set
+	buildTimeout string // a duration
+	buildJobs    int
+	buildMemory  string // a size
+	keep         string // a duration
+
 	mirror       []string // NAME or NAME=URL
 	mirrorTTL    string   // a duration
 	mirrorCache  string   // a size
@@ -45,6 +52,8 @@ type config struct {
 	rootParts       []imagefile.RootPart // what root comes to
 	archs           []string             // what arch comes to
 	refresh         time.Duration        // what channelRefresh comes to
+	builds          buildBounds          // what build-… comes to
+	keepFor         time.Duration        // what keep comes to
 	mirrors         []mirrorConfig       // what mirror and the file's section come to
 	mirrorListeners []mirrorListener     // what mirrorListen comes to
 
@@ -114,6 +123,9 @@ func (c *config) fillServer() (err error) {
 	if c.refresh, err = time.ParseDuration(c.channelRefresh); err != nil || c.refresh < minRefresh {
 		return fmt.Errorf("channel-refresh %.100q: want a duration, such as 30m or 12h, of a minute at least", c.channelRefresh)
 	}
+	if c.keepFor, err = atLeast("keep", c.keep, time.Second); err != nil {
+		return err
+	}
 	if c.mirrors, err = joinMirrors(c.mirrors, c.mirror); err != nil {
 		return err
 	}
@@ -171,7 +183,7 @@ func (c *config) check() error {
 	if new(slog.Level).UnmarshalText([]byte(c.logLevel)) != nil {
 		return fmt.Errorf("log-level %q: want debug, info, warn or error", c.logLevel)
 	}
-	return nil
+	return c.checkBuilds()
 }
 
 // parseRoot reads lists of parts of a root file system.

@@ -101,7 +101,7 @@ func readSetting(file string, known []setting, key, value *yaml.Node) ([]string,
 // fromYAML returns the value of s in n, never nil.
 func (s setting) fromYAML(file string, n *yaml.Node) ([]string, error) {
 	switch {
-	case s.kind == text && isText(n), s.kind == toggle && n.Kind == yaml.ScalarNode && n.Tag == "!!bool":
+	case s.kind == text && isText(n), s.kind == toggle && isScalar(n, "!!bool"), s.kind == number && isScalar(n, "!!int"):
 		return []string{n.Value}, nil
 	case s.kind == list && n.Kind == yaml.SequenceNode:
 		values := make([]string, 0, len(n.Content))
@@ -113,11 +113,13 @@ func (s setting) fromYAML(file string, n *yaml.Node) ([]string, error) {
 		}
 		return values, nil
 	}
-	want := map[settingKind]string{text: "a string", list: "a list of strings", toggle: "true or false"}
+	want := map[settingKind]string{text: "a string", list: "a list of strings", number: "a number", toggle: "true or false"}
 	return nil, lineError(file, n, s.name+": want "+want[s.kind])
 }
 
-func isText(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!str" }
+func isText(n *yaml.Node) bool { return isScalar(n, "!!str") }
+
+func isScalar(n *yaml.Node, tag string) bool { return n.Kind == yaml.ScalarNode && n.Tag == tag }
 
 func lineError(file string, n *yaml.Node, msg string) error {
 	return fmt.Errorf("%s:%d: %s", file, n.Line, msg)

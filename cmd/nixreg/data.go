@@ -18,8 +18,8 @@ const dataVersion = "1"
 
 // dataDir is a data directory in the hands of this process: the file "lock" holds its pid, "version" the layout; the
 // digests lie in "badger", compressed layers in "blobs", what was mirrored in "mirror", base images of definitions in
-// "bases", archives from caches in "nars", what is known of channels in "channels", and "spool" is for files that have no
-// name any more once they are open.
+// "bases", archives from caches in "nars", what is known of channels in "channels", the links
+// by which Nix keeps what is served in "gcroots", and "spool" is for files that have no name any more once they are open.
 type dataDir struct {
 	digests  string
 	spool    string
@@ -28,6 +28,7 @@ type dataDir struct {
 	bases    string
 	nars     string
 	channels string
+	gcroots  string
 	lock     *os.File
 }
 
@@ -45,7 +46,8 @@ func openDataDir(dir string, log *slog.Logger) (*dataDir, error) {
 		digests: filepath.Join(dir, "badger"), spool: filepath.Join(dir, "spool"),
 		blobs: filepath.Join(dir, "blobs"), mirror: filepath.Join(dir, "mirror"),
 		bases: filepath.Join(dir, "bases"), nars: filepath.Join(dir, "nars"), channels: filepath.Join(dir, "channels"),
-		lock: lock,
+		gcroots: filepath.Join(dir, "gcroots"),
+		lock:    lock,
 	}
 	if err := d.emptySpool(); err != nil {
 		return nil, errors.Join(fmt.Errorf("data directory: %w", err), d.close())

@@ -19,6 +19,7 @@ type settingKind uint8
 const (
 	text settingKind = iota
 	list
+	number
 	toggle
 )
 
@@ -35,6 +36,12 @@ func settings() []setting {
 		{name: "channel-refresh"},
 		{name: "nar-cache"},
 		{name: "arch", kind: list, split: strings.Fields},
+		{name: "build"},
+		{name: "build-file"},
+		{name: "build-timeout"},
+		{name: "build-jobs", kind: number},
+		{name: "build-memory"},
+		{name: "keep"},
 		{name: "demo", kind: toggle},
 		{name: "serve-as", kind: list, split: strings.Fields},
 		{name: "layer-encoding"},
@@ -62,6 +69,11 @@ func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 	f.StringVar(&c.caFile, "ca-file", "", "`file` with certificate authorities to trust beside the system's, for caches that name none themselves")
 	f.StringArrayVar(&c.channels, "channel", nil, "names of packages without Nix, a `channel`: nixos-unstable, NAME=URL or a directory; may be repeated")
 	f.StringArrayVar(&c.arch, "arch", nil, "`architectures` that images by package name are made for, separated by commas: amd64, arm64 (default all)")
+	f.StringVar(&c.build, "build", "", "build what no store has, from a flake, an `installable`: nixpkgs, github:OWNER/REPO/REF, ./DIR")
+	f.StringVar(&c.buildFile, "build-file", "", "the same from a Nix `file`")
+	f.StringVar(&c.buildTimeout, "build-timeout", "30m", "for how `long` one build may take")
+	f.IntVar(&c.buildJobs, "build-jobs", 2, "how `many` builds run at once")
+	f.StringVar(&c.buildMemory, "build-memory", "4GB", "`size` of the heap that one evaluation may have; what builders take is Nix's to bound")
 	f.StringArrayVar(&c.images, "images", nil, "image descriptions, a `path` of a directory or file; may be repeated")
 	f.BoolVar(&c.demo, "demo", false, "serve the built-in store, in place of auto")
 	f.StringVar(&c.encoding, "layer-encoding", "tar", "how layers are compressed: tar (not at all), gzip or zstd; each has digests of its own")
@@ -78,6 +90,7 @@ func (c *config) serverFlags(cmd *cobra.Command) {
 	f.StringArrayVar(&c.serveAs, "serve-as", nil, "image `host` to answer for as a mirror (containerd's ?ns=); may be repeated")
 	f.StringVar(&c.blobCache, "blob-cache", "4GB", "`size` of the directory that keeps compressed layers; 0 makes them anew for each request")
 	f.StringVar(&c.narCache, "nar-cache", "10GB", "`size` of the directory that keeps what caches sent")
+	f.StringVar(&c.keep, "keep", "168h", "for how `long` after its last pull an image is kept from Nix's garbage collector")
 	f.StringVar(&c.channelRefresh, "channel-refresh", "1h", "how `often` channels are asked for something new")
 	f.StringArrayVar(&c.mirror, "mirror", nil, "registry to mirror, a `NAME` as images have it, or NAME=URL: docker.io, lab=http://127.0.0.1:5001; may be repeated")
 	f.StringVar(&c.mirrorTTL, "mirror-ttl", "5m", "for how `long` the meaning of a mirrored tag is believed")

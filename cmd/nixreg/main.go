@@ -1,7 +1,7 @@
 // Command nixreg is a container registry over a Nix store.
 //
 // This package only wires: one file for each command, config.go and flags.go for the settings, stores.go for what --store
-// says, and wire.go, which is the one place where concrete kinds of stores are named.
+// says, and wire.go and builds.go, which are the one place where concrete kinds of stores are named.
 package main
 
 import (

@@ -26,7 +26,7 @@ import (
 const patience = time.Minute
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"nixreg": main})
+	testscript.Main(m, map[string]func(){"nixreg": main, "nix": fakeNix, "nix-store": fakeNixStore})
 }
 
 func TestScripts(t *testing.T) {

@@ -134,6 +134,9 @@ func (fs fronts) announce(made *parts, log *slog.Logger) {
 		}
 		if !f.loopback() {
 			log.Warn("whoever reaches this address can read all that is served: it is not a loopback address, and nixreg asks for no password", "listen", f.addr)
+			if made.builds != "" && f.mirror == "" {
+				log.Warn("whoever reaches it can have this machine evaluate and build any attribute of "+made.builds, "listen", f.addr)
+			}
 		}
 	}
 }

@@ -54,44 +54,51 @@ type served struct{ *manifest.Source }
 
 func (s served) Manifest(ctx context.Context, r registry.Request) (*v1.Descriptor, error) {
 	d, err := s.Source.Manifest(ctx, manifest.Request{Repository: r.Repository, Tag: r.Tag, Digest: r.Digest, Accept: r.Accept})
-	return d, unavailable(err)
+	return d, answer(err)
 }
 
 func (s served) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blob, error) {
 	b, err := s.Source.Blob(ctx, r.Repository, r.Digest)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, answer(err)
 	}
 	return servedBlob{b}, nil
 }
 
 func (s served) Tags(ctx context.Context, repository string) ([]string, error) {
 	tags, err := s.Source.Tags(ctx, repository)
-	return tags, unavailable(err)
+	return tags, answer(err)
 }
 
 func (s served) Repositories(ctx context.Context) ([]string, error) {
 	all, err := s.Source.Repositories(ctx)
-	return all, unavailable(err)
+	return all, answer(err)
 }
 
 func (s served) Referrers(ctx context.Context, repository string, digest v1.Hash) ([]v1.Descriptor, error) {
 	all, err := s.Source.Referrers(ctx, repository, digest)
-	return all, unavailable(err)
+	return all, answer(err)
 }
 
 // servedBlob is a blob that may have to be fetched when it is read.
 type servedBlob struct{ manifest.Blob }
 
 func (b servedBlob) WriteRange(ctx context.Context, w io.Writer, off, n int64) error {
-	return unavailable(b.Blob.WriteRange(ctx, w, off, n))
+	return answer(b.Blob.WriteRange(ctx, w, off, n))
 }
 
-// unavailable gives an error that says that a store cannot be asked now the status it has for clients: what they want may
-// be there, and is not ours to make. Its text is meant for people, and has no passwords.
-func unavailable(err error) error {
-	if s := (*registry.StatusError)(nil); err == nil || !errors.Is(err, store.ErrUnavailable) || errors.As(err, &s) {
+// answer gives an error that is not about what a client asked the status it has for clients. That a store cannot be asked
+// now tells that what they want may be there, and is not ours to make; a build that failed, that it cannot be made. Its text
+// is meant for people, and has no passwords.
+func answer(err error) error {
+	if s := (*registry.StatusError)(nil); err == nil || errors.As(err, &s) {
 		return err
 	}
-	return &registry.StatusError{Status: http.StatusBadGateway, Err: err}
+	if b := answerOfBuild(err); b != nil {
+		return b
+	}
+	if errors.Is(err, store.ErrUnavailable) {
+		return &registry.StatusError{Status: http.StatusBadGateway, Err: err}
+	}
+	return err
 }

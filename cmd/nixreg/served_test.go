@@ -18,12 +18,12 @@ func TestUnavailableStore(t *testing.T) {
 	down := fmt.Errorf("https://cache.test: 401: give netrc-file: %w: %w", fs.ErrPermission, store.ErrUnavailable)
 	busy := &registry.StatusError{Status: http.StatusTooManyRequests, Err: down}
 	for _, err := range []error{nil, missing, busy} {
-		if got := unavailable(err); got != err {
+		if got := answer(err); got != err {
 			t.Errorf("%v became %v", err, got)
 		}
 	}
 	var s *registry.StatusError
-	if got := unavailable(fmt.Errorf("image: %w", down)); !errors.As(got, &s) || s.Status != http.StatusBadGateway || !errors.Is(got, down) {
+	if got := answer(fmt.Errorf("image: %w", down)); !errors.As(got, &s) || s.Status != http.StatusBadGateway || !errors.Is(got, down) {
 		t.Errorf("%v became %v", down, got)
 	}
 	if s.Error() != "image: "+down.Error() {

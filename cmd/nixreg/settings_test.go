@@ -126,6 +126,7 @@ func TestPrecedence(t *testing.T) {
 		"NIXREG_DEMO": "false", "NIXREG_DATA": "", "NIXREG_E2E": "1",
 	}
 	flags := []string{"--listen", "flag:1", "--images", "a,b", "--images", "c", "--store", "flag", "--demo"}
+	bounds := buildBounds{30 * time.Minute, 4e9}
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -133,10 +134,10 @@ func TestPrecedence(t *testing.T) {
 		file string
 		want config
 	}{
-		{"default", nil, nil, "", config{listen: defaultListen, logFormat: "text", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour}},
-		{"file", nil, nil, file, config{listen: "file:1", images: []string{"file"}, stores: []string{"file"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour}},
-		{"env", nil, env, file, config{listen: "env:1", images: []string{"env1", "env 2"}, stores: []string{"env1", "env2"}, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour}},
-		{"flag", flags, env, file, config{listen: "flag:1", images: []string{"a,b", "c"}, stores: []string{"flag"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour}},
+		{"default", nil, nil, "", config{listen: defaultListen, logFormat: "text", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour, buildTimeout: "30m", buildJobs: 2, buildMemory: "4GB", builds: bounds, keep: "168h", keepFor: 168 * time.Hour}},
+		{"file", nil, nil, file, config{listen: "file:1", images: []string{"file"}, stores: []string{"file"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour, buildTimeout: "30m", buildJobs: 2, buildMemory: "4GB", builds: bounds, keep: "168h", keepFor: 168 * time.Hour}},
+		{"env", nil, env, file, config{listen: "env:1", images: []string{"env1", "env 2"}, stores: []string{"env1", "env2"}, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour, buildTimeout: "30m", buildJobs: 2, buildMemory: "4GB", builds: bounds, keep: "168h", keepFor: 168 * time.Hour}},
+		{"flag", flags, env, file, config{listen: "flag:1", images: []string{"a,b", "c"}, stores: []string{"flag"}, demo: true, logFormat: "json", logLevel: "info", encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour, buildTimeout: "30m", buildJobs: 2, buildMemory: "4GB", builds: bounds, keep: "168h", keepFor: 168 * time.Hour}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := filled(t, tt.args, tt.env, tt.file)

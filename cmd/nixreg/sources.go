@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -29,6 +30,10 @@ type parts struct {
 	blobs    *layer.Blobs // nil: none are kept
 	stores   []string     // their names, for people
 	channels []store.Channel
+	local    store.Store // one of the stores: that of this machine's Nix; nil if it is not among them
+	builder  manifest.Builder
+	builds   string // what is built from, for people; "" if nothing is
+	holder   manifest.Holder
 	bases    *bases
 	mirrors  []registry.Mirror
 	closes   []func() error
@@ -37,6 +42,9 @@ type parts struct {
 // names are what is served, for people.
 func (p *parts) names() []string {
 	all := slices.Clone(p.stores)
+	if p.builds != "" {
+		all = append(all, "builds of "+p.builds)
+	}
 	for _, c := range p.channels {
 		all = append(all, "the channel "+c.Name())
 	}
@@ -73,7 +81,7 @@ func servedSource(ctx context.Context, c *config, data *dataDir, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	in := places{bases: data.bases, channels: data.channels, nars: data.nars, narSize: int64(min(size, math.MaxInt64))}
+	in := places{bases: data.bases, channels: data.channels, nars: data.nars, narSize: int64(min(size, math.MaxInt64)), roots: data.gcroots, keep: c.keepFor}
 	if size == 0 {
 		in.narSize = -1 // nothing is kept
 	}
@@ -138,7 +146,7 @@ func memoryConfig(ctx context.Context, c *config, log *slog.Logger) (manifest.Co
 	if err != nil {
 		return manifest.Config{}, nil, err
 	}
-	in := places{bases: filepath.Join(dir, "bases"), channels: filepath.Join(dir, "channels"), nars: filepath.Join(dir, "nars"), narSize: keptNARs}
+	in := places{bases: filepath.Join(dir, "bases"), channels: filepath.Join(dir, "channels"), nars: filepath.Join(dir, "nars"), narSize: keptNARs, roots: filepath.Join(dir, "gcroots")}
 	cfg, p, err := openConfig(ctx, c, in, log, func(*parts) (digests.Cache, error) { return new(digests.Memory), nil })
 	if err != nil {
 		return cfg, nil, errors.Join(err, remove())
@@ -147,11 +155,13 @@ func memoryConfig(ctx context.Context, c *config, log *slog.Logger) (manifest.Co
 	return cfg, p, nil
 }
 
-// places are the directories a source works in: for base images that were fetched, for what is known of channels, and
-// for archives from caches, of which narSize bytes are kept; below 0 are none.
+// places are the directories a source works in: for base images that were fetched, for what is known of channels, for
+// archives from caches, of which narSize bytes are kept, below 0 none, and for the links by which Nix keeps what is
+// served, as long as keep; 0 is until the end.
 type places struct {
-	bases, channels, nars string
-	narSize               int64
+	bases, channels, nars, roots string
+	narSize                      int64
+	keep                         time.Duration
 }
 
 // openConfig opens what a source is made of.
@@ -173,6 +183,9 @@ func openConfig(ctx context.Context, c *config, in places, log *slog.Logger, ope
 	if err != nil {
 		return manifest.Config{}, nil, err
 	}
+	if stores, err = p.openBuilds(c, stores, in, log); err != nil {
+		return manifest.Config{}, nil, err
+	}
 	if err := p.openChannels(ctx, c, defaulted, in.channels, log); err != nil {
 		return manifest.Config{}, nil, err
 	}
@@ -183,7 +196,7 @@ func openConfig(ctx context.Context, c *config, in places, log *slog.Logger, ope
 		return manifest.Config{}, nil, err
 	}
 	return manifest.Config{
-		Stores: stores, Channels: p.channels, Architectures: c.archs,
+		Stores: stores, Channels: p.channels, Architectures: c.archs, Builder: p.builder, Holder: p.holder,
 		Images: c.images, Root: c.rootParts, Files: files, Pull: p.bases.pull, Cache: p.cache, Log: log,
 		Encoding: encodings[c.encoding], Blobs: p.blobs,
 	}, p, nil

@@ -116,6 +116,9 @@ func (o *opener) local(u storeURL) error {
 		return fmt.Errorf("store %s: %w", u.url, err)
 	}
 	o.add(opts.Root+store.Dir, s, s.Close)
+	if opts.Root == "" {
+		o.parts.local = s
+	}
 	return nil
 }
 

@@ -171,7 +171,7 @@ func (b *Builder) explain(what string, limit time.Duration, t *tail, err error) 
 	case err == nil:
 		return nil
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s: stopped after %s, at %.200q: %w", what, limit, t.line(), err)
+		return &BuildError{What: fmt.Sprintf("%s: stopped after %s", what, limit), Lines: t.last(), Err: err}
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", what, errClosed)
 	case ended(err):

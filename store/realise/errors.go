@@ -15,9 +15,10 @@ var ErrBusy = fmt.Errorf("too many builds wait: %w", store.ErrUnavailable)
 // errClosed is what those get who wait while the builder is closed, and who ask later.
 var errClosed = fmt.Errorf("builder is closed: %w", store.ErrUnavailable)
 
-// BuildError is the error of an evaluation or a build that Nix refused or that failed.
+// BuildError is the error of an evaluation or a build that Nix refused, that failed, or that took too long: then it matches
+// context.DeadlineExceeded.
 type BuildError struct {
-	What  string   // "build hello for x86_64-linux"
+	What  string   // "build hello for x86_64-linux", "build hello for x86_64-linux: stopped after 30m0s"
 	Lines []string // the last lines Nix or the builder wrote: at most 10 and 1 KiB, free of control characters
 	Err   error    // how nix ended
 }

@@ -1,0 +1,342 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"nixreg/manifest"
+	"nixreg/manifest/digests"
+	"nixreg/registry"
+	"nixreg/store"
+	"nixreg/store/local"
+	"nixreg/store/realise"
+	"nixreg/store/storetest"
+)
+
+// fakeNix stands in for nix, with a file that has two attributes. What "greeting" gives is in NIX_FAKE_PATH.
+func fakeNix() {
+	at := slices.Index(os.Args, "--argstr")
+	attr := os.Args[at+3]
+	switch {
+	case slices.Contains(os.Args, "build") && attr == "greeting":
+		fmt.Printf(`[{"outputs": {"out": %q}}]`, os.Getenv("NIX_FAKE_PATH"))
+	case slices.Contains(os.Args, "build"):
+		fmt.Fprint(os.Stderr, "error: https://me:hush@cache.test is out of reach\nerror: that is why\n")
+		os.Exit(1)
+	case attr == ".":
+		fmt.Print(`["fails","greeting"]`)
+	default:
+		fmt.Print(`{"name": "x", "pname": "", "version": "", "imageName": "", "imageTag": ""}`)
+	}
+}
+
+// fakeNixStore makes the one link it is asked for.
+func fakeNixStore() {
+	if err := os.Symlink(os.Args[5], os.Args[3]); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+// withNix makes the fakes the machine's Nix.
+func withNix(t *testing.T) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	for _, name := range []string{"nix", "nix-store"} {
+		if err := os.Symlink(exe, filepath.Join(bin, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", bin)
+}
+
+// builtParts are what a server of a local store in memory is made of, in which lies what "greeting" gives.
+func builtParts(t *testing.T, c *config, in places) (*parts, []store.Store, *storetest.Memory) {
+	t.Helper()
+	mem, log := storetest.New(), slog.New(slog.DiscardHandler)
+	p := mem.Add("hello-1.0", storetest.Files{"": storetest.Dir(), "bin": storetest.Dir(), "bin/hello": storetest.Exec("#!/bin/sh\n")})
+	t.Setenv("NIX_FAKE_PATH", p.Abs())
+	made := &parts{local: mem, cache: new(digests.Memory), stores: []string{"memory"}}
+	t.Cleanup(func() {
+		if err := made.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	other := storetest.New()
+	stores, err := made.openBuilds(c, []store.Store{other, mem}, in, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(stores) != 2 || stores[0] != store.Store(other) {
+		t.Errorf("stores %v", stores)
+	}
+	return made, stores, mem
+}
+
+// fileToBuild are settings that build from a file.
+func fileToBuild(t *testing.T) *config {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "default.nix")
+	if err := os.WriteFile(name, []byte("{ }"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := filled(t, []string{"--build-file", name}, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestServesBuilds(t *testing.T) {
+	withNix(t)
+	c := fileToBuild(t)
+	roots := filepath.Join(t.TempDir(), "gcroots")
+	made, stores, mem := builtParts(t, c, places{roots: roots, keep: time.Hour})
+	if got := strings.Join(made.names(), " and "); got != "memory and builds of "+c.buildFile {
+		t.Errorf("serves %s", got)
+	}
+	log := slog.New(slog.DiscardHandler)
+	err := made.openSource(manifest.Config{Stores: stores, Cache: made.cache, Builder: made.builder, Holder: made.holder, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(made.handler("", nil, log))
+	defer srv.Close()
+
+	answer := fetch(t, srv.URL+"/v2/greeting/manifests/latest")
+	if answer.StatusCode != http.StatusOK {
+		t.Errorf("a build: %s, %s", answer.Status, message(t, answer))
+	}
+	if links, _ := filepath.Glob(filepath.Join(roots, "*", "*")); len(links) == 0 {
+		t.Error("what is served is not held")
+	}
+	digest := answer.Header.Get("Docker-Content-Digest")
+	p := strings.TrimPrefix(os.Getenv("NIX_FAKE_PATH"), store.Dir+"/")
+	if rec, err := made.cache.Get(t.Context(), "realise/"+p); err != nil || !strings.Contains(string(rec), `"greeting"`) {
+		t.Errorf("what brings it back: %s, %v", rec, err)
+	}
+	mem.Delete(store.Path(p)) // and "nix" does not bring it back
+	if _, err := stores[1].Object(t.Context(), store.Path(p)); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "greeting gives another path now") {
+		t.Errorf("%v, want one of the build", err)
+	}
+	if answer := fetch(t, srv.URL+"/v2/greeting/manifests/"+digest); answer.StatusCode != http.StatusOK {
+		t.Errorf("its manifest: %s", answer.Status)
+	}
+
+	answer = fetch(t, srv.URL+"/v2/fails/manifests/latest")
+	text := message(t, answer)
+	if answer.StatusCode != http.StatusNotFound || !strings.Contains(text, "build fails for ") || !strings.HasSuffix(text, "| error: that is why") || strings.Contains(text, "hush") {
+		t.Errorf("a build that fails: %s, %s", answer.Status, text)
+	}
+	if answer := fetch(t, srv.URL+"/v2/other/manifests/latest"); answer.StatusCode != http.StatusNotFound || strings.Contains(message(t, answer), "nix:") {
+		t.Errorf("no attribute: %s", answer.Status)
+	}
+}
+
+func fetch(t *testing.T, url string) *http.Response {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	return resp
+}
+
+// message is what a client shows of an error.
+func message(t *testing.T, resp *http.Response) string {
+	t.Helper()
+	body, err := io.ReadAll(resp.Body)
+	var doc struct{ Errors []struct{ Message string } }
+	if err != nil || json.Unmarshal(body, &doc) != nil || len(doc.Errors) != 1 {
+		t.Fatalf("%s: %s, %v", resp.Status, body, err)
+	}
+	return doc.Errors[0].Message
+}
+
+// TestOpenBuildsErrors: each is one line that says what to do.
+func TestOpenBuildsErrors(t *testing.T) {
+	withNix(t)
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		name, want string
+		c          config
+		noLocal    bool
+		path       string
+	}{
+		{"no local store", "build nixpkgs: Nix builds into this machine's own store, and ", config{build: "nixpkgs"}, true, ""},
+		{"a password", "build git+https://host/x: Nix builds into", config{build: "git+https://me:hush@host/x?token=hush"}, true, ""},
+		{"no file", `does not exist`, config{buildFile: filepath.Join(dir, "none.nix")}, false, ""},
+		{"no flake", `does not exist`, config{build: "./none"}, false, ""},
+		{"an attribute", "give the flake alone", config{build: "nixpkgs#hello"}, false, ""},
+		{"no nix", `building needs the command "nix": not found, install Nix`, config{build: "nixpkgs"}, false, dir},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.path != "" {
+				t.Setenv("PATH", tt.path)
+			}
+			c, p := tt.c, &parts{cache: new(digests.Memory)}
+			stores := []store.Store{storetest.New()}
+			if !tt.noLocal {
+				p.local = stores[0]
+			}
+			_, err := p.openBuilds(&c, stores, places{roots: t.TempDir()}, slog.New(slog.DiscardHandler))
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "hush") {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+			if err := p.close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestHoldsWithoutBuilds: a local store is held where nothing is built, and another one is not.
+func TestHoldsWithoutBuilds(t *testing.T) {
+	for _, local := range []bool{true, false} {
+		mem := storetest.New()
+		p := &parts{cache: new(digests.Memory)}
+		if local {
+			p.local = mem
+		}
+		roots := filepath.Join(t.TempDir(), "gcroots")
+		stores, err := p.openBuilds(new(config), []store.Store{mem}, places{roots: roots}, slog.New(slog.DiscardHandler))
+		if err != nil || len(stores) != 1 || stores[0] != store.Store(mem) || p.builder != nil || (p.holder != nil) != local {
+			t.Errorf("%v, %v, builder %v, holder %v", stores, err, p.builder, p.holder)
+		}
+		if _, err := os.Stat(roots); (err == nil) != local {
+			t.Errorf("folder of roots: %v", err)
+		}
+		if err := p.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestBuilderRefuses(t *testing.T) {
+	b := new(builder)
+	if _, err := b.Build(t.Context(), "hello", "wasm"); !errors.Is(err, errors.ErrUnsupported) {
+		t.Error(err)
+	}
+	if _, err := b.Build(t.Context(), "--expr", ""); !errors.Is(err, fs.ErrInvalid) {
+		t.Error(err)
+	}
+}
+
+func TestFailedBuild(t *testing.T) {
+	lines := []string{strings.Repeat("ä", 400), "the end"}
+	err := answer(fmt.Errorf("image: %w", &realise.BuildError{What: "build x for y", Lines: lines, Err: errors.New("exit status 1")}))
+	text := err.Error()
+	if !errors.Is(err, fs.ErrInvalid) || !strings.HasPrefix(text, "build x for y: nix: …") || !strings.HasSuffix(text, "ä | the end") || len(text) > 800 || !utf8.ValidString(text) {
+		t.Errorf("%q", text)
+	}
+	err = answer(&realise.BuildError{What: "build x for y", Err: errors.New("exit status 1")})
+	if err.Error() != "build x for y: nix: exit status 1" {
+		t.Errorf("%q", err)
+	}
+	var s *registry.StatusError
+	err = answer(fmt.Errorf("build x: %w", realise.ErrBusy))
+	if !errors.As(err, &s) || s.Status != http.StatusTooManyRequests || s.RetryAfter <= 0 || s.Text != "" {
+		t.Errorf("%+v", err)
+	}
+}
+
+func TestBuildSettings(t *testing.T) {
+	for args, want := range map[string]string{
+		"--build=a --build-file=b":   "build and build-file: give one of them",
+		"--build-timeout=5":          `build-timeout "5": want a duration, such as 30m or 12h, of 1s at least`,
+		"--build-timeout=0s":         `build-timeout "0s": want a duration, such as 30m or 12h, of 1s at least`,
+		"--build-jobs=0":             "build-jobs 0: want a number from 1 to 1000",
+		"--build-memory=much":        `build-memory "much": want a size, such as 500MB or 4GB`,
+		"--build-memory=0":           `build-memory "0": want a size, such as 500MB or 4GB`,
+		"--keep=-1h":                 `keep "-1h": want a duration, such as 30m or 12h, of 1s at least`,
+		"--build-memory=90000000 TB": `build-memory "90000000 TB": want a size, such as 500MB or 4GB`,
+	} {
+		var list []string
+		for a := range strings.SplitSeq(args, " --") {
+			list = append(list, "--"+strings.TrimPrefix(a, "--"))
+		}
+		if _, err := filled(t, list, nil, ""); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", args, err, want)
+		}
+	}
+	c, err := filled(t, nil, map[string]string{"NIXREG_BUILD": "nixpkgs", "NIXREG_BUILD_JOBS": "7", "NIXREG_KEEP": "2h"}, "build-jobs: 3\nbuild-memory: 1GB\nbuild-timeout: 1m\n")
+	if err != nil || c.buildSource() != "nixpkgs" || c.keepFor != 2*time.Hour || c.buildJobs != 7 || c.builds != (buildBounds{time.Minute, 1e9}) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for file, want := range map[string]string{
+		"build-jobs: '3'\n": "build-jobs: want a number",
+		"build-jobs: 3.5\n": "build-jobs: want a number",
+		"build: [a]\n":      "build: want a string",
+		"keep: 5\n":         "keep: want a string",
+	} {
+		if _, err := filled(t, nil, nil, file); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", file, err, want)
+		}
+	}
+}
+
+// TestServerHolds: with this machine's own store a server holds what it serves, and lets go of what was not for long.
+func TestServerHolds(t *testing.T) {
+	if !local.Exists() {
+		t.Skip("needs a Nix store")
+	}
+	withNix(t)
+	log := slog.New(slog.DiscardHandler)
+	c, err := filled(t, []string{"--store", "local", "--keep", "1h"}, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := openDataDir(t.TempDir(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer data.close()
+	old := filepath.Join(data.gcroots, "ab")
+	if err := os.MkdirAll(old, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	last := time.Now().Add(-2 * time.Hour)
+	if err := os.Chtimes(old, last, last); err != nil {
+		t.Fatal(err)
+	}
+	made, err := servedSource(t.Context(), c, data, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(old); errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("what was not served for long is still held")
+		}
+	}
+	_, err = made.source.Manifest(t.Context(), manifest.Request{Repository: "hello", Tag: "latest", Accept: anyType})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // not every store has one
+		t.Error(err)
+	}
+	if links, _ := filepath.Glob(filepath.Join(data.gcroots, "*", "*")); err == nil && len(links) == 0 {
+		t.Error("what is served is not held")
+	}
+	if err := made.close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,124 @@
+package realise
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"time"
+
+	"nixreg/store"
+)
+
+// Holder holds closures that need not be in the local store, or not as a whole. Nix is never made to fetch a path that
+// another store serves: of such a path only what it refers to and the local store has is held. Safe for concurrent use.
+type Holder struct {
+	roots      *Roots
+	local, all store.Store
+	frontiers  memo[[]store.Path] // by key, for these paths
+}
+
+// NewHolder holds with r what of all lies in local: the store of this machine's Nix, one that builds nothing again.
+func NewHolder(r *Roots, local, all store.Store) *Holder {
+	return &Holder{roots: r, local: local, all: all, frontiers: memo[[]store.Path]{max: maxResults}}
+}
+
+// Hold holds what of the closures of paths the local store has, as [Roots.Hold] does. A path that no store has is left to
+// Nix, which may fetch it; if it cannot, the error matches fs.ErrNotExist and names it. What refers to what cannot be told,
+// as a store is unavailable, is not held this time.
+func (h *Holder) Hold(ctx context.Context, key string, paths []store.Path) error {
+	paths = slices.Compact(slices.Sorted(slices.Values(paths)))
+	which := batchName(paths)
+	if held, ok := h.frontiers.get(key, which, time.Time{}); ok {
+		if err := h.roots.Hold(ctx, key, held); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	held, whole, err := h.frontier(ctx, paths)
+	if err != nil {
+		return err
+	}
+	if err := h.roots.Hold(ctx, key, held); err != nil {
+		return err
+	}
+	if whole {
+		h.frontiers.put(key, which, time.Time{}, held)
+	}
+	return nil
+}
+
+// Touch is that of [Roots].
+func (h *Holder) Touch(key string) { h.roots.Touch(key) }
+
+// frontier is what has to be held for the closures of paths: a path that is valid in the local store has its own there, too.
+// whole tells whether all stores could be asked.
+func (h *Holder) frontier(ctx context.Context, paths []store.Path) (held []store.Path, whole bool, err error) {
+	held, far, err := h.divide(ctx, paths)
+	if err != nil || len(far) == 0 {
+		return held, true, err
+	}
+	var known []store.Path
+	for _, p := range far {
+		switch _, err := h.all.Object(ctx, p); {
+		case errors.Is(err, store.ErrUnavailable):
+			return held, false, nil
+		case errors.Is(err, fs.ErrNotExist):
+			held = append(held, p)
+		case err != nil:
+			return nil, false, err
+		default:
+			known = append(known, p)
+		}
+	}
+	objects, err := store.Closure(ctx, h.all, known...)
+	if errors.Is(err, store.ErrUnavailable) {
+		return held, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	below, err := h.nearest(ctx, known, objects)
+	return append(held, below...), true, err
+}
+
+// divide tells the paths that the local store has from the others.
+func (h *Holder) divide(ctx context.Context, paths []store.Path) (local, far []store.Path, err error) {
+	for _, p := range paths {
+		switch _, err := h.local.Object(ctx, p); {
+		case err == nil:
+			local = append(local, p)
+		case errors.Is(err, fs.ErrNotExist):
+			far = append(far, p)
+		default:
+			return nil, nil, err
+		}
+	}
+	return local, far, nil
+}
+
+// nearest are the paths of the local store that are reached from paths without another one of it on the way.
+func (h *Holder) nearest(ctx context.Context, paths []store.Path, closure []*store.Object) ([]store.Path, error) {
+	refs := make(map[store.Path][]store.Path, len(closure))
+	for _, o := range closure {
+		refs[o.Path] = o.References
+	}
+	seen := make(map[store.Path]bool, len(closure))
+	var found []store.Path
+	for level := paths; len(level) > 0; {
+		local, far, err := h.divide(ctx, level)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, local...)
+		level = nil
+		for _, p := range far {
+			for _, r := range refs[p] {
+				if !seen[r] {
+					seen[r] = true
+					level = append(level, r)
+				}
+			}
+		}
+	}
+	return found, nil
+}
