@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -21,6 +22,9 @@ type Holder interface {
 	// Touch tells that what is held under the key was served. It does not wait.
 	Touch(key string)
 }
+
+// holdWait is how long an answer by digest waits for what it holds.
+const holdWait = 5 * time.Second
 
 // maxHeld bounds of how many manifests it is remembered what holds them.
 const maxHeld = 512
@@ -82,7 +86,7 @@ func (s *Source) holdable(paths []store.Path) []store.Path {
 }
 
 // holdAgain holds the image of a manifest that is served by its digest. That it cannot be is no error: the client may have
-// the layers already.
+// the layers already. Nor is it waited for long: what has gone may have to be fetched, which goes on without us.
 func (s *Source) holdAgain(ctx context.Context, digest v1.Hash, image string) {
 	if s.holder == nil || image == "" {
 		return
@@ -97,7 +101,9 @@ func (s *Source) holdAgain(ctx context.Context, digest v1.Hash, image string) {
 		h = s.heldImage(m)
 		s.held.put(digest, h)
 	}
-	if err := s.holder.Hold(ctx, h.key, h.roots); err != nil {
+	waiting, cancel := context.WithTimeout(ctx, holdWait)
+	defer cancel()
+	if err := s.holder.Hold(waiting, h.key, h.roots); err != nil {
 		s.log.Debug("image of a manifest is not held", "manifest", digest.String(), "error", err)
 	}
 	s.holder.Touch(h.key)

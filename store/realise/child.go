@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
 	"time"
+
+	"nixreg/store"
 )
 
 const (
@@ -38,7 +41,7 @@ func (c command) run(ctx context.Context, t *tail, args ...string) ([]byte, erro
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = c.grace // then the child is killed, and nobody waits for a grandchild that holds our pipes
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", c.name, err)
+		return nil, notStarted(c.name, err)
 	}
 	err := cmd.Wait()
 	if errors.Is(err, exec.ErrWaitDelay) {
@@ -54,6 +57,14 @@ func (c command) run(ctx context.Context, t *tail, args ...string) ([]byte, erro
 		return nil, fmt.Errorf("%s wrote more than %d bytes", c.name, maxOutput)
 	}
 	return out.buf, nil
+}
+
+// notStarted is no word of what was asked for: not even that the program is not there must look like an absent attribute.
+func notStarted(name string, err error) error {
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("start %s: %w: %w", name, exec.ErrNotFound, store.ErrUnavailable)
+	}
+	return fmt.Errorf("start %s: %v: %w", name, err, store.ErrUnavailable)
 }
 
 // ended reports whether err is that of a program that ran and said no.
@@ -101,5 +112,5 @@ func environment(env []string, more ...string) []string {
 			out = append(out, kv)
 		}
 	}
-	return append(append(out, "NO_COLOR=1", "TERM=dumb"), more...)
+	return append(append(out, "NO_COLOR=1", "TERM=dumb", "GIT_TERMINAL_PROMPT=0"), more...)
 }

@@ -2,4 +2,4 @@ package realise
 
 import "syscall"
 
-func processGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+func processGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }

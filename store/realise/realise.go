@@ -46,7 +46,7 @@ type Options struct {
 const (
 	evalTimeout = 5 * time.Minute
 	maxMemory   = 4 << 30
-	maxLevels   = 256
+	maxLevels   = 48 // sets of nixpkgs' size, as a package set has itself in it again and again, take 3 MB each
 	maxResults  = 1024
 )
 

@@ -47,6 +47,7 @@ type Roots struct {
 	keys    map[string]*rootKey
 	refused time.Time // when Nix last refused, zero if it does not
 	told    bool      // that it refused
+	visible bool      // that Nix sees our links
 }
 
 // rootKey is what is known of one folder.
@@ -54,7 +55,9 @@ type rootKey struct {
 	held  map[string]bool // batches that Nix was seen to hold
 	used  time.Time
 	noted time.Time // when used was last written to the folder
-	busy  int       // Holds under way
+	// trouble is when Nix last failed to hold it, for no reason that is known.
+	trouble time.Time
+	busy    int // Holds under way
 }
 
 // NewRoots makes the folder. A machine without nix-store is no error: see [Roots.Hold].
@@ -92,13 +95,17 @@ func (r *Roots) Close() error {
 
 // Hold returns when Nix holds the closures of paths under key (lower-case hexadecimal digits), having fetched what had gone, if it could.
 // It is quick if this process did the same before. A path that is gone for good gives an error matching fs.ErrNotExist that
-// names it. Where there is no nix-store, or it refuses, that is logged once, and Hold returns nil without holding
-// anything; it tries again 10 minutes later. Other errors: [ErrBusy], context errors, store.ErrUnavailable once closed.
+// names it, one that could not be fetched just now store.ErrUnavailable. Where there is no nix-store, or it lets nobody
+// hold anything, that is logged once, and Hold returns nil without holding anything; it tries again 10 minutes later.
+// Any other trouble with a key is logged, and that key alone left unheld for a minute. Derivations among paths are held by
+// what refers to them: to realise one is to build it. Other errors: [ErrBusy], context errors, store.ErrUnavailable once
+// closed.
 func (r *Roots) Hold(ctx context.Context, key string, paths []store.Path) error {
 	if !isKey(key) {
 		return fmt.Errorf("hold %.100q: not a key: %w", key, fs.ErrInvalid)
 	}
 	paths = slices.Compact(slices.Sorted(slices.Values(paths)))
+	paths = slices.DeleteFunc(paths, func(p store.Path) bool { return strings.HasSuffix(p.Name(), ".drv") })
 	for batch := range slices.Chunk(paths, maxBatch) {
 		if err := r.hold(ctx, key, batch); err != nil {
 			return err
@@ -118,7 +125,7 @@ func (r *Roots) hold(ctx context.Context, key string, batch []store.Path) error 
 	if held && r.verify(key, name, batch) == nil {
 		return nil
 	}
-	if r.refuses() {
+	if r.refuses() || r.troubled(k) {
 		return nil
 	}
 	held, err := r.holding.do(ctx, r.owner, key+" "+name, func(ctx context.Context) (bool, error) {
@@ -127,6 +134,9 @@ func (r *Roots) hold(ctx context.Context, key string, batch []store.Path) error 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k.held[name] = held
+	if err == nil && !held {
+		k.trouble = r.now()
+	}
 	return err
 }
 
@@ -208,6 +218,9 @@ func (r *Roots) realise(ctx context.Context, key, name string, batch []store.Pat
 	}
 	if err := r.verify(key, name, batch); err != nil {
 		r.refuse(err, t)
+		return false, nil
+	}
+	if !r.seen(ctx, batch[0]) {
 		return false, nil
 	}
 	r.accept()

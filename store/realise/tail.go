@@ -91,7 +91,13 @@ func endOf(text string, count, size int) []string {
 // Source: ECMA-48, section 5.4 (control sequences) and 5.6 (control strings).
 var escape = regexp.MustCompile(`\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)`)
 
-var userinfo = regexp.MustCompile(`://[^/@\s'"]*@`)
+// What of an address is nobody's business: up to the last @ of its host, and the values of parameters that are secret by
+// their names; and what follows the words of HTTP's authorization.
+var (
+	userinfo = regexp.MustCompile(`://[^/\s'"]*@`)
+	secret   = regexp.MustCompile(`(?i)([?&;][\w.-]*(?:token|key|secret|sig|signature|passw|credential|auth)[\w.-]*=)[^&;\s'"]+`)
+	bearer   = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[\w+/=.~-]+`)
+)
 
 // cleanLine returns what a reader of the line would see, without whatever a terminal acts upon.
 func cleanLine(l string) string {
@@ -111,5 +117,9 @@ func cleanLine(l string) string {
 	return redact(strings.TrimSpace(l))
 }
 
-// redact removes names and passwords from the addresses in s.
-func redact(s string) string { return userinfo.ReplaceAllString(s, "://") }
+// redact removes names, passwords and tokens from s.
+func redact(s string) string {
+	s = userinfo.ReplaceAllString(s, "://")
+	s = secret.ReplaceAllString(s, "${1}…")
+	return bearer.ReplaceAllString(s, "${1} …")
+}

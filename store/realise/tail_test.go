@@ -23,6 +23,9 @@ func TestCleanLine(t *testing.T) {
 		"caf\xc3\xa9 \xff":                     "café \ufffd",
 		"fetching https://u:p@host/x and more": "fetching https://host/x and more",
 		"error: git+ssh://git@host/x":          "error: git+ssh://host/x",
+		"https://me:p@ss@host/x@1":             "https://host/x@1",
+		"get https://h/x?private_token=S&a=1":  "get https://h/x?private_token=…&a=1",
+		"Authorization: Bearer S.e-c":          "Authorization: Bearer …",
 	} {
 		if got := realise.CleanLine(in); got != want {
 			t.Errorf("CleanLine(%q) = %q, want %q", in, got, want)
