@@ -20,16 +20,11 @@ func confObjects(ctx context.Context, s store.Store, c *Conf) ([]*store.Object, 
 	if c.FromImage != "" {
 		paths = append(paths, c.FromImage)
 	}
-	slices.Sort(paths)
-	var out []*store.Object
-	for _, p := range slices.Compact(paths) {
-		o, err := s.Object(ctx, p)
-		if err != nil {
-			return nil, fmt.Errorf("conf.json names %s: %w", p.Abs(), err)
-		}
-		out = append(out, o)
+	objects, err := store.Objects(ctx, s, paths...)
+	if err != nil {
+		return nil, fmt.Errorf("conf.json names a path: %w", err)
 	}
-	return out, nil
+	return objects, nil
 }
 
 // draftConf lays out the image of a conf.json as stream_layered_image.py does: the base image's layers, the store

@@ -93,7 +93,7 @@ func TestMissingPathIsNamed(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "x.json"), confText(t, m, map[string]any{"store_layers": [][]string{{gone.Abs()}}}))
 	_, err := newSource(t, dir, m).Inspect(ctx, "x", "latest")
-	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "conf.json names "+gone.Abs()) {
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "conf.json names") || !strings.Contains(err.Error(), string(gone)) {
 		t.Error(err)
 	}
 }

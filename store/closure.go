@@ -16,27 +16,42 @@ const closureWidth = 32
 // objects at a time; all of these have been answered when Closure returns. Of several errors one is returned, and not
 // those that follow from giving up.
 func Closure(ctx context.Context, s Store, roots ...Path) ([]*Object, error) {
+	w := closureWalk{store: s, seen: make(map[Path]bool), follow: true}
+	out, err := w.walk(ctx, roots)
+	if err != nil {
+		return nil, fmt.Errorf("closure: %w", err)
+	}
+	return out, nil
+}
+
+// Objects returns the objects of paths, each once, sorted by path, as [Closure] does of all that they refer to.
+func Objects(ctx context.Context, s Store, paths ...Path) ([]*Object, error) {
 	w := closureWalk{store: s, seen: make(map[Path]bool)}
-	w.add(roots)
+	return w.walk(ctx, paths)
+}
+
+// closureWalk goes from objects to those they refer to, if it is to follow.
+type closureWalk struct {
+	store  Store
+	follow bool
+	seen   map[Path]bool
+	todo   []Path // seen, but not asked for
+	out    []*Object
+}
+
+func (w *closureWalk) walk(ctx context.Context, from []Path) ([]*Object, error) {
+	w.add(from)
 	var err error
-	if IsDistant(s) {
+	if IsDistant(w.store) {
 		err = w.abreast(ctx)
 	} else {
 		err = w.inTurn(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("closure: %w", err)
+		return nil, err
 	}
 	slices.SortFunc(w.out, func(a, b *Object) int { return strings.Compare(string(a.Path), string(b.Path)) })
 	return w.out, nil
-}
-
-// closureWalk goes from objects to those they refer to.
-type closureWalk struct {
-	store Store
-	seen  map[Path]bool
-	todo  []Path // seen, but not asked for
-	out   []*Object
 }
 
 func (w *closureWalk) add(paths []Path) {
@@ -57,7 +72,9 @@ func (w *closureWalk) take() Path {
 
 func (w *closureWalk) found(o *Object) {
 	w.out = append(w.out, o)
-	w.add(o.References)
+	if w.follow {
+		w.add(o.References)
+	}
 }
 
 // inTurn asks for one object after the other: where that takes microseconds, more at a time would be slower.

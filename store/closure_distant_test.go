@@ -86,6 +86,26 @@ func TestClosureFromAfar(t *testing.T) {
 	})
 }
 
+// TestObjectsFromAfar: those that are named and no others, as quickly.
+func TestObjectsFromAfar(t *testing.T) {
+	m, root, all := wide(300)
+	synctest.Test(t, func(t *testing.T) {
+		s := &slow{Store: m, trip: time.Second}
+		began := time.Now()
+		objs, err := store.Objects(t.Context(), s, append(all[1:], all[1])...)
+		if err != nil || len(objs) != len(all)-1 || objs[0].Path != all[1] {
+			t.Errorf("%d objects, %v", len(objs), err)
+		}
+		if took := time.Since(began); took > 12*time.Second {
+			t.Errorf("took %v", took)
+		}
+		s.asked.Store(0)
+		if objs, err := store.Objects(t.Context(), s, root); err != nil || len(objs) != 1 || s.asked.Load() != 1 {
+			t.Errorf("%d objects after %d questions, %v", len(objs), s.asked.Load(), err)
+		}
+	})
+}
+
 // TestClosureFromAfarEnds at the first error, whose cause it tells, and when nobody waits any more; and leaves nothing
 // running, or the bubble would not end.
 func TestClosureFromAfarEnds(t *testing.T) {
