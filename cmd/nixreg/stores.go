@@ -96,7 +96,7 @@ func (u *storeURL) take(query string) (rest string, err error) {
 		case "false", "0", "no":
 			u.trusted = false
 		default:
-			return "", fmt.Errorf("trusted=%.100q: want true or false", value)
+			return "", errors.New("trusted: want true or false")
 		}
 	}
 	return strings.Join(others, "&"), nil
@@ -115,13 +115,13 @@ func (u storeURL) directory() (string, error) {
 	head, query, _ := strings.Cut(u.url, "?")
 	for part := range strings.SplitSeq(query, "&") {
 		if key, _, _ := strings.Cut(part, "="); key != "" && !slices.Contains(cacheParameters, key) {
-			return "", fmt.Errorf("store %.300q: unknown parameter %.100q; trusted and public-key are known", head, key)
+			return "", fmt.Errorf("store %.300q: unknown parameter %.100q; trusted and public-key are known", shown(head), key)
 		}
 	}
 	_, dir, _ := strings.Cut(head, "://")
 	dir, err := url.PathUnescape(dir)
 	if err != nil || !filepath.IsAbs(dir) || strings.ContainsRune(dir, 0) {
-		return "", fmt.Errorf("store %.300q: want file:// and an absolute directory: file:///DIR", head)
+		return "", fmt.Errorf("store %.300q: want file:// and an absolute directory: file:///DIR", shown(head))
 	}
 	return filepath.Clean(dir), nil
 }
@@ -138,6 +138,9 @@ func refuse(unknown url.Values) error {
 func shown(s string) string {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
+		if strings.Contains(s, "@") { // a URL with a fault
+			return "…"
+		}
 		s, _, _ = strings.Cut(s, "?")
 		return s
 	}

@@ -53,8 +53,8 @@ func TestParseStoreMistakes(t *testing.T) {
 		"cache.nixos.org?x=hush":          "store \"cache.nixos.org\": not known; " + knownStores,
 		"ssh://u:hush@h/p":                "store \"ssh://h/p\": not known; " + knownStores,
 		"ssh://u:hu?hush@h":               "store \"ssh://…\": not known; " + knownStores,
-		"https://u:hush@a?trusted=maybe":  `store "https://a": trusted="maybe": want true or false`,
-		"https://a?token=hush&trusted":    `store "https://a": trusted="": want true or false`,
+		"https://u:hush@a?trusted=maybe":  `store "https://a": trusted: want true or false`,
+		"https://a?token=hush&trusted":    `store "https://a": trusted: want true or false`,
 		"https://a?public-key=x:%zz&b=%z": `store "https://a": public-key="x:%zz": a % in it has to be written %25`,
 	} {
 		if _, err := parseStore(in); err == nil || err.Error() != want || strings.Contains(err.Error(), "hush") {

@@ -61,7 +61,7 @@ func (x *remote) checkInfo() error {
 	text, err := x.fetch.Get(x.ctx, cacheInfoName, maxNarinfo)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = fmt.Errorf("it has no %s, so it is no binary cache: %w", cacheInfoName, errors.ErrUnsupported)
+		err = fmt.Errorf("it has no %s, so it is no binary cache: %w", cacheInfoName, store.ErrUnavailable)
 	case errors.Is(err, store.ErrTooLarge):
 		err = tooLarge(cacheInfoName)
 	case err == nil:

@@ -196,7 +196,7 @@ func TestRemoteCacheInfo(t *testing.T) {
 		want       error
 	}{
 		{"another store", "StoreDir: /gnu/store\n", errors.ErrUnsupported},
-		{"none", "", errors.ErrUnsupported},
+		{"none", "", store.ErrUnavailable},
 		{"garbage", "<html>", ErrCorrupt},
 		{"too large", strings.Repeat("a: b\n", maxNarinfo), ErrCorrupt},
 	} {

@@ -125,7 +125,7 @@ func checkName(name string) error {
 		c := name[i]
 		word := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_'
 		if !word && (i == 0 || c != '.' && c != '-') {
-			return fmt.Errorf("the name %.100q is no legal tag: letters, digits and _.- are, the first of them a letter, a digit or _", name)
+			return fmt.Errorf("the name %.100q is no legal tag: letters, digits and _.- are, the first of them a letter, a digit or _", redact(name))
 		}
 	}
 	return nil
@@ -135,6 +135,9 @@ func checkName(name string) error {
 func redact(location string) string {
 	scheme, rest, ok := strings.Cut(location, "://")
 	if !ok {
+		if strings.Contains(location, "@") { // a URL with a fault
+			return "…"
+		}
 		return location
 	}
 	host := rest

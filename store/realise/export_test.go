@@ -13,6 +13,9 @@ func (b *Builder) SetClock(now func() time.Time) { b.now = now }
 // SetClock replaces the clock.
 func (r *Roots) SetClock(now func() time.Time) { r.now = now }
 
+// SetThere replaces the look at the store.
+func (r *Roots) SetThere(there bool) { r.there = func(store.Path) bool { return there } }
+
 // SetPresent replaces the look at the store.
 func (b *Builder) SetPresent(present bool) { b.present = func([]store.Path) bool { return present } }
 

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,10 +44,12 @@ func (r *Roots) failed(key string, batch []store.Path, t *tail, err error) error
 		r.refuse(err, t)
 		return nil
 	}
-	for _, p := range batch {
-		if gone(text, p) {
-			return fmt.Errorf("hold %s: %s is not in the store, nor can Nix fetch it: %w", key, p.Abs(), fs.ErrNotExist)
-		}
+	i := slices.IndexFunc(batch, func(p store.Path) bool { return gone(text, p) })
+	if i < 0 { // of one that is deleted meanwhile Nix does not always say so
+		i = slices.IndexFunc(batch, func(p store.Path) bool { return !r.there(p) })
+	}
+	if i >= 0 {
+		return fmt.Errorf("hold %s: %s is not in the store, nor can Nix fetch it: %w", key, batch[i].Abs(), fs.ErrNotExist)
 	}
 	r.trouble(key, err, t)
 	return nil
@@ -151,4 +155,9 @@ func (r *Roots) accept() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refused, r.told = time.Time{}, false
+}
+
+func onDisk(p store.Path) bool {
+	_, err := os.Lstat(p.Abs())
+	return !errors.Is(err, fs.ErrNotExist)
 }

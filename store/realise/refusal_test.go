@@ -44,6 +44,7 @@ func TestHoldTrouble(t *testing.T) {
 	})
 	var log bytes.Buffer
 	r := roots(t, realise.RootsOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	r.SetThere(true)
 	now := time.Now()
 	r.SetClock(func() time.Time { return now })
 	hold := func(key string, p store.Path, calls int) {
@@ -93,12 +94,27 @@ func TestHoldUnseen(t *testing.T) {
 	}
 }
 
+// TestHoldDeletedMeanwhile: of a path that is deleted while Nix is at it Nix says only that it failed.
+func TestHoldDeletedMeanwhile(t *testing.T) {
+	h := newHand(t, func(call) answer {
+		return answer{Exit: 1, Stderr: "error: build of '/nix/store/" + helloPath + "' failed\n"}
+	})
+	r := roots(t, realise.RootsOptions{})
+	for n := range 2 {
+		if err := r.Hold(t.Context(), "ab", []store.Path{helloPath}); !errors.Is(err, fs.ErrNotExist) || len(h.of("--realise")) != n+1 {
+			t.Error(err)
+		}
+	}
+}
+
 // TestGoneIsWhatIsListed: what is fetched is not what nobody can build.
 func TestGoneIsWhatIsListed(t *testing.T) {
 	newHand(t, func(call) answer {
 		return answer{Exit: 1, Stderr: "these paths will be fetched:\n  /nix/store/" + helloPath + "\ndon't know how to build these paths:\n  /nix/store/" + devPath + "\nerror: no\n"}
 	})
-	err := roots(t, realise.RootsOptions{}).Hold(t.Context(), "ab", []store.Path{helloPath, devPath})
+	r := roots(t, realise.RootsOptions{})
+	r.SetThere(true)
+	err := r.Hold(t.Context(), "ab", []store.Path{helloPath, devPath})
 	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), devPath) {
 		t.Error(err)
 	}

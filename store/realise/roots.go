@@ -40,6 +40,7 @@ type Roots struct {
 	command command
 	owner   *owner
 	now     func() time.Time
+	there   func(store.Path) bool // on disk
 	turns   *queue
 	holding flights[bool]
 
@@ -82,6 +83,7 @@ func NewRoots(o RootsOptions) (*Roots, error) {
 		command: command{name: o.NixStore, env: environment(os.Environ()), grace: grace},
 		owner:   newOwner(),
 		now:     time.Now,
+		there:   onDisk,
 		turns:   newQueue(2, maxHoldsWait),
 		keys:    make(map[string]*rootKey),
 	}, nil

@@ -67,15 +67,16 @@ func (d *denied) Error() string {
 	return text
 }
 
-// missing reports whether a file is not there. S3 denies access to a key that is absent to who may not list the bucket.
+// missing reports whether a file is not there. S3 denies access to a key that is absent to who may not list the bucket;
+// where it has denied everything so far, it is us that it denies.
 //
 // Source: Amazon S3 API reference, GetObject, "Permissions"; Nix, HttpBinaryCacheStore::getFile, which takes each 403 so.
-func (d *denied) missing(s3 bool) bool {
+func (d *denied) missing(s3, answered bool) bool {
 	switch d.status {
 	case http.StatusNotFound, http.StatusGone:
 		return d.code != "NoSuchBucket"
 	case http.StatusForbidden:
-		return d.code == "AccessDenied" || s3 && d.code == ""
+		return answered && (d.code == "AccessDenied" || s3 && d.code == "")
 	}
 	return false
 }
@@ -129,7 +130,7 @@ func (c *Client) failed(ctx context.Context, name string, err error, tries int) 
 	f := &failure{kinds: []error{store.ErrUnavailable}}
 	var d *denied
 	switch {
-	case errors.As(err, &d) && d.missing(c.location.bucket != nil):
+	case errors.As(err, &d) && d.missing(c.location.bucket != nil, c.answered.Load()):
 		f.kinds = []error{fs.ErrNotExist}
 		c.keys.mayBeBlind(ctx, d)
 	case errors.As(err, &d) && d.unauthorized():

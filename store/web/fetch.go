@@ -51,6 +51,7 @@ func (c *Client) do(ctx context.Context, q query, p *patience) (*http.Response, 
 			if resp.Request.URL.String() != q.target.String() {
 				c.wire.remember(resp.Request.URL)
 			}
+			c.answered.Store(true)
 			return resp, nil
 		}
 		if err := c.pause(ctx, q.name, err, p); err != nil {

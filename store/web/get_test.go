@@ -94,6 +94,7 @@ func TestAnswers(t *testing.T) {
 			io.WriteString(w, c.body)
 		})
 		f := client(t, s.URL)
+		f.answered.Store(true) // or else to be forbidden would not be the file's matter
 		_, err := f.Get(t.Context(), "x", 100)
 		for _, kind := range []error{fs.ErrNotExist, store.ErrUnavailable, fs.ErrPermission} {
 			want := errors.Is(errors.Join(c.kinds...), kind)

@@ -156,7 +156,8 @@ func TestS3Refuses(t *testing.T) {
 	}
 }
 
-// Without credentials requests go unsigned; what is denied then counts as absent, and that is said once.
+// Without credentials requests go unsigned. Who is denied everything lacks credentials; where there was an answer before,
+// what is denied counts as absent, and that is said once.
 func TestS3Anonymous(t *testing.T) {
 	aMachine(t, nil, "")
 	s := s3(t, "us-east-1", "", map[string]string{"/public/x": "public", "/private/x": "private"})
@@ -166,6 +167,10 @@ func TestS3Anonymous(t *testing.T) {
 	}
 	var log strings.Builder
 	c = client(t, "s3://private?endpoint="+s.URL, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	if _, err := c.Get(t.Context(), "x", 10); !errors.Is(err, fs.ErrPermission) || !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") {
+		t.Error(err)
+	}
+	c.answered.Store(true)
 	for range 3 {
 		if _, err := c.Get(t.Context(), "x", 10); !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)

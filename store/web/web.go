@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -48,6 +49,8 @@ type Client struct {
 	agent    string
 	wire     *wire
 	keys     *keyring
+	// answered is set once a file came: before, to be forbidden is a matter of credentials, not of one file.
+	answered atomic.Bool
 
 	// What tests replace.
 	sleep func(ctx context.Context, d time.Duration) error
