@@ -172,4 +172,7 @@ func (n ownNix) open(t *testing.T, pipe string) *os.File {
 }
 
 // builds counts the builds that the server began.
-func (s *server) builds() int { return strings.Count(s.log.String(), `"msg":"build begins"`) }
+func (s *server) builds() int { return s.count(`"msg":"build begins"`) }
+
+// count counts how often something is in the server's log.
+func (s *server) count(what string) int { return strings.Count(s.log.String(), what) }

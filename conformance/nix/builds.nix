@@ -23,8 +23,9 @@ in rec {
   gated = greeter "gated-1.0" "gated" "read -r word < $place/gate";
   noisy = greeter "noisy-1.0" "noisy" "head -c 1000000 /dev/zero | tr '\\0' x | fold -w 99 >&2";
   fails = mk "fails-1.0" { } "echo fails >> $place/begun; for i in {1..2000}; do echo line $i of the builder >&2; done; echo 'no such header: gizmo.h' >&2; exit 3";
-  # it tells its end by closing the pipe, and so does whatever it started
+  # they tell their end by closing the pipe, and so does whatever they started
   hangs = mk "hangs-1.0" { } "exec 3> $place/pipe; echo here >&3; trap : TERM; sleep 100000 & sleep 100000; sleep 100000";
+  waits = mk "waits-1.0" { } "exec 3> $place/pipe; echo here >&3; read -r word < $place/gate";
   moody = mk "moody-1.0" { inherit hello; } "mkdir -p $out/bin; cp $hello/bin/hello $out/bin/moody; cat /proc/sys/kernel/random/uuid > $out/mood";
   broken = throw "this attribute does not evaluate";
 
