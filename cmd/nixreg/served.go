@@ -88,7 +88,7 @@ func (b servedBlob) WriteRange(ctx context.Context, w io.Writer, off, n int64) e
 }
 
 // answer gives an error that is not about what a client asked the status it has for clients. That a store cannot be asked
-// now tells that what they want may be there, and is not ours to make; a build that failed, that it cannot be made. Its text
+// now, or gives something else than it said, tells that what they want may be there, and is not ours to make; a build that failed, that it cannot be made. Its text
 // is meant for people, and has no passwords.
 func answer(err error) error {
 	if s := (*registry.StatusError)(nil); err == nil || errors.As(err, &s) {
@@ -96,6 +96,9 @@ func answer(err error) error {
 	}
 	if b := answerOfBuild(err); b != nil {
 		return b
+	}
+	if ofCache(err) { // whose text has what the cache sent: that is for the log alone
+		return &registry.StatusError{Status: http.StatusBadGateway, Text: "a binary cache gives something else than it says it has; the log of nixreg tells what", Err: err}
 	}
 	if errors.Is(err, store.ErrUnavailable) {
 		return &registry.StatusError{Status: http.StatusBadGateway, Err: err}

@@ -11,7 +11,17 @@ import (
 
 	"nixreg/registry"
 	"nixreg/store"
+	"nixreg/store/binarycache"
 )
+
+// TestCorruptCache: what a cache gave wrong is its fault, and the client does not see what it was.
+func TestCorruptCache(t *testing.T) {
+	var s *registry.StatusError
+	err := answer(fmt.Errorf("open x: %w", binarycache.ErrCorrupt))
+	if !errors.As(err, &s) || s.Status != http.StatusBadGateway || s.Text == "" || !errors.Is(err, binarycache.ErrCorrupt) {
+		t.Errorf("%+v", err)
+	}
+}
 
 func TestUnavailableStore(t *testing.T) {
 	missing := fmt.Errorf("find: %w", fs.ErrNotExist)

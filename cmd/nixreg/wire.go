@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -42,7 +43,7 @@ func readNixConf(lookupEnv func(string) (string, bool), log *slog.Logger) (*nixC
 
 // openStores opens the stores, and the built-in one, in the order of their preference.
 func (p *parts) openStores(ctx context.Context, c *config, urls []storeURL, in places, log *slog.Logger) ([]store.Store, error) {
-	o := &opener{parts: p, config: c, in: in, log: log, seen: make(map[string]bool)}
+	o := &opener{parts: p, config: c, in: in, log: log, seen: make(map[string]string)}
 	var left error
 	for _, u := range urls {
 		err := o.open(ctx, u)
@@ -71,7 +72,7 @@ type opener struct {
 	config *config
 	in     places
 	log    *slog.Logger
-	seen   map[string]bool
+	seen   map[string]string  // what each store was opened with
 	spool  *binarycache.Spool // of all caches; nil before the first one
 	stores []store.Store
 }
@@ -88,12 +89,22 @@ func (o *opener) open(ctx context.Context, u storeURL) error {
 	return o.remote(ctx, u)
 }
 
-// taken reports whether the store was opened before, and counts it as that from now on.
-func (o *opener) taken(name string) bool {
-	before := o.seen[name]
-	o.seen[name] = true
+// taken reports whether the store was opened before, and counts it as that from now on. It is used as it was given first.
+func (o *opener) taken(name string, u storeURL) bool {
+	_, parameters, _ := strings.Cut(u.url, "?")
+	bare, with := fmt.Sprint("", false, []string(nil), "", ""), fmt.Sprint(parameters, u.trusted, u.keys, u.netrc, u.certs)
+	first, before := o.seen[name]
+	if before && with != first && with != bare {
+		o.log.Warn("store is given twice: keys and parameters that the first one lacks are not used", "store", name)
+	}
+	if !before {
+		o.seen[name] = with
+	}
 	return before
 }
+
+// ofCache reports whether err is about what a cache gave: a fault of neither the client's nor ours.
+func ofCache(err error) bool { return errors.Is(err, binarycache.ErrCorrupt) }
 
 func (o *opener) add(name string, s store.Store, close func() error) {
 	o.stores = append(o.stores, s)
@@ -107,7 +118,7 @@ func (o *opener) local(u storeURL) error {
 		return err
 	}
 	opts.Root = strings.TrimRight(opts.Root, "/") // root=/ is the host's own
-	if o.taken(opts.Root + store.Dir) {           // one database must not be opened twice
+	if o.taken(opts.Root+store.Dir, u) {          // one database must not be opened twice
 		return nil
 	}
 	opts.Log = o.log
@@ -129,7 +140,7 @@ func (o *opener) files(u storeURL) error {
 		return err
 	}
 	name := "file://" + dir
-	if o.taken(name) {
+	if o.taken(name, u) {
 		return nil
 	}
 	opts, err := o.trust(u, name)
@@ -150,7 +161,7 @@ func (o *opener) remote(ctx context.Context, u storeURL) error {
 		return fmt.Errorf("store %s: %w", where, err)
 	}
 	name := where.String()
-	if o.taken(name) {
+	if o.taken(name, u) {
 		return nil
 	}
 	opts, err := o.trust(u, name)

@@ -38,6 +38,20 @@ func TestTrust(t *testing.T) {
 	}
 }
 
+// TestGivenTwice: a store is opened once, and who gave it other keys the second time is told that they do not count.
+func TestGivenTwice(t *testing.T) {
+	var log strings.Builder
+	o := &opener{seen: make(map[string]string), log: slog.New(slog.NewTextHandler(&log, nil))}
+	u := storeURL{url: "https://a", keys: []string{"one"}}
+	if o.taken("https://a", u) || !o.taken("https://a", u) || log.Len() > 0 {
+		t.Errorf("log %q", &log)
+	}
+	u.trusted = true
+	if !o.taken("https://a", u) || strings.Count(log.String(), "given twice") != 1 {
+		t.Errorf("log %q", &log)
+	}
+}
+
 // TestDefaultChannel: where the cache of nixpkgs stands in for a store, its names come with it.
 func TestDefaultChannel(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
