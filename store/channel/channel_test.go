@@ -187,16 +187,17 @@ func TestKept(t *testing.T) {
 	}
 
 	fetch.set(func() { fetch.err = errors.New("out of reach") })
-	for name, tt := range map[string]struct {
+	for _, tt := range []struct { // in this order: the last one damages the file
+		name     string
 		location string
 		data     []byte
 		works    bool
 	}{
-		"the same":         {location: "https://host/x?token=other", works: true},
-		"another location": {location: "https://host/y"},
-		"damaged":          {location: "https://host/x", data: []byte("damaged, and longer than a check sum is")},
+		{name: "the same", location: "https://host/x?token=other", works: true},
+		{name: "another location", location: "https://host/y"},
+		{name: "damaged", location: "https://host/x", data: []byte("damaged, and longer than a check sum is")},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			if tt.data != nil {
 				must(t, os.WriteFile(lower, tt.data, 0o666))
 			}

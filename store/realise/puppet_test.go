@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -117,7 +118,7 @@ func grandchild() int {
 
 // hand answers the calls of the puppets.
 type hand struct {
-	blind bool // nix-store does not see our links
+	blind atomic.Bool // nix-store does not see our links
 
 	mu    sync.Mutex
 	calls []call
@@ -174,7 +175,7 @@ func (h *hand) answer(c call, do func(c call) answer) answer {
 		h.mu.Unlock()
 		return do(c)
 	}
-	if made := h.of("--add-root"); len(made) > 0 && !h.blind {
+	if made := h.of("--add-root"); len(made) > 0 && !h.blind.Load() {
 		return answer{Stdout: made[len(made)-1].Args[2] + " -> " + c.Args[2] + "\n"}
 	}
 	return answer{}

@@ -81,7 +81,7 @@ func TestHoldOutOfReach(t *testing.T) {
 // TestHoldUnseen: links that the daemon cannot see hold nothing.
 func TestHoldUnseen(t *testing.T) {
 	h := newHand(t, nixStore)
-	h.blind = true
+	h.blind.Store(true)
 	var log bytes.Buffer
 	r := roots(t, realise.RootsOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	for _, key := range []string{"ab", "cd"} {
