@@ -70,6 +70,11 @@ type Prefetcher interface {
 	Prefetch(ctx context.Context, paths []Path)
 }
 
+// Hashed is an optional ability of a [Tree]: it knows which NAR its files are of, whatever the store says of the path by now.
+type Hashed interface {
+	NarHash() Hash
+}
+
 // Package is a path that a [Channel] names.
 type Package struct {
 	Path  Path

@@ -28,13 +28,13 @@ type body interface {
 func (m *Maker) open(ctx context.Context, r Recipe) (body, error) {
 	switch r.Format {
 	case StorePaths:
-		return openTable(ctx, m.Store, r)
+		return openTable(ctx, m.exact(&r), r)
 	case Symlinks:
-		return openSymlinks(ctx, m.Store, r)
+		return openSymlinks(ctx, m.exact(&r), r)
 	case Entries:
 		return openEntries(r)
 	case NixDB:
-		return openNixDB(ctx, m.Store, r)
+		return openNixDB(ctx, m.exact(&r), r)
 	case Verbatim, Member:
 		return m.openFile(ctx, r)
 	}

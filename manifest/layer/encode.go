@@ -20,7 +20,7 @@ func (m *Maker) encode(ctx context.Context, r Recipe, b body, count func(int64),
 		return diffID, 0, err
 	}
 	h := newHasher(count)
-	err = b.writeRange(ctx, m.Store, io.MultiWriter(h, enc), 0, b.size())
+	err = b.writeRange(ctx, m.exact(&r), io.MultiWriter(h, enc), 0, b.size())
 	if closed := enc.Close(); closed != nil {
 		err = closed // the reason, where output failed
 	}

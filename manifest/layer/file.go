@@ -29,7 +29,7 @@ func (m *Maker) openFile(ctx context.Context, r Recipe) (body, error) {
 	if r.Packed != "" && r.Encoding != Tar {
 		return nil, fmt.Errorf("layer is compressed already, with %s: %w", r.Packed, fs.ErrInvalid)
 	}
-	at, nd, err := store.Resolve(ctx, m.Store, r.Objects[0].Path.Abs()+"/"+r.File)
+	at, nd, err := store.Resolve(ctx, m.exact(&r), r.Objects[0].Path.Abs()+"/"+r.File)
 	if errors.Is(err, fs.ErrNotExist) && m.loose(r.Objects[0].Path) { // a link may lead out, and clients need not know where
 		return nil, fmt.Errorf("%s/%s: %w", r.Objects[0].Path, r.File, fs.ErrNotExist)
 	}

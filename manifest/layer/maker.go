@@ -156,7 +156,7 @@ func (m *Maker) check(ctx context.Context, r Recipe) (epoch string, err error) {
 			continue
 		}
 		if obj.NarHash != ref.NarHash {
-			return "", fmt.Errorf("store path %s was replaced by one with other contents: %w", ref.Path, fs.ErrNotExist)
+			return "", replaced(ref.Path)
 		}
 		epoch += strconv.FormatInt(obj.Registered, 36) + " "
 	}
@@ -213,7 +213,7 @@ func (m *Maker) digest(ctx context.Context, r Recipe, b body) (info Info, err er
 		return m.digestPacked(ctx, r, b)
 	}
 	h := newHasher(m.progress())
-	err = b.writeRange(ctx, m.Store, h, 0, b.size())
+	err = b.writeRange(ctx, m.exact(&r), h, 0, b.size())
 	info.DiffID, info.Tar = h.sum()
 	info.Digest, info.Size = info.DiffID, info.Tar
 	if err == nil && info.Tar != b.size() {
@@ -280,7 +280,7 @@ func (l *Layer) WriteRange(ctx context.Context, w io.Writer, off, n int64) error
 	case l.recipe.Zstd:
 		err = l.writeDecoded(ctx, w, off, n)
 	default:
-		err = l.body.writeRange(ctx, l.maker.Store, w, off, n)
+		err = l.body.writeRange(ctx, l.maker.exact(&l.recipe), w, off, n)
 	}
 	if errors.Is(err, store.ErrChanged) {
 		l.maker.forget(l.recipe)

@@ -62,7 +62,7 @@ func (m *Maker) Packing(ctx context.Context, r Recipe) (Packing, error) {
 		return "", err
 	}
 	var start bytes.Buffer
-	if err := b.writeRange(ctx, m.Store, &start, 0, min(b.size(), sniffed)); err != nil {
+	if err := b.writeRange(ctx, m.exact(&r), &start, 0, min(b.size(), sniffed)); err != nil {
 		return "", err
 	}
 	return sniff(&start)
@@ -99,7 +99,7 @@ func (m *Maker) digestPacked(ctx context.Context, r Recipe, b body) (info Info, 
 	packed, plain := newHasher(m.progress()), newHasher(func(int64) {})
 	out, in := io.Pipe()
 	var writing sync.WaitGroup
-	writing.Go(func() { in.CloseWithError(b.writeRange(ctx, m.Store, in, 0, b.size())) })
+	writing.Go(func() { in.CloseWithError(b.writeRange(ctx, m.exact(&r), in, 0, b.size())) })
 	err = unpack(ctx, r.Packed, plain, io.TeeReader(out, packed), m.limit(b.size()))
 	out.CloseWithError(err) // ends the writer
 	writing.Wait()
@@ -131,5 +131,5 @@ func (l *Layer) writeDecoded(ctx context.Context, w io.Writer, off, n int64) err
 		return err
 	}
 	defer l.maker.Uncached.Release(1)
-	return l.body.writeRange(ctx, l.maker.Store, w, off, n)
+	return l.body.writeRange(ctx, l.maker.exact(&l.recipe), w, off, n)
 }

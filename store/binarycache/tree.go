@@ -34,6 +34,9 @@ func newTree(p store.Path, a *archive, release func()) *tree {
 	return &tree{path: p, archive: a, release: release}
 }
 
+// NarHash implements store.Hashed.
+func (t *tree) NarHash() store.Hash { return t.archive.file.key.hash }
+
 // Nodes implements store.Tree.
 func (t *tree) Nodes(ctx context.Context, under string) iter.Seq2[store.Node, error] {
 	return func(yield func(store.Node, error) bool) {
