@@ -191,6 +191,9 @@ func TestHeldByDigest(t *testing.T) {
 	if fmt.Sprint(k.held) != fmt.Sprint(by.held) || len(k.held) != 1 {
 		t.Errorf("by digest is held %v, by tag %v", k.held, by.held)
 	}
+	if len(k.touched) != 1 {
+		t.Errorf("touched: %v", k.touched)
+	}
 	for key, n := range k.touched {
 		if k.held[key] == nil || n != 2 {
 			t.Errorf("touched: %v", k.touched)
@@ -262,5 +265,20 @@ func TestBuiltIsHeld(t *testing.T) {
 		if err == nil && k.roots() != "htop-3.3.0" {
 			t.Errorf("held are %s", k.roots())
 		}
+	}
+}
+
+// TestBuiltLayoutIsHeld: an attribute may be an OCI layout, which is an image by itself.
+func TestBuiltLayoutIsHeld(t *testing.T) {
+	w, k := newWorkshop(), newKeeper()
+	files := make(storetest.Files)
+	for name, data := range newFinished(t, unpacked).layout(t) {
+		files[name] = storetest.File(data)
+	}
+	w.plans["app"] = func(string) ([]store.Path, error) { return []store.Path{w.store.Add("app-layout", files)}, nil }
+	src := w.source(t, func(c *manifest.Config) { c.Holder = k })
+	pull(t, src, "app", "latest")
+	if len(k.held) != 2 || len(k.touched) != 1 { // what was built, and the image
+		t.Errorf("held: %v, touched: %v", k.held, k.touched)
 	}
 }

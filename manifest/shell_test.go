@@ -59,6 +59,12 @@ func TestShellOfBuilds(t *testing.T) {
 	if b := w.builds(); b != "bashInteractive, coreutils, htop" {
 		t.Errorf("built: %s", b)
 	}
+	known := newWorkshop()
+	known.store.Add("bash-5.2", storetest.Files{"bin/bash": elf(machineAMD64)})
+	known.store.Add("coreutils-9.4", storetest.Files{"bin/ls": elf(machineAMD64)})
+	if tags, err := known.source(t).Tags(ctx, "shell"); err != nil || !slices.Equal(tags, []string{"latest"}) {
+		t.Errorf("a shell that nothing is built of has the tags %s, %v", tags, err)
+	}
 	if r := inspect(t, src, "shell", "nixos-25.05"); !strings.HasSuffix(layersOf(r), " bash-interactive-5.3+coreutils-9.4") {
 		t.Errorf("shell has %s", layersOf(r))
 	}
