@@ -84,7 +84,7 @@ func (u *storeURL) take(query string) (rest string, err error) {
 		}
 		value, err := url.PathUnescape(text) // a + is one of base64's letters
 		if err != nil {
-			return "", fmt.Errorf("%s=%.100q: a %% in it has to be written %%25", key, text)
+			return "", fmt.Errorf("%s: a %% in it has to be written %%25", key)
 		}
 		if key == "public-key" {
 			u.keys = append(u.keys, value)
@@ -141,8 +141,7 @@ func shown(s string) string {
 		if strings.Contains(s, "@") { // a URL with a fault
 			return "…"
 		}
-		s, _, _ = strings.Cut(s, "?")
-		return s
+		return s[:cutQuery(s)]
 	}
 	host, at := len(rest), strings.LastIndexByte(rest, '@')
 	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
@@ -151,8 +150,16 @@ func shown(s string) string {
 	if at > host {
 		return scheme + "://…" // a password that is not escaped may reach as far
 	}
-	rest, _, _ = strings.Cut(rest[at+1:], "?")
-	return scheme + "://" + rest
+	rest = rest[at+1:]
+	return scheme + "://" + rest[:cutQuery(rest)]
+}
+
+// cutQuery is where what follows a path begins.
+func cutQuery(s string) int {
+	if i := strings.IndexAny(s, "?#"); i >= 0 {
+		return i
+	}
+	return len(s)
 }
 
 // nixConf is what Nix's configuration says of substituters.

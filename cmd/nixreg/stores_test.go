@@ -55,7 +55,11 @@ func TestParseStoreMistakes(t *testing.T) {
 		"ssh://u:hu?hush@h":               "store \"ssh://…\": not known; " + knownStores,
 		"https://u:hush@a?trusted=maybe":  `store "https://a": trusted: want true or false`,
 		"https://a?token=hush&trusted":    `store "https://a": trusted: want true or false`,
-		"https://a?public-key=x:%zz&b=%z": `store "https://a": public-key="x:%zz": a % in it has to be written %25`,
+		"https:/u:hush@a/x":               "store \"…\": not known; " + knownStores,
+		"u:hush@a":                        "store \"…\": not known; " + knownStores,
+		"https:/a/x#hush":                 "store \"https:/a/x\": not known; " + knownStores,
+		"https://a?public-key=%zz?hush":   `store "https://a": public-key: a % in it has to be written %25`,
+		"https://a?public-key=x:%zz&b=%z": `store "https://a": public-key: a % in it has to be written %25`,
 	} {
 		if _, err := parseStore(in); err == nil || err.Error() != want || strings.Contains(err.Error(), "hush") {
 			t.Errorf("%s: error is %v, want %s", in, err, want)

@@ -138,7 +138,10 @@ func redact(location string) string {
 		if strings.Contains(location, "@") { // a URL with a fault
 			return "…"
 		}
-		return location
+		if strings.HasPrefix(location, "/") {
+			return location
+		}
+		return location[:cutQuery(location)]
 	}
 	host := rest
 	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
@@ -149,6 +152,13 @@ func redact(location string) string {
 	} else if at >= 0 {
 		rest = rest[at+1:]
 	}
-	rest, _, _ = strings.Cut(rest, "?")
-	return scheme + "://" + rest
+	return scheme + "://" + rest[:cutQuery(rest)]
+}
+
+// cutQuery is where what follows a path begins.
+func cutQuery(s string) int {
+	if i := strings.IndexAny(s, "?#"); i >= 0 {
+		return i
+	}
+	return len(s)
 }

@@ -82,6 +82,10 @@ func TestRedact(t *testing.T) {
 		"https://user:sec/ret@host/x":             "https://…",
 		"https://user:sec?ret@host/x":             "https://…",
 		"/dir?x":                                  "/dir?x",
+		"https:/user:secret@host/x":               "…",
+		"user:secret@host":                        "…",
+		"nope?token=secret":                       "nope",
+		"https://host/x#secret":                   "https://host/x",
 	} {
 		if got := redact(in); got != want {
 			t.Errorf("redact(%q) = %q, want %q", in, got, want)

@@ -9,6 +9,7 @@
 package nixconf
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -66,7 +67,7 @@ func Read(lookupEnv func(string) (string, bool)) (*Config, error) {
 const maxFile = 1 << 20
 
 func readFile(name string) (string, error) {
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return "", err
 	}
@@ -74,10 +75,18 @@ func readFile(name string) (string, error) {
 	return readText(f, name)
 }
 
+// openRegular opens no pipe: it would wait for its other end.
+func openRegular(name string) (*os.File, error) {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	}
+	return os.Open(name)
+}
+
 // netrc is the file that holds credentials where no setting names one, if it can be read.
 func (e environment) netrc() string {
 	name := filepath.Join(e.confDir(), "netrc")
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return ""
 	}

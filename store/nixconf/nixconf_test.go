@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"nixreg/store/nixconf"
@@ -271,4 +272,19 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNoPipe: to open a pipe would wait for its other end.
+func TestNoPipe(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"nix.conf", "netrc"} {
+		if err := syscall.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := map[string]string{"NIX_CONF_DIR": dir}
+	c, err := nixconf.Read(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
+	if err != nil || len(c.Unread) != 1 || c.NetrcFile != "" {
+		t.Errorf("%+v, %v", c, err)
+	}
 }
