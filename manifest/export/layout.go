@@ -32,9 +32,9 @@ const (
 
 // WriteLayout puts the image into an OCI layout, under a name of the layout's index unless that is "". The directory may
 // be there or not; what has other files and is no layout gives an error matching [fs.ErrInvalid]. An image of the same
-// name is replaced, its blobs stay. What is [Image.Missing] is left out. Blobs that are there are not written again. Every file gets its name when it is
-// complete and on the disk, index.json last; after an error, files that are new are removed. Two must not write to one
-// layout at the same time.
+// name is replaced, its blobs stay. What is [Image.Missing] is left out. Blobs that are there are not written again. Every
+// file gets its name when it is complete and on the disk, index.json last; after an error, files that are new are removed.
+// Of several that write to one layout, in whatever processes, each waits for the one before.
 func (img *Image) WriteLayout(ctx context.Context, dir, name string, progress Progress) (err error) {
 	if name != "" && !imageName.MatchString(name) {
 		return invalid("name %.300q in an oci layout", name)
@@ -44,8 +44,9 @@ func (img *Image) WriteLayout(ctx context.Context, dir, name string, progress Pr
 		if err != nil {
 			err = fmt.Errorf("oci layout %s: %w", dir, errors.Join(err, l.undo()))
 		}
+		err = errors.Join(err, l.release())
 	}()
-	index, err := l.open()
+	index, err := l.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -64,6 +65,7 @@ func (img *Image) WriteLayout(ctx context.Context, dir, name string, progress Pr
 // layout is one that is being written to.
 type layout struct {
 	dir        string
+	claimed    *os.File // nil: not yet
 	repository Repository
 	meter      *meter
 	seen       map[v1.Hash]bool
@@ -71,19 +73,21 @@ type layout struct {
 }
 
 // open makes the directories and returns index.json, nil if there is none.
-func (l *layout) open() ([]byte, error) {
-	entries, err := os.ReadDir(l.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (l *layout) open(ctx context.Context) (index []byte, err error) {
+	if l.claimed, err = l.claim(ctx); err != nil {
+		return nil, err
+	}
+	entries, err := l.sweep()
+	if err != nil {
 		return nil, err
 	}
 	isNew := len(entries) == 0
-	var index []byte
 	if !isNew {
 		if index, err = l.existing(); err != nil {
 			return nil, err
 		}
 	}
-	for _, dir := range []string{"", "blobs", "blobs/sha256"} {
+	for _, dir := range []string{"blobs", "blobs/sha256"} {
 		if err := l.mkdir(dir); err != nil {
 			return nil, err
 		}
@@ -180,7 +184,7 @@ func (l *layout) blob(d v1.Descriptor, write func(io.Writer) error) error {
 
 // write makes or replaces a file, under its name when it is complete.
 func (l *layout) write(name string, write func(io.Writer) error) (err error) {
-	temp := filepath.Join(l.dir, ".nixreg-"+rand.Text())
+	temp := filepath.Join(l.dir, tempName+rand.Text())
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) // less the umask, as any file of the user's
 	if err != nil {
 		return err
@@ -213,6 +217,14 @@ func (l *layout) mkdir(name string) error {
 		return err
 	}
 	return nil
+}
+
+// release lets the next one write.
+func (l *layout) release() error {
+	if l.claimed == nil {
+		return nil
+	}
+	return l.claimed.Close()
 }
 
 // undo removes what is new. A directory that has something else meanwhile stays.
