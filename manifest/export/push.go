@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"strings"
 	"unicode"
@@ -32,9 +33,11 @@ type Target struct {
 	MountFrom []string
 	Keychain  authn.Keychain
 	// SkipVerify takes any certificate, and plain HTTP. The own machine is asked over plain HTTP in any case, if it speaks
-	// no HTTPS.
+	// no HTTPS; no other is, nor told a password.
 	SkipVerify bool
 	UserAgent  string
+
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: as usual
 }
 
 // Push sends what the target lacks: layers, config and manifest, of an index all images. The digest there is the one of
@@ -75,18 +78,14 @@ func (t Target) parse() (name.Tag, []name.Repository, error) {
 }
 
 func (img *Image) push(ctx context.Context, t Target, tag name.Tag, from []name.Repository, progress Progress) error {
-	options := []remote.Option{
-		remote.WithAuthFromKeychain(t.Keychain), remote.WithJobs(pushJobs), remote.WithUserAgent(t.UserAgent),
-	}
-	if t.SkipVerify {
-		insecure := remote.DefaultTransport.(*http.Transport).Clone()
-		insecure.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
-		defer insecure.CloseIdleConnections()
-		options = append(options, remote.WithTransport(insecure))
-	}
+	wire, closeIdle := t.transport()
+	defer closeIdle()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends what still reads layers
-	options = append(options, remote.WithContext(ctx))
+	options := []remote.Option{
+		remote.WithAuthFromKeychain(endingKeychain{t.Keychain}), remote.WithJobs(pushJobs), remote.WithUserAgent(t.UserAgent),
+		remote.WithTransport(wire), remote.WithContext(ctx),
+	}
 	v := &view{ctx: ctx, repository: img.repository}
 	var err error
 	if v.mounts, err = img.mounts(ctx, from, options); err != nil {
@@ -95,6 +94,37 @@ func (img *Image) push(ctx context.Context, t Target, tag name.Tag, from []name.
 	v.meter = newMeter(progress, 0)
 	defer v.meter.stop() // a request that was given up may still be reading
 	return remote.Push(tag, v.of(img.top), options...)
+}
+
+func (t Target) transport() (_ http.RoundTripper, closeIdle func()) {
+	base := remote.DefaultTransport.(*http.Transport).Clone()
+	if t.dial != nil {
+		base.DialContext = t.dial
+	}
+	if t.SkipVerify {
+		base.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+		return base, base.CloseIdleConnections
+	}
+	return httpsOnly{base}, base.CloseIdleConnections
+}
+
+// httpsOnly asks no other machine over plain HTTP: go-containerregistry falls back to it for private addresses, and goes
+// where a registry sends it.
+type httpsOnly struct{ http.RoundTripper }
+
+func (t httpsOnly) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "https" && !isOwn(r.URL.Hostname()) {
+		if r.Body != nil {
+			r.Body.Close()
+		}
+		return nil, invalid("want HTTPS")
+	}
+	return t.RoundTripper.RoundTrip(r)
+}
+
+// isOwn reports whether a host is this machine by its name alone.
+func isOwn(host string) bool {
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host).IsLoopback()
 }
 
 // mounts finds a repository for each layer that one has. With a single repository the registry finds out by itself.

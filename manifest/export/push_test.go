@@ -7,11 +7,13 @@ import (
 	"io"
 	"io/fs"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -201,6 +203,45 @@ func TestPushOverTLS(t *testing.T) {
 	}
 }
 
+// Nothing, and no password, goes to another machine over plain HTTP unless that was asked for.
+func TestPushOverPlainHTTP(t *testing.T) {
+	r := newTarget(t)
+	m := newMemory()
+	img := open(t, m, m.add(t, "amd64", plain("a")))
+	var said atomic.Int64
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { said.Add(1) }))
+	defer elsewhere.Close()
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		to := r.host
+		if strings.HasPrefix(address, "elsewhere.test:") {
+			to = strings.TrimPrefix(elsewhere.URL, "http://")
+		}
+		return new(net.Dialer).DialContext(ctx, network, to)
+	}
+	for host, plain := range map[string]bool{
+		"localhost:5000": true, "127.0.0.1:5000": true, "[::1]:5000": true,
+		"10.1.2.3:5000": false, "192.168.1.1:5000": false, "registry.local:5000": false, "registry.example:5000": false,
+	} {
+		to := Target{Name: host + "/a:1", Keychain: authn.NewMultiKeychain(), dial: dial}
+		if err := img.Push(t.Context(), to, nil); (err == nil) != plain || !plain && !strings.Contains(err.Error(), "HTTPS") {
+			t.Errorf("%s: %v", host, err)
+		}
+		to.SkipVerify = true
+		if err := img.Push(t.Context(), to, nil); err != nil {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	realm := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="http://elsewhere.test:80/token"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer realm.Close()
+	r.host = strings.TrimPrefix(realm.URL, "http://")
+	if err := img.Push(t.Context(), Target{Name: r.host + "/a:1", Keychain: authn.NewMultiKeychain(), dial: dial}, nil); err == nil || said.Load() > 0 {
+		t.Errorf("the realm was asked %d times: %v", said.Load(), err)
+	}
+}
+
 // endless is a blob whose bytes come until ctx ends.
 type endless struct {
 	bytesBlob
@@ -231,5 +272,30 @@ func TestPushIsInterrupted(t *testing.T) {
 	}
 	if err := img.Push(ctx, newTarget(t).at("a:1"), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// slowKeychain is one that tells nothing before it may.
+type slowKeychain struct{ asked, tell func() }
+
+func (k slowKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
+	k.asked()
+	k.tell()
+	return authn.Anonymous, nil
+}
+
+// A program that knows credentials, and hangs, does not keep a push from ending.
+func TestPushIsInterruptedBeforeCredentials(t *testing.T) {
+	m := newMemory()
+	img := open(t, m, m.add(t, "amd64", plain("a")))
+	for _, from := range [][]string{nil, {"one", "two"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		told := make(chan struct{})
+		to := newTarget(t).at("a:1", from...)
+		to.Keychain = slowKeychain{cancel, func() { <-told }}
+		if err := img.Push(ctx, to, nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("error is %v", err)
+		}
+		close(told)
 	}
 }
