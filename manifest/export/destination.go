@@ -28,7 +28,7 @@ type Destination struct {
 
 const forms = "-, docker-archive:FILE[:NAME:TAG], oci:DIR[:TAG] or docker://HOST/REPO[:TAG]"
 
-// ParseDestination reads a destination as skopeo has it, or "-" for docker-archive:-. Names are checked, files are not.
+// ParseDestination reads a destination as skopeo has it, or "-" for docker-archive:-, as is /dev/stdout. Names are checked, files are not.
 // Errors match [io/fs.ErrInvalid].
 //
 // Source: containers-transports(5).
@@ -45,13 +45,27 @@ func ParseDestination(s string) (Destination, error) {
 	case Docker:
 		return parseTarget(s, rest)
 	}
+	if way, ok := waysTo[transport]; ok {
+		return Destination{}, invalid("destination %.300q: no %s here, but %s", s, transport, way)
+	}
 	return Destination{}, invalid("destination %.300q: want %s", s, forms)
+}
+
+// waysTo are detours to skopeo's other transports.
+var waysTo = map[string]string{
+	"containers-storage": "docker-archive:- | podman load",
+	"dir":                "oci:DIR[:TAG], which skopeo copies to dir:",
+	"docker-daemon":      "docker-archive:-[:NAME:TAG] | docker load",
+	"oci-archive":        "oci:DIR[:TAG], of which tar -C DIR -cf FILE . makes one",
 }
 
 func parseArchive(s, rest string) (Destination, error) {
 	file, repoTag, named := strings.Cut(rest, ":")
 	if file == "" {
 		return Destination{}, invalid("destination %.300q: want docker-archive:FILE[:NAME:TAG]", s)
+	}
+	if file == "/dev/stdout" { // as people write it who know skopeo, which has no "-"
+		file = "-"
 	}
 	d := Destination{Transport: DockerArchive, Path: file}
 	if !named {

@@ -12,6 +12,7 @@ func TestParseDestination(t *testing.T) {
 		"-":                                   {DockerArchive, "-", ""},
 		"docker-archive:-":                    {DockerArchive, "-", ""},
 		"docker-archive:-:app:1":              {DockerArchive, "-", "app:1"},
+		"docker-archive:/dev/stdout:app:1":    {DockerArchive, "-", "app:1"},
 		"docker-archive:/tmp/x.tar":           {DockerArchive, "/tmp/x.tar", ""},
 		"docker-archive:x.tar:app":            {DockerArchive, "x.tar", "app:latest"},
 		"docker-archive:x.tar:h:5000/a/b:1.2": {DockerArchive, "x.tar", "h:5000/a/b:1.2"},
@@ -34,6 +35,18 @@ func TestParseDestination(t *testing.T) {
 	} {
 		if got, err := ParseDestination(s); !errors.Is(err, fs.ErrInvalid) {
 			t.Errorf("%q: %v, %v", s, got, err)
+		}
+	}
+}
+
+// Who knows skopeo's other transports is told how to come to the same.
+func TestOtherTransports(t *testing.T) {
+	for s, way := range map[string]string{
+		"docker-daemon:app:1": "docker load", "containers-storage:app": "podman load", "oci-archive:x.tar": "tar -C DIR", "dir:x": "oci:DIR",
+		"x.tar": "want -, docker-archive:FILE",
+	} {
+		if _, err := ParseDestination(s); !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), way) {
+			t.Errorf("%s: %v", s, err)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func best(images []v1.Descriptor, want v1.Platform) (v1.Descriptor, bool) {
 		if !fits(d.Platform, want) {
 			continue
 		}
-		if d.Platform.Variant == want.Variant {
+		if variant(*d.Platform) == variant(want) {
 			return d, true
 		}
 		if found < 0 {
@@ -56,7 +56,15 @@ func best(images []v1.Descriptor, want v1.Platform) (v1.Descriptor, bool) {
 }
 
 func fits(p *v1.Platform, want v1.Platform) bool {
-	return p != nil && p.OS == want.OS && p.Architecture == want.Architecture && (want.Variant == "" || p.Variant == want.Variant)
+	return p != nil && p.OS == want.OS && p.Architecture == want.Architecture && (variant(want) == "" || variant(*p) == variant(want))
+}
+
+// variant is that of a platform, "" for the one that every arm64 is.
+func variant(p v1.Platform) string {
+	if p.Architecture == "arm64" && p.Variant == "v8" {
+		return ""
+	}
+	return p.Variant
 }
 
 func absent(want v1.Platform, names []string) error {
