@@ -17,7 +17,6 @@ import (
 
 	"nixreg/manifest"
 	"nixreg/manifest/export"
-	"nixreg/registry/pull"
 )
 
 // exportOptions are the flags of export that have nothing to do with where images come from.
@@ -114,14 +113,14 @@ func (p *program) export(ctx context.Context, c *config, o *exportOptions, image
 	}
 	defer func() { err = errors.Join(err, made.close()) }()
 	var report export.Progress
-	if bar.terminal && !o.quiet && o.to.Path != "-" {
+	if bar.terminal && !o.quiet && !o.streams() {
 		report = bar.report
 	}
 	write := func(w io.Writer) error { return o.write(ctx, w, made.source, ref, report) }
-	if o.to.Transport == export.DockerArchive && o.to.Path != "-" {
-		err = pull.WriteFile(o.to.Path, o.force, write)
+	if o.to.Transport == export.DockerArchive {
+		err = o.output(ctx, p.stdout, write)
 	} else {
-		err = write(p.stdout)
+		err = write(nil)
 	}
 	bar.clear()
 	return o.advise(ctx, err)

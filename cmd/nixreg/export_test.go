@@ -57,7 +57,7 @@ func TestParseExported(t *testing.T) {
 			t.Errorf("%s: %s, %v; want %s", image, got, err, want)
 		}
 	}
-	for _, image := range []string{"", "a@", "a@sha256:0", "a:1@" + digest, "@" + digest, "a@sha512:" + strings.Repeat("0", 128)} {
+	for _, image := range []string{"", "a@", "a@sha256:0", "a:1@" + digest, "@" + digest, "a@sha512:" + strings.Repeat("0", 128), "docker://a", "docker://h:5000/a@" + digest} {
 		if r, err := parseExported(image); err == nil {
 			t.Errorf("%q: %v", image, r)
 		}

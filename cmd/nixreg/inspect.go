@@ -75,6 +75,9 @@ func imageNames(s string) (repositories []string, tag string, err error) {
 	if strings.Contains(s, "@") {
 		return nil, "", fmt.Errorf("image %.300q: inspect takes a tag, not a digest", s)
 	}
+	if _, name, ok := strings.Cut(s, "://"); ok {
+		return nil, "", fmt.Errorf("image %.300q: want no more than its name, %.300q", s, name)
+	}
 	repository, tag := s, "latest"
 	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, '/') {
 		repository, tag = s[:i], s[i+1:]

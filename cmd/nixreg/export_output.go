@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"nixreg/manifest/export"
+	"nixreg/registry/pull"
+)
+
+// readerPause is how often a pipe is looked at that nobody reads yet.
+const readerPause = 50 * time.Millisecond
+
+// streams reports whether an archive goes to who reads it at once, and not to a file.
+func (o *exportOptions) streams() bool {
+	if o.to.Transport != export.DockerArchive {
+		return false
+	}
+	if o.to.Path == "-" {
+		return true
+	}
+	info, err := os.Stat(o.to.Path)
+	return err == nil && info.Mode()&(fs.ModeNamedPipe|fs.ModeCharDevice) != 0
+}
+
+// output calls write with what an archive is written to: standard output, a pipe such as a shell's >(command), or else a
+// file, which gets its name when it is complete.
+func (o *exportOptions) output(ctx context.Context, stdout io.Writer, write func(io.Writer) error) error {
+	switch {
+	case o.to.Path == "-":
+		return write(&endingWriter{ctx, stdout})
+	case !o.streams():
+		return pull.WriteFile(o.to.Path, o.force, write)
+	}
+	f, err := openPipe(ctx, o.to.Path)
+	if err != nil {
+		return err
+	}
+	if isTerminal(f) {
+		return errors.Join(fmt.Errorf("%s is a terminal: redirect it, or give a file", o.to.Path), f.Close())
+	}
+	return errors.Join(write(&endingWriter{ctx, f}), f.Close())
+}
+
+// openPipe opens a pipe or a device, once somebody reads it.
+func openPipe(ctx context.Context, name string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(name, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if !errors.Is(err, syscall.ENXIO) {
+			return f, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(readerPause):
+		}
+	}
+}
+
+// endingWriter gives a write up when ctx ends: one to a pipe that nobody empties would wait for ever. Such a write may
+// still go on, until the process ends; after it there is none.
+type endingWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (e *endingWriter) Write(p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	if err := e.ctx.Err(); err != nil {
+		return 0, err
+	}
+	written := make(chan result, 1)
+	go func() {
+		n, err := e.w.Write(p)
+		written <- result{n, err}
+	}()
+	select {
+	case r := <-written:
+		return r.n, r.err
+	case <-e.ctx.Done():
+		return 0, e.ctx.Err()
+	}
+}
