@@ -63,9 +63,9 @@ func (b *builds) Owns(ctx context.Context, repository string) (bool, error) {
 	if owned, err := b.packages.Owns(ctx, repository); err != nil || owned {
 		return owned, err
 	}
-	_, err := b.supplies(ctx, repository, false)
-	if isUnknown(err) {
-		return false, nil
+	list, err := b.supplies(ctx, repository, false)
+	if isUnknown(err) || err == nil && fixed(list) && !list[0].shell && pulledName(repository) != repository {
+		return false, nil // packages have one spelling
 	}
 	return err == nil, err
 }
@@ -194,9 +194,9 @@ func (b *builds) choose(platforms map[string]*Definition, repository, tag string
 }
 
 // byArchitecture is what one of a definition's contents stands for, by the architecture of its programs: the packages', or
-// what is built for arch. The name has its case as the definition has it.
+// what is built for arch. The name is spelled as the definition has it.
 func (b *builds) byArchitecture(ctx context.Context, name, tag, arch string) (map[string][]store.Path, error) {
-	found, err := b.packages.byArchitecture(ctx, name, tag)
+	found, err := b.packages.byArchitecture(ctx, pulledName(name), tag)
 	if !isUnknown(err) || b.builder == nil || !b.moving(tag) {
 		return found, err
 	}
@@ -223,7 +223,7 @@ func (b *builds) canBuild(ctx context.Context, name, tag string) bool {
 	if b.builder == nil || !b.moving(tag) {
 		return false
 	}
-	if owned, err := b.packages.Owns(ctx, name); err != nil || owned && tag == latestTag {
+	if owned, err := b.packages.Owns(ctx, pulledName(name)); err != nil || owned && tag == latestTag {
 		return false
 	}
 	list, err := b.supplies(ctx, name, tag == b.ref)

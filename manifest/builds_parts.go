@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -23,7 +24,7 @@ const (
 
 // supply is where a component of a name comes from: a package, or an attribute that is built.
 type supply struct {
-	name  string // as it stands in the title
+	name  string // as it was asked for; a definition has attributes in their own spelling
 	attr  string // "" for the package called name
 	shell bool   // it stands for shell, not for itself
 }
@@ -44,7 +45,10 @@ func (b *builds) supplies(ctx context.Context, repository string, attributes boo
 		}
 		names = names[1:]
 	}
-	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+	slices.SortFunc(names, func(x, y string) int {
+		return cmp.Or(strings.Compare(pulledName(x), pulledName(y)), strings.Compare(x, y))
+	})
+	for _, name := range slices.Compact(names) {
 		s, err := b.supply(ctx, name, attributes)
 		if err != nil {
 			return nil, renamed(err, unknown)
@@ -89,7 +93,7 @@ func (b *builds) supply(ctx context.Context, name string, attributes bool) (supp
 			return s, err
 		}
 	}
-	known, err := b.packages.known(ctx, name)
+	known, err := b.packages.known(ctx, pulledName(name))
 	if err != nil || known {
 		return supply{name: name}, err
 	}
@@ -97,7 +101,7 @@ func (b *builds) supply(ctx context.Context, name string, attributes bool) (supp
 }
 
 func (b *builds) attribute(ctx context.Context, name string) (supply, error) {
-	if b.builder == nil || len(name) > maxRepository || RepositoryName(name) != strings.ToLower(name) {
+	if b.builder == nil || len(name) > maxRepository {
 		return supply{}, unknownRepository(name)
 	}
 	attr, err := b.builder.Find(ctx, name)
@@ -112,7 +116,7 @@ func title(list []supply) string {
 	var names []string
 	for _, s := range list {
 		if !s.shell {
-			names = append(names, s.name)
+			names = append(names, pulledName(s.name))
 		}
 	}
 	if list[0].shell {
@@ -157,7 +161,7 @@ func distinct(paths []store.Path) []store.Path {
 // part is what one supply brings. Packages of which there is nothing but the name are built.
 func (b *builds) part(ctx context.Context, s supply, archs []string) (part, error) {
 	if s.attr == "" {
-		p, err := b.packages.part(ctx, s.name)
+		p, err := b.packages.part(ctx, pulledName(s.name))
 		if !isUnknown(err) {
 			return p, err
 		}

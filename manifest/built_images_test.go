@@ -154,3 +154,43 @@ func TestDefinitionOfBuilds(t *testing.T) {
 		}
 	}
 }
+
+// TestDefinitionSpelling: contents go to the builder in their own case, and to the stores as a client would pull them.
+func TestDefinitionSpelling(t *testing.T) {
+	for contents, want := range map[string]struct{ layers, builds string }{
+		"Hello":                    {"lib-1.0 hello-2.12.1 hello-2.12.1", ""},
+		"SDL2":                     {"SDL2-2.30 SDL2-2.30", ""},
+		"SDL2:2.30":                {"SDL2-2.30 SDL2-2.30", ""},
+		"Lib/HELLO":                {"lib-1.0 hello-2.12.1 hello-2.12.1+lib-1.0", ""},
+		"R":                        {"builtR-1 builtR-1", "R"},
+		"r":                        {"builtr-1 builtr-1", "r"},
+		"_7zz":                     {"built_7zz-1 built_7zz-1", "_7zz"},
+		"nerd-fonts._0xproto":      {"builtnerd-fonts._0xproto-1 builtnerd-fonts._0xproto-1", "nerd-fonts._0xproto"},
+		"python3Packages.requests": {"python3.12-requests-2.31.0 python3.12-requests-2.31.0", "python3Packages.requests"},
+		"lib/R":                    {"lib-1.0 builtR-1 lib-1.0+builtR-1", "R"},
+		"Hello:nixos-25.05":        {"hello-2.14 hello-2.14", "hello"},
+	} {
+		w := newWorkshop()
+		w.store.Add("SDL2-2.30", storetest.Files{"lib/x": storetest.File("x")})
+		for _, attr := range []string{"R", "r", "_7zz", "nerd-fonts._0xproto"} {
+			w.plan(attr, "built"+attr+"-1")
+		}
+		file := filepath.Join(t.TempDir(), "x.yaml")
+		write(t, file, "{ name: x, contents: '"+contents+"' }")
+		src := w.source(t, withFiles(file))
+		if err := manifest.Check(ctx, manifest.Config{Stores: []store.Store{w.store}, Builder: w}, file); err != nil || w.builds() != "" {
+			t.Errorf("check %s: %v", contents, err)
+		}
+		if got := layersOf(inspect(t, src, "x", "latest")); got != want.layers {
+			t.Errorf("%s has %s", contents, got)
+		}
+		if b := w.builds(); b != want.builds {
+			t.Errorf("%s: built %s", contents, b)
+		}
+		for _, name := range []string{"SDL2", "SDL2/Hello"} { // under its name a package has one image
+			if _, err := src.Inspect(ctx, name, "latest"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}

@@ -104,6 +104,15 @@ func RepositoryName(name string) string {
 	return b.String()
 }
 
+// pulledName is how clients pull what a definition calls name: each component as [RepositoryName] spells it.
+func pulledName(name string) string {
+	components := strings.Split(name, "/")
+	for i, c := range components {
+		components[i] = RepositoryName(c)
+	}
+	return strings.Join(components, "/")
+}
+
 func alnum(c byte) bool { return 'a' <= c && c <= 'z' || digit(c) }
 
 // separator is run if the grammar allows it between letters and digits, else "_".

@@ -94,6 +94,7 @@ func (r *reader) config(a argument) {
 		return
 	}
 	if r.whole(a.value) {
+		r.settings(a.value)
 		r.image.Config = appendJSON(nil, a.value)
 	}
 }

@@ -21,12 +21,16 @@ const (
 	component         = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
 	repositoryPattern = component + `(?:/` + component + `)*`
 	tagPattern        = `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`
+
+	// Packages may be written as attributes, too: in any case, and with the _ before what would begin with a digit.
+	attribute      = `_?[A-Za-z0-9]+(?:(?:\._?|_|__|-+)[A-Za-z0-9]+)*`
+	packagePattern = attribute + `(?:/` + attribute + `)*`
 )
 
 var (
 	imageName        = regexp.MustCompile(`^` + strings.ReplaceAll(repositoryPattern, "a-z", "A-Za-z") + `$`)
 	tagName          = regexp.MustCompile(`^` + tagPattern + `$`)
-	packageName      = regexp.MustCompile(`^` + repositoryPattern + `(?::` + tagPattern + `)?$`)
+	packageName      = regexp.MustCompile(`^` + packagePattern + `(?::` + tagPattern + `)?$`)
 	pinned           = regexp.MustCompile(`^docker://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?/` + repositoryPattern + `@sha256:[0-9a-f]{64}$`)
 	transport        = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:`)
 	architectureName = regexp.MustCompile(`^[a-z0-9]{1,32}$`)
@@ -45,7 +49,7 @@ var goarchOf = map[string]string{
 func contentProblem(s string) string {
 	if !strings.HasPrefix(s, "/") {
 		if len(s) > maxRepository+1+128 || !packageName.MatchString(s) {
-			return "neither a store path nor the name of a package, as in docker pull: lower case, with :TAG if need be"
+			return "neither a store path nor a package: want its name, as in docker pull, or attribute path, with :TAG if need be"
 		}
 		return ""
 	}

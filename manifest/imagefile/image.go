@@ -44,7 +44,8 @@ type Image struct {
 // Repository is the image's name as clients pull it: nixpkgs lowers its letters.
 func (i *Image) Repository() string { return strings.ToLower(i.Name) }
 
-// Content is one of an image's contents: the name of a store path, or a package's name, as a client would pull it.
+// Content is one of an image's contents: the name of a store path, or a package's name, as a client would pull it or as
+// it is called as an attribute.
 type Content struct {
 	Text string // /nix/store/HASH-NAME, nothing below it, or NAME[:TAG]
 	At   Position

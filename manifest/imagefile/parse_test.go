@@ -96,15 +96,36 @@ func TestNullIsTheDefault(t *testing.T) {
 	}
 }
 
+// TestContentNames: packages are called as they are pulled, or as attributes.
+func TestContentNames(t *testing.T) {
+	root := readSchema(t)
+	for name, want := range map[string]bool{
+		"hello": true, "git/hello:latest": true, "store/fm16blchyw0gzy2pa9cvp01927iz053a": true, "gcc__x--y.z": true,
+		"R": true, "SDL2:2.30.1": true, "python311Packages.requests": true, "xorg.libX11/Hello": true,
+		"_7zz": true, "nerd-fonts._0xproto": true, "_1password-gui:nixos-25.05": true,
+		"": false, "_": false, "__x": false, "a..b": false, "a.": false, ".a": false, "a_": false, "-a": false, "a/": false, "a'": false,
+		"a b": false, "a:": false, "nixpkgs#hello": false, "\u00e9": false, "a\n": false, "./a": false,
+	} {
+		data := []byte(`{"name":"x","contents":"` + strings.ReplaceAll(name, "\n", `\n`) + `"}`)
+		images, err := Parse("f.json", data)
+		if (err == nil) != want || want && images[0].Contents[0].Text != name || judge(t, root, "f.json", data) != want {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
 func TestTimes(t *testing.T) {
 	for in, want := range map[string]string{
 		"now": "now", "1970-01-01T00:00:01Z": "1970-01-01T00:00:01Z", "2024-02-29 12:34:56": "2024-02-29T12:34:56Z",
 		"2024-02-29T12:34:56": "2024-02-29T12:34:56Z", "2024-02-29T12:34:56.9-01:30": "2024-02-29T14:04:56Z",
 		"2024-02-29": "2024-02-29T00:00:00Z", "2024-02-29 12:34:56+02:00": "2024-02-29T10:34:56Z",
-		"2023-02-29": "", "yesterday": "", "": "", "9999-12-31T23:59:59-01:00": "", "Now": "",
+		"2024-02-29 1:02:03": "2024-02-29T01:02:03Z", "2023-02-29": "", "yesterday": "", "": "", "9999-12-31T23:59:59-01:00": "", "Now": "",
 	} {
 		if got, ok := parseTime(in); got != want || ok != (want != "") {
 			t.Errorf("%q is %q, %v", in, got, ok)
+		}
+		if want != "" && !judge(t, readSchema(t), "f", []byte("name: a\nmtime: '"+in+"'")) {
+			t.Errorf("%q: the schema refuses it", in)
 		}
 	}
 }
@@ -118,6 +139,8 @@ func TestBaseImage(t *testing.T) {
 		{"base", "/etc/images/base", ""},
 		{"../base.tar.gz", "/etc/base.tar.gz", ""},
 		{"./a:b", "/etc/images/a:b", ""},
+		{"dir/a:b", "/etc/images/dir/a:b", ""},
+		{":0", "/etc/images/:0", ""},
 		{"docker://localhost:5000/a/b" + digest, "docker://localhost:5000/a/b" + digest, ""},
 		{"docker://[::1]:5000/a" + digest, "docker://[::1]:5000/a" + digest, ""},
 		{"docker://docker.io/library/debian", "", "pin it by digest: docker://HOST/REPO@sha256:DIGITS, without a tag"},
@@ -132,6 +155,9 @@ func TestBaseImage(t *testing.T) {
 		got, problem := baseImage("/etc/images/web.yaml", c.in)
 		if problem != c.problem || problem == "" && got != c.want {
 			t.Errorf("%s: %q, %q", c.in, got, problem)
+		}
+		if c.problem == "" && !judge(t, readSchema(t), "f", []byte("name: a\nfromImage: '"+c.in+"'")) {
+			t.Errorf("%s: the schema refuses it", c.in)
 		}
 	}
 }
@@ -161,16 +187,26 @@ var refusals = []struct {
 	{"name: a\ncmd: [x]", `2:1: unknown key "cmd": write it below config, as Cmd`, true},
 	{"name: a\ncopyToRoot: x", `2:1: unknown key "copyToRoot": buildImage's name for contents`, true},
 	{"name: a\ncompressor: gz", `2:1: unknown key "compressor": an image has no such argument`, true},
-	{"name: a\ncontents: [5, Hello, /usr/bin, " + hello + "/bin]", "2:12: contents: want store paths or names of packages, not the number 5\n" +
-		`2:15: contents: "Hello": neither a store path nor the name of a package, as in docker pull: lower case, with :TAG if need be` + "\n" +
-		`2:22: contents: "/usr/bin": not a store path: want /nix/store/HASH-NAME` + "\n" +
-		`2:32: contents: "` + hello + `/bin": below a store path: write ` + hello, true},
+	{"name: a\ncontents: [5, a b, /usr/bin, " + hello + "/bin]", "2:12: contents: want store paths or names of packages, not the number 5\n" +
+		`2:15: contents: "a b": neither a store path nor a package: want its name, as in docker pull, or attribute path, with :TAG if need be` + "\n" +
+		`2:20: contents: "/usr/bin": not a store path: want /nix/store/HASH-NAME` + "\n" +
+		`2:30: contents: "` + hello + `/bin": below a store path: write ` + hello, true},
 	{"name: a\ncontents: {a: b}", "2:11: contents: want store paths or names of packages, not an object", true},
 	{"name: a\nfromImage: oci:x", `2:12: fromImage: "oci:x": want a path, as it is, or docker://HOST/REPO@sha256:DIGITS`, true},
 	{"name: a\nconfig: [a]", "2:9: config: want an object, not a list", true},
-	{"name: a\nconfig: {Labels: {v: 1.0}}", "2:22: config: 1.0 is not a whole number, and no setting takes one: if it is text, write it in quotes", false},
+	{"name: a\nconfig: {x: {v: 1.0}}", "2:17: config: 1.0 is not a whole number, and no setting takes one: if it is text, write it in quotes", false},
 	{"name: a\nconfig: {x: [.inf, 1e3]}", "2:14: config: .inf is not a whole number, and no setting takes one: if it is text, write it in quotes\n" +
 		"2:20: config: 1e3 is not a whole number, and no setting takes one: if it is text, write it in quotes", true},
+	{"name: a\nconfig: {User: 1000, Env: {A: b}, ExposedPorts: [80]}", "2:16: config.User: want text, not the number 1000: write it in quotes\n" +
+		"2:27: config.Env: want a list of NAME=VALUE, not an object\n" +
+		"2:49: config.ExposedPorts: want an object, such as {8080/tcp: {}}, not a list", true},
+	{"name: a\nconfig:\n  Env:\n  - A: b\n  Labels: {v: 1, w: true}\n  Volumes: {/data: x}", "4:5: config.Env: want text, not an object\n" +
+		"5:15: config.Labels: want text, not the number 1: write it in quotes\n" +
+		"5:21: config.Labels: want text, not true: write it in quotes\n" +
+		"6:20: config.Volumes: want {}, not the text \"x\"", true},
+	{"name: a\nconfig: {Cmd: {}, Healthcheck: [x], StopSignal: 9}", "2:15: config.Cmd: want a list of text, not an object\n" +
+		"2:32: config.Healthcheck: want an object, not a list\n" +
+		"2:49: config.StopSignal: want text, not the number 9: write it in quotes", true},
 	{"name: a\narchitecture: x86_64", `2:15: architecture: "x86_64": write amd64, Go's name for it`, true},
 	{"name: a\narchitecture: aarch64", `2:15: architecture: "aarch64": write arm64, Go's name for it`, true},
 	{"name: a\narchitecture: ''", `2:15: architecture: "": want Go's name for one, such as amd64 or arm64`, true},

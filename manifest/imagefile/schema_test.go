@@ -39,7 +39,7 @@ type subset struct {
 	Examples    []any
 }
 
-func readSchema(t *testing.T) *subset {
+func readSchema(t testing.TB) *subset {
 	t.Helper()
 	dec := json.NewDecoder(strings.NewReader(Schema()))
 	dec.DisallowUnknownFields() // a word that the checker does not know
