@@ -34,7 +34,8 @@ func TestPullThroughAllowAndDeny(t *testing.T) {
 	s.image(t, "lab/team/app", "v1")
 	u.forget()
 	for _, repo := range []string{"team/secret/app", "other/app"} {
-		for _, what := range []string{"manifests/v1", "blobs/sha256:" + strings.Repeat("00", 32), "tags/list"} {
+		digest := "sha256:" + strings.Repeat("00", 32)
+		for _, what := range []string{"manifests/v1", "manifests/" + digest, "blobs/" + digest, "tags/list", "referrers/" + digest} {
 			if code, text := s.code(t, "/v2/lab/"+repo+"/"+what); code != http.StatusForbidden || text != "DENIED" {
 				t.Errorf("%s of %s: %d %s, want 403 DENIED", what, repo, code, text)
 			}

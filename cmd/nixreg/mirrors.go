@@ -25,6 +25,9 @@ func (p *parts) openMirrors(c *config, dir string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if len(c.mirrors) == 0 {
+		size = math.MaxInt64 // that of another run may have been larger than this one's
+	}
 	cache, err := blobs.Open(blobs.Options{Dir: dir, Max: int64(min(size, math.MaxInt64)), Log: log})
 	if err != nil {
 		return fmt.Errorf("mirror cache: %w", err)

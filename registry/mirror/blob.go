@@ -3,18 +3,18 @@ package mirror
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync/atomic"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"nixreg/registry"
+	"nixreg/registry/mirror/blobs"
 )
 
 // Blob implements [registry.Source]. A blob that is not here is fetched, once for all who want it, and goes to them as
-// it arrives. For a HEAD nothing is fetched: the upstream is asked for the size. What a manifest says of a blob's size
-// is nobody's word: one that is wrong must not spoil the blob for the others.
+// it arrives. For a HEAD nothing is fetched, where the upstream says the size without. What a manifest says of a blob's
+// size is nobody's word: one that is wrong must not spoil the blob for the others.
 func (m *Mirror) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blob, error) {
 	repo, err := m.repository(r.Repository)
 	if err != nil {
@@ -24,17 +24,23 @@ func (m *Mirror) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blo
 	if err != nil {
 		return nil, err
 	}
-	size, kept := m.blobs.Has(r.Digest)
-	here := kept || m.blobs.Fetching(r.Digest)
-	if here && !linked || !here && r.Head {
+	size, here := m.blobs.Has(r.Digest)
+	if !here {
+		size, here = m.blobs.Fetching(r.Digest)
+	}
+	if here && !linked || r.Head && size < 0 {
 		// That a blob is here for one repository says nothing about another.
-		if size, err = m.stat(ctx, repo, r.Digest); err != nil {
+		said, err := m.stat(ctx, repo, r.Digest)
+		if err != nil {
 			return nil, answer(err)
 		}
 		m.remember(ctx, repo, r.Digest)
 		linked = true
+		if size < 0 {
+			size = said
+		}
 	}
-	if r.Head && (kept || !here) {
+	if r.Head && size >= 0 {
 		return sizeOnly(size), nil
 	}
 	b, err := m.fetch(ctx, repo, r.Digest, linked)
@@ -44,24 +50,8 @@ func (m *Mirror) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blo
 // fetch returns a blob that is kept, being fetched, or fetched from now on. If it is not known that the repository has
 // it, only a fetch from there proves it: one for another repository may have begun since anybody looked.
 func (m *Mirror) fetch(ctx context.Context, repo string, d v1.Hash, linked bool) (registry.Blob, error) {
-	key := blobKey(repo, d)
 	var own atomic.Bool
-	want, kept := m.blobs.Has(d)
-	if !kept {
-		want = -1
-	}
-	b, err := m.blobs.Blob(ctx, d, want, func(ctx context.Context) (io.ReadCloser, int64, error) {
-		own.Store(true)
-		if err := m.failures.get(key); err != nil {
-			return nil, 0, err
-		}
-		body, err := m.upstream.Blob(ctx, repo, d)
-		if err != nil {
-			m.failures.put(key, err)
-			return nil, 0, err
-		}
-		return body, body.Size(), nil
-	})
+	b, err := m.join(ctx, repo, d, &own)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +66,48 @@ func (m *Mirror) fetch(ctx context.Context, repo string, d v1.Hash, linked bool)
 	return answering{b}, nil
 }
 
-// stat asks the upstream for a blob's size, and so whether the repository has it.
+// join finds a blob, or has it fetched from repo; own is set if it is. A fetch from another repository that comes to
+// nothing is no answer for this one: then it looks again.
+func (m *Mirror) join(ctx context.Context, repo string, d v1.Hash, own *atomic.Bool) (*blobs.Blob, error) {
+	want, kept := m.blobs.Has(d)
+	if !kept {
+		want = -1
+	}
+	for {
+		b, err := m.blobs.Blob(ctx, d, want, func(ctx context.Context) (io.ReadCloser, int64, error) {
+			own.Store(true)
+			return m.open(ctx, repo, d)
+		})
+		var from openError
+		if !errors.As(err, &from) || from.repo == repo {
+			return b, err
+		}
+	}
+}
+
+// open begins to fetch a blob, if that has not just failed. The error is an [openError].
+func (m *Mirror) open(ctx context.Context, repo string, d v1.Hash) (io.ReadCloser, int64, error) {
+	key := blobKey(repo, d)
+	if err := m.failures.get(key); err != nil {
+		return nil, 0, openError{err, repo}
+	}
+	body, err := m.upstream.Blob(ctx, repo, d)
+	if err != nil {
+		m.failures.put(key, err)
+		return nil, 0, openError{err, repo}
+	}
+	return body, body.Size(), nil
+}
+
+// openError is what came of a request for a blob of a repository.
+type openError struct {
+	error
+	repo string
+}
+
+func (e openError) Unwrap() error { return e.error }
+
+// stat asks the upstream for a blob's size, and so whether the repository has it. The size is -1 where it does not say.
 func (m *Mirror) stat(ctx context.Context, repo string, d v1.Hash) (int64, error) {
 	key := "stat/" + repo + "@" + d.String()
 	return once(ctx, &m.flights, key, func(ctx context.Context) (int64, error) {
@@ -87,9 +118,6 @@ func (m *Mirror) stat(ctx context.Context, repo string, d v1.Hash) (int64, error
 		if err != nil {
 			m.failures.put(key, err)
 			return 0, err
-		}
-		if size < 0 {
-			return 0, fmt.Errorf("size of %s/%s@%s: the upstream does not say: %w", m.upstream.Name(), repo, d, errors.ErrUnsupported)
 		}
 		return size, nil
 	})

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"hash"
+	"io"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -36,6 +38,8 @@ type hub struct {
 	asked map[string]int // by "METHOD path"
 	// wrong, if set, answers in place of the hub, or returns false.
 	wrong func(w http.ResponseWriter, r *http.Request) bool
+	// algorithm, if set, is that of the digests of tags, in place of sha256.
+	algorithm func() hash.Hash
 }
 
 type document struct {
@@ -67,7 +71,7 @@ func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			d, ok = h.docs[repo+"@"+ref]
 		}
 		if ok {
-			w.Header().Set("Docker-Content-Digest", digestOf(d.data).String())
+			w.Header().Set("Docker-Content-Digest", h.digest(ref, d.data))
 			send(w, string(d.mediaType), d.data)
 			return
 		}
@@ -84,6 +88,16 @@ func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.Error(w, `{"errors":[{"code":"NAME_UNKNOWN","message":"nothing here"}]}`, http.StatusNotFound)
+}
+
+// digest is the one that it says of a document.
+func (h *hub) digest(ref, data string) string {
+	if h.algorithm == nil || strings.Contains(ref, ":") {
+		return digestOf(data).String()
+	}
+	sum := h.algorithm()
+	io.WriteString(sum, data)
+	return fmt.Sprintf("sha%d:%x", 8*sum.Size(), sum.Sum(nil))
 }
 
 func send(w http.ResponseWriter, mediaType, data string) {

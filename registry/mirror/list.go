@@ -43,23 +43,33 @@ func list[T any](ctx context.Context, m *Mirror, key string, ask func(context.Co
 	if age := m.now().Sub(known.Checked); ok && age >= 0 && age < m.ttl {
 		return known.List, nil
 	}
-	got, err := once(ctx, &m.flights, key, func(ctx context.Context) ([]T, error) {
-		if err := m.failures.get(key, busyKey); err != nil {
-			return nil, err
-		}
-		got, err := ask(ctx)
-		if err != nil {
-			m.failures.putDocument(key, err)
-			return nil, err
-		}
-		if err := m.records.put(ctx, key, listRecord[T]{got, m.now()}); err != nil {
-			m.log.WarnContext(ctx, "list is served but not remembered", "list", key, "err", err)
-		}
-		return got, nil
-	})
+	soon, cancel := hurry(ctx, ok)
+	defer cancel()
+	got, err := once(soon, &m.flights, key, func(ctx context.Context) ([]T, error) { return askList(ctx, m, key, ok, ask) })
 	if err != nil && ok && willPass(err) && ctx.Err() == nil {
 		m.log.WarnContext(ctx, "served as it was: the upstream does not answer", "list", key, "err", err)
 		return known.List, nil
 	}
 	return got, answer(err)
+}
+
+// askList gets a list, if the upstream has not just refused to answer, and records it. It takes its time, as a list of
+// many pages needs: who has a copy does not wait for it.
+func askList[T any](ctx context.Context, m *Mirror, key string, copied bool, ask func(context.Context) ([]T, error)) ([]T, error) {
+	general := []string{busyKey}
+	if copied {
+		general = append(general, downKey)
+	}
+	if err := m.failures.get(key, general...); err != nil {
+		return nil, err
+	}
+	got, err := ask(ctx)
+	if err != nil {
+		m.failures.putDocument(key, err)
+		return nil, err
+	}
+	if err := m.records.put(ctx, key, listRecord[T]{got, m.now()}); err != nil {
+		m.log.WarnContext(ctx, "list is served but not remembered", "list", key, "err", err)
+	}
+	return got, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -17,9 +18,9 @@ import (
 
 const (
 	maxManifest = 4 << 20 // bytes; what clients take (OCI distribution specification 1.1, "Pushing Manifests")
-	// maxChildren bounds how many parts of a document are recorded as its repository's. About the others the upstream
-	// is asked when somebody wants them.
-	maxChildren = 4096
+	// maxParts bounds how many blobs of a manifest are recorded as its repository's. About the others the upstream is
+	// asked when somebody wants them.
+	maxParts = 4096
 )
 
 // Manifest implements [registry.Source]. A document goes to the client as soon as it is here; no blob is waited for.
@@ -107,51 +108,57 @@ func (m *Mirror) keptDocument(ctx context.Context, repo string, digest v1.Hash) 
 
 func isDocument(t types.MediaType) bool { return t.IsIndex() || t.IsImage() }
 
-// parts is what this package reads of a manifest or an index.
-type parts struct {
+// content is what this package reads of a manifest or an index.
+type content struct {
 	MediaType types.MediaType `json:"mediaType"`
 	Config    *v1.Descriptor  `json:"config"`
 	Layers    []v1.Descriptor `json:"layers"`
-	Manifests []v1.Descriptor `json:"manifests"`
 }
 
-func (p parts) children() []v1.Descriptor {
-	all := append(p.Layers, p.Manifests...)
-	if p.Config != nil {
-		all = append(all, *p.Config)
+// parts are the blobs that the upstream vouches for: it took the manifest because it has them. It need not have the
+// layers that are to be had elsewhere, nor what an index lists.
+func (c content) parts() (all []v1.Hash) {
+	own := slices.Clone(c.Layers)
+	if c.Config != nil {
+		own = append(own, *c.Config)
 	}
-	return all[:min(len(all), maxChildren)]
+	for _, b := range own {
+		if len(b.URLs) == 0 && len(all) < maxParts {
+			all = append(all, b.Digest)
+		}
+	}
+	return all
 }
 
-// keep keeps a document that the upstream gave, with a record for each of its parts, so that they are known to be the
+// keep keeps a document that the upstream gave, with a record for each of its blobs, so that they are known to be the
 // repository's even while nobody can be asked. What cannot be kept is served all the same.
 func (m *Mirror) keep(ctx context.Context, repo string, d *v1.Descriptor) error {
-	var p parts
-	if err := json.Unmarshal(d.Data, &p); err != nil {
+	var c content
+	if err := json.Unmarshal(d.Data, &c); err != nil {
 		return m.malformed(repo, d.Digest, err)
 	}
 	if !isDocument(d.MediaType) {
-		d.MediaType = p.MediaType // some servers of files know no better type than text/plain
+		d.MediaType = c.MediaType // some servers of files know no better type than text/plain
 	}
 	if !isDocument(d.MediaType) {
 		return fmt.Errorf("%s: %s@%s is a %.100q, which is not mirrored: %w", m.upstream.Name(), repo, d.Digest, d.MediaType, errors.ErrUnsupported)
 	}
-	if err := m.store(ctx, repo, d, p.children()); err != nil {
+	if err := m.store(ctx, repo, d, c.parts()); err != nil {
 		m.log.WarnContext(ctx, "manifest is served but not kept", "repository", repo, "digest", d.Digest, "err", err)
 	}
 	return nil
 }
 
-func (m *Mirror) store(ctx context.Context, repo string, d *v1.Descriptor, children []v1.Descriptor) error {
+func (m *Mirror) store(ctx context.Context, repo string, d *v1.Descriptor, parts []v1.Hash) error {
 	if err := m.blobs.Put(ctx, d.Digest, d.Data); err != nil {
 		return err
 	}
-	for _, part := range append(children, *d) {
-		if err := m.records.putPart(ctx, repo, part); err != nil {
+	for _, digest := range parts {
+		if err := m.records.put(ctx, blobKey(repo, digest), blobRecord{}); err != nil {
 			return err
 		}
 	}
-	return nil
+	return m.records.put(ctx, manifestKey(repo, d.Digest), manifestRecord{d.MediaType})
 }
 
 // malformed is the error for a document that has its digest, and yet is none.

@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"strings"
+	"syscall"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -70,7 +71,8 @@ type Config struct {
 	// TTL is for how long the meaning of a tag is believed; 0 is 5 minutes. What has a digest is believed for ever.
 	TTL time.Duration
 	// Allow are patterns of the repositories that are mirrored, none for all; Deny are those of exceptions. A * is any
-	// part of one component of a name, a component ** is any number of them.
+	// part of one component of a name, a component ** is any number of them. A single component is one of library/ where
+	// the upstream is docker.io.
 	Allow, Deny []string
 	Log         *slog.Logger     // nil: silent
 	Now         func() time.Time // nil: time.Now
@@ -92,7 +94,7 @@ type Mirror struct {
 
 // New makes a Mirror. A pattern that is none is an error matching [fs.ErrInvalid]. The caller closes the Mirror.
 func New(c Config) (*Mirror, error) {
-	p, err := newPermits(c.Allow, c.Deny)
+	p, err := newPermits(officials(c.Upstream, c.Allow), officials(c.Upstream, c.Deny))
 	if err != nil {
 		return nil, fmt.Errorf("mirror %s: %w", c.Upstream.Name(), err)
 	}
@@ -123,16 +125,29 @@ func (m *Mirror) Close() error {
 	return nil
 }
 
-// repository is the upstream's name for one, or an error for one that is not to be mirrored. Docker Hub's own images
-// may be named without their library/, as Docker lets its users do.
+// repository is the upstream's name for one, or an error for one that is not to be mirrored.
 func (m *Mirror) repository(name string) (string, error) {
-	if m.upstream.Name() == "docker.io" && !strings.Contains(name, "/") {
-		name = "library/" + name
-	}
+	name = official(m.upstream, name)
 	if !m.permits.allow(name) {
 		return "", &registry.StatusError{Status: 403, Err: fmt.Errorf("%s/%s is not among what is mirrored here", m.upstream.Name(), name)}
 	}
 	return name, nil
+}
+
+// official is the whole name of a repository, or a pattern of one. Docker Hub's own images may be named without their
+// library/, as Docker lets its users do.
+func official(u Upstream, name string) string {
+	if u.Name() == "docker.io" && !strings.Contains(name, "/") && name != "**" {
+		return "library/" + name
+	}
+	return name
+}
+
+func officials(u Upstream, names []string) (all []string) {
+	for _, n := range names {
+		all = append(all, official(u, n))
+	}
+	return all
 }
 
 // Repositories implements [registry.Lister]: no registry lists those of another.
@@ -150,6 +165,8 @@ func answer(err error) error {
 		return &registry.StatusError{Status: 502, Text: "the credentials for the upstream cannot be read", Err: err}
 	case errors.Is(err, blobs.ErrContent):
 		return &registry.StatusError{Status: 502, Err: err}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &registry.StatusError{Status: 503, Text: "the mirror's disk is full", Err: err}
 	case !errors.As(err, &u):
 		return err
 	}

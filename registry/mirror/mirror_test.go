@@ -155,33 +155,6 @@ func TestKinds(t *testing.T) {
 	checkStatus(t, "manifest as a blob", second(f.read(t, "app", m)), 404)
 }
 
-// A HEAD asks the upstream for what is not here, and fetches nothing; the size is right in each case.
-func TestHead(t *testing.T) {
-	f := newFixture(t)
-	m, _, layer := f.hub.image("app", "latest", "app")
-	mustPull(t, f, "app", "latest", m)
-	f.hub.requests()
-	head := func(d v1.Hash) (int64, error) {
-		b, err := f.Blob(t.Context(), registry.BlobRequest{Repository: "app", Digest: d, Head: true})
-		if err != nil {
-			return 0, err
-		}
-		return b.Size(), nil
-	}
-	size, err := head(layer)
-	if err != nil || size != int64(len("layer of app")) {
-		t.Errorf("cold: %d, %v", size, err)
-	}
-	_, err = head(digestOf("absent"))
-	checkStatus(t, "absent", err, 404)
-	wantRequests(t, f, "HEAD app/blobs/"+layer.String(), "HEAD app/blobs/"+digestOf("absent").String())
-	mustRead(t, f, "app", layer, "layer of app")
-	f.hub.Close()
-	if size, err := head(layer); err != nil || size != int64(len("layer of app")) {
-		t.Errorf("kept: %d, %v", size, err)
-	}
-}
-
 // By tag a client gets what it accepts: the index, or else the image for linux/amd64; never another type of the same.
 func TestNegotiation(t *testing.T) {
 	f := newFixture(t)
@@ -233,27 +206,6 @@ func TestMalformedDocuments(t *testing.T) {
 	if err != nil || d.Digest != good || d.MediaType != types.OCIImageIndex {
 		t.Errorf("a server of files: %v, %v", d, err)
 	}
-}
-
-// Wrong bytes are no answer, and nothing of them stays.
-func TestWrongBytes(t *testing.T) {
-	f := newFixture(t)
-	m, _, layer := f.hub.image("app", "latest", "app")
-	lie := func(w http.ResponseWriter, r *http.Request) bool {
-		send(w, string(types.OCIManifestSchema1), "layer of lie")
-		return true
-	}
-	f.hub.fail(lie)
-	checkStatus(t, "manifest", errorOf(f.pull(t, "app", m.String())), 502)
-	f.hub.fail(nil)
-	f.clock.move(downFor)
-	mustPull(t, f, "app", m.String(), m)
-	f.hub.fail(lie)
-	if s, err := f.read(t, "app", layer); err == nil || s == "layer of lie" {
-		t.Errorf("blob: %q, %v", s, err)
-	}
-	f.hub.fail(nil)
-	mustRead(t, f, "app", layer, "layer of app")
 }
 
 func TestLists(t *testing.T) {

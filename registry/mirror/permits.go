@@ -27,7 +27,7 @@ func parsePatterns(texts []string) ([]pattern, error) {
 		p := pattern(strings.Split(text, "/"))
 		for _, c := range p {
 			if _, err := path.Match(c, ""); err != nil || c == "" {
-				return nil, fmt.Errorf("pattern %.100q of repositories: %w", text, fs.ErrInvalid)
+				return nil, fmt.Errorf("pattern %.100q: want a repository's name, with * for any part of one component and ** for any number of them: team/*: %w", text, fs.ErrInvalid)
 			}
 		}
 		all = append(all, p)

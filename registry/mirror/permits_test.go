@@ -24,6 +24,35 @@ func TestPermits(t *testing.T) {
 	}
 }
 
+// Docker Hub's own images are meant by their short names, too.
+func TestPermitsOfDockerHub(t *testing.T) {
+	f := newFixture(t, func(c *Config) {
+		c.Upstream = named{c.Upstream, "docker.io"}
+		c.Allow, c.Deny = []string{"hello", "team/*", "d*"}, []string{"debian"}
+	})
+	for repo, want := range map[string]int{
+		"hello": 404, "library/hello": 404, "docker": 404, "team/app": 404,
+		"debian": 403, "library/debian": 403, "other": 403, "library/library/hello": 403,
+	} {
+		checkStatus(t, repo, errorOf(f.pull(t, repo, "latest")), want)
+	}
+	all, err := New(Config{Upstream: f.c.Upstream, Blobs: f.c.Blobs, Deny: []string{"**"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	_, err = all.Tags(t.Context(), "team/app")
+	checkStatus(t, "all", err, 403)
+}
+
+// named is an upstream by another name.
+type named struct {
+	Upstream
+	name string
+}
+
+func (n named) Name() string { return n.name }
+
 func TestPattern(t *testing.T) {
 	for pattern, names := range map[string]struct{ yes, no []string }{
 		"library/*":  {[]string{"library/a", "library/b-c"}, []string{"library", "library/a/b", "other/a"}},

@@ -71,11 +71,3 @@ func tagKey(repo, tag string) string { return "tag/" + repo + ":" + tag }
 func manifestKey(repo string, d v1.Hash) string { return "manifest/" + repo + "@" + d.String() }
 
 func blobKey(repo string, d v1.Hash) string { return "blob/" + repo + "@" + d.String() }
-
-// putPart records that a repository has d, which is a document or a blob.
-func (r records) putPart(ctx context.Context, repo string, d v1.Descriptor) error {
-	if isDocument(d.MediaType) {
-		return r.put(ctx, manifestKey(repo, d.Digest), manifestRecord{d.MediaType})
-	}
-	return r.put(ctx, blobKey(repo, d.Digest), blobRecord{})
-}

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,7 +29,9 @@ func (m *Mirror) resolve(ctx context.Context, repo, tag string, warn func(string
 	if m.fresh(known) {
 		return known.Descriptor, nil
 	}
-	d, err := m.ask(ctx, repo, tag)
+	soon, cancel := hurry(ctx, known != nil)
+	defer cancel()
+	d, err := m.ask(soon, repo, tag)
 	if err == nil || known == nil || !willPass(err) || ctx.Err() != nil {
 		return d, err
 	}
@@ -36,6 +39,14 @@ func (m *Mirror) resolve(ctx context.Context, repo, tag string, warn func(string
 	m.log.WarnContext(ctx, "served as it was: the upstream does not answer", "repository", repo, "tag", tag, "digest", known.Digest, "age", age, "err", err)
 	warn(fmt.Sprintf("%s does not answer: this is %s:%s as it was %v ago", m.upstream.Name(), repo, tag, age))
 	return known.Descriptor, nil
+}
+
+// hurry bounds the time that one waits who has a copy: for the upstream, and for a turn to ask it.
+func hurry(ctx context.Context, copied bool) (context.Context, context.CancelFunc) {
+	if !copied {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, patience)
 }
 
 // knownTag returns what a tag meant when it was last asked for, nil if that is unknown or no longer here.
@@ -60,7 +71,7 @@ func (m *Mirror) fresh(known *meaning) bool {
 // willPass tells errors of an upstream's bad hour from its word that a thing is not there, or not for us.
 func willPass(err error) bool {
 	var u *upstream.Error
-	return errors.As(err, &u) && (u.Status == 0 || u.Status == 429 || u.Status >= 500) ||
+	return errors.As(err, &u) && (u.Status == 0 || u.Status == 408 || u.Status == 429 || u.Status >= 500) ||
 		errors.Is(err, upstream.ErrDigest) || errors.Is(err, upstream.ErrCredentials) || isTimeout(err)
 }
 
@@ -98,7 +109,7 @@ func (m *Mirror) askNow(ctx context.Context, repo, tag string, known *meaning) (
 	if err := m.failures.get(downKey); err != nil {
 		return nil, err
 	}
-	soon, cancel := context.WithTimeout(ctx, patience)
+	soon, cancel := hurry(ctx, true)
 	defer cancel()
 	d, err := m.revalidate(soon, repo, tag, known)
 	if err != nil && soon.Err() != nil && ctx.Err() == nil {
@@ -113,7 +124,7 @@ func (m *Mirror) revalidate(ctx context.Context, repo, tag string, known *meanin
 	switch {
 	case err != nil && !unsupported(err):
 		return nil, err
-	case err != nil || head.Digest == v1.Hash{}: // it answers no HEAD, or not with a digest
+	case err != nil || head.Digest.Algorithm != "sha256": // it answers no HEAD, or not with a digest that says something here
 		return m.fresher(ctx, repo, tag)
 	case head.Digest == known.Digest:
 		return known.Descriptor, nil
@@ -125,11 +136,14 @@ func (m *Mirror) revalidate(ctx context.Context, repo, tag string, known *meanin
 	return d, err
 }
 
-// fresher gets what a tag means now.
+// fresher gets what a tag means now, by its sha256, whatever other digest the upstream has of it.
 func (m *Mirror) fresher(ctx context.Context, repo, tag string) (*v1.Descriptor, error) {
 	d, err := m.upstream.Manifest(ctx, repo, tag, upstream.Manifests()...)
 	if err != nil {
 		return nil, err
+	}
+	if d.Digest.Algorithm != "sha256" {
+		d.Digest = v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", sha256.Sum256(d.Data))}
 	}
 	return d, m.keep(ctx, repo, d)
 }

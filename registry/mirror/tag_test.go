@@ -2,21 +2,21 @@ package mirror
 
 import (
 	"context"
+	"crypto/sha512"
 	"errors"
 	"io/fs"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"nixreg/registry"
 	"nixreg/registry/mirror/blobs"
-	"nixreg/registry/upstream"
 )
 
 // A tag is asked for once in the TTL, by HEAD; the document only if it is another.
@@ -77,6 +77,19 @@ func TestTagWithoutHead(t *testing.T) {
 	}
 }
 
+// An upstream may know its documents by another digest. Here all have their sha256.
+func TestTagWithAnotherDigest(t *testing.T) {
+	f := newFixture(t)
+	f.hub.algorithm = sha512.New
+	m, _, layer := f.hub.image("app", "latest", "app")
+	for range 2 {
+		mustPull(t, f, "app", "latest", m)
+		f.clock.move(defaultTTL)
+	}
+	mustPull(t, f, "app", m.String(), m)
+	mustRead(t, f, "app", layer, "layer of app")
+}
+
 // What a bad hour of the upstream would hide is served as it was, with a warning, and the upstream is not asked again at
 // once. What it says is gone, or not for us, is not served.
 func TestUpstreamFails(t *testing.T) {
@@ -87,6 +100,7 @@ func TestUpstreamFails(t *testing.T) {
 		status int // without a copy
 	}{
 		{"down", func(h *hub) { h.Close() }, true, 502},
+		{"408", func(h *hub) { h.failWith(408) }, true, 502},
 		{"429", func(h *hub) { h.failWith(429, "Retry-After", "7") }, true, 429},
 		{"500", func(h *hub) { h.failWith(500) }, true, 500},
 		{"503", func(h *hub) { h.failWith(503, "Retry-After", "7") }, true, 503},
@@ -230,7 +244,18 @@ func TestHangingUpstream(t *testing.T) {
 type hanging struct {
 	Upstream
 	hang  bool
+	moved chan struct{} // if set, HEADs wait for it, and all tags have moved then
+
+	mu    sync.Mutex
 	heads int
+	gets  int
+}
+
+// asked is how often it has been asked for documents, but for what give got.
+func (h *hanging) asked() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.heads + h.gets
 }
 
 func newHanging(t *testing.T, up *hanging) (*Mirror, *blobs.Cache) {
@@ -256,44 +281,38 @@ func (h *hanging) give(t *testing.T, m *Mirror, tag string) {
 func (h *hanging) Name() string { return "lab" }
 
 func (h *hanging) Manifest(_ context.Context, _, ref string, _ ...types.MediaType) (*v1.Descriptor, error) {
+	if h.moved != nil {
+		h.mu.Lock()
+		h.gets++
+		h.mu.Unlock()
+	}
 	data := `{"of":"` + ref + `"}`
 	return &v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: digestOf(data), Size: int64(len(data)), Data: []byte(data)}, nil
 }
 
-func (h *hanging) Head(ctx context.Context, _, _ string, _ ...types.MediaType) (*v1.Descriptor, error) {
+func (h *hanging) Head(ctx context.Context, _, ref string, _ ...types.MediaType) (*v1.Descriptor, error) {
+	h.mu.Lock()
 	h.heads++
+	h.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-h.moved:
+		return &v1.Descriptor{Digest: digestOf("moved " + ref)}, nil
+	}
+}
+
+func (h *hanging) Tags(ctx context.Context, _ string) ([]string, error) {
+	if h.hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return []string{"one"}, nil
+}
+
+func (h *hanging) Referrers(ctx context.Context, _ string, _ v1.Hash) ([]v1.Descriptor, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
-}
-
-// Credentials that cannot be read are the mirror's own bad hour: what is kept is served, and nobody is told more.
-func TestUnreadableCredentials(t *testing.T) {
-	f := newFixture(t)
-	m, _, _ := f.hub.image("app", "latest", "app")
-	mustPull(t, f, "app", "latest", m)
-	f.hub.failWith(401, "WWW-Authenticate", `Basic realm="hub"`)
-	up, err := upstream.New(upstream.Options{Name: "lab", URL: f.hub.URL, Keychain: locked{}, Now: f.clock.now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.c.Upstream = up
-	f.restart(t)
-	f.clock.move(defaultTTL)
-	if d, warnings, err := f.pull(t, "app", "latest"); err != nil || d.Digest != m || len(warnings) != 1 {
-		t.Errorf("what is kept: %v, %q, %v", d, warnings, err)
-	}
-	var s *registry.StatusError
-	err = errorOf(f.pull(t, "app", "other"))
-	if !errors.As(err, &s) || s.Status != 502 || strings.Contains(s.Text, "secret") || !strings.Contains(s.Err.Error(), "no helper for the secret") {
-		t.Errorf("what is not: %+v", s)
-	}
-}
-
-// locked is a keychain that cannot be read.
-type locked struct{}
-
-func (locked) Resolve(authn.Resource) (authn.Authenticator, error) {
-	return nil, errors.New("no helper for the secret")
 }
 
 // What is not there is asked for once in a while, however many want it.

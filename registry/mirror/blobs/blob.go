@@ -18,8 +18,8 @@ const (
 	piece = 16 << 20
 )
 
-// Blob is one blob of known size, safe for concurrent use. One that is not kept holds its file open until it is written
-// for the first time, or forgotten; any other holds nothing.
+// Blob is one blob of known size, safe for concurrent use. One that is not kept, or not yet, holds its file open until it
+// is written for the first time, or forgotten; any other holds nothing.
 type Blob struct {
 	origin *Origin
 	key    key
@@ -37,7 +37,7 @@ type hold struct {
 
 // hold keeps f for the first WriteRange: it may have ended by then, and be fetched again for nothing.
 func (b *Blob) hold(f *flight) {
-	b.once.Store(&hold{f, runtime.AddCleanup(b, b.origin.release, f)})
+	b.once.Store(&hold{f, runtime.AddCleanup(b, b.origin.leave, f)})
 }
 
 // held gives f to the caller, who releases it, if there is one.

@@ -62,9 +62,7 @@ type Cache struct {
 	ctx     context.Context // of all fetches: it belongs to no single caller; ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	checks  chan struct{} // slots
-	small   chan struct{} // slots of small checks
-	buffers sync.Pool     // of *[]byte
+	buffers sync.Pool // of *[]byte
 
 	writeAt   func(f *os.File, p []byte, off int64) (int, error)
 	freeSpace func(dir string) (int64, error)
@@ -74,6 +72,8 @@ type Cache struct {
 	index   index
 	room    *room // for what will be kept
 	passage *room // for what is fetched and not kept
+	checks  *room // slots
+	small   *room // slots of small checks
 	flights map[flightKey]*flight
 }
 
@@ -85,8 +85,8 @@ func Open(o Options) (*Cache, error) {
 	}
 	c := &Cache{
 		log:       o.Log,
-		checks:    make(chan struct{}, maxChecks),
-		small:     make(chan struct{}, maxSmallChecks),
+		checks:    newRoom(maxChecks),
+		small:     newRoom(maxSmallChecks),
 		buffers:   sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }},
 		writeAt:   (*os.File).WriteAt,
 		freeSpace: freeSpace,

@@ -41,9 +41,11 @@ type flight struct {
 	// These are guarded by Cache.mu.
 	refs    int   // readers, callers who wait, and the flight itself: the last one closes the file
 	queued  bool  // waits for a slot, or for room
+	slot    *room // that it has a slot of; nil if it has none
 	share   share // of the room, or the passage: bytes set aside
 	arrived int64 // bytes of that share that are on the disk, or about to be
 	passing bool  // will not be kept; only f's own goroutine changes it
+	yielded bool  // has to end for another one
 
 	looked int64 // up to where the disk has been looked at; f's own goroutine's
 

@@ -65,7 +65,7 @@ func (c *Cache) findKept(e *entry, a ask) (find, error) {
 }
 
 // start lets f run, once there is a slot for it. The caller holds a reference to f, and the lock.
-func (c *Cache) start(f *flight, slots chan struct{}, run func(context.Context, *flight) error) {
+func (c *Cache) start(f *flight, slots *room, run func(context.Context, *flight) error) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	f.cancel, f.queued, f.refs = cancel, true, 2
 	c.flights[flightKey{f.key, f.from}] = f
@@ -77,24 +77,6 @@ func (c *Cache) start(f *flight, slots chan struct{}, run func(context.Context, 
 			err = errClosed // the callers' own contexts have not ended
 		}
 	})
-}
-
-// queue runs f when there is a slot for it.
-func (c *Cache) queue(ctx context.Context, f *flight, slots chan struct{}, run func(context.Context, *flight) error) error {
-	select {
-	case slots <- struct{}{}:
-		defer func() { <-slots }()
-	case <-ctx.Done():
-		return errAbandoned
-	}
-	c.mu.Lock()
-	f.queued = false
-	gone := ctx.Err() != nil
-	c.mu.Unlock()
-	if gone {
-		return errAbandoned
-	}
-	return f.guard(func() error { return run(ctx, f) })
 }
 
 // guard makes an error of a panic. What a panic carries is never wrapped: a stray value matching fs.ErrNotExist must
@@ -114,6 +96,9 @@ func (c *Cache) land(f *flight, err error) {
 	c.mu.Lock()
 	c.detach(f)
 	c.setFree(f)
+	if f.yielded && err != nil {
+		err = errAbandoned
+	}
 	f.tell(func() { f.ended, f.err = true, err }) // at once, see ask.failed
 	c.mu.Unlock()
 	c.release(f)
@@ -126,15 +111,25 @@ func (c *Cache) detach(f *flight) {
 	}
 }
 
-// release is for a caller who is done with f. One that nobody waits for any more is ended if it has not begun.
+// release is for a caller who is done with f. One that nobody waits for any more is ended if it has not begun, or if
+// others wait for its place.
 func (c *Cache) release(f *flight) {
+	c.leave(f)
 	c.mu.Lock()
-	f.refs--
-	last := f.refs == 0
+	defer c.mu.Unlock()
 	if f.queued && f.refs == 1 {
 		c.detach(f)
 		f.cancel()
 	}
+	c.yield(f)
+}
+
+// leave is release for a Blob that was forgotten. It ends nothing, for the garbage collector calls it: f is seen to be
+// alone by the next who waits for its place.
+func (c *Cache) leave(f *flight) {
+	c.mu.Lock()
+	f.refs--
+	last := f.refs == 0
 	c.mu.Unlock()
 	if last && f.file != nil {
 		f.file.Close()

@@ -24,7 +24,7 @@ func TestOneFetchForAll(t *testing.T) {
 			})
 		}
 		synctest.Wait() // all of them wait for the first byte
-		if !c.Fetching(digest(data)) {
+		if !fetching(c, digest(data)) {
 			t.Error("not fetching")
 		}
 		if _, err := c.Bytes(t.Context(), digest(data), 2<<20, nil); !errors.Is(err, fs.ErrNotExist) {
@@ -39,7 +39,7 @@ func TestOneFetchForAll(t *testing.T) {
 		if n := h.calls.Load(); n != 1 {
 			t.Errorf("%d fetches", n)
 		}
-		if size, ok := c.Has(digest(data)); !ok || size != int64(len(data)) || c.Fetching(digest(data)) {
+		if size, ok := c.Has(digest(data)); !ok || size != int64(len(data)) || fetching(c, digest(data)) {
 			t.Errorf("has %d, %v", size, ok)
 		}
 		if _, err := f.file.Stat(); !errors.Is(err, fs.ErrClosed) {

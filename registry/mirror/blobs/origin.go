@@ -15,7 +15,7 @@ const defaultFetches = 16
 // reach only those who asked it. What is kept is the Cache's, wherever it is from. Safe for concurrent use.
 type Origin struct {
 	*Cache
-	fetches chan struct{} // slots
+	fetches *room // slots
 }
 
 // Origin returns a new origin, for as long as the Cache is open, of which no more than so many fetches run at once; 0
@@ -24,13 +24,13 @@ func (c *Cache) Origin(fetches int) *Origin {
 	if fetches <= 0 {
 		fetches = defaultFetches
 	}
-	return &Origin{Cache: c, fetches: make(chan struct{}, fetches)}
+	return &Origin{Cache: c, fetches: newRoom(int64(fetches))}
 }
 
 // Blob returns the blob d, which is kept, or being fetched from this origin, or is fetched from now on. It returns when
 // the size is known, and for a size that nobody says, when all bytes are there. The fetch belongs to the Cache: once it
-// has begun it goes on to its end whoever leaves. It begins when there is a slot, and when its bytes can be set aside
-// beside those of the other fetches.
+// has begun it goes on to its end whoever leaves, unless nobody is left while another one waits for its slot or its
+// room. It begins when there is a slot, and when its bytes can be set aside beside those of the other fetches.
 //
 // want is the size that the caller knows from elsewhere, -1 if none. A blob that has another, or is said to have another
 // by its origin, gives an error matching [ErrContent]; a digest that is not sha256, one matching [fs.ErrInvalid]; a
@@ -55,7 +55,7 @@ func (o *Origin) Blob(ctx context.Context, d v1.Hash, want int64, fetch Fetch) (
 
 func (o *Origin) blob(found find, fetch Fetch) *Blob {
 	b := &Blob{origin: o, key: found.key, size: found.size, fetch: fetch, flight: found.fetched()}
-	if b.flight != nil && o.passes(b.flight) {
+	if b.flight != nil && o.needs(b.flight) {
 		b.hold(b.flight)
 	} else {
 		o.close(found)
@@ -63,11 +63,11 @@ func (o *Origin) blob(found find, fetch Fetch) *Blob {
 	return b
 }
 
-// passes tells whether f brings what will not be kept.
-func (c *Cache) passes(f *flight) bool {
+// needs tells whether f must be held to be read: it may end for others, or what it brings is not kept.
+func (c *Cache) needs(f *flight) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return f.passing
+	return f.passing || c.flights[flightKey{f.key, f.from}] == f
 }
 
 // Bytes returns the whole of a small blob, verified. One of more than most bytes gives an error matching [ErrContent].
@@ -100,15 +100,21 @@ func (o *Origin) bytes(ctx context.Context, k key, a ask, fetch Fetch) ([]byte, 
 	return buf.Bytes(), nil
 }
 
-// Fetching tells whether a blob is on its way from this origin.
-func (o *Origin) Fetching(d v1.Hash) bool {
+// Fetching tells whether a blob is on its way from this origin, and the size that the origin says, -1 if it has not yet.
+func (o *Origin) Fetching(d v1.Hash) (size int64, ok bool) {
 	k, err := parseKey(d)
 	if err != nil {
-		return false
+		return -1, false
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.flights[flightKey{k, o}] != nil
+	f := o.flights[flightKey{k, o}]
+	if f == nil {
+		return -1, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.size, true
 }
 
 // A find is where a blob is: in a file that is verified, or in a flight. Its finder closes it.

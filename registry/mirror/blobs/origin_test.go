@@ -14,14 +14,14 @@ import (
 )
 
 // occupy takes all slots until free is called.
-func occupy(slots chan struct{}) (free func()) {
-	for range cap(slots) {
-		slots <- struct{}{}
-	}
+func occupy(c *Origin, slots *room) (free func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	slots.take(slots.limit)
 	return func() {
-		for range cap(slots) {
-			<-slots
-		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		slots.give(slots.limit)
 	}
 }
 
@@ -41,7 +41,7 @@ func TestOriginsDoNotWaitForEachOther(t *testing.T) {
 			go func() { results <- read(slow, data, fetch) }()
 		}
 		synctest.Wait()
-		if !slow.Fetching(digest(data)) || quick.Fetching(digest(data)) {
+		if !fetching(slow, digest(data)) || fetching(quick, digest(data)) {
 			t.Error("it is fetched from the wrong origin")
 		}
 		for _, data := range [][]byte{data, other} {
@@ -67,7 +67,7 @@ func TestAbandonedCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		data := content(1, 1000)
 		c := open(t, Options{Dir: kept(t, data)})
-		free := occupy(c.small)
+		free := occupy(c, c.small)
 		b := mustBlob(t, c, digest(data), 1000, nil)
 		synctest.Wait()
 		if len(c.flights) > 0 {
@@ -85,7 +85,7 @@ func TestSmallChecksDoNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		small, large := content(1, 600), content(2, smallSize+1)
 		c := open(t, Options{Dir: kept(t, small, large)})
-		free := occupy(c.checks)
+		free := occupy(c, c.checks)
 		result := make(chan error, 1)
 		go func() { result <- read(c, large, nil) }()
 		synctest.Wait()

@@ -9,9 +9,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Put keeps data, which must have the digest d: else the error matches [ErrContent]. What has no place, as
-// what is larger than the whole cache, is not kept, which is no error. When Put returns, neither a kill nor a power cut harms the blob, but it may be absent
-// after a power cut. Other errors are about the disk.
+// Put keeps data, which must have the digest d: else the error matches [ErrContent]. What has no place, as what is larger
+// than the whole cache, is not kept, which is no error. When Put returns, neither a kill nor a power cut harms the blob,
+// but it may be absent after a power cut. Other errors are about the disk.
 func (c *Cache) Put(ctx context.Context, d v1.Hash, data []byte) error {
 	k, err := parseKey(d)
 	if err != nil {

@@ -13,12 +13,13 @@ const (
 	unkeptRoom = 1 << 30
 )
 
-// room is a number of bytes on the disk that flights share. Who wants more than is free waits in a line. The Cache's
-// lock guards it.
+// room is a number of bytes on the disk that flights share, or of slots. Who wants more than is free waits in a line. The
+// Cache's lock guards it.
 type room struct {
-	limit int64
-	free  int64
-	line  []*turn
+	limit  int64
+	free   int64
+	line   []*turn
+	ending int // flights that give their slot back for others
 }
 
 // turn is a place in a line.
@@ -89,13 +90,16 @@ func (c *Cache) claim(ctx context.Context, f *flight, r *room, n int64) error {
 	return nil
 }
 
-// stand waits for a turn. The lock is held, but not meanwhile.
+// stand waits for a turn. Fetches that nobody waits for have to end for it. The lock is held, but not meanwhile.
 func (c *Cache) stand(ctx context.Context, f *flight, t *turn) error {
 	if f.refs == 1 { // all have left since f began
 		c.detach(f)
 		return errAbandoned
 	}
 	f.queued = true
+	for _, other := range c.flights {
+		c.yield(other)
+	}
 	c.mu.Unlock()
 	select {
 	case <-t.got:

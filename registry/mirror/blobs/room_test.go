@@ -55,7 +55,7 @@ func TestFetchesShareTheRoom(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		synctest.Wait()
-		if c.Fetching(digest(large[1])) || !c.Fetching(digest(large[0])) {
+		if fetching(c, digest(large[1])) || !fetching(c, digest(large[0])) {
 			t.Error("what nobody waits for goes on, or what has begun does not")
 		}
 		h[0].pipe.CloseWithError(errOrigin)
@@ -95,7 +95,7 @@ func TestLeftBeforeTheRoom(t *testing.T) {
 		}
 		close(pass)
 		synctest.Wait()
-		if !c.Fetching(digest(all[0])) || c.Fetching(digest(all[1])) {
+		if !fetching(c, digest(all[0])) || fetching(c, digest(all[1])) {
 			t.Error("the wrong one goes on")
 		}
 	})
