@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -63,9 +64,10 @@ func TestPullGoesOnAfterACut(t *testing.T) {
 	}
 }
 
-// A signal ends a pull, and nothing is left.
-func TestPullIsInterrupted(t *testing.T) {
-	c := readPullCase(t, "many")
+// pullUntil starts a pull of c into dir/image.tar and sends a signal once a layer is asked for. After release the
+// registry answers.
+func (c *pullCase) pullUntil(t *testing.T, dir string, s os.Signal) (cmd *exec.Cmd, stderr string, release func()) {
+	t.Helper()
 	begun, end := make(chan bool, 8), make(chan struct{})
 	host := serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, c.layer()) {
@@ -74,11 +76,12 @@ func TestPullIsInterrupted(t *testing.T) {
 		}
 		c.ServeHTTP(w, r)
 	}))
-	t.Cleanup(func() { close(end) }) // before the server waits for its handlers
-	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), binary, "pull", "--tls-verify=false", "docker://"+host+"/"+pullRepository+"@"+c.Digest, "-o", filepath.Join(dir, "image.tar"))
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	release = sync.OnceFunc(func() { close(end) })
+	t.Cleanup(release) // before the server waits for its handlers
+	cmd = exec.CommandContext(t.Context(), binary, "pull", "--tls-verify=false", "docker://"+host+"/"+pullRepository+"@"+c.Digest,
+		"--final-name", c.FinalName, "--final-tag", c.FinalTag, "-o", filepath.Join(dir, "image.tar"))
+	var b bytes.Buffer
+	cmd.Stderr = &b
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -87,16 +90,40 @@ func TestPullIsInterrupted(t *testing.T) {
 	select {
 	case <-begun:
 	case err := <-ended:
-		t.Fatalf("ended before it had begun: %v\n%s", err, stderr.String())
+		t.Fatalf("ended before it had begun: %v\n%s", err, b.String())
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := cmd.Process.Signal(s); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ended; err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.HasSuffix(stderr.String(), "nixreg: interrupted\n") {
-		t.Errorf("ended: %v\n%s", err, stderr.String())
+	<-ended
+	return cmd, b.String(), release
+}
+
+// A signal ends a pull, and nothing is left.
+func TestPullIsInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	cmd, stderr, _ := readPullCase(t, "many").pullUntil(t, dir, syscall.SIGTERM)
+	if cmd.ProcessState.ExitCode() != 1 || !strings.HasSuffix(stderr, "nixreg: interrupted\n") {
+		t.Errorf("ended: %v\n%s", cmd.ProcessState, stderr)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 		t.Errorf("left: %v, %v", entries, err)
+	}
+}
+
+// A pull that is killed leaves nothing under the file's name, nor anything that keeps the next one from making it.
+func TestPullIsKilled(t *testing.T) {
+	dir, c := t.TempDir(), readPullCase(t, "many")
+	cmd, _, release := c.pullUntil(t, dir, syscall.SIGKILL)
+	entries, err := os.ReadDir(dir)
+	named := func(e os.DirEntry) bool { return !strings.HasPrefix(e.Name(), ".nixreg-") }
+	if err != nil || slices.ContainsFunc(entries, named) {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+	release()
+	output(t, nil, cmd.Args[0], cmd.Args[1:]...)
+	if got := sri(readFile(t, filepath.Join(dir, "image.tar"))); got != c.Archive {
+		t.Errorf("archive is %s, want %s", got, c.Archive)
 	}
 }
 

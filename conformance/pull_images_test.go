@@ -225,6 +225,14 @@ func addOdd(add addImage) {
 }
 
 func addIndexes(add addImage) {
+	add("index-attested", func(c *pullCase) { // as BuildKit makes them, but for the order
+		attestation := c.image(ociManifest, `{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":DIFFIDS}}`,
+			pullLayer{mediaType: "application/vnd.in-toto+json", blob: []byte("{}"), tar: []byte("{}")})
+		windows := c.image(ociManifest, strings.ReplaceAll(usualConfig, "linux", "windows"), ociGzip("windows"))
+		linux := c.image(ociManifest, usualConfig, ociGzip("a"))
+		c.index(ociIndex, [2]string{attestation, `{"architecture":"unknown","os":"unknown"}`},
+			[2]string{windows, `{"architecture":"amd64","os":"windows","os.version":"10.0.17763.1"}`}, [2]string{linux, `{"architecture":"amd64","os":"linux"}`})
+	})
 	for _, v := range [][2]string{
 		{"amd64", ""}, {"arm64", ""}, {"arm", ""}, {"arm", "v7"}, {"arm", "v6"}, {"arm", "v5"}, {"arm", "v9"}, {"riscv64", ""},
 	} {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
+	"unicode"
 )
 
 // ErrCorrupt is matched by errors of bytes that are not those that a digest or a configuration promised.
@@ -25,6 +27,20 @@ func invalid(format string, args ...any) error {
 func corrupt(format string, args ...any) error {
 	return &kindError{ErrCorrupt, fmt.Errorf(format, args...)}
 }
+
+// malformed is for a document that a parser refuses. What the parser says may have any text of the document, of any
+// length: what is passed on is short, and fit for a terminal.
+func malformed(err error) error {
+	said := strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, err.Error())
+	return corrupt("%.*s", maxSaid, said)
+}
+
+const maxSaid = 200
 
 func unsupported(format string, args ...any) error {
 	return &kindError{errors.ErrUnsupported, fmt.Errorf(format, args...)}

@@ -25,9 +25,11 @@ func (p Platform) String() string {
 var platformPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]*$`)
 
 func (p Platform) check() error {
-	for _, s := range []string{p.OS, p.Arch, cmp.Or(p.Variant, "any")} {
-		if !platformPattern.MatchString(s) {
-			return invalid("platform %.100q: want OS/ARCH or OS/ARCH/VARIANT", p)
+	for _, part := range []struct{ name, value, example string }{
+		{"operating system", p.OS, "linux"}, {"architecture", p.Arch, "arm64"}, {"variant", cmp.Or(p.Variant, "any"), "v8"},
+	} {
+		if !platformPattern.MatchString(part.value) {
+			return invalid("%s %.100q: want one word in lower case, such as %s", part.name, part.value, part.example)
 		}
 	}
 	return nil

@@ -58,7 +58,7 @@ type Result struct {
 type Puller struct {
 	Upstream Upstream
 	// Dir is where uncompressed layers wait until all are there: room for a second copy of the image. They are files
-	// without a name, so that nothing is left of them whatever happens.
+	// without a name: whatever happens, nothing is left of them but an empty one, if the process is killed when it makes it.
 	Dir string
 	// Log gets what is odd about an image and no error; nil is silent.
 	Log *slog.Logger
@@ -72,10 +72,11 @@ type Puller struct {
 //
 // Nothing is written before every layer is there and verified. What is not what its digest, its size or the
 // configuration say is an error matching [ErrCorrupt]; what is no image (an artifact, Docker's schema 1, an encrypted
-// layer) one matching [errors.ErrUnsupported]; an index without the platform and what the registry does not have, one
-// matching [fs.ErrNotExist]; a name or a platform that is none, one matching [fs.ErrInvalid]. There is no limit to what
-// a layer may grow to when it is uncompressed: that limit is the disk. In memory each of the four layers that come at the
-// same time has less than 1 MiB, and if it is in zstd as much as it refers back to: usually 8 MiB, at most 128.
+// layer), or has more than 512 layers or other digests than SHA-256, one matching [errors.ErrUnsupported]; an index
+// without the platform and what the registry does not have, one matching [fs.ErrNotExist]; a name or a platform that is
+// none, one matching [fs.ErrInvalid]. There is no limit to what a layer may grow to when it is uncompressed: that limit
+// is the disk. In memory each of the four layers that come at the same time has less than 1 MiB, and if it is in zstd as
+// much as it refers back to: usually 8 MiB, at most 128.
 func (p *Puller) Pull(ctx context.Context, r Request, w io.Writer) (*Result, error) {
 	name, err := NormalizeName(r.FinalName)
 	if err != nil {

@@ -57,7 +57,7 @@ func (p *Puller) resolve(ctx context.Context, r Request) (*image, error) {
 		return nil, fmt.Errorf("configuration %s: %w", img.manifest.Config.Digest, err)
 	}
 	if got := img.result.Platform; got.OS != r.Platform.OS || got.Arch != r.Platform.Arch {
-		p.log().Warn("the image is for another platform", "image", r.Image.String(), "platform", got.String(),
+		p.log().Warn("the image is for another platform", "image", r.Image.String(), "platform", fmt.Sprintf("%.100s", got),
 			"wanted", r.Platform.String())
 	}
 	return img, nil
@@ -80,7 +80,7 @@ func (p *Puller) manifest(ctx context.Context, r Request, ref string) (*v1.Descr
 func (p *Puller) fromIndex(ctx context.Context, r Request, d *v1.Descriptor) (*v1.Descriptor, error) {
 	index, err := v1.ParseIndexManifest(bytes.NewReader(d.Data))
 	if err != nil {
-		return nil, corrupt("index %s: %w", d.Digest, err)
+		return nil, fmt.Errorf("index %s: %w", d.Digest, malformed(err))
 	}
 	chosen, err := choose(index, d.MediaType == types.OCIImageIndex, r.Platform)
 	if err != nil {
@@ -109,7 +109,7 @@ type fields struct {
 func kindOf(d *v1.Descriptor) (types.MediaType, error) {
 	var f fields
 	if err := json.Unmarshal(d.Data, &f); err != nil {
-		return "", corrupt("%w", err)
+		return "", malformed(err)
 	}
 	mt := types.MediaType("")
 	if s, _, err := mime.ParseMediaType(string(d.MediaType)); err == nil {
@@ -137,15 +137,18 @@ func known(mt types.MediaType) bool {
 func parseManifest(d *v1.Descriptor) (*v1.Manifest, error) {
 	m, err := v1.ParseManifest(bytes.NewReader(d.Data))
 	if err != nil {
-		return nil, corrupt("%w", err)
+		return nil, malformed(err)
 	}
 	// Docker's own manifests had configurations of many types over the years.
 	config := m.Config.MediaType
 	if d.MediaType == types.OCIManifestSchema1 && config != types.OCIConfigJSON && config != types.DockerConfigJSON {
 		return nil, unsupported("has a configuration of type %.100q: an artifact, no image", config)
 	}
-	if m.Config.Digest.Algorithm != "sha256" {
+	if m.Config.Digest == (v1.Hash{}) {
 		return nil, corrupt("has no configuration")
+	}
+	if err := checkDescriptor(m.Config); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	if len(m.Layers) > maxLayers {
 		return nil, unsupported("has %d layers, more than %d", len(m.Layers), maxLayers)
@@ -154,11 +157,22 @@ func parseManifest(d *v1.Descriptor) (*v1.Manifest, error) {
 		if !isLayer(l.MediaType) {
 			return nil, unsupported("layer %d of %d is of type %.100q: no layer of an image", i+1, len(m.Layers), l.MediaType)
 		}
-		if l.Digest.Algorithm != "sha256" || l.Size < 0 {
-			return nil, corrupt("layer %d of %d has no digest or no size", i+1, len(m.Layers))
+		if err := checkDescriptor(l); err != nil {
+			return nil, fmt.Errorf("layer %d of %d: %w", i+1, len(m.Layers), err)
 		}
 	}
 	return m, nil
+}
+
+// checkDescriptor checks that a blob can be verified.
+func checkDescriptor(d v1.Descriptor) error {
+	switch {
+	case d.Digest == (v1.Hash{}) || d.Size < 0:
+		return corrupt("has no digest or no size")
+	case d.Digest.Algorithm != "sha256":
+		return unsupported("its digest is one of %.20s: only sha256 is known here", d.Digest.Algorithm)
+	}
+	return nil
 }
 
 // isLayer tells layers from what else is in manifests (attestations, encrypted layers). How a layer is compressed is
@@ -188,6 +202,8 @@ func (p *Puller) config(ctx context.Context, repo string, d v1.Descriptor) ([]by
 		return nil, err
 	case len(b) > maxConfig:
 		return nil, unsupported("has more than %d bytes", maxConfig)
+	case int64(len(b)) != d.Size:
+		return nil, corrupt("has %d bytes, in the manifest %d", len(b), d.Size)
 	}
 	got, _, err := v1.SHA256(bytes.NewReader(b))
 	if err != nil {
@@ -208,7 +224,7 @@ func (img *image) parseConfig() error {
 		} `json:"rootfs"`
 	}
 	if err := json.Unmarshal(img.config, &c); err != nil {
-		return corrupt("%w", err)
+		return malformed(err)
 	}
 	if len(c.RootFS.DiffIDs) != len(img.manifest.Layers) {
 		return corrupt("knows %d layers, the manifest %d", len(c.RootFS.DiffIDs), len(img.manifest.Layers))

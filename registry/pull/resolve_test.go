@@ -1,11 +1,15 @@
 package pull
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"testing"
+	"unicode"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -30,6 +34,10 @@ func TestWhatIsNoImage(t *testing.T) {
 		return fmt.Sprintf(`{"schemaVersion":2,"config":`+d+`,"layers":[`+d+`]}`, config, layer)
 	}
 	many := `{"config":{"digest":"` + someDigest + `"},"layers":[` + strings.TrimSuffix(strings.Repeat(`{"digest":"`+someDigest+`","mediaType":"`+string(types.DockerLayer)+`"},`, 513), ",") + `]}`
+	sha512 := "sha512:" + strings.Repeat("0", 128)
+	withLayer := func(l string) string {
+		return strings.Replace(of(string(types.OCIConfigJSON), string(types.OCILayer)), `"layers":[`, `"layers":[{"mediaType":"`+string(types.OCILayer)+`","size":1`+l+`},`, 1)
+	}
 	nested := readGolden(t, "index-oci-amd64")
 	for name, c := range map[string]struct {
 		mediaType types.MediaType
@@ -45,6 +53,9 @@ func TestWhatIsNoImage(t *testing.T) {
 		"attestation":     {types.OCIManifestSchema1, of(string(types.OCIConfigJSON), "application/vnd.in-toto+json"), errors.ErrUnsupported, "no layer"},
 		"encrypted":       {types.OCIManifestSchema1, of(string(types.OCIConfigJSON), string(types.OCILayer)+"+encrypted"), errors.ErrUnsupported, "no layer"},
 		"no config":       {types.DockerManifestSchema2, `{"schemaVersion":2,"layers":[]}`, ErrCorrupt, "no configuration"},
+		"sha512":          {types.DockerManifestSchema2, `{"config":{"size":1,"digest":"` + sha512 + `"}}`, errors.ErrUnsupported, "configuration: its digest is one of sha512"},
+		"sha512, a layer": {types.OCIManifestSchema1, withLayer(`,"digest":"` + sha512 + `"`), errors.ErrUnsupported, "layer 1 of 2: its digest is one of sha512"},
+		"no digest":       {types.OCIManifestSchema1, withLayer(""), ErrCorrupt, "layer 1 of 2: has no digest"},
 		"too many layers": {types.DockerManifestSchema2, many, errors.ErrUnsupported, "513 layers"},
 		"both":            {types.OCIManifestSchema1, `{"layers":[],"manifests":[]}`, ErrCorrupt, "an index and an image"},
 		"both, an index":  {types.OCIImageIndex, `{"layers":[],"manifests":[]}`, ErrCorrupt, "an index and an image"},
@@ -104,6 +115,80 @@ func TestBadRequest(t *testing.T) {
 	}
 }
 
+// presentable reports whether a terminal may get the text of an error.
+func presentable(err error) bool {
+	return len(err.Error()) < 1000 && !strings.ContainsFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// What a registry sends is shown to people: no more of it than they can read, and nothing that a terminal obeys.
+func TestWhatParsersSay(t *testing.T) {
+	for name, digest := range map[string]string{
+		"escape": `sha256:\u001b]0;`, "another": `sha256:\u009b31m`, "lines": `sha256:\n`, "long": "sha256:" + strings.Repeat("a", 1<<20),
+	} {
+		img := &image{config: []byte(`{"rootfs":{"diff_ids":["` + digest + `"]}}`)}
+		ofConfig := img.parseConfig()
+		_, ofManifest := parseManifest(&v1.Descriptor{MediaType: types.DockerManifestSchema2, Data: []byte(`{"config":{"digest":"` + digest + `"}}`)})
+		_, ofIndex := (&Puller{}).fromIndex(t.Context(), Request{}, &v1.Descriptor{Data: []byte(`{"manifests":[{"digest":"` + digest + `"}]}`)})
+		_, ofKind := kindOf(&v1.Descriptor{Data: []byte(`{"mediaType":1` + strings.Repeat("0", 1<<10) + `}`)})
+		for _, err := range []error{ofConfig, ofManifest, ofIndex, ofKind} {
+			if !errors.Is(err, ErrCorrupt) || !presentable(err) {
+				t.Errorf("%s: %.500q", name, err)
+			}
+		}
+	}
+}
+
+// An image for another platform is pulled, as skopeo does it, but not in silence.
+func TestOtherPlatformIsSaid(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	for name, c := range map[string]struct{ config, want string }{
+		"one-oci":        {"", ""},
+		"other-platform": {"", `platform=linux/amd64 wanted=linux/s390x`},
+		"no-layers":      {`{"os":"` + long + `","rootfs":{}}`, `platform=` + long[:100] + ` wanted=linux/amd64`},
+	} {
+		g := readGolden(t, name)
+		if c.config != "" {
+			g.Blobs = append(g.Blobs, []byte(c.config))
+			g.with(t, func(m *v1.Manifest) {
+				m.Config.Digest, m.Config.Size = digestOf([]byte(c.config)), int64(len(c.config))
+			})
+		}
+		var said bytes.Buffer
+		p := Puller{Upstream: g, Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(&said, nil))}
+		if _, err := p.Pull(t.Context(), g.request(t), io.Discard); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := said.String(); !strings.HasSuffix(got, c.want+"\n") && (c.want != "" || got != "") {
+			t.Errorf("%s: logged %.500q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// What is wrong with a platform is said of the part that is wrong.
+func TestBadPlatform(t *testing.T) {
+	for p, want := range map[Platform]string{
+		{"Linux", "amd64", ""}:      `operating system "Linux": want one word in lower case, such as linux`,
+		{"linux", "arm64/v8", ""}:   `architecture "arm64/v8": want one word in lower case, such as arm64`,
+		{"linux", "arm", "v7,v8"}:   `variant "v7,v8": want one word in lower case, such as v8`,
+		{"linux", "riscv64", "r_1"}: "",
+	} {
+		if err := p.check(); want == "" && err != nil || want != "" && (!errors.Is(err, fs.ErrInvalid) || err.Error() != want) {
+			t.Errorf("%s: %v, want %q", p, err, want)
+		}
+	}
+}
+
+// skopeo, too, wants the configuration to be as long as the manifest says.
+func TestSizeOfTheConfiguration(t *testing.T) {
+	for _, more := range []int64{-1, 1} {
+		g := readGolden(t, "one-oci")
+		g.with(t, func(m *v1.Manifest) { m.Config.Size += more })
+		if _, _, err := g.pull(t, g); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "bytes, in the manifest") {
+			t.Errorf("%d bytes more: %v", more, err)
+		}
+	}
+}
+
 func FuzzManifest(f *testing.F) {
 	for _, name := range []string{"one-oci", "one-docker", "index-oci-arm", "index-docker-arm"} {
 		g := readGolden(f, name)
@@ -114,13 +199,16 @@ func FuzzManifest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, mediaType, data string) {
 		d := &v1.Descriptor{MediaType: types.MediaType(mediaType), Data: []byte(data)}
 		kind, err := kindOf(d)
-		if err != nil || kind.IsIndex() {
+		if err == nil && kind.IsIndex() {
 			return
 		}
-		d.MediaType = kind
-		m, err := parseManifest(d)
+		var m *v1.Manifest
+		if err == nil {
+			d.MediaType = kind
+			m, err = parseManifest(d)
+		}
 		if err != nil {
-			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, errors.ErrUnsupported) {
+			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, errors.ErrUnsupported) || !presentable(err) {
 				t.Fatal(err)
 			}
 			return
@@ -141,7 +229,7 @@ func FuzzConfig(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, config []byte) {
 		img := &image{config: config, manifest: new(v1.Manifest)}
-		if err := img.parseConfig(); err != nil && !errors.Is(err, ErrCorrupt) {
+		if err := img.parseConfig(); err != nil && (!errors.Is(err, ErrCorrupt) || !presentable(err)) {
 			t.Fatal(err)
 		}
 	})
