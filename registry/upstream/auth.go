@@ -23,7 +23,7 @@ const exchangeTimeout = 60 * time.Second
 type auth struct {
 	registry    *Registry
 	credentials credentials
-	exchanges   flights[string]
+	exchanges   flights[string] // by what the token is for
 	tokens      tokens
 	untrusted   sync.Once
 
@@ -35,8 +35,8 @@ func newAuth(r *Registry, k authn.Keychain) *auth {
 	return &auth{registry: r, credentials: credentials{keychain: k, target: keychainTarget(r.name, r.address), now: r.now}}
 }
 
-// header is the Authorization to send with a request for repo; "" is none, or that none is known to be wanted yet.
-func (a *auth) header(ctx context.Context, repo string) (string, error) {
+// header is the Authorization to send with a request; "" is none, or that none is known to be wanted yet.
+func (a *auth) header(ctx context.Context, to access) (string, error) {
 	a.mu.Lock()
 	ch := a.challenge
 	a.mu.Unlock()
@@ -53,15 +53,11 @@ func (a *auth) header(ctx context.Context, repo string) (string, error) {
 	case isScheme(ch, "basic"):
 		return basic(creds), nil
 	}
-	tok, err := a.token(ctx, ch, repo)
+	tok, err := a.token(ctx, ch, to)
 	if err != nil {
 		return "", err
 	}
 	return bearer(tok), nil
-}
-
-func isScheme(ch *transport.Challenge, scheme string) bool {
-	return strings.EqualFold(ch.Scheme, scheme)
 }
 
 func bearer(token string) string { return "Bearer " + token }
@@ -76,15 +72,19 @@ func basic(c *authn.AuthConfig) string {
 	return ""
 }
 
-// refused learns from a 401 of the registry to a request with this Authorization, and reports whether there is a
-// challenge that can be met.
-func (a *auth) refused(ctx context.Context, h http.Header, repo, authorization string) bool {
+// refused learns from a 401 of the registry to a request with this Authorization, and reports whether there is something
+// else to try, for which to may be widened. again says that it has been tried.
+func (a *auth) refused(ctx context.Context, h http.Header, to *access, authorization string, again bool) bool {
 	ch := parseChallenge(ctx, h)
 	if ch == nil {
 		return false
 	}
+	token, ok := strings.CutPrefix(authorization, "Bearer ")
+	if wider := ok && to.widen(ch); again && !wider {
+		return false
+	}
 	ch.Insecure = a.registry.address.plain.Load()
-	a.tokens.drop(repo, strings.TrimPrefix(authorization, "Bearer "))
+	a.tokens.drop(to.repo, token)
 	a.credentials.refused()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -92,59 +92,29 @@ func (a *auth) refused(ctx context.Context, h http.Header, repo, authorization s
 	return true
 }
 
-// parseChallenge finds a challenge that can be met in the header of a 401; nil if there is none.
-func parseChallenge(ctx context.Context, h http.Header) *transport.Challenge {
-	values := h.Values("WWW-Authenticate")
-	if len(values) == 0 {
-		return nil
-	}
-	// Ping is the one door to the library's parser: it gets the answer that is here.
-	answer := func(r *http.Request) (*http.Response, error) {
-		return &http.Response{
-			StatusCode: http.StatusUnauthorized,
-			Header:     http.Header{"Www-Authenticate": values},
-			Body:       http.NoBody,
-			Request:    r,
-		}, nil
-	}
-	reg, err := name.NewRegistry("registry.invalid")
-	if err != nil {
-		return nil
-	}
-	ch, err := transport.Ping(ctx, reg, roundTripper(answer))
-	if err != nil || !isScheme(ch, "basic") && !isScheme(ch, "bearer") {
-		return nil
-	}
-	return ch
-}
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// token returns a valid token to pull from repo, and gets one if need be.
-func (a *auth) token(ctx context.Context, ch *transport.Challenge, repo string) (string, error) {
-	if tok := a.tokens.get(repo, a.registry.now()); tok != "" {
+// token returns a valid token, and gets one if need be.
+func (a *auth) token(ctx context.Context, ch *transport.Challenge, to access) (string, error) {
+	if tok := a.tokens.get(to, a.registry.now()); tok != "" {
 		return tok, nil
 	}
-	return a.exchanges.do(ctx, repo, func() (string, error) {
+	return a.exchanges.do(ctx, strings.Join(to.scopes(), " "), func() (string, error) {
 		now := a.registry.now()
-		if tok := a.tokens.get(repo, now); tok != "" { // somebody else has been faster
+		if tok := a.tokens.get(to, now); tok != "" { // somebody else has been faster
 			return tok, nil
 		}
-		tok, err := a.exchange(ctx, ch, repo)
+		tok, err := a.exchange(ctx, ch, to)
 		if err != nil {
 			return "", err
 		}
 		value := cmp.Or(tok.AccessToken, tok.Token)
-		a.tokens.put(repo, value, tok.ExpiresIn, now)
+		a.tokens.put(to, value, tok.ExpiresIn, now)
 		return value, nil
 	})
 }
 
-// exchange asks the token server of a challenge for a token to pull from repo.
-func (a *auth) exchange(ctx context.Context, ch *transport.Challenge, repo string) (*transport.Token, error) {
-	subject := "token for " + repo
+// exchange asks the token server of a challenge for a token.
+func (a *auth) exchange(ctx context.Context, ch *transport.Challenge, to access) (*transport.Token, error) {
+	subject := "token for " + to.repo
 	realm, err := url.Parse(ch.Parameters["realm"])
 	if err != nil || realm.Hostname() == "" {
 		return nil, a.registry.nonsense(subject, http.StatusUnauthorized, errors.New("the challenge names no token server"))
@@ -163,7 +133,7 @@ func (a *auth) exchange(ctx context.Context, ch *transport.Challenge, repo strin
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
 	ask := roundTripper(func(r *http.Request) (*http.Response, error) { return a.ask(subject, r) })
-	tok, err := transport.Exchange(ctx, reg, authn.FromConfig(*creds), ask, []string{"repository:" + repo + ":pull"}, ch)
+	tok, err := transport.Exchange(ctx, reg, authn.FromConfig(*creds), ask, to.scopes(), ch)
 	if err == nil {
 		return tok, nil
 	}

@@ -47,18 +47,6 @@ func TestBasic(t *testing.T) {
 	})
 }
 
-func TestNoCredentials(t *testing.T) {
-	for _, challenge := range []string{`Basic realm="x"`, `Negotiate`, `Bearer`, `Bearer realm="/token"`, `Bearer realm="https://:1/"`} {
-		inNetwork(t, func(t *testing.T, n *network) {
-			h := n.serve("r.lab.test:443", "9.9.9.9", guarded(challenge, always("never")))
-			_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
-			if !errors.Is(err, fs.ErrPermission) || len(h.saw()) != 1 {
-				t.Errorf("%s: %v after %q", challenge, err, h.paths())
-			}
-		})
-	}
-}
-
 // Refused credentials are asked for again, but not at once.
 func TestRefusedCredentials(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
@@ -380,16 +368,4 @@ func TestKeychainTarget(t *testing.T) {
 			t.Errorf("%q: %s", tc, got)
 		}
 	}
-}
-
-func FuzzChallenge(f *testing.F) {
-	for _, s := range []string{labChallenge, `Basic realm="x"`, `Negotiate`, ``, `Bearer realm="a\"b",x=`, "Bearer realm=\xff"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		ch := parseChallenge(t.Context(), http.Header{"Www-Authenticate": {s}})
-		if ch != nil && !isScheme(ch, "basic") && !isScheme(ch, "bearer") {
-			t.Errorf("%q: %+v", s, ch)
-		}
-	})
 }

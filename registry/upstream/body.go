@@ -18,7 +18,7 @@ const (
 )
 
 // Body is a blob as it comes. A connection that is cut, has no byte for a minute, or less than 512 KiB in two minutes of
-// waiting, is replaced by one for the rest. It is for one reader at a time; Close may be called at any time.
+// waiting, is replaced by one for the rest. A patient registry may be out of reach for about a minute, too. It is for one reader at a time; Close may be called at any time.
 type Body struct {
 	registry  *Registry
 	query     query
@@ -91,6 +91,10 @@ func (b *Body) resume(cause error) error {
 			return err
 		}
 		resp, err := b.registry.do(b.ctx, b.rest())
+		if err != nil && b.registry.patient && mayPass(err) {
+			cause = err
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -136,7 +140,7 @@ func sizeText(n int64) string {
 // rest is the query for what is missing.
 func (b *Body) rest() query {
 	q := b.query
-	q.header = q.header.Clone()
+	q.header, q.wait = q.header.Clone(), headerTimeout // it has the blob
 	if b.off > 0 {
 		q.header.Set("Range", fmt.Sprintf("bytes=%d-", b.off))
 		if b.validator != "" {

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -221,6 +224,56 @@ func TestUnknownSize(t *testing.T) {
 			if err != nil || got != c.data {
 				t.Errorf("%d bytes, %v", len(got), err)
 			}
+		})
+	}
+}
+
+// Who is patient waits for a network that is gone for a while, in the midst of a blob, but not for ever.
+func TestOutage(t *testing.T) {
+	for _, tc := range []struct {
+		patient bool
+		lasts   time.Duration
+		fault   error
+		ok      bool
+	}{
+		{true, 10 * time.Second, syscall.ENETUNREACH, true}, {true, 30 * time.Second, os.ErrDeadlineExceeded, true},
+		{true, time.Hour, syscall.ENETUNREACH, false}, {true, time.Hour, os.ErrDeadlineExceeded, false}, {false, 10 * time.Second, syscall.ENETUNREACH, false},
+		{true, 10 * time.Second, nil, true}, {true, time.Hour, nil, false},
+	} {
+		t.Run(fmt.Sprintf("%+v", tc), func(t *testing.T) {
+			inNetwork(t, func(t *testing.T, n *network) {
+				var back time.Time
+				c := &cutter{data: content(), cuts: []int{half}}
+				n.serve("r.lab.test:80", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+					if back.IsZero() {
+						back = time.Now().Add(tc.lasts)
+					} else if time.Now().Before(back) {
+						w.WriteHeader(http.StatusBadGateway) // where it is the registry alone that is gone
+						return
+					}
+					c.ServeHTTP(w, r)
+				})
+				r := n.open(Options{Name: "lab", URL: "http://r.lab.test", Patient: tc.patient})
+				r.wire.connect = func(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, error) {
+					if tc.fault == nil || !time.Now().Before(back) {
+						return n.connect(ctx, d, network, addr)
+					}
+					if tc.fault == os.ErrDeadlineExceeded {
+						time.Sleep(dialTimeout)
+					}
+					return nil, &net.OpError{Op: "dial", Net: network, Err: tc.fault}
+				}
+				b, err := r.Blob(t.Context(), "a", hashOf(c.data))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer b.Close()
+				start := time.Now()
+				got, err := io.ReadAll(b)
+				if took := time.Since(start); (err == nil) != tc.ok || tc.ok && string(got) != c.data || took > 2*time.Minute {
+					t.Errorf("%d bytes after %v: %v", len(got), took, err)
+				}
+			})
 		})
 	}
 }

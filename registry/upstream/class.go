@@ -8,14 +8,15 @@ type class uint32
 const (
 	public class = iota
 	loopback
-	private   // RFC 1918, and fc00::/7
-	linkLocal // where cloud providers have their metadata
-	shared    // carrier-grade NAT
-	special   // everything else that is no address of a host on the internet
+	private // RFC 1918, and fc00::/7
+	linkLocal
+	shared   // carrier-grade NAT
+	metadata // where a cloud's machines get their keys, whatever network that is in
+	special  // everything else that is no address of a host on the internet
 )
 
 func (c class) String() string {
-	return [...]string{"public", "loopback", "private", "link-local", "carrier-grade NAT", "special-purpose"}[c]
+	return [...]string{"public", "loopback", "private", "link-local", "carrier-grade NAT", "cloud metadata", "special-purpose"}[c]
 }
 
 // specials are ranges that [netip.Addr] has no method for.
@@ -42,6 +43,25 @@ var specials = [...]struct {
 	{netip.MustParsePrefix("fec0::/10"), private}, // site-local, deprecated
 }
 
+// clouds are the addresses of metadata services.
+//
+// Source: the providers' manuals, of instance metadata and of credentials for containers.
+var clouds = map[netip.Addr]bool{
+	netip.MustParseAddr("169.254.169.254"): true, // nearly all
+	netip.MustParseAddr("fd00:ec2::254"):   true, // Amazon EC2
+	netip.MustParseAddr("169.254.170.2"):   true, // Amazon ECS
+	netip.MustParseAddr("169.254.170.23"):  true, // Amazon EKS
+	netip.MustParseAddr("fd00:ec2::23"):    true,
+	netip.MustParseAddr("168.63.129.16"):   true, // Azure
+	netip.MustParseAddr("fd20:ce::254"):    true, // Google
+	netip.MustParseAddr("100.100.100.200"): true, // Alibaba
+	netip.MustParseAddr("169.254.0.23"):    true, // Tencent
+	netip.MustParseAddr("192.0.0.192"):     true, // Oracle
+	netip.MustParseAddr("169.254.42.42"):   true, // Scaleway
+	netip.MustParseAddr("fd00:42::42"):     true,
+	netip.MustParseAddr("fe80::a9fe:a9fe"): true, // OpenStack
+}
+
 // Translations of IPv4 addresses: what counts is the address within.
 var (
 	nat64     = netip.MustParsePrefix("64:ff9b::/96")
@@ -60,6 +80,8 @@ func classOf(a netip.Addr) class {
 		a = netip.AddrFrom4([4]byte(b[2:6]))
 	}
 	switch {
+	case clouds[a]:
+		return metadata
 	case a.IsLoopback():
 		return loopback
 	case a.IsPrivate():

@@ -43,6 +43,9 @@ type Error struct {
 	// RetryAfter is for how long the server wants to be left alone, at most an hour; 0 where it does not say.
 	RetryAfter time.Duration
 	Err        error // without the registry and the subject
+
+	elsewhere bool // the answer is not the registry's own
+	passing   bool // it may be for a bad moment
 }
 
 // Error is the text for logs. It may have addresses of servers.
@@ -89,8 +92,9 @@ func (r *Registry) answered(subject string, resp *http.Response) *Error {
 	if m := firstMessage(body); m != "" {
 		public += ": " + m
 	}
-	text := public
-	if to := originOf(resp.Request.URL); to != r.address.origin() {
+	text, to := public, originOf(resp.Request.URL)
+	elsewhere := to != r.address.origin()
+	if elsewhere {
 		text += " (from " + printable(to.host) + ")"
 	}
 	return &Error{
@@ -99,6 +103,8 @@ func (r *Registry) answered(subject string, resp *http.Response) *Error {
 		Status:     resp.StatusCode,
 		RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), r.now()),
 		Err:        detailed{errors.New(text), public},
+		elsewhere:  elsewhere,
+		passing:    passing(resp.StatusCode),
 	}
 }
 
@@ -123,7 +129,7 @@ func (r *Registry) failed(ctx context.Context, subject string, err error) error 
 	if errors.Is(err, ErrCredentials) {
 		return r.about(subject, err)
 	}
-	e = &Error{Registry: r.name, Subject: subject, Err: detailed{noAnswer{err}, publicly(err)}}
+	e = &Error{Registry: r.name, Subject: subject, Err: detailed{noAnswer{err}, publicly(err)}, passing: transient(err) || isTimeout(err)}
 	var t *tokenError
 	if errors.As(err, &t) {
 		e.Subject, e.TokenServer = t.subject, true
@@ -141,7 +147,10 @@ func (d detailed) Unwrap() error { return d.error }
 
 // publicly says what came of a request that got no answer, of the server that should have given it.
 func publicly(err error) string {
+	var p proxyError
 	switch {
+	case errors.As(err, &p):
+		return "cannot be reached through the proxy"
 	case isNotTLS(err):
 		return "speaks no HTTPS"
 	case isUntrusted(err):
@@ -183,6 +192,17 @@ func (n noAnswer) Is(target error) bool {
 	return target == ErrNotHTTPS && isNotTLS(n.err) || target == ErrCertificate && isUntrusted(n.err)
 }
 
+// proxyError is the status of a proxy that does not connect.
+type proxyError int
+
+func (e proxyError) Error() string {
+	text := strings.TrimSpace(fmt.Sprintf("the proxy answers %d %s", int(e), http.StatusText(int(e))))
+	if e == http.StatusProxyAuthRequired {
+		text += ": put a user and a password in HTTPS_PROXY"
+	}
+	return text
+}
+
 func isNotTLS(err error) bool {
 	var e tls.RecordHeaderError
 	return errors.As(err, &e)
@@ -202,15 +222,24 @@ func isTimeout(err error) bool {
 func transient(err error) bool {
 	var (
 		e   *Error
+		p   proxyError
 		dns *net.DNSError
 	)
 	switch {
+	case errors.As(err, &p):
+		return p >= http.StatusInternalServerError
 	case errors.As(err, &e), errors.Is(err, ErrCredentials), isRefusal(err), isTimeout(err):
 		return false
 	case isUntrusted(err), isNotTLS(err), errors.As(err, &dns) && dns.IsNotFound:
 		return false
 	}
 	return true
+}
+
+// mayPass reports whether an error of a request may be for a bad moment of the network or the registry, if a long one.
+func mayPass(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.passing
 }
 
 // firstMessage returns what a registry or a token server says is wrong; "" if that is not to be found.

@@ -96,6 +96,17 @@ func TestNoKindsOfTheNetwork(t *testing.T) {
 	}
 }
 
+// "EOF" says nothing to who reads it.
+func TestHangUp(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		h := n.serve("r.lab.test:80", "9.9.9.9", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		_, err := n.open(Options{Name: "lab", URL: "http://r.lab.test"}).Manifest(t.Context(), "a", "b")
+		if want := "lab: a:b: the server hangs up without an answer"; err == nil || err.Error() != want || len(h.saw()) != maxTries {
+			t.Errorf("%v after %d tries; want %q", err, len(h.saw()), want)
+		}
+	})
+}
+
 // It is said for how long, and for whom, something is waited; once, however many wait.
 func TestPatienceIsSaid(t *testing.T) {
 	for _, tc := range []struct {

@@ -154,7 +154,8 @@ func (r *Registry) turn(q query, next string) (query, error) {
 		return q, errors.New("next page has an address that is none")
 	}
 	below, ok := strings.CutPrefix(path.Clean(u.Path), "/v2/")
-	if !strings.EqualFold(u.Host, base.Host) || !ok {
+	own := base.Host == strings.ToLower(u.Host) || originOf(&url.URL{Scheme: u.Scheme, Host: base.Host}).host == originOf(u).host
+	if !own || !ok {
 		return q, fmt.Errorf("next page is elsewhere, at %.300s", originOf(u))
 	}
 	values := u.Query()

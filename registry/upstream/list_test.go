@@ -34,6 +34,8 @@ func TestTags(t *testing.T) {
 		{"relative", `</v2/a/tags/list?last=%d&n=1>; rel="next"`, true},
 		{"absolute", `<https://r.lab.test/v2/a/tags/list?last=%d>; rel=next`, true},
 		{"not knowing its scheme", `<http://r.lab.test/v2/a/tags/list?last=%d>; rel="next"`, true},
+		{"with the port", `<https://R.lab.test:443/v2/a/tags/list?last=%d>; rel=next`, true},
+		{"with the port of its scheme", `<http://r.lab.test:80/v2/a/tags/list?last=%d>; rel=next`, true},
 		{"query alone", `<?last=%d>; title="a, <b>; rel=x"; rel="prev next"`, true},
 		{"the second link", `<?last=77>; rel="prev", <?last=%d>;rel="next"`, true},
 		{"elsewhere", `<https://x.cdn.test/v2/a/tags/list?last=%d>; rel="next"`, false},

@@ -80,6 +80,20 @@ func TestManifest(t *testing.T) {
 	}
 }
 
+// What is compressed on its way, unasked, is not what was stored.
+func TestEncodedManifest(t *testing.T) {
+	for encoding, ok := range map[string]bool{"": true, "identity": true, "gzip": false, "GZIP": false, "br": false, "zstd": false} {
+		inNetwork(t, func(t *testing.T, n *network) {
+			n.serve("r.lab.test:443", "9.9.9.9", documents(document1, "Content-Encoding", encoding))
+			_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
+			var e *Error
+			if (err == nil) != ok || !ok && (!errors.As(err, &e) || e.Status != 200 || !strings.Contains(err.Error(), "Content-Encoding "+strings.ToLower(encoding))) {
+				t.Errorf("%q: %v", encoding, err)
+			}
+		})
+	}
+}
+
 func TestLargeManifest(t *testing.T) {
 	for size, ok := range map[int]bool{MaxManifest: true, MaxManifest + 1: false, 5 << 20: false} {
 		inNetwork(t, func(t *testing.T, n *network) {
@@ -153,7 +167,10 @@ func TestErrors(t *testing.T) {
 		{"429", status(429, `{"errors":[{"code":"TOOMANYREQUESTS"}]}`, "Retry-After", "7"), Error{Status: 429, RetryAfter: 7 * time.Second}, nil, "TOOMANYREQUESTS", 1},
 		{"429 with a date", status(429, ``, "Retry-After", "Sat, 01 Jan 2000 00:01:00 GMT"), Error{Status: 429, RetryAfter: time.Minute}, nil, "", 1},
 		{"429 with nothing", status(429, ``), Error{Status: 429}, nil, "", 1},
-		{"500", status(500, strings.Repeat("x", 1<<20)), Error{Status: 500}, nil, "500", 1},
+		{"500", status(500, strings.Repeat("x", 1<<20)), Error{Status: 500}, nil, "500", 3},
+		{"501", status(501, ``), Error{Status: 501}, nil, "501", 1},
+		{"408", status(408, ``), Error{Status: 408}, nil, "408", 3},
+		{"522", status(522, ``), Error{Status: 522}, nil, "522", 3},
 		{"503", status(503, ``), Error{Status: 503}, nil, "503", 3},
 		{"503 for long", status(503, ``, "Retry-After", "5000"), Error{Status: 503, RetryAfter: time.Hour}, nil, "503", 1},
 		{"204", status(204, ``), Error{Status: 204}, nil, "204", 1},

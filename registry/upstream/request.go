@@ -31,7 +31,8 @@ type query struct {
 	path    string // below /v2/
 	values  url.Values
 	header  http.Header
-	subject string // in messages: "library/nginx:latest"
+	subject string        // in messages: "library/nginx:latest"
+	wait    time.Duration // for the header of the answer
 }
 
 // Grammar of names and tags.
@@ -44,7 +45,7 @@ var (
 
 // query makes one for a thing of a repository: kind is "manifests", "blobs" and so on, ref a tag or digest.
 func (r *Registry) query(method, repo, kind, ref string, accept ...types.MediaType) (query, error) {
-	q := query{method: method, repo: repo, path: repo + "/" + kind + "/" + ref, header: http.Header{}}
+	q := query{method: method, repo: repo, path: repo + "/" + kind + "/" + ref, header: http.Header{}, wait: headerTimeout}
 	if len(repo) > maxName || !repositoryPattern.MatchString(repo) {
 		return q, r.about(fmt.Sprintf("repository %.100q", repo), fs.ErrInvalid)
 	}
@@ -135,13 +136,26 @@ func (r *Registry) again(err error, try int) (time.Duration, bool) {
 	if e.RetryAfter > 0 {
 		wait = min(e.RetryAfter, maxPatience)
 	}
-	switch e.Status {
-	case http.StatusTooManyRequests:
+	switch {
+	case e.Status == http.StatusTooManyRequests:
 		return wait, try < maxPatientTries && r.patient
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case passing(e.Status):
 		return wait, try < maxTries && (r.patient || e.RetryAfter == 0)
 	}
 	return 0, false
+}
+
+// passing reports whether a status is that of a bad moment. Those above 511 are Cloudflare's, which stands before many a
+// registry: it got no answer, or none that makes sense.
+//
+// Source: RFC 9110, 15.6; Cloudflare's documentation, "Error 520" to "Error 524".
+func passing(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable,
+		http.StatusGatewayTimeout, 520, 521, 522, 523, 524:
+		return true
+	}
+	return false
 }
 
 // backoff is about half a second, doubled with each try.
@@ -155,28 +169,30 @@ func (r *Registry) authorized(ctx context.Context, q query) (*http.Response, err
 	if err := r.settle(ctx); err != nil {
 		return nil, err
 	}
-	authorization, err := r.auth.header(ctx, q.repo)
+	to := access{repo: q.repo}
+	authorization, err := r.auth.header(ctx, to)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := r.send(ctx, q, authorization)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized || originOf(resp.Request.URL) != r.address.origin() {
-		return r.accept(q, resp, err)
+	for tried := false; ; tried = true {
+		resp, err := r.send(ctx, q, authorization)
+		if err != nil || resp.StatusCode != http.StatusUnauthorized || originOf(resp.Request.URL) != r.address.origin() {
+			return r.accept(q, resp, err)
+		}
+		header := resp.Header
+		refused := r.answered(q.subject, resp)
+		if !r.auth.refused(ctx, header, &to, authorization, tried) {
+			return nil, refused
+		}
+		next, err := r.auth.header(ctx, to)
+		if err != nil {
+			return nil, err
+		}
+		if next == authorization { // there is nothing better to offer
+			return nil, refused
+		}
+		authorization = next
 	}
-	header := resp.Header
-	refused := r.answered(q.subject, resp)
-	if !r.auth.refused(ctx, header, q.repo, authorization) {
-		return nil, refused
-	}
-	second, err := r.auth.header(ctx, q.repo)
-	if err != nil {
-		return nil, err
-	}
-	if second == authorization { // there is nothing better to offer
-		return nil, refused
-	}
-	resp, err = r.send(ctx, q, second)
-	return r.accept(q, resp, err)
 }
 
 func (r *Registry) send(ctx context.Context, q query, authorization string) (*http.Response, error) {
@@ -188,7 +204,7 @@ func (r *Registry) send(ctx context.Context, q query, authorization string) (*ht
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
-	return r.wire.RoundTrip(req)
+	return r.wire.send(req, q.wait)
 }
 
 // accept makes an error of an answer with another status than the right one.
@@ -218,6 +234,9 @@ func (r *Registry) read(ctx context.Context, q query, limit int64) (*document, e
 		}
 		data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 		resp.Body.Close()
+		if e := encodingOf(resp.Header); e != "" {
+			return nil, r.nonsense(q.subject, resp.StatusCode, fmt.Errorf("it comes with Content-Encoding %s, though it was asked not to", e))
+		}
 		if int64(len(data)) > limit {
 			return nil, r.nonsense(q.subject, resp.StatusCode, fmt.Errorf("document of more than %d bytes", limit))
 		}
@@ -231,6 +250,15 @@ func (r *Registry) read(ctx context.Context, q query, limit int64) (*document, e
 			return nil, err
 		}
 	}
+}
+
+// encodingOf is what an answer is compressed with on its way; "" if it is not.
+func encodingOf(h http.Header) string {
+	switch e := strings.ToLower(h.Get("Content-Encoding")); e {
+	case "gzip", "x-gzip", "br", "zstd", "deflate", "compress":
+		return e
+	}
+	return ""
 }
 
 // mediaType is the one of an answer, without parameters.

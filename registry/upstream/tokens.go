@@ -20,19 +20,23 @@ type tokens struct {
 }
 
 type token struct {
-	repo, value string
-	until       time.Time
+	access
+	value string
+	until time.Time
 }
 
-// get returns the token for a repository, "" if there is none that is valid at now.
-func (t *tokens) get(repo string, now time.Time) string {
+// get returns the token for a repository, "" if there is none that is valid at now, and for what is wanted beside it.
+func (t *tokens) get(a access, now time.Time) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e, ok := t.byRepo[repo]
+	e, ok := t.byRepo[a.repo]
 	if !ok {
 		return ""
 	}
 	tok := e.Value.(*token)
+	if a.more != "" && a.more != tok.more {
+		return ""
+	}
 	if !now.Before(tok.until) {
 		t.remove(e)
 		return ""
@@ -42,14 +46,14 @@ func (t *tokens) get(repo string, now time.Time) string {
 }
 
 // put keeps a token that the server gave at now for seconds, less a margin for its way.
-func (t *tokens) put(repo, value string, seconds int, now time.Time) {
+func (t *tokens) put(a access, value string, seconds int, now time.Time) {
 	life := defaultLife
 	if seconds > 0 {
 		life = time.Duration(min(seconds, int(maxLife/time.Second))) * time.Second
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e, ok := t.byRepo[repo]; ok {
+	if e, ok := t.byRepo[a.repo]; ok {
 		t.remove(e)
 	}
 	if t.order.Len() >= maxTokens {
@@ -58,7 +62,7 @@ func (t *tokens) put(repo, value string, seconds int, now time.Time) {
 	if t.byRepo == nil {
 		t.byRepo = make(map[string]*list.Element)
 	}
-	t.byRepo[repo] = t.order.PushFront(&token{repo, value, now.Add(life - life/10)})
+	t.byRepo[a.repo] = t.order.PushFront(&token{a, value, now.Add(life - life/10)})
 }
 
 // drop forgets a token that was refused, if it is still the one in use.

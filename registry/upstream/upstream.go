@@ -15,8 +15,8 @@
 //
 // The registry is reached at its configured scheme, host and port alone. Whatever it points to, as a token server or by
 // a redirect, must be https, or may be http if the registry is; and must not be an address of this machine, of a private
-// network or otherwise special, unless the registry's own address is of the same class. That is decided by the address
-// that is dialled, not by its name. Behind a proxy of the environment the proxy dials, and only names and literal
+// network or otherwise special, unless the registry's own address is of the same class; it is never where a
+// cloud has its metadata. That is decided by the address that is dialled, not by its name. Behind a proxy of the environment the proxy dials, and only names and literal
 // addresses can be judged.
 //
 // # Who gets credentials
@@ -29,7 +29,8 @@
 //
 // # What is too slow
 //
-// A body must bring a byte a minute and 512 KiB in two minutes, of the time that its reader waits for it.
+// An answer must begin in 30 s; one with a blob in 5 min, for a registry that is a proxy may get all of it first. A body
+// must bring a byte a minute and 512 KiB in two minutes, of the time that its reader waits for it.
 package upstream
 
 import (
@@ -61,7 +62,8 @@ type Options struct {
 	// AllowHTTP uses plain HTTP if URL is "" and HTTPS is not spoken, for credentials too. A server that speaks HTTPS with
 	// a certificate that is not trusted is not asked by HTTP.
 	AllowHTTP bool
-	// Patient waits and tries again where the registry wants fewer requests (429). Otherwise that is an error at once.
+	// Patient waits and tries again where the registry wants fewer requests (429), and where it is out of reach in the midst
+	// of a blob. Otherwise that is an error at once.
 	Patient bool
 	// Log gets warnings, and for how long a patient registry waits as Info; nil is silent.
 	Log *slog.Logger
@@ -166,7 +168,7 @@ func (r *Registry) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	resp, err := r.wire.hop(req)
+	resp, err := r.wire.hop(req, headerTimeout)
 	if err != nil {
 		return err
 	}

@@ -15,12 +15,14 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode"
 )
 
 const (
 	dialTimeout   = 10 * time.Second
 	tlsTimeout    = 10 * time.Second
 	headerTimeout = 30 * time.Second
+	blobTimeout   = 5 * time.Minute  // for the header of a blob: a registry that is a proxy may get all of it first
 	stallTimeout  = 60 * time.Second // without a byte of a body
 	slowTimeout   = 2 * time.Minute  // for less than slowBytes of a body
 	slowBytes     = 512 << 10
@@ -28,6 +30,7 @@ const (
 	pingTimeout   = 15 * time.Second // of a connection by HTTP/2 that is silent: another request must not wait for a dead one
 	maxIdle       = 16               // connections, per host
 	maxHeader     = 64 << 10         // bytes
+	endTimeout    = time.Second      // to read the rest of what is not wanted
 	maxRedirects  = 5
 	userAgent     = "nixreg"
 )
@@ -66,7 +69,6 @@ func newTransport(conf *tls.Config) *http.Transport {
 	return &http.Transport{
 		TLSClientConfig:        conf.Clone(),
 		TLSHandshakeTimeout:    tlsTimeout,
-		ResponseHeaderTimeout:  headerTimeout,
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConnsPerHost:    maxIdle,
 		MaxIdleConns:           4 * maxIdle,
@@ -74,6 +76,12 @@ func newTransport(conf *tls.Config) *http.Transport {
 		DisableCompression:     true, // a digest is one of bytes as they are
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingTimeout, PingTimeout: pingTimeout},
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+			if resp.StatusCode != http.StatusOK {
+				return proxyError(resp.StatusCode)
+			}
+			return nil
+		},
 	}
 }
 
@@ -93,7 +101,7 @@ func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 func (w *wire) admit(c class, host string) error {
-	if own := class(w.class.Load()); c != public && c != own {
+	if own := class(w.class.Load()); c != public && c != own || c == metadata {
 		return refusal(fmt.Sprintf("%.300s has a %s address, to which a registry with a %s one must not lead", host, c, own))
 	}
 	return nil
@@ -121,6 +129,9 @@ func (w *wire) check(u *url.URL) error {
 		return refusal(fmt.Sprintf("led from %s to %.300s", own, to))
 	}
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	if strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) { // ① is a 1 to who looks it up
+		return refusal(fmt.Sprintf("led to %+.300q, which is not ASCII", u.Hostname()))
+	}
 	if a, err := netip.ParseAddr(host); err == nil {
 		return w.admit(classOf(a), to.host)
 	}
@@ -133,13 +144,18 @@ func (w *wire) check(u *url.URL) error {
 	return nil
 }
 
-// RoundTrip implements [http.RoundTripper]. It follows redirects; credentials stay with the first host. The answer's
-// Request is the one it is an answer to.
+// RoundTrip implements [http.RoundTripper].
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	return w.send(req, headerTimeout)
+}
+
+// send waits so long for the header of an answer. It follows redirects; credentials stay with the first host. The
+// answer's Request is the one it is an answer to.
+func (w *wire) send(req *http.Request, wait time.Duration) (*http.Response, error) {
 	seen := map[string]bool{}
 	for {
 		seen[req.URL.String()] = true
-		resp, err := w.hop(req)
+		resp, err := w.hop(req, wait)
 		if err != nil || !isRedirect(resp.StatusCode) {
 			return resp, err
 		}
@@ -189,7 +205,7 @@ func follow(req *http.Request, location string) (*http.Request, error) {
 }
 
 // hop sends one request to where it may go.
-func (w *wire) hop(req *http.Request) (*http.Response, error) {
+func (w *wire) hop(req *http.Request, wait time.Duration) (*http.Response, error) {
 	if err := w.check(req.URL); err != nil {
 		return nil, err
 	}
@@ -197,8 +213,7 @@ func (w *wire) hop(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proxy of the environment: %w", err)
 	}
-	ctx, cancel := context.WithCancelCause(req.Context())
-	transport, peer := w.proxied, net.Addr(nil)
+	ctx, transport, peer := req.Context(), w.proxied, net.Addr(nil)
 	if proxy == nil {
 		transport = w.direct
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -209,17 +224,46 @@ func (w *wire) hop(req *http.Request) (*http.Response, error) {
 	req = req.Clone(ctx)
 	req.Header.Set("User-Agent", userAgent)
 	req.Header.Set("Accept-Encoding", "identity")
-	resp, err := transport.RoundTrip(req)
+	resp, err := answerTo(req, transport, wait)
 	if err != nil {
-		cancel(nil)
 		return nil, err
 	}
 	if a, ok := peer.(*net.TCPAddr); ok && own {
 		w.class.Store(uint32(classOf(a.AddrPort().Addr()))) // it has answered, and by TLS if that is configured
 	}
+	return resp, nil
+}
+
+// answerTo waits so long for the header of an answer, and watches over the rest.
+func answerTo(req *http.Request, t *http.Transport, wait time.Duration) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(req.Context())
+	late := time.AfterFunc(wait, func() { cancel(lateError(wait)) })
+	resp, err := t.RoundTrip(req.WithContext(ctx))
+	switch inTime := late.Stop(); {
+	case !inTime: // and yet there may be an answer
+		if err == nil {
+			resp.Body.Close()
+		}
+		return nil, lateError(wait)
+	case err != nil:
+		cancel(nil)
+		if err == io.EOF {
+			err = errHungUp
+		}
+		return nil, err
+	}
 	resp.Body = &watched{ReadCloser: resp.Body, ctx: ctx, cancel: cancel}
 	return resp, nil
 }
+
+var errHungUp = errors.New("the server hangs up without an answer")
+
+// lateError is for a header that did not come in time. It implements [net.Error].
+type lateError time.Duration
+
+func (e lateError) Error() string { return fmt.Sprintf("no answer in %v", time.Duration(e)) }
+func (lateError) Timeout() bool   { return true }
+func (lateError) Temporary() bool { return true }
 
 var errStalled = fmt.Errorf("no byte for %v, or less than %d KiB in %v", stallTimeout, slowBytes>>10, slowTimeout)
 
@@ -260,8 +304,10 @@ func (b *watched) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// discard ends a body that is not wanted. A short one is read, so that its connection can be used again.
+// discard ends a body that is not wanted. A short one that is there is read, so that its connection can be used again.
 func discard(body io.ReadCloser) {
+	late := time.AfterFunc(endTimeout, func() { body.Close() })
 	io.CopyN(io.Discard, body, maxErrorBody)
+	late.Stop()
 	body.Close()
 }

@@ -1,0 +1,118 @@
+package upstream
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// parseChallenge finds the challenge that is to be met in the header of a 401; nil if there is none. Bearer comes before
+// Basic: who has no credentials may get a token, and who has some need not show them with each request.
+func parseChallenge(ctx context.Context, h http.Header) *transport.Challenge {
+	var basic, bearer *transport.Challenge
+	for _, v := range h.Values("WWW-Authenticate") {
+		switch ch := parseOne(ctx, v); {
+		case ch == nil:
+		case isScheme(ch, "basic") && basic == nil:
+			basic = ch
+		case isScheme(ch, "bearer") && (bearer == nil || bearer.Parameters["realm"] == ""):
+			bearer = ch
+		}
+	}
+	if bearer == nil || bearer.Parameters["realm"] == "" && basic != nil {
+		return basic
+	}
+	return bearer
+}
+
+// parseOne reads one header; nil if it is of no scheme that is known.
+func parseOne(ctx context.Context, value string) *transport.Challenge {
+	// Ping is the one door to the library's parser: it gets the answer that is here.
+	answer := func(r *http.Request) (*http.Response, error) {
+		return &http.Response{
+			StatusCode: http.StatusUnauthorized,
+			Header:     http.Header{"Www-Authenticate": {value}},
+			Body:       http.NoBody,
+			Request:    r,
+		}, nil
+	}
+	reg, err := name.NewRegistry("registry.invalid")
+	if err != nil {
+		return nil
+	}
+	ch, err := transport.Ping(ctx, reg, roundTripper(answer))
+	if err != nil || !isScheme(ch, "basic") && !isScheme(ch, "bearer") {
+		return nil
+	}
+	return ch
+}
+
+func isScheme(ch *transport.Challenge, scheme string) bool {
+	return strings.EqualFold(ch.Scheme, scheme)
+}
+
+// access is what a token is for: to pull from a repository, and what the registry wants beside that.
+type access struct {
+	repo string
+	more string // scopes, with blanks between them; "" is none
+}
+
+const (
+	maxScopes = 8
+	maxScope  = 512 // bytes
+)
+
+// scopes are those to ask a token server for. Some look at the first one alone.
+func (a access) scopes() []string { return append(strings.Fields(a.more), pullScope(a.repo)) }
+
+func pullScope(repo string) string { return "repository:" + repo + ":pull" }
+
+// widen takes what the challenge of a refused token wants beside the right to pull from the repository, and reports
+// whether that is news. A registry may know the repository by another name, or have scopes of its own kind.
+func (a *access) widen(ch *transport.Challenge) bool {
+	if a.more != "" {
+		return false
+	}
+	var more []string
+	for _, scope := range pullScopes(ch.Parameters["scope"]) {
+		if scope != pullScope(a.repo) {
+			more = append(more, scope)
+		}
+	}
+	a.more = strings.Join(more, " ")
+	return a.more != ""
+}
+
+// pullScopes are the scopes of a challenge, but for what goes beyond pulling.
+//
+// Source: distribution, "Token Scope Documentation".
+func pullScopes(s string) []string {
+	var scopes []string
+	for scope := range strings.FieldsSeq(s) {
+		if rest, ok := strings.CutPrefix(scope, "repository:"); ok {
+			colon := strings.LastIndexByte(rest, ':')
+			if colon < 0 {
+				continue
+			}
+			repo, actions := rest[:colon], rest[colon+1:]
+			if !strings.Contains(","+actions+",", ",pull,") && actions != "*" {
+				continue
+			}
+			scope = pullScope(repo)
+		}
+		if strings.HasPrefix(scope, "registry:") || len(scope) > maxScope {
+			continue
+		}
+		if scopes = append(scopes, scope); len(scopes) == maxScopes {
+			break
+		}
+	}
+	return scopes
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
