@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 )
 
 // progress is how many bytes make up for the tries it took to get them.
@@ -23,10 +24,11 @@ type body struct {
 	encoding  string // "" is none
 	final     *url.URL
 	version   version
-	unchanged bool  // the answer is a 304
-	limit     int64 // of bytes, 0 is none
-	off       int64 // bytes read
-	mark      int64 // off at the last cut
+	unchanged bool          // the answer is a 304
+	limit     int64         // of bytes, 0 is none
+	off       int64         // bytes read
+	mark      int64         // off at the last cut
+	waited    time.Duration // for the bytes since then
 	patience  patience
 	err       error // after which nothing more is read
 
@@ -68,7 +70,9 @@ func (b *body) Read(p []byte) (int, error) {
 			b.err = io.EOF
 			break
 		}
+		begun := time.Now()
 		n, err := b.body.Read(p)
+		b.waited += time.Since(begun)
 		b.off += int64(n)
 		switch {
 		case b.limit > 0 && b.off > b.limit:
@@ -97,10 +101,10 @@ func (b *body) Close() error {
 
 // resume gets the rest of the file after a cut.
 func (b *body) resume(cause error) error {
-	if b.off-b.mark >= progress {
+	if b.progressed() {
 		b.patience.tries = 0
 	}
-	b.mark = b.off
+	b.mark, b.waited = b.off, 0
 	for {
 		cause = fmt.Errorf("cut after %d bytes: %w", b.off, cause)
 		if err := b.client.pause(b.ctx, b.query.name, cause, &b.patience); err != nil {
@@ -150,6 +154,13 @@ func (b *body) replace(next io.ReadCloser) error {
 		return b.fail(fs.ErrClosed)
 	}
 	return nil
+}
+
+// progressed reports whether enough has come since the last cut, and in time: cuts must not make slow what would be too
+// slow without them.
+func (b *body) progressed() bool {
+	came := b.off - b.mark
+	return came >= progress && b.waited.Seconds()*slowBytes <= float64(came)*slowTimeout.Seconds()
 }
 
 // check reports whether an answer is the rest of the same file, or the whole of it.

@@ -181,6 +181,26 @@ func TestCutsInARow(t *testing.T) {
 	}
 }
 
+// Hardly any bytes are no progress.
+func TestHardlyAny(t *testing.T) {
+	data := content(100_000)
+	last := 0
+	s := serve(t, func(n int, w http.ResponseWriter, r *http.Request) {
+		last = n
+		from := 0
+		fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
+		w.Header().Set("ETag", `"v1"`)
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(data)-1, len(data)))
+		w.WriteHeader(map[bool]int{true: http.StatusOK, false: http.StatusPartialContent}[n == 1])
+		w.Write(data[from : from+progress-1])
+		cut(w)
+	})
+	got, err := readAll(t, client(t, s.URL), "x")
+	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "5 tries") || last != 5 || !bytes.Equal(got, data[:5*(progress-1)]) {
+		t.Errorf("%d bytes after %d requests: %v", len(got), last, err)
+	}
+}
+
 // A body that stands still is cut and continued.
 func TestStall(t *testing.T) {
 	data := content(100_000)
@@ -198,7 +218,7 @@ func TestStall(t *testing.T) {
 		<-r.Context().Done()
 	})
 	c := client(t, s.URL)
-	c.wire.watch = func(stalled func()) func() {
+	c.wire.watch = func(_ time.Duration, stalled func()) func() {
 		stop := make(chan struct{})
 		go func() {
 			select {

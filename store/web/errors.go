@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/xml"
@@ -29,40 +30,61 @@ type denied struct {
 	status  int
 	code    string // of S3, such as NoSuchKey
 	message string // of S3
-	region  string // the bucket's, where S3 says so
+	give    string // a parameter that would help, where S3 says so
 	after   time.Duration
+	proxy   bool // it is a proxy that answers, in place of connecting
 }
 
+const regionHeader = "X-Amz-Bucket-Region"
+
 // denial reads an answer that is an error, and closes it.
-func denial(resp *http.Response, now time.Time) *denied {
+func denial(resp *http.Response, b *bucket, now time.Time) *denied {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what there is of it
 	d := &denied{status: resp.StatusCode, after: parseRetryAfter(resp.Header.Get("Retry-After"), now)}
-	switch d.status {
-	case http.StatusMovedPermanently, http.StatusBadRequest:
-		d.region = printable(resp.Header.Get("X-Amz-Bucket-Region"))
-	}
 	var text struct {
 		XMLName xml.Name `xml:"Error"`
 		Code    string   `xml:"Code"`
 		Message string   `xml:"Message"`
+		Region  string   `xml:"Region"`
 	}
 	if xml.Unmarshal(body, &text) == nil {
 		d.code, d.message = printable(text.Code), printable(text.Message)
 	}
+	if isRedirect(d.status) || d.status == http.StatusBadRequest {
+		d.give = whereBucketIs(resp, b, cmp.Or(resp.Header.Get(regionHeader), text.Region))
+	}
 	return d
+}
+
+// whereBucketIs is the parameter that leads to a bucket in a region; "" if none is known.
+func whereBucketIs(resp *http.Response, b *bucket, region string) string {
+	switch {
+	case !isBucket(region):
+		return ""
+	case b == nil || b.region != region:
+		return "?region=" + region
+	}
+	to, err := resp.Request.URL.Parse(resp.Header.Get("Location"))
+	if err != nil || to.Host == "" || to.Host == resp.Request.URL.Host {
+		return ""
+	}
+	return "?endpoint=" + printable(to.Host)
 }
 
 func (d *denied) Error() string {
 	text := strings.TrimSpace(fmt.Sprintf("%d %s", d.status, http.StatusText(d.status)))
+	if d.proxy {
+		text = "the proxy answers " + text
+	}
 	if d.code != "" {
 		text += ": " + d.code
 	}
 	if d.message != "" {
 		text += ": " + d.message
 	}
-	if d.region != "" {
-		text += " (the bucket is in region " + d.region + ": give ?region=" + d.region + ")"
+	if d.give != "" {
+		text += " (the bucket is elsewhere: give " + d.give + ")"
 	}
 	return text
 }
@@ -72,6 +94,9 @@ func (d *denied) Error() string {
 //
 // Source: Amazon S3 API reference, GetObject, "Permissions"; Nix, HttpBinaryCacheStore::getFile, which takes each 403 so.
 func (d *denied) missing(s3, answered bool) bool {
+	if d.proxy {
+		return false
+	}
 	switch d.status {
 	case http.StatusNotFound, http.StatusGone:
 		return d.code != "NoSuchBucket"
@@ -84,10 +109,10 @@ func (d *denied) missing(s3, answered bool) bool {
 // unauthorized reports whether it is for want of the right credentials.
 func (d *denied) unauthorized() bool {
 	switch d.status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
-		return true
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return !d.proxy
 	}
-	return false
+	return d.status == http.StatusProxyAuthRequired
 }
 
 // passing reports whether another try may help.
@@ -116,6 +141,11 @@ func transient(err error) bool {
 		return false
 	}
 	return true
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
 }
 
 // failed makes the error for a file that did not come; tries is how often it was asked for.

@@ -49,7 +49,7 @@ func client(t *testing.T, address string, more ...func(*Options)) *fake {
 		f.slept = append(f.slept, d)
 		return ctx.Err()
 	}
-	c.wire.watch = func(func()) func() { return func() {} }
+	c.wire.watch = func(time.Duration, func()) func() { return func() {} }
 	return f
 }
 

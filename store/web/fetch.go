@@ -29,29 +29,34 @@ type query struct {
 	name   string // in messages
 	target *url.URL
 	header http.Header
+	wait   time.Duration // for the header of the answer
 }
 
 func (c *Client) query(name string) (query, error) {
 	u, err := c.location.target(name)
-	return query{name: name, target: u, header: http.Header{}}, err
+	return query{name: c.location.shownName(name), target: u, header: http.Header{}, wait: documentTimeout}, err
 }
 
 // patience counts the tries for one file that were in vain since the last progress.
-type patience struct{ tries int }
+type patience struct {
+	tries int
+	begun bool // the file is there, and some of it may have come
+}
 
 // do sends a query until there is an answer that is no error: 200, 206, 304 or 416, if it is one to this query. Other
 // answers are a *denied. The caller closes the body. Errors are not yet those that callers of Client get.
 func (c *Client) do(ctx context.Context, q query, p *patience) (*http.Response, error) {
 	for {
-		resp, err := c.wire.send(c.request(ctx, q), c.keys.authorize)
+		resp, err := c.wire.send(c.request(ctx, q), q.wait, c.keys.authorize)
 		if err == nil && !expected(q, resp.StatusCode) {
-			err = denial(resp, c.now())
+			err = denial(resp, c.location.bucket, c.now())
 		}
 		if err == nil {
 			if resp.Request.URL.String() != q.target.String() {
 				c.wire.remember(resp.Request.URL)
 			}
 			c.answered.Store(true)
+			p.begun = true
 			return resp, nil
 		}
 		if err := c.pause(ctx, q.name, err, p); err != nil {
@@ -78,8 +83,8 @@ func (c *Client) pause(ctx context.Context, name string, cause error, p *patienc
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if p.tries >= maxTries || !transient(cause) {
-		return cause
+	if p.tries >= maxTries || !transient(cause) || isTimeout(cause) && !p.begun {
+		return cause // another store can be asked while a host is silent
 	}
 	wait := backoff(p.tries)
 	var d *denied
@@ -128,13 +133,14 @@ func tooLarge(limit int64) error {
 }
 
 // Open returns the bytes of a file as they are stored. ctx governs them until they are closed, which the caller does. A
-// connection that is cut, or has no byte for 30 s, is replaced by one for the rest; a file that has changed in between is
-// an error. They are for one reader at a time; Close may be called at any time.
+// connection that is cut, or has no byte for 30 s, or less than 64 KiB in two minutes of waiting, is replaced by one for
+// the rest; a file that has changed in between is an error. They are for one reader at a time; Close may be called at any time.
 func (c *Client) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	q, err := c.query(name)
 	if err != nil {
 		return nil, err
 	}
+	q.wait = fileTimeout
 	b, err := c.open(ctx, q)
 	if err != nil {
 		return nil, err
@@ -193,7 +199,7 @@ func (c *Client) GetIf(ctx context.Context, name, etag string, limit int64) (Ans
 
 // queryIf is the query for a file that may be named by an address, unless it has this ETag.
 func (c *Client) queryIf(name, etag string) (query, error) {
-	q := query{name: name, header: http.Header{}}
+	q := query{name: c.location.shownName(name), header: http.Header{}, wait: documentTimeout}
 	var err error
 	if strings.HasPrefix(name, "http://") || strings.HasPrefix(name, "https://") {
 		q.target, err = url.Parse(name)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -113,6 +114,31 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// A name may have a signature behind it, which is not for those who read messages.
+func TestNamesAreShownWithoutQuery(t *testing.T) {
+	const name = "nar/x.nar.xz?X-Amz-Signature=hunter2"
+	var log strings.Builder
+	s := serve(t, func(n int, w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.URL.RawQuery, "hunter2") {
+			t.Errorf("asked for %s", r.URL)
+		}
+		w.WriteHeader(map[bool]int{true: 503, false: 404}[n == 1])
+	})
+	c := client(t, s.URL, func(o *Options) {
+		o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	_, err := c.Open(t.Context(), name)
+	_, bad := c.Open(t.Context(), "../"+name)
+	for _, text := range []string{err.Error(), bad.Error(), log.String()} {
+		if !strings.Contains(text, "nar/x.nar.xz") || strings.Contains(text, "hunter2") {
+			t.Error(text)
+		}
+	}
+	if _, err := client(t, "s3://cache?endpoint="+s.URL).Open(t.Context(), "../a?b"); err == nil || !strings.Contains(err.Error(), "a?b") {
+		t.Errorf("a key of S3 has no query: %v", err)
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for after, want := range map[string]time.Duration{
@@ -152,6 +178,15 @@ func TestNobodyListens(t *testing.T) {
 	cancel()
 	if _, err := c.Get(ctx, "x", 1); !errors.Is(err, context.Canceled) || errors.Is(err, store.ErrUnavailable) {
 		t.Error(err)
+	}
+}
+
+// "EOF" says nothing to who reads it.
+func TestHangUp(t *testing.T) {
+	s := serve(t, func(int, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	_, err := client(t, s.URL).Get(t.Context(), "x", 1)
+	if want := s.URL + ": x: the server hangs up without an answer (5 tries)"; err == nil || err.Error() != want {
+		t.Errorf("%v; want %q", err, want)
 	}
 }
 

@@ -38,8 +38,8 @@ func newKeyring(ctx context.Context, o Options, log *slog.Logger) (*keyring, err
 		k.signer, err = newSigner(ctx, l.bucket, log)
 		return k, err
 	}
-	if name := cmp.Or(l.token, o.TokenFile); name != "" {
-		k.token = &keyFile[string]{name: name, parse: parseToken}
+	if l.token != "" {
+		k.token = &keyFile[string]{name: l.token, parse: parseToken}
 		if _, err := k.token.get(); err != nil {
 			return nil, fmt.Errorf("token: %w", err)
 		}

@@ -233,7 +233,7 @@ func (l *Location) target(name string) (*url.URL, error) {
 		}
 	}
 	if len(name) > maxName || !fs.ValidPath(plain) || plain == "." || hasControl(plain) || hasControl(query) {
-		return nil, fmt.Errorf("%s: %.100q is no name of a file below it: %w", l.shown, name, fs.ErrInvalid)
+		return nil, fmt.Errorf("%s: %.100q is no name of a file below it: %w", l.shown, l.shownName(name), fs.ErrInvalid)
 	}
 	if l.bucket != nil {
 		u.Path += "/" + name
@@ -244,6 +244,14 @@ func (l *Location) target(name string) (*url.URL, error) {
 	u.Path += "/" + plain
 	u.RawQuery = strings.ReplaceAll(query, " ", "%20")
 	return &u, nil
+}
+
+// shownName is a name for messages. What a web server may have behind it need not be for everybody.
+func (l *Location) shownName(name string) string {
+	if l.bucket == nil {
+		name, _, _ = strings.Cut(name, "?")
+	}
+	return name
 }
 
 func hasControl(s string) bool {

@@ -20,8 +20,9 @@ import (
 const (
 	// imdsTimeout is for how long the machine's own service is waited for: mostly there is none.
 	imdsTimeout = time.Second
-	// anonymousAge is how long a machine without that service is not asked again.
-	anonymousAge = 10 * time.Minute
+	// minAnonymous is for how long that service is not asked again after it failed; doubled each time, up to maxAnonymous.
+	minAnonymous = 5 * time.Second
+	maxAnonymous = 10 * time.Minute
 	keysTimeout  = 30 * time.Second
 	emptyHash    = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256 of no bytes
 )
@@ -35,8 +36,10 @@ type signer struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	mu        sync.Mutex // guards anonymous
-	anonymous time.Time  // until then, no keys are asked for
+	mu        sync.Mutex    // guards what follows
+	had       bool          // there have been keys
+	pause     time.Duration // since the last try that failed
+	anonymous time.Time     // its end: until then, no keys are asked for
 }
 
 // newSigner looks for credentials where every program for AWS does. A profile that does not exist matches fs.ErrInvalid.
@@ -76,11 +79,11 @@ func (s *signer) credentials(ctx context.Context) (keys aws.Credentials, ok bool
 	keys, err = s.keys.Retrieve(asked)
 	switch {
 	case err == nil:
+		s.succeed()
 		return keys, true, nil
 	case ctx.Err() != nil:
 		return keys, false, ctx.Err()
-	case s.last:
-		s.giveUp()
+	case s.last && s.giveUp():
 		s.log.DebugContext(ctx, "no credentials for S3: requests go unsigned", "err", printable(err.Error()))
 		return keys, false, nil
 	}
@@ -93,10 +96,25 @@ func (s *signer) worthAsking() bool {
 	return !s.now().Before(s.anonymous)
 }
 
-func (s *signer) giveUp() {
+func (s *signer) succeed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.anonymous = s.now().Add(anonymousAge)
+	s.had = true
+}
+
+// giveUp lets requests go unsigned for a while, and reports whether they may: where there have been keys, what is denied
+// without them would count as absent.
+func (s *signer) giveUp() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.had {
+		return false
+	}
+	if now := s.now(); !now.Before(s.anonymous) { // not by another request that has asked at the same time
+		s.pause = min(max(2*s.pause, minAnonymous), maxAnonymous)
+		s.anonymous = now.Add(s.pause)
+	}
+	return true
 }
 
 // sign adds a signature to the header of r. It covers the address and the range, not what a proxy may change.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -201,5 +202,124 @@ func TestS3Machine(t *testing.T) {
 	s := s3(t, "us-east-1", "tok", map[string]string{"/cache/x": "text"})
 	if b, err := client(t, "s3://cache?endpoint="+s.URL).Get(t.Context(), "x", 10); err != nil || string(b) != "text" {
 		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// A machine's service that stumbles once is asked again soon, and less and less often if it is not there.
+func TestS3MachineStumbles(t *testing.T) {
+	up, asked := false, 0
+	imds := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		switch role := "/latest/meta-data/iam/security-credentials/"; {
+		case r.URL.Path == "/latest/api/token":
+			if asked++; !up {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "21600")
+			io.WriteString(w, "session")
+		case r.URL.Path == role && up:
+			io.WriteString(w, "cache-reader")
+		case r.URL.Path == role+"cache-reader" && up:
+			fmt.Fprintf(w, `{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":%q,"SecretAccessKey":%q,"Token":"tok","Expiration":%q}`,
+				keyID, secret, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+		default:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	aMachine(t, map[string]string{"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.URL}, "")
+	s := s3(t, "us-east-1", "tok", map[string]string{"/cache/x": "text"})
+	c := client(t, "s3://cache?endpoint="+s.URL)
+	now := time.Now()
+	c.keys.signer.now = func() time.Time { return now }
+	for _, wait := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second} {
+		before := asked
+		for range 3 {
+			if _, err := c.Get(t.Context(), "x", 10); !errors.Is(err, fs.ErrPermission) {
+				t.Fatal(err)
+			}
+		}
+		if asked == before {
+			t.Fatalf("not asked again before %v", wait)
+		}
+		before = asked
+		now = now.Add(wait - 1)
+		if _, err := c.Get(t.Context(), "x", 10); !errors.Is(err, fs.ErrPermission) || asked != before {
+			t.Errorf("asked again too soon: %v", err)
+		}
+		now = now.Add(1)
+	}
+	up = true
+	if b, err := c.Get(t.Context(), "x", 10); err != nil || string(b) != "text" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// Where there have been credentials, nothing is asked for without: what is denied then would count as absent.
+func TestS3MachineLosesItsKeys(t *testing.T) {
+	aMachine(t, nil, "")
+	s := s3(t, "us-east-1", "", map[string]string{"/cache/x": "text"})
+	c := client(t, "s3://cache?endpoint="+s.URL)
+	lost := false
+	c.keys.signer.last = true
+	c.keys.signer.keys = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		if lost {
+			return aws.Credentials{}, errors.New("no answer")
+		}
+		return aws.Credentials{AccessKeyID: keyID, SecretAccessKey: secret}, nil
+	})
+	for _, lost = range []bool{false, true, false} {
+		_, err := c.Get(t.Context(), "x", 10)
+		if lost && (!errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "no credentials of AWS")) || !lost && err != nil {
+			t.Error(lost, err)
+		}
+	}
+}
+
+// A bucket that is elsewhere gives no signed answer there: what to write instead is said. Who signs nothing follows.
+func TestS3Elsewhere(t *testing.T) {
+	other := serve(t, func(int, http.ResponseWriter, *http.Request) {})
+	for _, c := range []struct {
+		region, say string // what is said; "" if it is followed
+		status      int
+		signed      bool
+	}{
+		{"eu-west-1", "give ?region=eu-west-1", 307, true}, {"eu-west-1", "give ?region=eu-west-1", 301, true},
+		{"us-east-1", "give ?endpoint=" + strings.TrimPrefix(other.URL, "http://"), 307, true},
+		{"eu-west-1", "", 307, false}, {"", "", 307, true}, {"here", "", 307, true},
+	} {
+		env := map[string]string{}
+		if c.signed {
+			env = map[string]string{"AWS_ACCESS_KEY_ID": keyID, "AWS_SECRET_ACCESS_KEY": secret}
+		}
+		aMachine(t, env, "")
+		s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			if c.region != "" {
+				w.Header().Set("X-Amz-Bucket-Region", c.region)
+			}
+			w.Header().Set("Location", other.URL+"/x?X-Amz-Signature=hunter2")
+			if c.region == "here" {
+				w.Header().Set("Location", "/there")
+			}
+			if r.URL.Path == "/there" {
+				return
+			}
+			w.WriteHeader(c.status)
+		})
+		_, err := client(t, "s3://cache?endpoint="+s.URL).Get(t.Context(), "x", 10)
+		if (err == nil) != (c.say == "") || err != nil && (!errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), c.say) || strings.Contains(err.Error(), "hunter2")) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+// S3 says the region in one of two places.
+func TestS3Region(t *testing.T) {
+	aMachine(t, map[string]string{"AWS_ACCESS_KEY_ID": keyID, "AWS_SECRET_ACCESS_KEY": secret}, "")
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		io.WriteString(w, "<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region></Error>")
+	})
+	if _, err := client(t, "s3://cache?endpoint="+s.URL).Get(t.Context(), "x", 10); err == nil || !strings.Contains(err.Error(), "give ?region=eu-west-1") {
+		t.Error(err)
 	}
 }

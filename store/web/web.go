@@ -28,10 +28,8 @@ const defaultAgent = "nixreg"
 // meaning.
 type Options struct {
 	Location Location
-	// Netrc is a file as curl reads it; it need not be there. "" is none.
+	// Netrc is a file as curl reads it; it need not be there. "" is none. S3 does not use it.
 	Netrc string
-	// TokenFile has a bearer token, which counts before a password; "" is none. S3 uses neither it nor Netrc.
-	TokenFile string
 	// CAFile has certificates that are trusted beside the system's, in PEM; "" is none.
 	CAFile    string
 	Log       *slog.Logger // nil: no log
@@ -94,12 +92,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// watch calls stalled unless it is stopped in time.
-func watch(stalled func()) (stop func()) {
-	t := time.AfterFunc(stallTimeout, stalled)
-	return func() { t.Stop() }
 }
 
 // backoff is how long to wait after the n-th try in vain: 0.25 s, 0.5 s, 1 s and so on, and up to half of it more.

@@ -3,10 +3,12 @@ package web
 import (
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -166,6 +168,24 @@ func TestOwn(t *testing.T) {
 		if got := newWire(*base, nil).own(to); got != c.want {
 			t.Errorf("%s, %s: %t", c.base, c.to, got)
 		}
+	}
+}
+
+// Where redirects have led is known, but not all of it for ever.
+func TestOriginsAreBounded(t *testing.T) {
+	w := newWire(url.URL{Scheme: "https", Host: "h"}, nil)
+	at := func(i int) *url.URL { return &url.URL{Scheme: "https", Host: fmt.Sprintf("h%d", i)} }
+	for i := range maxOrigins + 1 {
+		w.remember(at(i))
+		w.remember(at(i))
+	}
+	for i := range maxOrigins + 1 {
+		if w.knows(at(i)) != (i > 0) {
+			t.Errorf("%d of %d: %t", i, maxOrigins, w.knows(at(i)))
+		}
+	}
+	if w.remember(&url.URL{Scheme: "https", Host: "H:443"}); len(w.seen) != maxOrigins || !w.knows(at(1)) {
+		t.Errorf("%d origins", len(w.seen))
 	}
 }
 
