@@ -103,19 +103,37 @@ func loaded(t *testing.T, file, image string) string {
 // place while it is served.
 func TestReadyImageIsChecked(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "broken.tar.gz"), []byte("\x1f\x8bnot gzip"), 0o644); err != nil {
+	const notGzip = "\x1f\x8bnot gzip"
+	for name, text := range map[string]string{"broken.tar.gz": notGzip, "next": notGzip} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sound := filepath.Join(dir, "sound.tar")
+	nixregExport(t, "--demo", "hello", "docker-archive:"+sound)
+	s := start(t, options{Args: []string{"--demo", "--images", dir}})
+	if text := s.reason(t, "/v2/broken/manifests/latest"); !strings.Contains(text, "broken") {
+		t.Errorf("the reason is %q", text)
+	}
+	m := s.manifest(t, "sound", "latest", accepts["oci"]...)
+	if err := os.Rename(filepath.Join(dir, "next"), sound); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, options{Args: []string{"--demo", "--images", dir}})
-	resp := s.get(t, "/v2/broken/manifests/latest", accepts["oci"]...)
+	for _, path := range []string{"/v2/sound/blobs/" + m.Layers[0].Digest, "/v2/sound/manifests/latest"} {
+		s.reason(t, path)
+	}
+}
+
+// reason asks for what cannot be served, and returns the reason.
+func (s *server) reason(t *testing.T, path string) string {
+	t.Helper()
+	resp := s.get(t, path, accepts["oci"]...)
 	defer resp.Body.Close()
 	var body struct {
 		Errors []struct{ Message string }
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || resp.StatusCode != 404 {
-		t.Fatalf("%s, %v", resp.Status, err)
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || resp.StatusCode != 404 || len(body.Errors) == 0 {
+		t.Fatalf("GET %s: %s, %v", path, resp.Status, err)
 	}
-	if len(body.Errors) == 0 || !strings.Contains(body.Errors[0].Message, "broken") {
-		t.Errorf("the reason is %+v", body.Errors)
-	}
+	return body.Errors[0].Message
 }

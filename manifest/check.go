@@ -182,14 +182,23 @@ func (c *checker) ready(ctx context.Context, f *readyFile) error {
 	for _, m := range f.images {
 		if r := m.definition.Ready; r.Root == nil {
 			problems = append(problems, c.draft(ctx, m.definition))
-		} else if o, err := c.source.store.Object(ctx, r.Path); err != nil {
-			problems = append(problems, err)
 		} else {
-			_, err := readLayout(ctx, c.source.store, o, r)
-			problems = append(problems, err)
+			problems = append(problems, c.layout(ctx, r))
 		}
 	}
 	return errors.Join(problems...)
+}
+
+func (c *checker) layout(ctx context.Context, r *ready) error {
+	o, err := c.source.store.Object(ctx, r.Path)
+	if err != nil {
+		return err
+	}
+	l, err := readLayout(ctx, c.source.store, o, r)
+	if err != nil {
+		return err
+	}
+	return l.present(ctx, c.source.store, o)
 }
 
 // draft plans an image without hashing it.

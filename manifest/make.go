@@ -58,7 +58,7 @@ func (s *Source) image(ctx context.Context, repository string, d *Definition, en
 // intact reports whether everything that a remembered image names is remembered as it names it. A layer is not, if its
 // files were damaged when it was hashed and have been repaired since.
 func (s *Source) intact(ctx context.Context, m *Image) bool {
-	if _, err := s.records.stored(ctx, m.Config); err != nil {
+	if !s.records.hasBytes(ctx, m.Config) {
 		return false
 	}
 	for _, l := range m.Layers {

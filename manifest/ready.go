@@ -36,6 +36,7 @@ func isLayoutImage(defs []*Definition) bool { return defs[0].Ready != nil && def
 type readyFile struct {
 	repository string
 	images     []readyImage
+	byTag      map[string]*Definition
 }
 
 type readyImage struct {
@@ -50,27 +51,21 @@ func (f *readyFile) add(title, version string, r ready, tags ...string) {
 		panic("manifest: ready image cannot be encoded: " + err.Error()) // strings and numbers always can
 	}
 	m := readyImage{definition: &Definition{Title: title, Version: version, Ready: &r, Source: source}}
+	if f.byTag == nil {
+		f.byTag = make(map[string]*Definition)
+	}
 	for _, tag := range tags {
-		if tag != "" && tagName(tag) == tag && f.named(tag) == nil {
+		if tag != "" && tagName(tag) == tag && f.byTag[tag] == nil {
+			f.byTag[tag] = m.definition
 			m.tags = append(m.tags, tag)
 		}
 	}
 	f.images = append(f.images, m)
 }
 
-// named finds the image that has a tag.
-func (f *readyFile) named(tag string) *Definition {
-	for _, m := range f.images {
-		if slices.Contains(m.tags, tag) {
-			return m.definition
-		}
-	}
-	return nil
-}
-
 // tagged finds the image of a tag: an only image is latest, too.
 func (f *readyFile) tagged(tag string) *Definition {
-	if d := f.named(tag); d != nil || tag != latestTag || len(f.images) > 1 {
+	if d := f.byTag[tag]; d != nil || tag != latestTag || len(f.images) > 1 {
 		return d
 	}
 	return f.images[0].definition
@@ -174,7 +169,8 @@ func (m *images) recognise(ctx context.Context, file string) (p store.Path, rest
 		return "", "", notReady // whoever reads it next tells why
 	}
 	p, rest, err = store.ParseAbs(file)
-	if err != nil {
+	outside := err != nil
+	if outside {
 		if !mayBeReady(file) {
 			return "", "", notReady
 		}
@@ -193,7 +189,8 @@ func (m *images) recognise(ctx context.Context, file string) (p store.Path, rest
 		return "", "", notReady
 	}
 	if nd.Kind == store.Directory {
-		if layout, err := isLayout(ctx, m.store, at, nd.Name); err != nil || !layout {
+		layout, err := isLayout(ctx, m.store, at, nd.Name)
+		if !outside && (err != nil || !layout) { // outside it is one: a link may lead out of it
 			return "", "", notReady
 		}
 		return p, rest, ociLayout
@@ -252,10 +249,11 @@ func mayBeReady(file string) bool {
 	return (err == nil || errors.Is(err, io.ErrUnexpectedEOF)) && startsArchive(head[:n])
 }
 
-// isLayoutDirectory reports whether a directory outside of the store is an image, not a folder of images.
+// isLayoutDirectory reports whether a directory outside of the store is an image, not a folder of images. Links are
+// followed here, so that the blobs of a layout that is made of links are not taken for images of a folder.
 func isLayoutDirectory(name string) bool {
 	for _, base := range []string{layoutFile, indexFile} {
-		if info, err := os.Lstat(filepath.Join(name, base)); err != nil || !info.Mode().IsRegular() {
+		if info, err := os.Stat(filepath.Join(name, base)); err != nil || !info.Mode().IsRegular() {
 			return false
 		}
 	}

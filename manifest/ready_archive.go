@@ -32,21 +32,40 @@ type archiveImage struct {
 	Layers   []string
 }
 
+// archiveList is the member that lists them.
+const archiveList = "manifest.json"
+
+// notDocker says what an archive is whose list cannot be read, if it is one of another kind.
+func notDocker(a *layer.Archive, err error) error {
+	has := func(name string) bool {
+		_, err := a.Recipe(name)
+		return err == nil
+	}
+	switch {
+	case has(archiveList):
+	case has(layoutFile):
+		return fmt.Errorf("an OCI layout in an archive is not served: unpack it into a directory: %w", errors.ErrUnsupported)
+	case has("repositories"):
+		return fmt.Errorf("no %s, as Docker wrote archives before 1.10: load it and save it again: %w", archiveList, errors.ErrUnsupported)
+	}
+	return err
+}
+
 // archiveImages lists the images of an archive; there is at least one.
 func archiveImages(ctx context.Context, a *layer.Archive) ([]archiveImage, error) {
-	b, err := a.Read(ctx, "manifest.json", maxBaseDocument)
+	b, err := a.Read(ctx, archiveList, maxBaseDocument)
 	if err != nil {
-		return nil, err
+		return nil, notDocker(a, err)
 	}
 	var images []archiveImage
 	if err := json.Unmarshal(b, &images); err != nil {
-		return nil, fmt.Errorf("manifest.json: %w: %w", err, fs.ErrInvalid)
+		return nil, fmt.Errorf("%s: %w: %w", archiveList, err, fs.ErrInvalid)
 	}
 	if len(images) == 0 {
-		return nil, fmt.Errorf("manifest.json lists no image: %w", fs.ErrInvalid)
+		return nil, fmt.Errorf("%s lists no image: %w", archiveList, fs.ErrInvalid)
 	}
 	if len(images) > maxArchiveImages {
-		return nil, fmt.Errorf("manifest.json lists %d images: %w", len(images), errors.ErrUnsupported)
+		return nil, fmt.Errorf("%s lists %d images: %w", archiveList, len(images), errors.ErrUnsupported)
 	}
 	for _, m := range images {
 		if len(m.Layers) > maxLayersOfConf {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -241,6 +242,52 @@ func TestDamagedArchives(t *testing.T) {
 		if !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, errors.ErrUnsupported) || err != nil && strings.Contains(err.Error(), "/tmp") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestArchivesOfOtherKinds: who gives what is nearly a docker-archive is told what to do, and no error names its archive
+// twice.
+func TestArchivesOfOtherKinds(t *testing.T) {
+	f := newFinished(t, unpacked)
+	fewer := newFinished(t, unpacked)
+	fewer.diffIDs = fewer.diffIDs[:2]
+	fewer.describe(t, "amd64")
+	oci, old := new(archive), new(archive)
+	for name, data := range f.layout(t) {
+		oci.file(t, name, data)
+	}
+	old.file(t, "repositories", "{}")
+	for want, b := range map[string][]byte{
+		"unpack it":            oci.bytes(t),
+		"load it and save it":  old.bytes(t),
+		`no member "xbbb`:      bytes.ReplaceAll(f.nixpkgs(t), []byte(`"bbbb`), []byte(`"xbbb`)),
+		"3 layers, but 2 diff": fewer.nixpkgs(t),
+	} {
+		_, err := newSource(t, writeArchive(t, b), storetest.New()).Inspect(ctx, "app", "latest")
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "file-app.tar") > 1 {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+}
+
+// TestManyTags: an archive with very many tags is looked through once, not once for each of them.
+func TestManyTags(t *testing.T) {
+	const many = 200_000 // of two images: twenty milliards of pairs
+	f := newFinished(t, unpacked)
+	var tags [2][]string
+	for i := range many {
+		tags[0] = append(tags[0], "a:a"+strconv.Itoa(i))
+		tags[1] = append(tags[1], "a:b"+strconv.Itoa(i))
+	}
+	var a archive
+	a.file(t, "config", f.config)
+	a.file(t, "layer", string(f.layers[0]))
+	one := map[string]any{"Config": "config", "RepoTags": tags[0], "Layers": []string{"layer", "layer", "layer"}}
+	two := map[string]any{"Config": "config", "RepoTags": append(tags[1], "a:a7"), "Layers": []string{}}
+	a.file(t, "manifest.json", encode(t, []any{one, two}))
+	src := newSource(t, writeArchive(t, a.bytes(t)), storetest.New())
+	if got, err := src.Tags(ctx, "app"); err != nil || len(got) != 2*many {
+		t.Errorf("%d tags, %v", len(got), err)
 	}
 }
 

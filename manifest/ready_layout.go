@@ -73,7 +73,7 @@ func readLayoutIndex(ctx context.Context, s store.Store, o *store.Object, dir st
 func readLayoutFile(ctx context.Context, s store.Store, o *store.Object, name string, limit int64) ([]byte, error) {
 	b, err := store.ReadFile(ctx, s, o.Path, name, limit)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s/%s: %w", o.Path, name, fs.ErrNotExist)
+		return nil, fmt.Errorf("%s/%s is not there, or is a link out of the layout: %w", o.Path, name, fs.ErrNotExist)
 	}
 	return b, err
 }
@@ -85,10 +85,8 @@ func addLayoutImages(ctx context.Context, s store.Store, f *readyFile, o *store.
 	if err != nil {
 		return err
 	}
-	named := func(d v1.Descriptor) bool { return d.Annotations[refName] != "" || d.Platform == nil }
-	if len(list) > 1 && !slices.ContainsFunc(list, named) {
-		root := v1.Descriptor{MediaType: oci.index, Digest: digestOf(b), Size: int64(len(b))}
-		f.add("", "", ready{Path: o.Path, File: dir, Root: &root, Index: true})
+	if arePlatforms(list) {
+		f.add("", "", *indexedLayout(o, dir, b))
 		return nil
 	}
 	for _, d := range list {
@@ -100,6 +98,18 @@ func addLayoutImages(ctx context.Context, s store.Store, f *readyFile, o *store.
 		f.add("", "", ready{Path: o.Path, File: dir, Root: &root}, tag)
 	}
 	return nil
+}
+
+// arePlatforms reports whether what an index.json lists is one image for several platforms.
+func arePlatforms(list []v1.Descriptor) bool {
+	named := func(d v1.Descriptor) bool { return d.Annotations[refName] != "" || d.Platform == nil }
+	return len(list) > 1 && !slices.ContainsFunc(list, named)
+}
+
+// indexedLayout is the image whose index is a layout's own, with the bytes b.
+func indexedLayout(o *store.Object, dir string, b []byte) *ready {
+	root := &v1.Descriptor{MediaType: oci.index, Digest: digestOf(b), Size: int64(len(b))}
+	return &ready{Path: o.Path, File: dir, Root: root, Index: true}
 }
 
 // layout is what an image of an OCI layout consists of: its documents, each after those it names, and its blobs. Digests
@@ -208,12 +218,18 @@ func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (*layoutDocume
 	if digestOf(b) != d.Digest {
 		return nil, fmt.Errorf("%s has the bytes of %s: %w", d.Digest, digestOf(b), fs.ErrInvalid)
 	}
+	if int64(len(b)) != d.Size {
+		return nil, fmt.Errorf("%s has %d bytes, not %d: %w", d.Digest, len(b), d.Size, fs.ErrInvalid)
+	}
 	doc := &layoutDocument{MediaType: d.MediaType, Digest: d.Digest, Size: int64(len(b)), data: b}
 	if err := json.Unmarshal(b, &doc.parsed); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", d.Digest, err, fs.ErrInvalid)
 	}
 	if doc.MediaType == "" {
 		doc.MediaType = doc.parsed.MediaType
+	}
+	if doc.MediaType == "" {
+		return nil, fmt.Errorf("%s has no media type: %w", d.Digest, fs.ErrInvalid)
 	}
 	if own := doc.parsed.MediaType; own != "" && own != doc.MediaType {
 		return nil, fmt.Errorf("%s is of type %.100q, not %.100q: %w", d.Digest, own, doc.MediaType, fs.ErrInvalid)
@@ -285,58 +301,21 @@ func (l *layout) manifest(arch string) *layoutDocument {
 	return first
 }
 
+// present looks for the blobs, whose digests it does not compare.
+func (l *layout) present(ctx context.Context, s store.Store, o *store.Object) error {
+	var problems []error
+	for _, b := range l.Blobs {
+		_, nd, err := store.Resolve(ctx, s, path.Join(o.Path.Abs(), b.Recipe.File))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			err = fmt.Errorf("blob %s is not there, or is a link out of the layout: %w", b.Digest, fs.ErrNotExist)
+		case err == nil && (nd.Kind != store.Regular || nd.Size != b.Size):
+			err = fmt.Errorf("blob %s has %d bytes, not %d: %w", b.Digest, nd.Size, b.Size, fs.ErrInvalid)
+		}
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
 // root is the document that the tag stands for.
 func (l *layout) root() *layoutDocument { return &l.Documents[len(l.Documents)-1] }
-
-// layoutBase opens the only image of a layout as a base, of several platforms the one for arch.
-func layoutBase(ctx context.Context, m *layer.Maker, o *store.Object, arch string) (*Base, error) {
-	_, list, err := readLayoutIndex(ctx, m.Store, o, "")
-	if err != nil {
-		return nil, err
-	}
-	if len(list) > 1 {
-		return nil, fmt.Errorf("layout %s holds %d images, and a base is one: %w", o.Path, len(list), fs.ErrInvalid)
-	}
-	l, err := readLayout(ctx, m.Store, o, &ready{Root: &list[0]})
-	if err != nil {
-		return nil, fmt.Errorf("layout %s: %w", o.Path, err)
-	}
-	base, err := openLayoutBase(ctx, m, o, l.manifest(arch))
-	if err != nil {
-		return nil, fmt.Errorf("layout %s: %w", o.Path, err)
-	}
-	return base, nil
-}
-
-func openLayoutBase(ctx context.Context, m *layer.Maker, o *store.Object, doc *layoutDocument) (*Base, error) {
-	if doc == nil || doc.parsed.Config == nil {
-		return nil, fmt.Errorf("no image manifest: %w", fs.ErrInvalid)
-	}
-	l := layoutReader{store: m.Store, object: o}
-	config, err := readLayoutFile(ctx, m.Store, o, l.file(doc.parsed.Config.Digest), maxBaseDocument)
-	if err != nil {
-		return nil, err
-	}
-	if digestOf(config) != doc.parsed.Config.Digest {
-		return nil, fmt.Errorf("config %s has other bytes: %w", doc.parsed.Config.Digest, fs.ErrInvalid)
-	}
-	ids, err := diffIDs(config)
-	if err != nil {
-		return nil, err
-	}
-	if len(ids) != len(doc.parsed.Layers) {
-		return nil, fmt.Errorf("%d layers, but %d diff_ids: %w", len(doc.parsed.Layers), len(ids), fs.ErrInvalid)
-	}
-	base := &Base{Config: config}
-	for i, d := range doc.parsed.Layers {
-		r, err := m.Pinned(ctx, l.recipe(d.Digest))
-		if err != nil {
-			return nil, err
-		}
-		if r.Packed, err = m.Packing(ctx, r); err != nil {
-			return nil, err
-		}
-		base.Layers = append(base.Layers, BaseLayer{Recipe: r, Name: d.Digest.String(), DiffID: ids[i], Size: d.Size})
-	}
-	return base, nil
-}

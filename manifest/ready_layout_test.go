@@ -110,6 +110,7 @@ func TestLayoutOfPlatforms(t *testing.T) {
 // TestLayoutWithoutNames: manifests for several platforms that have no name are one image.
 func TestLayoutWithoutNames(t *testing.T) {
 	amd64, arm64 := newFinished(t, gzipped), newFinished(t, gzipped)
+	arm64.layers[1], arm64.diffIDs[1] = gzipped(t, layerTar(t, "etc/two", "arm")), "sha256:"+sha256Hex(layerTar(t, "etc/two", "arm"))
 	arm64.describe(t, "arm64")
 	files, index := several(t, amd64, arm64)
 	files["index.json"] = index
@@ -121,6 +122,11 @@ func TestLayoutWithoutNames(t *testing.T) {
 	}
 	delete(files, blobName(index))
 	all(t, src, "app", files)
+
+	write(t, filepath.Join(dir, "x.yaml"), "name: x\nfromImage: app\narchitecture: arm64\n")
+	if m, _ := pull(t, newSource(t, dir, storetest.New()), "x", "latest"); len(m.Layers) < 3 || m.Layers[1].Digest.Hex != sha256Hex(arm64.layers[1]) {
+		t.Errorf("an image built upon it has the layers %v", m.Layers)
+	}
 }
 
 // TestDamagedLayouts: nothing of a layout is served before all of it was compared with its digests.
@@ -135,9 +141,12 @@ func TestDamagedLayouts(t *testing.T) {
 		files[name] = data
 		return files
 	}
+	lists := func(entry string) string { return `{"manifests":[` + entry + `]}` }
 	entry := func(digest string) string {
-		return `{"manifests":[{"mediaType":"` + ociManifest + `","digest":"` + digest + `","size":1}]}`
+		return lists(`{"mediaType":"` + ociManifest + `","digest":"` + digest + `","size":1}`)
 	}
+	otherSize := strings.Replace(index, `"size":`, `"size":1`, 1)
+	untyped := strings.Replace(f.manifest(t), `"mediaType":"`+ociManifest+`",`, "", 1)
 	for name, c := range map[string]struct {
 		files map[string]string
 		kind  error
@@ -150,6 +159,9 @@ func TestDamagedLayouts(t *testing.T) {
 		"no images":       {with(good, "index.json", `{"manifests":[]}`), fs.ErrInvalid},
 		"no JSON":         {with(good, "index.json", "["), fs.ErrInvalid},
 		"absent manifest": {with(good, "index.json", entry("sha256:"+strings.Repeat("1", 64))), fs.ErrNotExist},
+		"size of a child": {with(with(platforms, "index.json", lists(strings.Replace(layoutEntry(otherSize, "v1"), ociManifest, ociIndex, 1))), blobName(otherSize), otherSize), fs.ErrInvalid},
+		"size in index":   {with(good, "index.json", entry("sha256:"+sha256Hex([]byte(f.manifest(t))))), fs.ErrInvalid},
+		"no media type":   {with(with(good, "index.json", lists(strings.Replace(layoutEntry(untyped, "v1"), ociManifest, "", 1))), blobName(untyped), untyped), fs.ErrInvalid},
 		"path as digest":  {with(good, "index.json", entry("sha256:../../../../../../etc/passwd")), fs.ErrInvalid},
 		"other algorithm": {with(good, "index.json", entry("sha512:"+strings.Repeat("1", 128))), errors.ErrUnsupported},
 	} {
@@ -223,8 +235,16 @@ func TestCheckOfReadyImages(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "layout", blobName(f.manifest(t)))); err != nil {
 		t.Fatal(err)
 	}
+	for name, blob := range map[string]string{"absent": "", "short": "x"} {
+		files := f.layout(t)
+		delete(files, blobName(string(f.layers[1])))
+		if blob != "" {
+			files[blobName(string(f.layers[1]))] = blob
+		}
+		writeAll(t, filepath.Join(dir, name), files)
+	}
 	err := manifest.Check(ctx, cfg, dir)
-	for _, name := range []string{"broken.tar", "layout"} {
+	for _, name := range []string{"broken.tar", "layout", "absent", "short"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not in %v", name, err)
 		}

@@ -97,15 +97,12 @@ func (s *Source) verifyLayout(ctx context.Context, l *layout) error {
 // publishLayout records what a repository has, and last that it is complete.
 func (s *Source) publishLayout(ctx context.Context, repository, key string, l *layout) error {
 	for _, b := range l.Blobs {
-		record := blobRecord{Recipe: &b.Recipe}
-		for _, k := range []string{"blob/" + b.Digest.String(), linkKey(repository, b.Digest)} {
-			if err := s.records.put(ctx, k, record); err != nil {
-				return err
-			}
+		if err := s.records.put(ctx, linkKey(repository, b.Digest), blobRecord{Recipe: &b.Recipe}); err != nil {
+			return err
 		}
 	}
 	for i := range l.Documents {
-		if err := s.records.putDocument(ctx, repository, l.Documents[i].descriptor(), ""); err != nil {
+		if err := s.records.putFound(ctx, repository, l.Documents[i].descriptor()); err != nil {
 			return err
 		}
 	}

@@ -115,15 +115,36 @@ func TestNewestOfALayout(t *testing.T) {
 	}
 }
 
-// TestLinkOutOfALayout: clients are not told where a link leads.
-func TestLinkOutOfALayout(t *testing.T) {
-	for _, what := range []string{"manifest", "blob"} {
-		f := newFinished(t, unpacked)
-		files := f.layout(t)
-		name := blobName(string(f.layers[1]))
-		if what == "manifest" {
-			name = blobName(f.manifest(t))
+// TestLayoutOfLinks: a layout whose files are links to others in it is one image, no folder of them.
+func TestLayoutOfLinks(t *testing.T) {
+	f := newFinished(t, gzipped)
+	dir := t.TempDir()
+	files := f.layout(t)
+	writeAll(t, filepath.Join(dir, "app", "real"), files)
+	for name := range files {
+		file := filepath.Join(dir, "app", name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
 		}
+		link(t, strings.Repeat("../", strings.Count(name, "/"))+"real/"+name, file)
+	}
+	src := newSource(t, dir, storetest.New())
+	if d := get(t, src, "app", "v1"); string(d.Data) != f.manifest(t) {
+		t.Errorf("%s", d.Data)
+	}
+	all(t, src, "app", files)
+	if names, err := src.Repositories(ctx); err != nil || len(names) != 1 {
+		t.Errorf("repositories are %q, %v", names, err)
+	}
+}
+
+// TestLinkOutOfALayout: clients are told of a link that leads out, and not where.
+func TestLinkOutOfALayout(t *testing.T) {
+	f := newFinished(t, unpacked)
+	for what, name := range map[string]string{
+		"manifest": blobName(f.manifest(t)), "blob": blobName(string(f.layers[1])), "index": "index.json",
+	} {
+		files := f.layout(t)
 		secret := filepath.Join(t.TempDir(), "elsewhere")
 		write(t, secret, files[name])
 		delete(files, name)
@@ -131,7 +152,7 @@ func TestLinkOutOfALayout(t *testing.T) {
 		writeAll(t, filepath.Join(dir, "app"), files)
 		link(t, secret, filepath.Join(dir, "app", name))
 		_, err := newSource(t, dir, storetest.New()).Inspect(ctx, "app", "v1")
-		if err == nil || strings.Contains(err.Error(), "elsewhere") {
+		if err == nil || strings.Contains(err.Error(), "elsewhere") || !strings.Contains(err.Error(), "is a link out of") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

@@ -21,7 +21,8 @@ import (
 //	layer/<recipe>          its digest and size (package layer)
 //	blob/<digest>           what makes it: a recipe, or the bytes themselves
 //	manifest/<digest>       its media type and bytes, and whose image it is
-//	link/<repo>/<digest>    the repository has this blob or manifest; of a layer, what it makes it of
+//	link/<repo>/<digest>    the repository has this blob or manifest; of a layer, what it makes it of; of a
+//	                        document, whether it was found in a layout
 //	referrer/<repo>/<digest> what refers to a manifest
 //	image/<key>             a finished image
 //	build/<attribute>       whether what is built of it is a whole image
@@ -91,14 +92,24 @@ func (r records) stored(ctx context.Context, d v1.Hash) (*blobRecord, error) {
 	return b, nil
 }
 
+// hasBytes reports whether the bytes of a blob are recorded themselves, as those of configs are.
+func (r records) hasBytes(ctx context.Context, d v1.Hash) bool {
+	b, err := r.stored(ctx, d)
+	return err == nil && b.Recipe == nil
+}
+
 // document returns a manifest or index that the repository links to.
 func (r records) document(ctx context.Context, repository string, d v1.Hash) (*manifestRecord, error) {
-	if _, err := r.cache.Get(ctx, linkKey(repository, d)); err != nil {
+	link, err := r.cache.Get(ctx, linkKey(repository, d))
+	if err != nil {
 		return nil, err
 	}
 	m := new(manifestRecord)
 	if err := r.get(ctx, "manifest/"+d.String(), m); err != nil {
 		return nil, err
+	}
+	if string(link) == foundLink {
+		m.Image = ""
 	}
 	if digestOf(m.Data) != d {
 		return nil, fmt.Errorf("record of manifest %s is damaged: %w", d, fs.ErrNotExist)
@@ -128,6 +139,21 @@ func (r records) referrer(ctx context.Context, repository string, subject v1.Has
 	return d, nil
 }
 
+// foundLink is the value of a link to a document that was found in a layout.
+const foundLink = "found"
+
+// putFound records a document of a layout, whose blobs are recorded already, and that a repository has it. It is nobody's
+// image there, but stays what it is elsewhere.
+func (r records) putFound(ctx context.Context, repository string, d *v1.Descriptor) error {
+	key, known := "manifest/"+d.Digest.String(), new(manifestRecord)
+	if err := r.get(ctx, key, known); err != nil || digestOf(known.Data) != d.Digest {
+		if err := r.put(ctx, key, manifestRecord{MediaType: d.MediaType, Data: d.Data}); err != nil {
+			return err
+		}
+	}
+	return r.cache.Put(ctx, linkKey(repository, d.Digest), []byte(foundLink))
+}
+
 // putDocument records a manifest or index, whose blobs are recorded already, and that a repository has it.
 func (r records) putDocument(ctx context.Context, repository string, d *v1.Descriptor, image string) error {
 	if err := r.put(ctx, "manifest/"+d.Digest.String(), manifestRecord{d.MediaType, d.Data, image}); err != nil {
@@ -150,10 +176,18 @@ func (r records) image(ctx context.Context, key string) (*Image, error) {
 	return m, r.get(ctx, "image/"+key, m)
 }
 
+// putRecipe records what makes a blob. Bytes that are recorded themselves stay: other images may count on them.
+func (r records) putRecipe(ctx context.Context, d v1.Hash, recipe *layer.Recipe) error {
+	if r.hasBytes(ctx, d) {
+		return nil
+	}
+	return r.put(ctx, "blob/"+d.String(), blobRecord{Recipe: recipe})
+}
+
 // putImage records a finished image, its blobs first.
 func (r records) putImage(ctx context.Context, m *Image, config []byte) error {
 	for _, l := range m.Layers {
-		if err := r.put(ctx, "blob/"+l.Digest.String(), blobRecord{Recipe: &l.Recipe}); err != nil {
+		if err := r.putRecipe(ctx, l.Digest, &l.Recipe); err != nil {
 			return err
 		}
 	}
@@ -225,14 +259,17 @@ func (r records) publish(ctx context.Context, p *publication, all bool) error {
 // published reports whether a repository has all of this: records can be lost one by one, and what a layer was made of
 // may have become something else with the same bytes.
 func (r records) published(ctx context.Context, p *publication) bool {
-	documents := p.indexes()
 	for _, m := range p.images {
-		documents = append(documents, p.manifests(m)...)
 		if !r.linked(ctx, p.repository, m) {
 			return false
 		}
+		for _, d := range p.manifests(m) {
+			if rec, err := r.document(ctx, p.repository, d.Digest); err != nil || rec.Image == "" {
+				return false
+			}
+		}
 	}
-	for _, d := range documents {
+	for _, d := range p.indexes() {
 		if _, err := r.document(ctx, p.repository, d.Digest); err != nil {
 			return false
 		}
@@ -251,8 +288,8 @@ func (r records) linked(ctx context.Context, repository string, m *Image) bool {
 			return false
 		}
 	}
-	_, err := r.cache.Get(ctx, linkKey(repository, m.Config))
-	return err == nil
+	b, err := r.cache.Get(ctx, linkKey(repository, m.Config))
+	return err == nil && len(b) == 0 // a layout of that name made it of something
 }
 
 func (r records) linkBlobs(ctx context.Context, repository string, m *Image) error {

@@ -170,9 +170,12 @@ func (c *contents) scan(tr *tar.Reader, pos func() int64) error {
 
 // look reads of a member what is to be remembered.
 func (c *contents) look(tr *tar.Reader, h *tar.Header, m *member) (err error) {
-	if path.Clean(h.Name) == keptMember && h.Size <= maxKept {
-		c.kept, err = io.ReadAll(tr)
-		return err
+	if path.Clean(h.Name) == keptMember {
+		c.kept = nil // of several members the last one counts
+		if h.Size <= maxKept {
+			c.kept, err = io.ReadAll(tr)
+			return err
+		}
 	}
 	m.Packing, err = sniff(tr)
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -191,17 +194,18 @@ func (a *Archive) find(name string) (member, error) {
 	for range maxMemberLinks {
 		m, ok := a.in.members[at]
 		if !ok {
-			return m, fmt.Errorf("archive %s has no member %.300q: %w", a.ref.Path, name, fs.ErrInvalid)
+			return m, fmt.Errorf("no member %.300q: %w", name, fs.ErrInvalid)
 		}
 		if m.Link == "" {
 			return m, nil
 		}
 		at = m.Link
 	}
-	return member{}, fmt.Errorf("archive %s: member %.300q: too many links: %w", a.ref.Path, name, fs.ErrInvalid)
+	return member{}, fmt.Errorf("member %.300q: too many links: %w", name, fs.ErrInvalid)
 }
 
-// Recipe is that of the member called name, after following links. Its bytes stay as they are, compressed or not.
+// Recipe is that of the member called name, after following links. Its bytes stay as they are, compressed or not. A
+// member that is not there gives an error matching [fs.ErrInvalid].
 func (a *Archive) Recipe(name string) (Recipe, error) {
 	m, err := a.find(name)
 	if err != nil {
@@ -224,7 +228,7 @@ func (a *Archive) Read(ctx context.Context, name string, limit int64) ([]byte, e
 		return nil, err
 	}
 	if m.Size > limit {
-		return nil, fmt.Errorf("archive %s: member %.300q: %d bytes: %w", a.ref.Path, name, m.Size, store.ErrTooLarge)
+		return nil, fmt.Errorf("member %.300q: %d bytes: %w", name, m.Size, store.ErrTooLarge)
 	}
 	if a.in.kept != nil && m == a.in.members[keptMember] {
 		return bytes.Clone(a.in.kept), nil
@@ -232,7 +236,7 @@ func (a *Archive) Read(ctx context.Context, name string, limit int64) ([]byte, e
 	var b bytes.Buffer
 	body := file{maker: a.maker, recipe: a.recipe(m), at: a.in.at, node: a.in.node}
 	if err := body.writeRange(ctx, a.maker.Store, &b, 0, m.Size); err != nil {
-		return nil, fmt.Errorf("archive %s: member %.300q: %w", a.ref.Path, name, err)
+		return nil, fmt.Errorf("member %.300q: %w", name, err)
 	}
 	return b.Bytes(), nil
 }

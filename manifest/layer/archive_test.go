@@ -113,6 +113,34 @@ func TestArchiveMembers(t *testing.T) {
 	}
 }
 
+// TestMemberTwice: of several members of a name the last one counts, whether it is remembered or too large for that.
+func TestMemberTwice(t *testing.T) {
+	for _, size := range []int{10, 2 << 20} {
+		var b bytes.Buffer
+		tw := tar.NewWriter(&b)
+		for _, data := range []string{"the first", strings.Repeat("x", size)} {
+			if err := tw.WriteHeader(&tar.Header{Name: "manifest.json", Size: int64(len(data)), Mode: 0o644}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tw.Write([]byte(data)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := tw.Close(); err != nil {
+			t.Fatal(err)
+		}
+		m := storetest.New()
+		p := m.Add("image.tar", storetest.Files{"": storetest.File(b.String())})
+		a, err := newMaker(t, m).Archive(ctx, object(t, m, p), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := a.Read(ctx, "manifest.json", 4<<20); err != nil || len(got) != size {
+			t.Errorf("%d bytes, not %d: %v", len(got), size, err)
+		}
+	}
+}
+
 func TestArchiveOfOtherKinds(t *testing.T) {
 	m := storetest.New()
 	for name, c := range map[string]struct {

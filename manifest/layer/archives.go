@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"crypto/sha256"
@@ -18,7 +19,8 @@ import (
 const (
 	archivesWeight = 16 << 20
 	indexesWeight  = 64 << 20
-	maxRecorded    = 4 << 20 // of one archive, in the cache of digests
+	leastIndex     = 100 << 10 // of three places; a smaller one is not thinned
+	maxRecorded    = 4 << 20   // of one archive, in the cache of digests
 )
 
 // archiveRecord is what the next process is told of an archive.
@@ -59,7 +61,8 @@ func (m *Maker) knownContents(ctx context.Context, key string, at store.Path, nd
 func (m *Maker) keepContents(key string, c *contents) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.archives.put(key, c, c.weight(), archivesWeight)
+	m.archives.put(key, c, c.weight())
+	m.archives.fit(archivesWeight)
 }
 
 func (m *Maker) recordContents(ctx context.Context, key string, c *contents) error {
@@ -70,10 +73,22 @@ func (m *Maker) recordContents(ctx context.Context, key string, c *contents) err
 	return m.Cache.Put(ctx, archiveKey(key), b)
 }
 
+// keepIndex makes room by thinning the largest indexes, and forgets one only where all are small: with a coarse index a
+// range costs somewhat more, without one the whole archive.
 func (m *Maker) keepIndex(key string, x *gunzip.Index) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.indexes.put(key, x, x.Weight(), indexesWeight)
+	most := cmp.Or(m.indexed, indexesWeight)
+	m.indexes.put(key, x, x.Weight())
+	for m.indexes.weight > most {
+		key, x := m.indexes.heaviest()
+		if x.Weight() < leastIndex {
+			break
+		}
+		thin := x.Thinner()
+		m.indexes.put(key, thin, thin.Weight())
+	}
+	m.indexes.fit(most)
 }
 
 // index returns the index of a gzipped archive, which it reads through once more if the index is not in memory.
@@ -127,19 +142,37 @@ func (u *usedLast[V]) get(key string) (value V, ok bool) {
 	return e.Value.(*weighed[V]).value, true
 }
 
-// put keeps the last one in any case: who asked for it is about to read it.
-func (u *usedLast[V]) put(key string, value V, weight, most int64) {
+// put adds a value as the one used last, or puts it in the place of the one that its key had.
+func (u *usedLast[V]) put(key string, value V, weight int64) {
 	if u.byKey == nil {
 		u.byKey = make(map[string]*list.Element)
 	}
 	if e := u.byKey[key]; e != nil {
-		u.drop(e)
+		w := e.Value.(*weighed[V])
+		u.weight += weight - w.weight
+		w.value, w.weight = value, weight
+		return
 	}
 	u.byKey[key] = u.order.PushFront(&weighed[V]{key, value, weight})
 	u.weight += weight
+}
+
+// fit drops the values used least. The last one is kept in any case: who asked for it is about to read it.
+func (u *usedLast[V]) fit(most int64) {
 	for u.weight > most && u.order.Len() > 1 {
 		u.drop(u.order.Back())
 	}
+}
+
+// heaviest returns the value of the greatest weight; there must be one.
+func (u *usedLast[V]) heaviest() (key string, value V) {
+	most := int64(-1)
+	for e := u.order.Front(); e != nil; e = e.Next() {
+		if w := e.Value.(*weighed[V]); w.weight > most {
+			key, value, most = w.key, w.value, w.weight
+		}
+	}
+	return key, value
 }
 
 func (u *usedLast[V]) drop(e *list.Element) {

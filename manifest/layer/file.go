@@ -31,7 +31,7 @@ func (m *Maker) openFile(ctx context.Context, r Recipe) (body, error) {
 	}
 	at, nd, err := store.Resolve(ctx, m.exact(&r), r.Objects[0].Path.Abs()+"/"+r.File)
 	if errors.Is(err, fs.ErrNotExist) && m.loose(r.Objects[0].Path) { // a link may lead out, and clients need not know where
-		return nil, fmt.Errorf("%s/%s: %w", r.Objects[0].Path, r.File, fs.ErrNotExist)
+		return nil, fmt.Errorf("%s/%s is not there, or is a link out of it: %w", r.Objects[0].Path, r.File, fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, err

@@ -66,6 +66,7 @@ type Maker struct {
 	bodies   bodyCache
 	archives usedLast[*contents]
 	indexes  usedLast[*gunzip.Index]
+	indexed  int64         // bytes that the indexes may take; 0 is indexesWeight
 	slack    int64         // see [Maker.limit]; 0 is unpackedSlack
 	zstd     *zstd.Encoder // shared by all streams, once one was asked for
 }

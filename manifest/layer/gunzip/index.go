@@ -64,6 +64,15 @@ func (x *Index) mark(f *inflater, off int64) {
 	x.points = append(x.points, point{off, f.bit(), window})
 }
 
+// Thinner is an Index of the same file with every other place: in half the memory, but more has to be read before an
+// offset is reached.
+func (x *Index) Thinner() *Index {
+	y := *x
+	y.points = slices.Clone(x.points)
+	y.thin()
+	return &y
+}
+
 // thin drops every other point.
 func (x *Index) thin() {
 	kept := x.points[:0]
