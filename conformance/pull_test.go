@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,32 +80,39 @@ func TestSkopeoRefusesZstd(t *testing.T) {
 	}
 }
 
-// The expression is Nix's own to read, and its hash is the one that Nix takes of the file.
+// pullImage has the arguments of nixpkgs' own: Nix refuses a call with others.
+const pullImage = `{ imageName, imageDigest, hash, os ? "linux", arch ? "host", variant ? "", finalImageName ? imageName,
+	finalImageTag ? "latest", tlsVerify ? true, name ? "" }@given: given`
+
+// The expression is Nix's own to read, and so is the JSON; the hash is the one that Nix takes of the file.
 func TestPullPrintsNix(t *testing.T) {
 	endToEnd(t)
 	c := readPullCase(t, "index-oci-armv7")
 	dir := t.TempDir()
-	archive, printed := c.pull(t, "--print-nix")
-	file := filepath.Join(dir, "image.tar")
-	if err := os.WriteFile(file, archive, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]string{
-		"imageDigest": c.Digest, "finalImageName": c.FinalName, "finalImageTag": c.FinalTag, "arch": "arm", "variant": "v7",
-		"hash": strings.TrimSpace(output(t, nixEnv, "nix", "--experimental-features", "nix-command", "hash", "file", file)),
-	}
-	var got map[string]any
-	evaluated := output(t, nixEnv, "nix-instantiate", "--eval", "--strict", "--json", "--expr", "let pullImage = image: image; in "+printed)
-	if err := json.Unmarshal([]byte(evaluated), &got); err != nil {
-		t.Fatalf("%v: %s", err, evaluated)
-	}
-	for name, value := range want {
-		if got[name] != value {
-			t.Errorf("%s is %v, want %q, in\n%s", name, got[name], value, printed)
+	for flag, call := range map[string]string{"--print-nix": "%s", "--json": "pullImage (builtins.fromJSON ''%s'')"} {
+		archive, printed := c.pull(t, flag)
+		file := filepath.Join(dir, "image.tar")
+		if err := os.WriteFile(file, archive, 0o644); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if name, _ := got["imageName"].(string); !strings.HasSuffix(name, "/"+pullRepository) || got["tlsVerify"] != false {
-		t.Errorf("printed %s", printed)
+		want := map[string]string{
+			"imageDigest": c.Digest, "finalImageName": c.FinalName, "finalImageTag": c.FinalTag, "arch": "arm", "variant": "v7",
+			"hash": strings.TrimSpace(output(t, nixEnv, "nix", "--experimental-features", "nix-command", "hash", "file", file)),
+		}
+		var got map[string]any
+		expression := "let pullImage = " + pullImage + "; in " + fmt.Sprintf(call, printed)
+		evaluated := output(t, nixEnv, "nix-instantiate", "--eval", "--strict", "--json", "--expr", expression)
+		if err := json.Unmarshal([]byte(evaluated), &got); err != nil {
+			t.Fatalf("%v: %s", err, evaluated)
+		}
+		for name, value := range want {
+			if got[name] != value {
+				t.Errorf("%s: %s is %v, want %q, in\n%s", flag, name, got[name], value, printed)
+			}
+		}
+		if name, _ := got["imageName"].(string); !strings.HasSuffix(name, "/"+pullRepository) || got["tlsVerify"] != false {
+			t.Errorf("%s printed %s", flag, printed)
+		}
 	}
 }
 

@@ -116,7 +116,7 @@ func (p *program) export(ctx context.Context, c *config, o *exportOptions, image
 	if bar.terminal && !o.quiet && !o.streams() {
 		report = bar.report
 	}
-	write := func(w io.Writer) error { return o.write(ctx, w, made.source, ref, report) }
+	write := func(w io.Writer) error { return o.write(ctx, w, made, ref, report) }
 	if o.to.Transport == export.DockerArchive {
 		err = o.output(ctx, p.stdout, write)
 	} else {
@@ -211,10 +211,10 @@ func (f *exportedFrom) notes(ctx context.Context, config v1.Hash, name string) (
 }
 
 // write makes the image and writes it; w is for an archive.
-func (o *exportOptions) write(ctx context.Context, w io.Writer, s *manifest.Source, image exported, report export.Progress) error {
-	from, top, err := image.find(ctx, s)
+func (o *exportOptions) write(ctx context.Context, w io.Writer, made *parts, image exported, report export.Progress) error {
+	from, top, err := image.find(ctx, made.source)
 	if err != nil {
-		return err
+		return made.explain(image.repositories[0], err)
 	}
 	img, err := o.open(ctx, from, top)
 	if err != nil {

@@ -19,31 +19,34 @@ const readerPause = 50 * time.Millisecond
 
 // streams reports whether an archive goes to who reads it at once, and not to a file.
 func (o *exportOptions) streams() bool {
-	if o.to.Transport != export.DockerArchive {
-		return false
-	}
-	if o.to.Path == "-" {
-		return true
-	}
-	info, err := os.Stat(o.to.Path)
+	return o.to.Transport == export.DockerArchive && (o.to.Path == "-" || isPipe(o.to.Path))
+}
+
+func (o *exportOptions) output(ctx context.Context, stdout io.Writer, write func(io.Writer) error) error {
+	return archiveOutput(ctx, o.to.Path, o.force, stdout, write)
+}
+
+// isPipe reports whether a name is that of a pipe, such as a shell's >(command), or of a device.
+func isPipe(name string) bool {
+	info, err := os.Stat(name)
 	return err == nil && info.Mode()&(fs.ModeNamedPipe|fs.ModeCharDevice) != 0
 }
 
-// output calls write with what an archive is written to: standard output, a pipe such as a shell's >(command), or else a
-// file, which gets its name when it is complete.
-func (o *exportOptions) output(ctx context.Context, stdout io.Writer, write func(io.Writer) error) error {
+// archiveOutput calls write with what an archive is written to: standard output for "-", a pipe, or else a file, which
+// gets its name when it is complete; one that exists is replaced if replace is set.
+func archiveOutput(ctx context.Context, name string, replace bool, stdout io.Writer, write func(io.Writer) error) error {
 	switch {
-	case o.to.Path == "-":
+	case name == "-":
 		return write(&endingWriter{ctx, stdout})
-	case !o.streams():
-		return pull.WriteFile(o.to.Path, o.force, write)
+	case !isPipe(name):
+		return pull.WriteFile(name, replace, write)
 	}
-	f, err := openPipe(ctx, o.to.Path)
+	f, err := openPipe(ctx, name)
 	if err != nil {
 		return err
 	}
 	if isTerminal(f) {
-		return errors.Join(fmt.Errorf("%s is a terminal: redirect it, or give a file", o.to.Path), f.Close())
+		return errors.Join(fmt.Errorf("%s is a terminal: redirect it, or give a file", name), f.Close())
 	}
 	return errors.Join(write(&endingWriter{ctx, f}), f.Close())
 }

@@ -89,7 +89,7 @@ func (p *program) pull(ctx context.Context, o *pullOptions, image string) error 
 	if err != nil {
 		return o.advise(ctx, ref, err)
 	}
-	return o.print(p.stdout, newPulled(r, result))
+	return o.print(p.stdout, newPulled(r, result, o.tlsVerify))
 }
 
 // complete checks the options, and gives those that are left out their defaults.
@@ -121,7 +121,7 @@ func newPuller(ref pull.Reference, o *pullOptions, log *slog.Logger) (*pull.Pull
 		return nil, err
 	}
 	p := &pull.Puller{Upstream: pulledFrom{up}, Dir: os.TempDir(), Log: log}
-	if o.output != "" && o.output != "-" {
+	if o.output != "" && o.output != "-" && !isPipe(o.output) {
 		p.Dir = filepath.Dir(o.output)
 	}
 	return p, nil
@@ -140,13 +140,10 @@ func (f pulledFrom) Blob(ctx context.Context, repo string, d v1.Hash) (io.ReadCl
 
 // fetch writes the archive where it is to go.
 func (p *program) fetch(ctx context.Context, puller *pull.Puller, r pull.Request, o *pullOptions) (result *pull.Result, err error) {
-	switch o.output {
-	case "":
+	if o.output == "" {
 		return puller.Pull(ctx, r, io.Discard)
-	case "-":
-		return puller.Pull(ctx, r, p.stdout)
 	}
-	err = pull.WriteFile(o.output, o.force, func(w io.Writer) (err error) {
+	err = archiveOutput(ctx, o.output, o.force, p.stdout, func(w io.Writer) (err error) {
 		result, err = puller.Pull(ctx, r, w)
 		return err
 	})
@@ -171,7 +168,7 @@ func (o *pullOptions) advise(ctx context.Context, ref pull.Reference, err error)
 	return err
 }
 
-// pulled is what pullImage needs to get the same archive.
+// pulled is what pullImage needs to get the same archive: as JSON, all of its arguments.
 type pulled struct {
 	ImageName      string `json:"imageName"`
 	ImageDigest    string `json:"imageDigest"`
@@ -181,16 +178,18 @@ type pulled struct {
 	OS             string `json:"os"`
 	Arch           string `json:"arch"`
 	Variant        string `json:"variant,omitempty"`
+	TLSVerify      bool   `json:"tlsVerify"`
 
 	chosen bool // from an index
 }
 
-func newPulled(r pull.Request, result *pull.Result) pulled {
+func newPulled(r pull.Request, result *pull.Result, tlsVerify bool) pulled {
 	return pulled{
 		ImageName: r.Image.Familiar, ImageDigest: result.Digest.String(), Hash: result.Hash,
 		FinalImageName: r.FinalName, FinalImageTag: r.FinalTag,
 		OS: r.Platform.OS, Arch: r.Platform.Arch, Variant: r.Platform.Variant,
-		chosen: result.Digest != result.Manifest,
+		TLSVerify: tlsVerify,
+		chosen:    result.Digest != result.Manifest,
 	}
 }
 
@@ -225,7 +224,7 @@ func (o *pullOptions) nix(image pulled) string {
 	attribute("os", image.OS, image.OS != "linux")
 	attribute("arch", image.Arch, image.chosen || o.archGiven)
 	attribute("variant", image.Variant, image.Variant != "")
-	if !o.tlsVerify {
+	if !image.TLSVerify {
 		b.WriteString("  tlsVerify = false;\n")
 	}
 	b.WriteString("}\n")

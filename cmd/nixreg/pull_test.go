@@ -1,14 +1,26 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"nixreg/registry/pull"
 	"nixreg/registry/upstream"
@@ -16,7 +28,7 @@ import (
 
 func TestNixExpression(t *testing.T) {
 	image := pulled{
-		ImageName: "nginx", ImageDigest: "sha256:12", Hash: "sha256-34=", FinalImageName: "web", FinalImageTag: "1", OS: "linux", Arch: "amd64",
+		ImageName: "nginx", ImageDigest: "sha256:12", Hash: "sha256-34=", FinalImageName: "web", FinalImageTag: "1", OS: "linux", Arch: "amd64", TLSVerify: true,
 	}
 	five := "pullImage {\n  imageName = \"nginx\";\n  imageDigest = \"sha256:12\";\n  hash = \"sha256-34=\";\n" +
 		"  finalImageName = \"web\";\n  finalImageTag = \"1\";\n"
@@ -24,15 +36,17 @@ func TestNixExpression(t *testing.T) {
 	chosen.chosen = true
 	other := image
 	other.OS, other.Arch, other.Variant = "windows", "arm", "v7"
+	plain := image
+	plain.TLSVerify = false
 	for name, c := range map[string]struct {
 		o     pullOptions
 		image pulled
 		more  string
 	}{
-		"as pullImage has it": {pullOptions{tlsVerify: true}, image, ""},
-		"from an index":       {pullOptions{tlsVerify: true}, chosen, "  arch = \"amd64\";\n"},
-		"asked for":           {pullOptions{tlsVerify: true, archGiven: true}, other, "  os = \"windows\";\n  arch = \"arm\";\n  variant = \"v7\";\n"},
-		"without TLS":         {pullOptions{}, image, "  tlsVerify = false;\n"},
+		"as pullImage has it": {pullOptions{}, image, ""},
+		"from an index":       {pullOptions{}, chosen, "  arch = \"amd64\";\n"},
+		"asked for":           {pullOptions{archGiven: true}, other, "  os = \"windows\";\n  arch = \"arm\";\n  variant = \"v7\";\n"},
+		"without TLS":         {pullOptions{}, plain, "  tlsVerify = false;\n"},
 	} {
 		if got, want := c.o.nix(c.image), five+c.more+"}\n"; got != want {
 			t.Errorf("%s:\n%swant\n%s", name, got, want)
@@ -65,6 +79,91 @@ func TestArchiveIsNotForATerminal(t *testing.T) {
 	}
 	if _, err := (&pullOptions{output: "-"}).complete("docker://nginx", false); err != nil {
 		t.Error(err)
+	}
+}
+
+// pushed is the name of an image in a registry of the test's own.
+func pushed(t *testing.T) string {
+	t.Helper()
+	t.Setenv("DOCKER_CONFIG", t.TempDir()) // not that of the user who runs the test
+	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(s.Close)
+	tag, err := name.NewTag(strings.TrimPrefix(s.URL, "http://") + "/test/image:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := random.Image(1<<20, 2)
+	if err == nil {
+		err = remote.Write(tag, image)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "docker://" + tag.String()
+}
+
+func pulling(stdout, stderr io.Writer, args ...string) *program {
+	return &program{
+		args: append([]string{"pull", "--tls-verify=false", "--quiet"}, args...), lookupEnv: func(string) (string, bool) { return "", false },
+		stdout: stdout, stderr: stderr,
+	}
+}
+
+// An archive can go into a pipe that has a name, as it does in a shell's >(command).
+func TestPullIntoAPipe(t *testing.T) {
+	image, dir := pushed(t), t.TempDir()
+	pipe, file := filepath.Join(dir, "pipe"), filepath.Join(dir, "file")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan []byte, 1)
+	go func() {
+		b, _ := os.ReadFile(pipe) // what is missing is seen below
+		read <- b
+	}()
+	for _, to := range []string{pipe, file} {
+		var stderr bytes.Buffer
+		if status := pulling(io.Discard, &stderr, image, "-o", to).run(t.Context()); status != 0 {
+			t.Fatalf("%s: status %d: %s", to, status, stderr.String())
+		}
+	}
+	want, err := os.ReadFile(file)
+	if got := <-read; err != nil || len(want) < 2<<20 || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes come out of the pipe; in the file there are %d, %v", len(got), len(want), err)
+	}
+}
+
+// Layers wait beside the file, where there must be room anyway; $TMPDIR may be memory.
+func TestWhereLayersWait(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for output, want := range map[string]string{
+		filepath.Join(dir, "x.tar"): dir, "x.tar": ".", "": os.TempDir(), "-": os.TempDir(), pipe: os.TempDir(),
+	} {
+		p, err := newPuller(pull.Reference{Host: "lab.test"}, &pullOptions{output: output}, nil)
+		if err != nil || p.Dir != want {
+			t.Errorf("%q: %+v, %v; want them in %s", output, p, err, want)
+		}
+	}
+}
+
+// A pipe that nobody empties does not keep a pull from ending.
+func TestPullIntoAPipeIsInterrupted(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	var stderr bytes.Buffer
+	signals := make(chan os.Signal, 1)
+	p := pulling(begun{w, sync.OnceFunc(func() { signals <- syscall.SIGTERM })}, &stderr, pushed(t), "-o", "-")
+	p.signals = signals
+	if status := p.run(t.Context()); status != 1 || !strings.HasSuffix(stderr.String(), "nixreg: interrupted\n") {
+		t.Errorf("status %d: %s", status, stderr.String())
 	}
 }
 
