@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -28,6 +29,8 @@ type bases struct {
 	mirrors []mirrorConfig // what is known of some registries
 	group   *digests.Group
 	log     *slog.Logger
+
+	verified sync.Map // the files that need no look any more
 }
 
 // pull returns the file with the archive of docker://HOST/REPO@DIGEST for a platform.
@@ -42,8 +45,8 @@ func (b *bases) pull(ctx context.Context, name string, platform v1.Platform) (st
 	}
 	file := filepath.Join(b.dir, strings.Join(parts, "-")+".tar")
 	return digests.Once(ctx, b.group, file, func(ctx context.Context) (string, error) {
-		if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() {
-			return file, nil
+		if ok, err := b.sound(ctx, file); ok || err != nil {
+			return file, err
 		}
 		return file, b.fetch(ctx, ref, pull.Platform{OS: platform.OS, Arch: platform.Architecture, Variant: platform.Variant}, file)
 	})
@@ -63,10 +66,13 @@ func (b *bases) fetch(ctx context.Context, ref pull.Reference, platform pull.Pla
 	}
 	p := pull.Puller{Upstream: pulledFrom{up}, Dir: b.dir, Log: b.log}
 	b.log.Info("base image is fetched", "image", ref.Familiar, "digest", ref.Digest, "platform", platform)
-	err = pull.WriteFile(file, false, func(w io.Writer) error {
+	err = pull.WriteFile(file, true, func(w io.Writer) error { // in the place of a damaged one
 		_, err := p.Pull(ctx, pull.Request{Image: ref, Platform: platform, FinalName: ref.Familiar, FinalTag: "latest"}, w)
 		return err
 	})
+	if err == nil {
+		b.verified.Store(file, true)
+	}
 	return b.failed(ref, err)
 }
 
@@ -98,6 +104,7 @@ func (b *bases) prune(names []string) error {
 		digest, _, _ := strings.Cut(filepath.Base(file), "-")
 		if !wanted[digest] {
 			b.log.Info("base image is removed: no definition names it", "file", file)
+			b.verified.Delete(file)
 			err = errors.Join(err, os.Remove(file))
 		}
 	}
