@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -84,12 +85,13 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 			return err
 		}
 	}
+	origins := make(map[string]string)
 	for _, s := range settings() {
 		f := cmd.Flags().Lookup(s.name)
 		if f == nil || f.Changed {
 			continue
 		}
-		values, origin := file.values[s.name], c.file
+		values, origin := file.values[s.name], fmt.Sprintf("%s:%d", c.file, file.lines[s.name])
 		if v, ok := lookupEnv(s.env()); ok && v != "" {
 			values, origin = []string{v}, s.env()
 			if s.kind == list {
@@ -99,12 +101,33 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 		if values == nil {
 			continue
 		}
-		if err := assign(f.Value, values); err != nil {
-			return fmt.Errorf("%s: %s: %w", origin, s.name, err)
+		origins[s.name] = origin
+		if assign(f.Value, values) != nil {
+			return fmt.Errorf("%s: %w", origin, wrongType(f, values[0]))
 		}
 	}
 	c.lookupEnv = lookupEnv
 	c.mirrors = file.mirrors // for the base images of definitions, whatever the command
+	return from(origins, c.checkAll(cmd))
+}
+
+// from puts the place where a setting was made in front of an error about it, whose first word is the setting's name.
+// What the command line says needs none.
+func from(origins map[string]string, err error) error {
+	if err == nil {
+		return nil
+	}
+	name := err.Error()
+	if i := strings.IndexAny(name, " :"); i >= 0 {
+		name = name[:i]
+	}
+	if origin, ok := origins[name]; ok {
+		return fmt.Errorf("%s: %w", origin, err)
+	}
+	return err
+}
+
+func (c *config) checkAll(cmd *cobra.Command) error {
 	if cmd.Flags().Lookup("mirror") != nil {
 		if err := c.fillServer(); err != nil {
 			return err
@@ -113,8 +136,19 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 	return c.check()
 }
 
+// imageHost is a host as it stands in front of an image's name.
+var imageHost = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
+
 // fillServer reads what the settings of serve alone come to.
 func (c *config) fillServer() (err error) {
+	if err := checkAddress("listen", c.listen); err != nil {
+		return err
+	}
+	for _, h := range c.serveAs {
+		if !imageHost.MatchString(h) {
+			return fmt.Errorf("serve-as %.100q: want a host as images have it, such as docker.io or registry.example.com:5000", h)
+		}
+	}
 	for name, size := range map[string]string{"blob-cache": c.blobCache, "mirror-cache": c.mirrorCache, "nar-cache": c.narCache} {
 		if _, err := humanize.ParseBytes(size); err != nil {
 			return fmt.Errorf("%s %q: want a size, such as 500MB or 4GB", name, size)
@@ -154,11 +188,6 @@ func (c *config) fillServer() (err error) {
 }
 
 func (c *config) check() error {
-	if c.listen != "" {
-		if err := checkAddress("listen", c.listen); err != nil {
-			return err
-		}
-	}
 	if !slices.Contains([]string{"text", "json"}, c.logFormat) {
 		return fmt.Errorf("log-format %q: want text or json", c.logFormat)
 	}
@@ -176,6 +205,9 @@ func (c *config) check() error {
 		if _, err := os.Stat(file); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+	}
+	if _, err := parseKeys(c.trustedKeys); err != nil { // a fault, though no store be there that asks for keys
+		return fmt.Errorf("trusted-public-key: %w", err)
 	}
 	if c.archs, err = parseArch(c.arch); err != nil {
 		return err

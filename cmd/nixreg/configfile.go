@@ -17,6 +17,7 @@ const maxConfigFile = 1 << 20 // bytes
 // fileConfig is what a configuration file says.
 type fileConfig struct {
 	values  map[string][]string // of the settings, under their names
+	lines   map[string]int      // where they are
 	mirrors []mirrorConfig      // of its section mirrors
 }
 
@@ -55,12 +56,13 @@ func parseConfig(name string, data []byte) (fileConfig, error) {
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
 		return fileConfig{}, nil
 	}
-	c := fileConfig{values: make(map[string][]string)}
+	c := fileConfig{values: make(map[string][]string), lines: make(map[string]int)}
 	err := eachPair(name, root, func(key, value *yaml.Node) (err error) {
 		if key.Value == mirrorsSection {
 			c.mirrors, err = parseMirrors(name, value)
 			return err
 		}
+		c.lines[key.Value] = value.Line
 		c.values[key.Value], err = readSetting(name, settings(), key, value)
 		return err
 	})
@@ -112,6 +114,9 @@ func (s setting) fromYAML(file string, n *yaml.Node) ([]string, error) {
 			values = append(values, item.Value)
 		}
 		return values, nil
+	}
+	if s.kind == text && n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+		return nil, lineError(file, n, fmt.Sprintf("%s: want a string: put it in quotes, %.100q", s.name, n.Value))
 	}
 	want := map[settingKind]string{text: "a string", list: "a list of strings", number: "a number", toggle: "true or false"}
 	return nil, lineError(file, n, s.name+": want "+want[s.kind])

@@ -58,7 +58,7 @@ func (p *program) inspect(ctx context.Context, c *config, name string, asJSON bo
 		reports, err = made.source.Inspect(ctx, names[1], tag)
 	}
 	if err != nil {
-		return err
+		return made.explain(names[0], err)
 	}
 	if asJSON {
 		enc := json.NewEncoder(p.stdout)

@@ -14,11 +14,11 @@ const portTries = 20
 // listeners are the sockets of one --listen address.
 type listeners []net.Listener
 
-// listen opens addr. The host localhost is both loopback addresses, as far as the machine has them, on one port.
+// listen opens addr, which its errors do not name. The host localhost is both loopback addresses, as far as the machine has them, on one port.
 func listen(ctx context.Context, addr string) (listeners, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, fmt.Errorf("listen %s: %w", addr, err)
+		return nil, err
 	}
 	if host != "localhost" {
 		l, err := listenOn(ctx, host, port)
@@ -61,10 +61,22 @@ func listenOn(ctx context.Context, host, port string) (net.Listener, error) {
 	addr := net.JoinHostPort(host, port)
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("address %s is in use: stop who has it, or choose another with --listen (%w)", addr, syscall.EADDRINUSE)
+		return nil, addressInUse(addr)
+	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		err = op.Err // without the address, which is the caller's to tell
 	}
 	return l, err
 }
+
+// addressInUse is about an address that another process, or another setting, has. It matches syscall.EADDRINUSE.
+type addressInUse string
+
+func (a addressInUse) Error() string {
+	return fmt.Sprintf("address %s is in use: stop who has it, or choose another", string(a))
+}
+
+func (addressInUse) Is(target error) bool { return target == syscall.EADDRINUSE }
 
 // absent reports whether err means that the machine lacks this address or its whole family.
 func absent(err error) bool {

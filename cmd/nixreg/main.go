@@ -1,7 +1,8 @@
 // Command nixreg is a container registry over a Nix store.
 //
-// This package only wires: one file for each command, config.go and flags.go for the settings, stores.go for what --store
-// says, and wire.go and builds.go, which are the one place where concrete kinds of stores are named.
+// This package only wires: one file for each command, usage.go for what a command line may be, config.go and flags.go for
+// the settings, stores.go for what --store says, and wire.go and wire_builds.go, which are the one place where concrete
+// kinds of stores are named.
 package main
 
 import (
@@ -38,25 +39,39 @@ type program struct {
 
 // run executes the command in p.args and returns the process's exit status. An error is one line on stderr.
 func (p *program) run(ctx context.Context) int {
+	root := p.root()
+	if err := root.ExecuteContext(ctx); err != nil {
+		if _, rest, unknown := root.Find(p.args); unknown != nil {
+			err = unknownCommand(root, rest)
+		}
+		fmt.Fprintln(p.stderr, "nixreg:", said(err))
+		return 1
+	}
+	return 0
+}
+
+// root is the command that has all others.
+func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:               "nixreg",
 		Short:             "A container registry over a Nix store",
+		Long:              rootText,
+		Version:           thisVersion(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(p.serveCommand(), p.inspectCommand(), p.pullCommand(), p.exportCommand(), p.checkCommand(), p.versionCommand())
+	for _, cmd := range root.Commands() {
+		cmd.Args = explained(cmd.Args)
+	}
+	root.SetHelpCommand(helpCommand())
 	root.SetArgs(p.args)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(p.stderr, "nixreg:", err)
-		return 1
-	}
-	return 0
+	return root
 }
 
 // untilSignal returns a context that ends at the first signal; the caller calls stop.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -29,7 +30,11 @@ func (p *program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the images of a Nix store to container clients",
-		Args:  cobra.NoArgs,
+		Long: `Serve the images of a Nix store to container clients, until SIGTERM.
+
+Every flag has a variable, too, NIXREG_LISTEN for --listen, and a key in the file of --config. A flag wins over its variable,
+that over the file.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.fill(cmd, p.lookupEnv); err != nil {
 				return err
@@ -109,7 +114,10 @@ func listenAll(ctx context.Context, c *config) (fronts, error) {
 		ls, err := listen(ctx, f.addr)
 		if err != nil {
 			all[:i].close()
-			return nil, err
+			if f.mirror != "" {
+				return nil, fmt.Errorf("mirror-listen %s: %w", f.addr, err)
+			}
+			return nil, fmt.Errorf("listen %s: %w", f.addr, err)
 		}
 		all[i].listeners = ls
 	}
@@ -127,6 +135,9 @@ func (fs fronts) announce(made *parts, log *slog.Logger) {
 		at := f.hostPort(f.addr)
 		if f.mirror != "" {
 			log.Info("serving the mirror of " + f.mirror + " alone on http://" + at)
+		} else if made.nameless() {
+			log.Info("serving " + strings.Join(made.names(), " and ") + " on http://" + at)
+			log.Info("packages have no names: " + noNames)
 		} else if len(made.stores) > 0 {
 			log.Info("serving "+strings.Join(made.names(), " and ")+" on http://"+at, "try", "docker pull "+at+"/hello")
 		} else {

@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,6 +32,7 @@ type parts struct {
 	cache    digests.Cache
 	blobs    *layer.Blobs // nil: none are kept
 	stores   []string     // their names, for people
+	named    bool         // one of them can say which packages it has
 	channels []store.Channel
 	local    store.Store // one of the stores: that of this machine's Nix; nil if it is not among them
 	builder  manifest.Builder
@@ -52,6 +56,22 @@ func (p *parts) names() []string {
 		all = append(all, "the mirror of "+m.Name)
 	}
 	return all
+}
+
+// noNames is advice for those whose stores have packages by no name.
+const noNames = "a cache on a server cannot say which packages it has: --channel " + nixosChannel + " gives them names; a path is store/<hash>"
+
+// nameless reports whether there are stores, and nothing that gives names to what they have.
+func (p *parts) nameless() bool {
+	return len(p.stores) > 0 && !p.named && len(p.channels) == 0 && p.builds == ""
+}
+
+// explain says of an image that is not there why it may have no name.
+func (p *parts) explain(repository string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) && p.nameless() && !strings.HasPrefix(repository, "store/") {
+		return fmt.Errorf("%w: %s", err, noNames)
+	}
+	return err
 }
 
 // close closes the parts, the last one made first.

@@ -14,14 +14,19 @@ func (p *program) versionCommand() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			info, ok := debug.ReadBuildInfo()
-			if !ok {
-				info = &debug.BuildInfo{}
-			}
-			_, err := fmt.Fprintf(p.stdout, "nixreg %s %s %s/%s\n", version(info), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(p.stdout, thisVersion())
 			return err
 		},
 	}
+}
+
+// thisVersion is that of this program, and what it was made with and for.
+func thisVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = new(debug.BuildInfo)
+	}
+	return fmt.Sprintf("nixreg %s %s %s/%s", version(info), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // version is the module's, and the commit where the go command does not say it in the version itself.

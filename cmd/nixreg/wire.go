@@ -43,13 +43,14 @@ func readNixConf(lookupEnv func(string) (string, bool), log *slog.Logger) (*nixC
 
 // openStores opens the stores, and the built-in one, in the order of their preference.
 func (p *parts) openStores(ctx context.Context, c *config, urls []storeURL, in places, log *slog.Logger) ([]store.Store, error) {
-	o := &opener{parts: p, config: c, in: in, log: log, seen: make(map[string]string)}
+	o := &opener{parts: p, config: c, in: in, log: log, seen: make(map[string]opened)}
 	var left error
 	for _, u := range urls {
 		err := o.open(ctx, u)
 		if err != nil && !u.foreign {
 			return nil, err
 		}
+		p.named = p.named || err == nil && (u.scheme == "local" || u.scheme == "file")
 		if err != nil {
 			left = err
 			log.Warn("a substituter of Nix's configuration is left out", "substituter", shown(u.url), "because", err)
@@ -59,6 +60,7 @@ func (p *parts) openStores(ctx context.Context, c *config, urls []storeURL, in p
 		return nil, fmt.Errorf("no substituter of Nix's configuration can be read: %w", left)
 	}
 	if c.demo {
+		p.named = true
 		if err := o.cache(binarycache.Options{FS: demo.FS(), Trusted: true}, "the demo store"); err != nil {
 			return nil, err
 		}
@@ -72,7 +74,7 @@ type opener struct {
 	config *config
 	in     places
 	log    *slog.Logger
-	seen   map[string]string  // what each store was opened with
+	seen   map[string]opened  // the stores by name
 	spool  *binarycache.Spool // of all caches; nil before the first one
 	stores []store.Store
 }
@@ -89,18 +91,29 @@ func (o *opener) open(ctx context.Context, u storeURL) error {
 	return o.remote(ctx, u)
 }
 
+// opened is what a store was opened with, and whether Nix's configuration said so.
+type opened struct {
+	with    string
+	foreign bool
+}
+
 // taken reports whether the store was opened before, and counts it as that from now on. It is used as it was given first.
-func (o *opener) taken(name string, u storeURL) bool {
+// What a second one adds is an error; where one of the two is from Nix's configuration, which is not written for nixreg, a
+// warning.
+func (o *opener) taken(name string, u storeURL) (bool, error) {
 	_, parameters, _ := strings.Cut(u.url, "?")
 	bare, with := fmt.Sprint("", false, []string(nil), "", ""), fmt.Sprint(parameters, u.trusted, u.keys, u.netrc, u.certs)
 	first, before := o.seen[name]
-	if before && with != first && with != bare {
+	switch {
+	case !before:
+		o.seen[name] = opened{with, u.foreign}
+	case with == first.with || with == bare:
+	case !u.foreign && !first.foreign:
+		return true, fmt.Errorf("store %s is given twice: give it once, with the keys and parameters of both", name)
+	default:
 		o.log.Warn("store is given twice: keys and parameters that the first one lacks are not used", "store", name)
 	}
-	if !before {
-		o.seen[name] = with
-	}
-	return before
+	return before, nil
 }
 
 // ofCache reports whether err is about what a cache gave: a fault of neither the client's nor ours.
@@ -118,8 +131,9 @@ func (o *opener) local(u storeURL) error {
 		return err
 	}
 	opts.Root = strings.TrimRight(opts.Root, "/") // root=/ is the host's own
-	if o.taken(opts.Root+store.Dir, u) {          // one database must not be opened twice
-		return nil
+	// one database must not be opened twice
+	if taken, err := o.taken(opts.Root+store.Dir, u); taken {
+		return err
 	}
 	opts.Log = o.log
 	s, err := local.Open(opts)
@@ -140,8 +154,8 @@ func (o *opener) files(u storeURL) error {
 		return err
 	}
 	name := "file://" + dir
-	if o.taken(name, u) {
-		return nil
+	if taken, err := o.taken(name, u); taken {
+		return err
 	}
 	opts, err := o.trust(u, name)
 	if err != nil {
@@ -161,8 +175,8 @@ func (o *opener) remote(ctx context.Context, u storeURL) error {
 		return fmt.Errorf("store %s: %w", where, err)
 	}
 	name := where.String()
-	if o.taken(name, u) {
-		return nil
+	if taken, err := o.taken(name, u); taken {
+		return err
 	}
 	opts, err := o.trust(u, name)
 	if err != nil {
@@ -182,15 +196,22 @@ func (o *opener) trust(u storeURL, name string) (binarycache.Options, error) {
 	if name == nixosCache && !u.foreign {
 		keys = append(keys, nixosKey)
 	}
-	opts := binarycache.Options{Trusted: u.trusted}
-	for _, s := range keys {
+	parsed, err := parseKeys(keys)
+	if err != nil {
+		return binarycache.Options{}, fmt.Errorf("store %s: %w", name, err)
+	}
+	return binarycache.Options{Trusted: u.trusted, Keys: parsed}, nil
+}
+
+func parseKeys(texts []string) (keys []binarycache.PublicKey, err error) {
+	for _, s := range texts {
 		key, err := binarycache.ParsePublicKey(s)
 		if err != nil {
-			return opts, fmt.Errorf("store %s: %w", name, err)
+			return nil, err
 		}
-		opts.Keys = append(opts.Keys, key)
+		keys = append(keys, key)
 	}
-	return opts, nil
+	return keys, nil
 }
 
 // cache opens a binary cache, and the spool of all of them before the first one.

@@ -38,17 +38,33 @@ func TestTrust(t *testing.T) {
 	}
 }
 
-// TestGivenTwice: a store is opened once, and who gave it other keys the second time is told that they do not count.
+// TestGivenTwice: a store is opened once, and who gave it other keys the second time is told that they would not count.
 func TestGivenTwice(t *testing.T) {
-	var log strings.Builder
-	o := &opener{seen: make(map[string]string), log: slog.New(slog.NewTextHandler(&log, nil))}
-	u := storeURL{url: "https://a", keys: []string{"one"}}
-	if o.taken("https://a", u) || !o.taken("https://a", u) || log.Len() > 0 {
-		t.Errorf("log %q", &log)
-	}
-	u.trusted = true
-	if !o.taken("https://a", u) || strings.Count(log.String(), "given twice") != 1 {
-		t.Errorf("log %q", &log)
+	one := storeURL{url: "https://a", keys: []string{"one"}}
+	other, ofNix := one, one
+	other.trusted = true
+	ofNix.keys, ofNix.foreign = []string{"two"}, true
+	for _, tt := range []struct {
+		name          string
+		first, second storeURL
+		fails         bool
+		warnings      int
+	}{
+		{"the same", one, one, false, 0},
+		{"nothing more", one, storeURL{url: "https://a"}, false, 0},
+		{"other parameters", one, other, true, 0},
+		{"Nix's configuration behind", one, ofNix, false, 1},
+		{"Nix's configuration in front", ofNix, one, false, 1},
+	} {
+		var log strings.Builder
+		o := &opener{seen: make(map[string]opened), log: slog.New(slog.NewTextHandler(&log, nil))}
+		if taken, err := o.taken("https://a", tt.first); taken || err != nil {
+			t.Errorf("%s: the first: %t, %v", tt.name, taken, err)
+		}
+		taken, err := o.taken("https://a", tt.second)
+		if !taken || (err != nil) != tt.fails || strings.Count(log.String(), "given twice") != tt.warnings {
+			t.Errorf("%s: %t, %v, log %q", tt.name, taken, err, &log)
+		}
 	}
 }
 

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+const rootText = `A container registry over a Nix store: ask it for the image hello, and it answers with an image of the package hello and
+all it needs. To try it without Nix:
+
+  nixreg serve --demo
+  docker pull localhost:5000/hello`
+
+// unknownCommand is the error for words of which the first that is no flag should be a command: cobra's own has several
+// lines.
+func unknownCommand(root *cobra.Command, words []string) error {
+	name := ""
+	if i := slices.IndexFunc(words, func(s string) bool { return !strings.HasPrefix(s, "-") }); i >= 0 {
+		name = words[i]
+	}
+	if near := root.SuggestionsFor(name); len(near) > 0 {
+		return fmt.Errorf("unknown command %.100q: did you mean %s?", name, strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown command %.100q (see %s --help)", name, root.Name())
+}
+
+// helpCommand is cobra's, but for what is no command: that is an error.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Explain a command",
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(cmd.Root(), args)
+			}
+			of.InitDefaultHelpFlag()
+			return of.Help()
+		},
+	}
+}
+
+// explained says what a command takes where it was given something else.
+func explained(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if check(cmd, args) == nil {
+			return nil
+		}
+		given := fmt.Sprintf("%d arguments", len(args))
+		switch len(args) {
+		case 0:
+			given = "nothing"
+		case 1:
+			given = fmt.Sprintf("%.100q", args[0])
+		}
+		return fmt.Errorf("%s: want %s, not %s (see %s --help)", cmd.Name(), wanted(cmd), given, cmd.CommandPath())
+	}
+}
+
+// wanted is what follows a command's name in its usage.
+func wanted(cmd *cobra.Command) string {
+	if _, args, ok := strings.Cut(cmd.Use, " "); ok {
+		return args
+	}
+	return "flags alone"
+}
+
+// flagError is about a flag that there is not, or whose value is of another type.
+func flagError(cmd *cobra.Command, err error) error {
+	if bad := (*pflag.InvalidValueError)(nil); errors.As(err, &bad) {
+		err = wrongType(bad.GetFlag(), bad.GetValue())
+	}
+	return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
+}
+
+// wrongType is the error for a value that the type of a flag does not have.
+func wrongType(f *pflag.Flag, value string) error {
+	want := "a number"
+	if f.Value.Type() == "bool" {
+		want = "true or false"
+	}
+	return fmt.Errorf("%s %.100q: want %s", f.Name, value, want)
+}
+
+// said is an error for people: without its kind behind the reason, which is a word between packages.
+func said(err error) string {
+	if errors.Is(err, syscall.EINVAL) {
+		return err.Error() // where the same words are the reason
+	}
+	return strings.TrimSuffix(err.Error(), ": "+fs.ErrInvalid.Error())
+}
