@@ -28,6 +28,7 @@ type keyring struct {
 	token    *keyFile[string]  // nil: none
 	signer   *signer           // nil: not S3
 	blind    sync.Once
+	named    sync.Once
 }
 
 func newKeyring(ctx context.Context, o Options, log *slog.Logger) (*keyring, error) {
@@ -62,7 +63,7 @@ func (k *keyring) authorize(r *http.Request) error {
 	if k.token != nil {
 		t, err := k.token.get()
 		if err != nil {
-			return fmt.Errorf("%w: token: %w", errCredentials, err)
+			return k.unreadable("token", k.token.name, err)
 		}
 		r.Header.Set("Authorization", "Bearer "+t)
 		return nil
@@ -72,7 +73,7 @@ func (k *keyring) authorize(r *http.Request) error {
 	if !ok && k.netrc != nil {
 		all, err := k.netrc.get()
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: netrc: %w", errCredentials, err)
+			return k.unreadable("netrc", k.netrc.name, err)
 		}
 		if l, found := find(all, k.location.base.Hostname(), user); found {
 			user, password, ok = l.user, l.password, true
@@ -82,6 +83,23 @@ func (k *keyring) authorize(r *http.Request) error {
 		r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
 	}
 	return nil
+}
+
+// unreadable makes the error for a file of credentials.
+func (k *keyring) unreadable(what, name string, err error) error {
+	k.name(name)
+	text := strings.TrimPrefix(err.Error(), name+": ")
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		text = p.Err.Error()
+	}
+	return fmt.Errorf("%w: %s file: %s", errCredentials, what, text)
+}
+
+// name tells the log, once, where credentials are looked for. Errors do not: they reach those who pull.
+func (k *keyring) name(file string) {
+	k.named.Do(func() {
+		k.log.Warn("the server wants other credentials than it gets", "store", k.location.shown, "file", file)
+	})
 }
 
 // advice says what could be done after a refusal.
@@ -94,20 +112,22 @@ func (k *keyring) advice(status int) string {
 	case k.signer != nil:
 		return "S3 does not take the credentials: look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ?profile=, and at ?region="
 	case k.token != nil:
-		return "the server does not take the token in " + k.token.name
+		k.name(k.token.name)
+		return "the server does not take the token that is in its file"
 	case inURL:
 		return "the server does not take the user and password of the URL"
 	case k.netrc == nil:
 		return "the server wants credentials: give ?netrc-file= or ?token-file="
 	}
+	k.name(k.netrc.name)
 	all, err := k.netrc.get()
 	if err != nil {
-		return fmt.Sprintf("the server wants credentials, and there is no netrc file %s", k.netrc.name)
+		return "the server wants credentials, and the netrc file is not there"
 	}
 	if _, found := find(all, host, k.location.user.Username()); !found {
-		return fmt.Sprintf("the server wants credentials, and %s has none for machine %.100s", k.netrc.name, host)
+		return fmt.Sprintf("the server wants credentials, and the netrc file has none for machine %.100s", host)
 	}
-	return fmt.Sprintf("the server does not take what %s has for machine %.100s", k.netrc.name, host)
+	return fmt.Sprintf("the server does not take what the netrc file has for machine %.100s", host)
 }
 
 // mayBeBlind says once that files which S3 denies count as absent.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -64,7 +65,8 @@ func TestCredentialsChange(t *testing.T) {
 	var got string
 	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) { got = r.Header.Get("Authorization") })
 	name := file(t, "one")
-	c := client(t, s.URL+"?token-file="+name)
+	var log bytes.Buffer
+	c := client(t, s.URL+"?token-file="+name, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	for _, token := range []string{"second", "third!", ""} {
 		next := file(t, token) // another file in its place, as those who renew secrets do
 		if err := os.Rename(next, name); err != nil {
@@ -72,8 +74,8 @@ func TestCredentialsChange(t *testing.T) {
 		}
 		_, err := c.Get(t.Context(), "x", 1)
 		if token == "" {
-			if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), name) {
-				t.Errorf("empty: %v", err)
+			if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), name) || !strings.Contains(log.String(), name) {
+				t.Errorf("empty: %v; the log has\n%s", err, log.String())
 			}
 		} else if err != nil || got != "Bearer "+token {
 			t.Errorf("sent %q, want %q: %v", got, token, err)
@@ -87,13 +89,17 @@ func TestAdvice(t *testing.T) {
 	has, hasNot, token := file(t, "machine 127.0.0.1 password hunter2"), file(t, "machine other password hunter2"), file(t, "hunter2")
 	for address, want := range map[string]string{
 		"http://" + at: "?netrc-file= or ?token-file=", "http://me:hunter2@" + at: "user and password of the URL",
-		"http://" + at + "?netrc-file=" + has:    "does not take what " + has,
-		"http://" + at + "?netrc-file=" + hasNot: hasNot + " has none for machine 127.0.0.1",
-		"http://" + at + "?token-file=" + token:  "token in " + token,
+		"http://" + at + "?netrc-file=" + has:    "does not take what the netrc file has",
+		"http://" + at + "?netrc-file=" + hasNot: "the netrc file has none for machine 127.0.0.1",
+		"http://" + at + "?token-file=" + token:  "the token that is in its file",
 	} {
-		_, err := client(t, address).Get(t.Context(), "x", 1)
+		var log bytes.Buffer
+		_, err := client(t, address, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) }).Get(t.Context(), "x", 1)
 		if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, want %q", address, err, want)
+		}
+		if _, name, ok := strings.Cut(address, "-file="); ok && (strings.Contains(err.Error(), name) || !strings.Contains(log.String(), "file="+name)) {
+			t.Errorf("%s: the name of the file is for the log alone: %v\n%s", address, err, log.String())
 		}
 	}
 }
