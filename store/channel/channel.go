@@ -74,7 +74,11 @@ type Channel struct {
 	mu      sync.Mutex
 	last    *release      // nil: never read
 	failed  error         // of the last attempt
+	since   time.Time     // when the first of the attempts failed that have failed since; zero if the last one did not
+	told    time.Time     // when the log had a line about that
 	reading chan struct{} // closed when the attempt under way ends; nil between attempts
+
+	kept *release // whose index the file holds; nil if that is not known. For Open, then for who refreshes.
 }
 
 var _ store.Channel = (*Channel)(nil)
@@ -118,14 +122,14 @@ func (c *Channel) restore(dir string) error {
 	if err := os.MkdirAll(own, 0o777); err != nil {
 		return err
 	}
-	c.file = filepath.Join(own, "index")
+	c.file = filepath.Join(own, indexFile)
 	r, err := load(c.file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		c.log.Warn("channel: its kept index cannot be used and is made anew", "channel", c.name, "error", err)
 	case r.location == c.location:
-		c.last = r
+		c.last, c.kept = r, r
 	}
 	return nil
 }
@@ -213,17 +217,4 @@ func (c *Channel) begin() *release {
 		c.reading = make(chan struct{})
 	}
 	return c.last
-}
-
-// end notes the outcome of an attempt and reports whether the one before had failed.
-func (c *Channel) end(r *release, err error) (failing bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	failing = c.failed != nil
-	if c.failed = err; err == nil {
-		c.last = r
-	}
-	close(c.reading)
-	c.reading = nil
-	return failing
 }

@@ -17,15 +17,20 @@ const (
 	patience = 30 * time.Minute
 )
 
-// run refreshes until ctx ends.
+// run refreshes until ctx ends. After the first time, when all channels of the process are open, it looks for what none has.
 func (c *Channel) run(ctx context.Context) {
 	retry := min(firstRetry, c.every)
-	for {
+	for first := true; ; first = false {
 		pause := c.every
-		if c.attempt(ctx) {
+		good := c.attempt(ctx)
+		if good {
 			retry = min(firstRetry, c.every)
 		} else {
 			pause, retry = retry, min(2*retry, c.every)
+		}
+		c.inUse()
+		if good && !first {
+			c.sweep(time.Now())
 		}
 		timer := time.NewTimer(jitter(pause))
 		select {
@@ -51,17 +56,15 @@ func (c *Channel) attempt(ctx context.Context) bool {
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	r, encoded, err := c.read(limited, old)
-	if err == nil && encoded != nil && c.file != "" {
-		if failed := r.save(c.file, encoded); failed != nil {
-			c.log.Warn("channel: its index is not kept for the next start", "channel", c.name, "error", failed)
-		}
+	if err == nil && encoded != nil {
+		c.keep(r, encoded)
 	}
-	failing := c.end(r, err)
+	news, since := c.end(r, err, time.Now())
 	switch {
 	case err != nil && ctx.Err() != nil: // closed
-	case err != nil && !failing:
-		c.log.Warn("channel: cannot be read", "channel", c.name, "error", err, "packages", known(old))
-	case err == nil && failing:
+	case err != nil && news:
+		c.log.Warn("channel: cannot be read", "channel", c.name, "since", since.UTC().Format(time.RFC3339), "error", err, "packages", known(old))
+	case err == nil && news:
 		c.log.Info("channel: can be read again", "channel", c.name)
 	}
 	return err == nil

@@ -34,6 +34,9 @@ const absent = "absent"
 // front, four bytes, little endian.
 const savedFormat = "nixreg channel index 1\n"
 
+// unfinished ends the name of a file that is being saved.
+const unfinished = ".new"
+
 const (
 	maxSaved = 1 << 30 // bytes
 	maxMark  = 8 << 10
@@ -57,7 +60,7 @@ func (r *release) save(name string, encoded []byte) error {
 	hash := sha256.New()
 	hash.Write(head.Bytes())
 	hash.Write(encoded)
-	f, err := os.OpenFile(name+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o666)
+	f, err := os.OpenFile(name+unfinished, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o666)
 	if err != nil {
 		return err
 	}
