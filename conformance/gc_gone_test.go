@@ -136,8 +136,8 @@ func TestGoneIsBuiltOtherwise(t *testing.T) {
 		t.Error("all layers are served, though the path has other contents now")
 	}
 	for _, a := range answers {
-		if !strings.Contains(a, "moody-1.0") {
-			t.Errorf("%s does not name the path", a)
+		if !strings.Contains(a, "moody-1.0") || !strings.Contains(a, "built again with other contents") && !strings.Contains(a, "replaced by one with other contents") {
+			t.Errorf("%s does not name the path, and what became of it", a)
 		}
 	}
 	if again := s.served(t, "moody"); again.Digest == m.Digest {

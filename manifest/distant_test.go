@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"nixreg/manifest"
 	"nixreg/store"
 	"nixreg/store/storetest"
@@ -126,6 +128,47 @@ func TestFetchInOrder(t *testing.T) {
 	}
 	if opened := d.opens(); !slices.Equal(opened, sorted([]store.Path{two, lib})) {
 		t.Errorf("opens %v", opened)
+	}
+}
+
+// TestBlobSize: the size of a blob is told without a look at its files if they lie far away, else after one.
+func TestBlobSize(t *testing.T) {
+	for _, distant := range []bool{false, true} {
+		m, lib, hello := withHello()
+		d, cache := far(m), new(shelf)
+		var s store.Store = m
+		if distant {
+			s = d
+		}
+		src := withCache(t, cache, s)
+		r := inspect(t, src, "hello", "latest")
+		for _, digest := range blobsOf(r) {
+			b, err := src.Blob(ctx, "hello", digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.opens()
+			n, err := src.BlobSize(ctx, "hello", digest)
+			if opened := d.opens(); err != nil || n != b.Size() || len(opened) > 0 {
+				t.Errorf("distant %t: %d bytes, not %d, %v; opened %v", distant, n, b.Size(), err, opened)
+			}
+		}
+		layerOf := func(p store.Path) v1.Hash {
+			i := slices.IndexFunc(r.Layers, func(l manifest.ReportLayer) bool { return slices.Contains(l.Contents, p.Abs()) })
+			return r.Layers[i].Digest
+		}
+		m.Change(lib, "lib/x.so", "changed")
+		src = withCache(t, cache, s) // that has not looked at it yet
+		if _, err := src.BlobSize(ctx, "hello", layerOf(lib)); distant != (err == nil) || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("distant %t: changed: %v", distant, err)
+		}
+		m.Delete(hello)
+		if _, err := src.BlobSize(ctx, "hello", layerOf(hello)); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), hello.Abs()+" has gone") {
+			t.Errorf("distant %t: gone: %v", distant, err)
+		}
+		if _, err := src.BlobSize(ctx, "hello", nowhere("1")); !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
 	}
 }
 

@@ -91,7 +91,7 @@ type Blob interface {
 // io/fs.ErrInvalid or errors.ErrUnsupported. One that matches store.ErrUnavailable tells that nobody knows now.
 type Source struct {
 	log      *slog.Logger
-	store    store.Store
+	store    *store.Joint
 	images   *images
 	catalogs []Catalog
 	records  records
@@ -175,7 +175,7 @@ func newSource(cfg Config) (*Source, error) {
 // Close ends what is being computed and waits for it.
 func (s *Source) Close() error {
 	s.group.Close()
-	return nil
+	return s.store.Close()
 }
 
 // Manifest finds the manifest or index that r asks for.
@@ -271,10 +271,31 @@ func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (B
 	}
 	l, err := s.layers.Open(ctx, *b.Recipe, digest)
 	if err != nil {
-		s.recent.clear() // an image made from files that are gone, or are others now
-		return nil, s.lost(ctx, *b.Recipe, err)
+		return nil, s.unopened(ctx, *b.Recipe, err)
 	}
 	return l, nil
+}
+
+// BlobSize is the size of what Blob finds, for those who read nothing of it: nothing is fetched from afar for that.
+func (s *Source) BlobSize(ctx context.Context, repository string, digest v1.Hash) (int64, error) {
+	b, err := searched(ctx, s, repository, digest, s.records.blob)
+	switch {
+	case err != nil:
+		return 0, err
+	case b.Recipe == nil:
+		return int64(len(b.Inline)), nil
+	}
+	n, err := s.layers.Size(ctx, *b.Recipe, digest)
+	if err != nil {
+		return 0, s.unopened(ctx, *b.Recipe, err)
+	}
+	return n, nil
+}
+
+// unopened makes the error for a layer that cannot be opened: an image may be made from files that are gone, or are others now.
+func (s *Source) unopened(ctx context.Context, r layer.Recipe, err error) error {
+	s.recent.clear()
+	return s.lost(ctx, r, err)
 }
 
 func (s *Source) manifestByDigest(ctx context.Context, repository string, digest v1.Hash) (*v1.Descriptor, error) {

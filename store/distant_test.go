@@ -195,3 +195,51 @@ func TestPrefetch(t *testing.T) {
 		t.Errorf("fetches %q for nobody", <-fa.asked)
 	}
 }
+
+// stuck is a store whose answers wait for the end of their context.
+type stuck struct {
+	store.Store
+	asked chan context.Context
+}
+
+func (s stuck) Object(ctx context.Context, p store.Path) (*store.Object, error) {
+	s.asked <- ctx
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestPrefetchIsBounded: of many lists some are let go, and Close ends those that are being divided and waits for that.
+func TestPrefetchIsBounded(t *testing.T) {
+	m := storetest.New()
+	p := m.Add("p-1", storetest.Files{})
+	asked := make(chan context.Context, 100)
+	f := newFar(m)
+	u := store.Union(stuck{m, asked}, f)
+	for range 100 {
+		store.Prefetch(t.Context(), u, []store.Path{p})
+	}
+	var all []context.Context
+	for range 16 {
+		all = append(all, <-asked)
+	}
+	if err := u.Close(); err != nil {
+		t.Error(err)
+	}
+	store.Prefetch(t.Context(), u, []store.Path{p})
+	if len(asked)+len(f.asked) > 0 {
+		t.Error("more than 16 lists are divided, or one after the end")
+	}
+	for _, ctx := range all {
+		if ctx.Err() == nil {
+			t.Error("a question goes on after the end")
+		}
+	}
+}
+
+// TestPrefetchPanic: a store that panics ends no program.
+func TestPrefetchPanic(t *testing.T) {
+	m := storetest.New()
+	u := store.Union(hook{m, func() { panic("on purpose") }}, newFar(m))
+	store.Prefetch(t.Context(), u, []store.Path{m.Add("p-1", storetest.Files{})})
+	u.Close()
+}

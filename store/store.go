@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"iter"
 )
 
@@ -23,6 +24,15 @@ var ErrChanged = errors.New("changed on disk")
 // ErrUnavailable is matched by the error of a store that cannot be asked now: it is out of reach, refuses for a while, or
 // does not take our credentials. Whether the path is valid there is not known.
 var ErrUnavailable = errors.New("store unavailable")
+
+// ErrExplained is matched, beside [fs.ErrNotExist], by the error for an absent path that says why it is absent: it was there,
+// or something is that cannot be taken for it.
+var ErrExplained error = explainedError{}
+
+type explainedError struct{}
+
+func (explainedError) Error() string        { return fs.ErrNotExist.Error() }
+func (explainedError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // Entry is one line of a store's listing.
 type Entry struct {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Union returns the stores as one. For each path the first store in which it is valid answers, for Object and Open
@@ -22,36 +23,52 @@ import (
 // can the union. That a store was unavailable is told last, when the others have been listed. State has a word for an
 // unavailable store and never fails for it.
 //
+// Of the errors for an absent path one that matches [ErrExplained] is told, if there is one, as it says more.
+//
 // The union is [Distant] if any of the stores is, and hands each path of a [Prefetcher]'s list to the first store that
-// has it. It closes nothing.
-func Union(stores ...Store) Store { return union(stores) }
+// has it. The caller closes it, before the stores.
+func Union(stores ...Store) *Joint {
+	u := &Joint{stores: slices.Clone(stores), sharing: make(chan struct{}, maxSharing)}
+	u.ctx, u.cancel = context.WithCancel(context.Background())
+	return u
+}
 
-type union []Store
+// Joint is several stores as one, see [Union]. Safe for concurrent use.
+type Joint struct {
+	stores []Store
+
+	ctx     context.Context // of what Prefetch begins; ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	sharing chan struct{} // maxSharing
+	mu      sync.Mutex
+	closed  bool
+}
 
 // Find implements Store.
-func (u union) Find(ctx context.Context, hash string) (Path, error) {
+func (u *Joint) Find(ctx context.Context, hash string) (Path, error) {
 	p, _, err := first(ctx, u, fmt.Sprintf("find %.100q", hash), func(s Store) (Path, error) { return s.Find(ctx, hash) })
 	return p, err
 }
 
 // Object implements Store.
-func (u union) Object(ctx context.Context, p Path) (*Object, error) {
+func (u *Joint) Object(ctx context.Context, p Path) (*Object, error) {
 	obj, _, err := u.object(ctx, p)
 	return obj, err
 }
 
 // Open implements Store. It asks for the object first: a store that has the path valid but lost its files must not
 // hand over to one whose files have another hash than the one Object tells.
-func (u union) Open(ctx context.Context, p Path) (Tree, error) {
+func (u *Joint) Open(ctx context.Context, p Path) (Tree, error) {
 	obj, at, err := u.object(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	t, failed := u[at].Open(ctx, p)
+	t, failed := u.stores[at].Open(ctx, p)
 	if failed == nil {
 		return t, nil
 	}
-	for _, s := range u[at+1:] {
+	for _, s := range u.stores[at+1:] {
 		t, err := openSame(ctx, s, obj)
 		if err == nil {
 			return t, nil
@@ -76,26 +93,36 @@ func openSame(ctx context.Context, s Store, obj *Object) (Tree, error) {
 	return s.Open(ctx, obj.Path)
 }
 
-// worse is the first of two errors, unless that only says that the path is not there and the second says more.
+// worse is the first of two errors, unless the second says more: why the path is not there, or that nobody knows.
 func worse(a, b error) error {
-	if errors.Is(a, fs.ErrNotExist) && !errors.Is(b, fs.ErrNotExist) {
+	if tells(b) > tells(a) {
 		return b
 	}
 	return a
 }
 
-func (u union) object(ctx context.Context, p Path) (*Object, int, error) {
+func tells(err error) int {
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		return 2
+	case errors.Is(err, ErrExplained):
+		return 1
+	}
+	return 0
+}
+
+func (u *Joint) object(ctx context.Context, p Path) (*Object, int, error) {
 	return first(ctx, u, "object "+string(p), func(s Store) (*Object, error) { return s.Object(ctx, p) })
 }
 
 // first asks the stores in turn until one answers, and tells which that was.
-func first[T any](ctx context.Context, u union, what string, ask func(Store) (T, error)) (T, int, error) {
+func first[T any](ctx context.Context, u *Joint, what string, ask func(Store) (T, error)) (T, int, error) {
 	var none T
 	if err := ctx.Err(); err != nil {
 		return none, 0, fmt.Errorf("%s: %w", what, err)
 	}
-	failed := fmt.Errorf("%s: in none of %d stores: %w", what, len(u), fs.ErrNotExist)
-	for i, s := range u {
+	failed := fmt.Errorf("%s: in none of %d stores: %w", what, len(u.stores), fs.ErrNotExist)
+	for i, s := range u.stores {
 		v, err := ask(s)
 		if err == nil {
 			return v, i, nil
@@ -109,12 +136,12 @@ func first[T any](ctx context.Context, u union, what string, ask func(Store) (T,
 }
 
 // List implements Store.
-func (u union) List(ctx context.Context) iter.Seq2[Entry, error] {
+func (u *Joint) List(ctx context.Context) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		seen := make(map[Path]bool)
 		refused := 0
 		var unavailable error
-		for _, s := range u {
+		for _, s := range u.stores {
 			err, stopped := listUnseen(ctx, s, seen, yield)
 			switch {
 			case stopped:
@@ -132,8 +159,8 @@ func (u union) List(ctx context.Context) iter.Seq2[Entry, error] {
 		switch {
 		case unavailable != nil:
 			yield(Entry{}, unavailable)
-		case refused > 0 && refused == len(u):
-			yield(Entry{}, fmt.Errorf("list: none of %d stores can: %w", len(u), errors.ErrUnsupported))
+		case refused > 0 && refused == len(u.stores):
+			yield(Entry{}, fmt.Errorf("list: none of %d stores can: %w", len(u.stores), errors.ErrUnsupported))
 		}
 	}
 }
@@ -156,9 +183,9 @@ func listUnseen(ctx context.Context, s Store, seen map[Path]bool, yield func(Ent
 }
 
 // State implements Store.
-func (u union) State(ctx context.Context) (string, error) {
+func (u *Joint) State(ctx context.Context) (string, error) {
 	var b strings.Builder
-	for _, s := range u {
+	for _, s := range u.stores {
 		state, err := s.State(ctx)
 		switch {
 		case errors.Is(err, ErrUnavailable):
@@ -173,27 +200,4 @@ func (u union) State(ctx context.Context) (string, error) {
 }
 
 // Distant implements Distant.
-func (u union) Distant() bool { return slices.ContainsFunc(u, IsDistant) }
-
-// Prefetch implements Prefetcher. Which store has a path may take a while to find out where nobody asked before; that
-// goes on until ctx ends.
-func (u union) Prefetch(ctx context.Context, paths []Path) {
-	if !slices.ContainsFunc(u, func(s Store) bool { _, ok := s.(Prefetcher); return ok }) {
-		return
-	}
-	go u.share(ctx, slices.Clone(paths))
-}
-
-// share gives each path to the first store that has it, all of one store at once and in their order.
-func (u union) share(ctx context.Context, paths []Path) {
-	of := make([][]Path, len(u))
-	for _, p := range paths {
-		_, i, err := u.object(ctx, p)
-		if err == nil { // or else Open meets it again
-			of[i] = append(of[i], p)
-		}
-	}
-	for i, s := range u {
-		Prefetch(ctx, s, of[i])
-	}
-}
+func (u *Joint) Distant() bool { return slices.ContainsFunc(u.stores, IsDistant) }

@@ -131,3 +131,27 @@ func TestUnionState(t *testing.T) {
 		seen[state] = true
 	}
 }
+
+// TestUnionExplains: of stores that do not have a path the one that says why is heard, but not before one that cannot be asked.
+func TestUnionExplains(t *testing.T) {
+	p := storetest.NewFixture("x-1", storetest.Files{}).Path
+	why := refuser{fmt.Errorf("x-1 was built again with other contents: %w", store.ErrExplained)}
+	none := storetest.New()
+	for name, tt := range map[string]struct {
+		stores []store.Store
+		want   error
+	}{
+		"first": {[]store.Store{why, none}, why.err}, "last": {[]store.Store{none, why}, why.err}, "nested": {[]store.Store{none, store.Union(none, why)}, why.err},
+		"out of reach": {[]store.Store{why, refuser{errOut}}, errOut}, "first of two": {[]store.Store{why, refuser{store.ErrExplained}}, why.err},
+	} {
+		u := store.Union(tt.stores...)
+		_, err1 := u.Object(t.Context(), p)
+		_, err2 := u.Open(t.Context(), p)
+		_, err3 := u.Find(t.Context(), p.Hash())
+		for _, err := range []error{err1, err2, err3} {
+			if !errors.Is(err, tt.want) || errors.Is(err, fs.ErrNotExist) != (tt.want == why.err) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}

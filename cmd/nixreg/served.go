@@ -25,7 +25,7 @@ func (p *parts) handler(name string, hosts []string, log *slog.Logger) http.Hand
 	return &registry.Handler{Source: s, Lister: s, Referrers: s, Hosts: hosts, Mirrors: p.mirrors, Faults: p.faults, Log: log}
 }
 
-// faults are what is broken in definition files now, and the channels that could not be read yet.
+// faults are what is broken in definition files now, and the channels that could not be read yet, or not for long.
 func (p *parts) faults(ctx context.Context) []string {
 	all := p.source.Faults(ctx)
 	for _, c := range p.channels {
@@ -36,8 +36,14 @@ func (p *parts) faults(ctx context.Context) []string {
 	return all
 }
 
-// unread returns what keeps a channel from having any packages; nil if it has some, or is being read. It never waits.
+// unread returns what keeps a channel from having any packages, or from having those of today; nil if it has them, or is
+// being read. It never waits.
 func unread(c store.Channel) error {
+	if o, ok := c.(interface{ Outdated() error }); ok {
+		if err := o.Outdated(); err != nil {
+			return err
+		}
+	}
 	ended, cancel := context.WithCancel(context.Background())
 	cancel() // so that nothing is waited for
 	for _, err := range c.Packages(ended) {
@@ -58,6 +64,10 @@ func (s served) Manifest(ctx context.Context, r registry.Request) (*v1.Descripto
 }
 
 func (s served) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blob, error) {
+	if r.Head {
+		n, err := s.BlobSize(ctx, r.Repository, r.Digest)
+		return sized(n), answer(err)
+	}
 	b, err := s.Source.Blob(ctx, r.Repository, r.Digest)
 	if err != nil {
 		return nil, answer(err)
@@ -78,6 +88,15 @@ func (s served) Repositories(ctx context.Context) ([]string, error) {
 func (s served) Referrers(ctx context.Context, repository string, digest v1.Hash) ([]v1.Descriptor, error) {
 	all, err := s.Source.Referrers(ctx, repository, digest)
 	return all, answer(err)
+}
+
+// sized is a blob of so many bytes that nobody reads.
+type sized int64
+
+func (n sized) Size() int64 { return int64(n) }
+
+func (n sized) WriteRange(context.Context, io.Writer, int64, int64) error {
+	return errors.ErrUnsupported
 }
 
 // servedBlob is a blob that may have to be fetched when it is read.

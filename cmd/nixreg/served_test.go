@@ -66,9 +66,20 @@ func (p packages) Packages(ctx context.Context) iter.Seq2[store.Package, error] 
 	}
 }
 
+// outdated is a channel that has packages of earlier.
+type outdated struct {
+	packages
+	why error
+}
+
+func (o outdated) Outdated() error { return o.why }
+
 func TestUnreadChannel(t *testing.T) {
 	down := fmt.Errorf("the channel x was not read yet: %w", store.ErrUnavailable)
 	if err := unread(packages{err: down}); err != down {
+		t.Error(err)
+	}
+	if err := unread(outdated{packages{all: make([]store.Package, 3)}, down}); err != down {
 		t.Error(err)
 	}
 	for _, c := range []packages{{}, {all: make([]store.Package, 3)}} { // being read, or read

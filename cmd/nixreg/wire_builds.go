@@ -67,12 +67,13 @@ func (p *parts) openRoots(all []store.Store, in places, log *slog.Logger) error 
 	if in.keep > 0 {
 		sweeping.Go(func() { r.Run(ctx) })
 	}
-	p.closes = append(p.closes, func() error {
+	joint := store.Union(all...)
+	p.closes = append(p.closes, joint.Close, func() error {
 		stop()
 		sweeping.Wait()
 		return r.Close()
 	})
-	p.holder = realise.NewHolder(r, p.local, store.Union(all...))
+	p.holder = realise.NewHolder(r, p.local, joint)
 	return nil
 }
 
@@ -133,7 +134,7 @@ func (b *builder) note(ctx context.Context, attr realise.Attr, system string, pa
 	if err != nil {
 		return err
 	}
-	if err := b.built.Remember(ctx, attr, system, objects); err != nil {
+	if err := b.built.Remember(ctx, attr, system, paths, objects); err != nil {
 		return err
 	}
 	b.mu.Lock()

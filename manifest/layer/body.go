@@ -28,6 +28,9 @@ type body interface {
 func (m *Maker) open(ctx context.Context, r Recipe) (body, error) {
 	switch r.Format {
 	case StorePaths:
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		m.prefetch(ctx, r)
 		return openTable(ctx, m.exact(&r), r)
 	case Symlinks:
 		return openSymlinks(ctx, m.exact(&r), r)
@@ -39,6 +42,18 @@ func (m *Maker) open(ctx context.Context, r Recipe) (body, error) {
 		return m.openFile(ctx, r)
 	}
 	return nil, fmt.Errorf("layer format %q: %w", r.Format, errors.ErrUnsupported)
+}
+
+// prefetch begins to fetch what will be opened one after the other: what a cache sent once may not be kept any more.
+func (m *Maker) prefetch(ctx context.Context, r Recipe) {
+	if len(r.Objects) < 2 || !store.IsDistant(m.Store) {
+		return
+	}
+	paths := make([]store.Path, len(r.Objects))
+	for i, ref := range r.Objects {
+		paths[i] = ref.Path
+	}
+	store.Prefetch(ctx, m.Store, paths)
 }
 
 // literal is a body in memory.

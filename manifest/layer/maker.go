@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -108,6 +109,25 @@ func (m *Maker) Open(ctx context.Context, r Recipe, want v1.Hash) (*Layer, error
 	return l, nil
 }
 
+// Size is that of the layer which Open returns, for those who read nothing of it. In a distant store no path is opened for it:
+// that a cache cannot give a path any more, or that a file was changed behind Nix's back, Open finds out.
+func (m *Maker) Size(ctx context.Context, r Recipe, want v1.Hash) (int64, error) {
+	refs := slices.Concat(r.Objects, r.Via)
+	if store.IsDistant(m.Store) && !slices.ContainsFunc(refs, func(ref Ref) bool { return m.loose(ref.Path) }) {
+		if _, err := m.check(ctx, r); err != nil {
+			return 0, m.replaced(r, err)
+		}
+		if info, err := m.remembered(ctx, r); err == nil && info.Digest == want {
+			return info.Size, nil
+		}
+	}
+	l, err := m.Open(ctx, r, want)
+	if err != nil {
+		return 0, err
+	}
+	return l.Size(), nil
+}
+
 func (m *Maker) openLayer(ctx context.Context, r Recipe, want v1.Hash) (*Layer, error) {
 	epoch, err := m.check(ctx, r)
 	if err != nil {
@@ -143,15 +163,22 @@ func (m *Maker) remembered(ctx context.Context, r Recipe) (info Info, err error)
 	return info, json.Unmarshal(b, &info)
 }
 
-// check sees that the store still has what the recipe names. The epoch changes when a path was deleted and added again:
-// its files are new ones then. Of loose
-// paths it changes with the NarHash, and the stamps of the files decide.
+// check sees that the store still has what the recipe names; a distant store is asked for several paths at a time. The epoch
+// changes when a path was deleted and added again: its files are new ones then. Of loose paths it changes with the NarHash,
+// and the stamps of the files decide.
 func (m *Maker) check(ctx context.Context, r Recipe) (epoch string, err error) {
-	for _, ref := range slices.Concat(r.Objects, r.Via) {
-		obj, err := m.Store.Object(ctx, ref.Path)
-		if err != nil {
-			return "", err
-		}
+	refs := slices.Concat(r.Objects, r.Via)
+	paths := make([]store.Path, len(refs))
+	for i, ref := range refs {
+		paths[i] = ref.Path
+	}
+	objects, err := store.Objects(ctx, m.Store, paths...)
+	if err != nil {
+		return "", err
+	}
+	for _, ref := range refs {
+		i, _ := slices.BinarySearchFunc(objects, ref.Path, func(o *store.Object, p store.Path) int { return strings.Compare(string(o.Path), string(p)) })
+		obj := objects[i]
 		if m.loose(ref.Path) {
 			epoch += obj.NarHash.String() + " "
 			continue

@@ -42,6 +42,8 @@ const (
 	maxWindow = 128 << 20
 	// minWindow is what they may use for the smallest archive.
 	minWindow = 8 << 20
+	// maxBrotliWindow is that of the format: there is no reading of "large windows" in that package.
+	maxBrotliWindow = 16 << 20
 )
 
 // windowFor is the largest window, in bytes, that a stream of size unpacked bytes may ask for: there is nothing to look
@@ -54,6 +56,17 @@ func roundUp(n int64) int64 {
 		return 4 << 10
 	}
 	return 1 << min(bits.Len64(uint64(n-1)), 62)
+}
+
+// window bounds what reading size bytes takes to look back at, in bytes. bzip2's blocks and gzip's 32 KiB are not counted.
+func (c compression) window(size int64) int64 {
+	switch c {
+	case xzStream, zstdStream:
+		return windowFor(size)
+	case brotliStream:
+		return maxBrotliWindow
+	}
+	return 0
 }
 
 // open returns the size bytes that are stored in r; closing it does not close r. Its memory is bounded by size.
@@ -71,7 +84,7 @@ func (c compression) open(r io.Reader, size int64) (io.ReadCloser, error) {
 		return io.NopCloser(bzip2.NewReader(r)), nil
 	case gzipStream:
 		return gzip.NewReader(r)
-	case brotliStream: // its window has at most 16 MiB: there is no reading of "large windows" in that package
+	case brotliStream:
 		return io.NopCloser(brotli.NewReader(r)), nil
 	}
 	return io.NopCloser(r), nil

@@ -9,8 +9,8 @@ import (
 )
 
 // Fetcher gets the files of a cache that lies elsewhere, by their names relative to it. A file that is not there gives an
-// error matching [fs.ErrNotExist], a cache that cannot be asked one matching store.ErrUnavailable. Safe for concurrent
-// use.
+// error matching [fs.ErrNotExist], a cache that cannot be asked one matching store.ErrUnavailable; both say which cache and
+// file. Safe for concurrent use.
 type Fetcher interface {
 	// Get returns a small file. One of more than limit bytes gives an error matching store.ErrTooLarge.
 	Get(ctx context.Context, name string, limit int64) ([]byte, error)

@@ -11,11 +11,10 @@ import (
 )
 
 const (
-	freshFor    = 24 * time.Hour  // what a narinfo said is believed
-	missingFor  = time.Minute     // so is that there is none, or a bad one
-	downFor     = 5 * time.Second // a cache that could not be asked is left alone
-	maxAsking   = 32              // requests at once
-	maxInFlight = 4096            // hash parts that are asked for at once
+	freshFor    = 24 * time.Hour // what a narinfo said is believed
+	missingFor  = time.Minute    // so is that there is none, or a bad one
+	maxAsking   = 32             // requests at once
+	maxInFlight = 4096           // hash parts that are asked for at once
 )
 
 // remote reads the narinfo files of a cache that lies elsewhere, and remembers what they say for a while: in memory and,
@@ -36,17 +35,11 @@ type remote struct {
 	mu      sync.Mutex
 	closed  bool
 	checked bool // nix-cache-info was seen and is right
-	down    failure
+	down    outage
 	answers answers
 	flights map[string]*infoFlight
 	changes uint64
 	told    time.Time // when the log had a line about old answers
-}
-
-// failure is why the whole cache is of no use until a time.
-type failure struct {
-	err   error
-	until time.Time
 }
 
 // infoFlight is a narinfo that is being asked for.
@@ -104,10 +97,6 @@ func (x *remote) join(hash string) (*answer, *infoFlight, error) {
 		return a, nil, nil
 	case f != nil:
 		return nil, f, nil
-	case now.Before(x.down.until) && a != nil && a.info != nil:
-		return a, nil, nil
-	case now.Before(x.down.until):
-		return nil, nil, x.down.err
 	case len(x.flights) >= maxInFlight:
 		return nil, nil, fmt.Errorf("%s: %d paths are being asked for already: %w", x.trust.name, maxInFlight, store.ErrUnavailable)
 	}
@@ -117,23 +106,48 @@ func (x *remote) join(hash string) (*answer, *infoFlight, error) {
 	return nil, f, nil
 }
 
-// fly gets the answer of f; old is what was answered before, if anything.
+// fly gets the answer of f; old is what was answered before, if anything. Nobody waits for the cache, or for others who ask
+// it, who has an answer that is still good, or has an old one while the cache cannot be asked.
 func (x *remote) fly(hash string, old *answer, f *infoFlight) {
-	a, err := x.ask(hash, old)
+	if old == nil {
+		old = x.recorded(hash)
+	}
+	if old != nil && old.info == nil {
+		old = nil
+	}
+	if old != nil && time.Now().Before(old.until) {
+		x.land(hash, f, old, old, nil)
+		return
+	}
+	probe, down := x.turn()
+	if down != nil && (old != nil || !probe) {
+		x.land(hash, f, old, nil, down)
+		f = nil
+	}
+	if down == nil || probe {
+		a, err := x.ask(hash, probe)
+		x.land(hash, f, old, a, err)
+	}
+}
+
+// land ends f, if it is not nil, with what was asked: a or err.
+func (x *remote) land(hash string, f *infoFlight, old, a *answer, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	delete(x.flights, hash)
 	switch {
 	case x.ctx.Err() != nil:
 		a, err = nil, errClosed // the callers' own contexts have not ended
-	case err == nil:
-		if x.answers.put(hash, a) {
-			x.changes++
-		}
-	case a != nil && errors.Is(err, store.ErrUnavailable):
+	case err != nil && old != nil && errors.Is(err, store.ErrUnavailable):
 		x.tellOld(err)
-		err = nil
+		a, err = old, nil
 	}
+	if err == nil && x.answers.put(hash, a) {
+		x.changes++
+	}
+	if f == nil {
+		return
+	}
+	delete(x.flights, hash)
 	f.answer, f.err = a, err
 	close(f.done)
 }
@@ -146,35 +160,22 @@ func (x *remote) tellOld(err error) {
 	}
 }
 
-// ask returns an answer, or an error and what was answered before, if that was a narinfo.
-func (x *remote) ask(hash string, old *answer) (*answer, error) {
+// ask asks the cache; probe is that of turn.
+func (x *remote) ask(hash string, probe bool) (*answer, error) {
 	select {
 	case x.slots <- struct{}{}:
 		defer func() { <-x.slots }()
 	case <-x.ctx.Done():
 		return nil, x.ctx.Err()
 	}
-	if old == nil {
-		old = x.recorded(hash)
-	}
-	if old != nil && old.info == nil {
-		old = nil
-	}
-	if old != nil && time.Now().Before(old.until) {
-		return old, nil
-	}
-	if err := x.checkInfo(); err != nil {
-		return old, err
-	}
-	if err := x.isDown(); err != nil { // since this one waited
-		return old, err
+	if err := x.checkInfo(x.ctx, probe); err != nil {
+		return nil, err
 	}
 	a, err := x.get(hash)
-	if err != nil {
-		return old, err
+	if err == nil {
+		x.record(hash, a)
 	}
-	x.record(hash, a)
-	return a, nil
+	return a, err
 }
 
 // forget implements index: the narinfo is asked for again when it is next wanted.

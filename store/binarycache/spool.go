@@ -31,15 +31,16 @@ type archiveID struct {
 
 // wanted is an archive that can be had.
 type wanted struct {
-	id   archiveID
-	size int64 // bytes of the archive
-	fill filler
+	id     archiveID
+	size   int64 // bytes of the archive
+	window int64 // bytes that fill may take to look back at; at most maxWindow
+	fill   filler
 }
 
 // SpoolOptions says where a spool lies and how large it is. The zero value is good.
 type SpoolOptions struct {
 	Dir  string       // made where absent; one process uses it at a time. Default: a new one in os.TempDir(), removed by Close
-	Size int64        // bytes of unpacked archives to keep; default 256 MiB, negative for none; those in use may exceed it
+	Size int64        // bytes of unpacked archives to keep; default 256 MiB, negative for none; those in use, and one that is larger alone, may exceed it
 	Log  *slog.Logger // gets the progress of long fetches, and what was found damaged; nil is silence
 }
 
@@ -48,8 +49,8 @@ type SpoolOptions struct {
 // that an earlier process left are used again, but each is read once and compared with its NarHash before. An archive is
 // fetched once, however many ask for it at the same time.
 //
-// At most 16 archives are fetched at the same time, of those of 1 MiB and more at most 8, of those of 16 MiB and more at
-// most 4, so that decompressors take 4 times their largest window (128 MiB) at worst, and usually 4 times 8 MiB.
+// At most 16 archives are fetched at the same time, and no more than that the windows of their decompressors have 512 MiB at
+// worst: of xz and zstd at most 8 archives of more than 32 MiB, and 4 of more than 64 MiB.
 //
 // Safe for concurrent use.
 type Spool struct {
@@ -69,7 +70,8 @@ type Spool struct {
 	closed   bool
 	files    map[narKey]*spoolFile
 	lru      list.List // of *spoolFile, those that nobody needs now; the one used last in front
-	size     int64     // bytes of files and of what is being fetched; without those above the limit
+	large    largeFile
+	size     int64 // bytes of files and of what is being fetched; without those above the limit
 	flights  map[narKey]*narFlight
 	fetching flightSlots
 	reading  flightSlots
@@ -92,8 +94,8 @@ func OpenSpool(opts SpoolOptions) (*Spool, error) {
 		write:    (*os.File).Write,
 		files:    make(map[narKey]*spoolFile),
 		flights:  make(map[narKey]*narFlight),
-		fetching: flightSlots{free: fetchSlots},
-		reading:  flightSlots{free: readSlots},
+		fetching: flightSlots{free: maxFetching, memory: maxWindows},
+		reading:  flightSlots{free: maxReading},
 		refused:  make(refusals),
 		ahead:    aheadWindow{moved: make(chan struct{})},
 	}
@@ -111,14 +113,14 @@ func OpenSpool(opts SpoolOptions) (*Spool, error) {
 	return s, nil
 }
 
-// acquire returns the archive of id, which stays until release; its first use waits until it is fetched and verified.
+// acquire returns the archive of w, which stays until release; its first use waits until it is fetched and verified.
 // That goes on if ctx ends before, so that the next caller finds it done. An archive that has not size bytes, or that no
 // Nix would write, gives an error matching [ErrCorrupt]; errors of fill are returned as they are.
-func (s *Spool) acquire(ctx context.Context, id archiveID, size int64, fill func(ctx context.Context, w io.Writer) error) (*archive, error) {
+func (s *Spool) acquire(ctx context.Context, w wanted) (*archive, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	a, f, err := s.join(wanted{id, size, fill})
+	a, f, err := s.join(w)
 	if a != nil || err != nil {
 		return a, err
 	}
@@ -189,6 +191,9 @@ func (s *Spool) Close() error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if e := s.large.file; e != nil {
+		s.discard(e)
+	}
 	for s.idle.Len() > 0 {
 		s.shut(s.idle.Back().Value.(*archive))
 	}

@@ -8,7 +8,6 @@ import (
 const (
 	maxPlans = 16  // prefetches at once
 	maxAhead = 256 // archives fetched ahead
-	spare    = 4   // slots that are left to those who wait: the largest weight, so that while one queues nothing begins
 )
 
 // aheadWindow bounds what was fetched, or is being fetched, before somebody asked for it. Guarded by Spool.mu.
@@ -87,7 +86,7 @@ func (s *Spool) beginAhead(p *aheadPlan, w wanted) bool {
 		return true
 	}
 	room := s.ahead.bytes+w.size <= s.limit/2 && s.ahead.files < maxAhead
-	if !room || s.fetching.free < weight(w.size)+spare {
+	if !room || s.fetching.free < 2 || s.fetching.memory < w.window+maxWindow { // so that while somebody queues nothing begins
 		return false
 	}
 	f := newFlight(key, w)

@@ -101,22 +101,22 @@ func TestPrefetchWindow(t *testing.T) {
 func TestPrefetchGivesWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openSpool(t, SpoolOptions{Size: 1 << 30})
-		l := makeLine(20, 17<<20/8)
+		l := makeLine(20, 100)
 		for _, n := range l.nars {
-			n.size = int64(len(n.data))
+			n.window = maxWindow / 2
 		}
 		s.prefetch(t.Context(), l.all())
-		l.want(t, 0, 1, 2, 3, 4, 5) // of two slots; four are spare
-		urgent := makeNAR("urgent", 17<<20)
+		l.want(t, 0, 1, 2, 3, 4, 5) // what is left is for who waits
+		urgent, second := makeNAR("urgent", 100), makeNAR("second", 100)
+		urgent.window, second.window = maxWindow, maxWindow
 		entered, pass := urgent.gated()
 		var wg sync.WaitGroup
 		wg.Go(func() { use(t, s, urgent) })
 		<-entered
-		second := makeNAR("second", 17<<20)
 		entered2, pass2 := second.gated()
 		wg.Go(func() { use(t, s, second) })
 		synctest.Wait()
-		l.land(0, 1) // their slots are for the one that waits
+		l.land(0, 1) // their memory is for the one that waits
 		<-entered2
 		l.want(t, 0, 1, 2, 3, 4, 5)
 		close(pass)

@@ -105,6 +105,10 @@ func (s *Spool) openDir() error {
 	slices.SortFunc(found, func(a, b *spoolFile) int { return cmp.Compare(a.used, b.used) })
 	for _, e := range found {
 		s.add(e)
+		if e.size > s.limit {
+			s.discard(e)
+			continue
+		}
 		e.at = s.lru.PushFront(e)
 	}
 	s.evict()
@@ -145,6 +149,7 @@ func (s *Spool) pin(e *spoolFile) {
 		s.lru.Remove(e.at)
 		e.at = nil
 	}
+	s.large.take(e)
 }
 
 func (s *Spool) unpin(e *spoolFile) {
@@ -152,7 +157,7 @@ func (s *Spool) unpin(e *spoolFile) {
 		return
 	}
 	if e.size > s.limit {
-		s.discard(e)
+		s.keepLarge(e)
 		return
 	}
 	e.at = s.lru.PushFront(e)
@@ -170,6 +175,10 @@ func (s *Spool) makeRoom(n int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var freed int64
+	if e := s.large.file; e != nil {
+		freed += e.size
+		s.discard(e)
+	}
 	for freed < n && s.lru.Len() > 0 {
 		e := s.lru.Back().Value.(*spoolFile)
 		freed += e.size
@@ -190,6 +199,7 @@ func (s *Spool) discard(e *spoolFile) {
 		s.lru.Remove(e.at)
 		e.at = nil
 	}
+	s.large.take(e)
 	s.usedAhead(e)
 	if a := e.open; a != nil {
 		e.open = nil

@@ -106,7 +106,7 @@ func closeSpool(t testing.TB, s *Spool) {
 
 func get(t testing.TB, s *Spool, n *testNAR) *archive {
 	t.Helper()
-	a, err := s.acquire(t.Context(), n.id, n.size, n.fill)
+	a, err := s.acquire(t.Context(), n.wanted)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,22 +12,11 @@ import (
 )
 
 const (
-	fetchSlots = 16 // weights of what is fetched at once
-	readSlots  = 4  // archives read from the spool at once
-	maxQueued  = 1024
+	maxFetching = 16        // archives fetched at once
+	maxWindows  = 512 << 20 // bytes of their decompressors' windows
+	maxReading  = 4         // archives read from the spool at once
+	maxQueued   = 1024
 )
-
-// weight is the number of slots that fetching an archive takes: a decompressor's window is at most as large as what it
-// makes.
-func weight(size int64) int {
-	switch {
-	case size < 1<<20:
-		return 1
-	case size < 16<<20:
-		return 2
-	}
-	return 4
-}
 
 // narFlight is an archive in the making. Guarded by Spool.mu, but for what is set once.
 type narFlight struct {
@@ -37,7 +26,6 @@ type narFlight struct {
 	waiting int           // callers
 	ahead   *aheadPlan    // that began it; nil once somebody waits
 	file    *spoolFile    // that is opened; nil if the archive is fetched
-	weight  int
 	archive *archive
 	err     error
 }
@@ -48,19 +36,35 @@ func newFlight(key narKey, w wanted) *narFlight {
 
 // flightSlots lets flights begin in the order in which they came.
 type flightSlots struct {
-	free  int
-	queue []*narFlight
+	free   int   // flights that may begin
+	memory int64 // bytes that they may take
+	queue  []*narFlight
 }
 
 // next returns the flight that may begin, nil if there is none.
 func (q *flightSlots) next() *narFlight {
-	if len(q.queue) == 0 || q.queue[0].weight > q.free {
+	if len(q.queue) == 0 || q.free == 0 || q.queue[0].memory() > q.memory {
 		return nil
 	}
 	f := q.queue[0]
 	q.queue = slices.Delete(q.queue, 0, 1)
-	q.free -= f.weight
+	q.free--
+	q.memory -= f.memory()
 	return f
+}
+
+// done is for a flight that has ended.
+func (q *flightSlots) done(f *narFlight) {
+	q.free++
+	q.memory += f.memory()
+}
+
+// memory is what f takes of decompressors: nothing if the archive lies in the spool.
+func (f *narFlight) memory() int64 {
+	if f.file != nil {
+		return 0
+	}
+	return f.want.window
 }
 
 // begin puts f where its archive lies: in the spool or elsewhere.
@@ -68,10 +72,9 @@ func (s *Spool) begin(f *narFlight) {
 	s.flights[f.key] = f
 	if e := s.files[f.key]; e != nil {
 		s.pin(e)
-		f.file, f.weight = e, 1
+		f.file = e
 		s.reading.queue = append(s.reading.queue, f)
 	} else {
-		f.weight = weight(f.want.size)
 		s.fetching.queue = append(s.fetching.queue, f)
 	}
 	s.dispatch()
@@ -121,7 +124,7 @@ func (s *Spool) fly(f *narFlight) {
 	a, err := s.create(f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fetching.free += f.weight
+	s.fetching.done(f)
 	s.size -= s.counted(f.want.size)
 	s.ended(err)
 	if err == nil {
@@ -141,7 +144,7 @@ func (s *Spool) flyFromDisk(f *narFlight, verified fileState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := f.file
-	s.reading.free += f.weight
+	s.reading.done(f)
 	f.file = nil
 	var bad malformedError
 	switch {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -55,25 +56,64 @@ func TestSpoolInUse(t *testing.T) {
 	}
 }
 
-// An archive that is larger than all there may be is kept while it is in use, and pushes nothing out.
+// An archive that is larger than all there may be is kept while it is in use, and a while longer if it is the last one such;
+// it pushes nothing out.
 func TestSpoolOversize(t *testing.T) {
-	small, large := makeNAR("a", 1000), makeNAR("b", 10000)
-	s := openSpool(t, SpoolOptions{Size: 2500})
-	use(t, s, small)
-	held := get(t, s, large)
-	use(t, s, large)
-	large.fetched(t, 1)
-	s.release(held)
-	use(t, s, large)
-	large.fetched(t, 2)
-	use(t, s, small)
-	small.fetched(t, 1)
-	if got := names(t, s.dir); len(got) != 1 {
+	synctest.Test(t, func(t *testing.T) {
+		small, large, other := makeNAR("a", 1000), makeNAR("b", 10000), makeNAR("c", 10000)
+		s := openSpool(t, SpoolOptions{Size: 2500})
+		left := func(want int) {
+			t.Helper()
+			if got := names(t, s.dir); len(got) != want {
+				t.Errorf("files %q", got)
+			}
+		}
+		use(t, s, small)
+		held := get(t, s, large)
+		use(t, s, large)
+		time.Sleep(2 * largeFor)
+		s.release(held)
+		for range 3 {
+			time.Sleep(largeFor - time.Second)
+			use(t, s, large)
+		}
+		large.fetched(t, 1)
+		left(2)
+		time.Sleep(largeFor)
+		synctest.Wait()
+		left(1)
+		use(t, s, large)
+		large.fetched(t, 2)
+		use(t, s, other)
+		left(2) // of the large ones it is the last
+		held = get(t, s, other)
+		if s.makeRoom(10) {
+			left(1) // not what is in use, but what is small
+		}
+		s.release(held)
+		if !s.makeRoom(10) {
+			t.Error("no room is made")
+		}
+		left(0)
+		use(t, s, small)
+		small.fetched(t, 2)
+		use(t, s, large)
+		closeSpool(t, s)
+		left(1)
+	})
+	none := openSpool(t, SpoolOptions{Size: -1})
+	use(t, none, makeNAR("a", 1000))
+	if got := names(t, none.dir); len(got) != 0 {
 		t.Errorf("files %q", got)
 	}
-	none := openSpool(t, SpoolOptions{Size: -1})
-	use(t, none, small)
-	if got := names(t, none.dir); len(got) != 0 {
+}
+
+// A process that was killed may leave an archive that was larger than all there may be.
+func TestSpoolOversizeAtStart(t *testing.T) {
+	dir := t.TempDir()
+	seed(t, dir, makeNAR("a", 1000), makeNAR("b", 10000))
+	openSpool(t, SpoolOptions{Dir: dir, Size: 5000})
+	if got := names(t, dir); len(got) != 1 {
 		t.Errorf("files %q", got)
 	}
 }

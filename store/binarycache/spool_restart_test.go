@@ -159,7 +159,7 @@ func TestSpoolMalformedFile(t *testing.T) {
 	}
 	s := openSpool(t, SpoolOptions{Dir: dir})
 	for range 2 {
-		if _, err := s.acquire(t.Context(), n.id, n.size, n.fill); err == nil || !strings.Contains(err.Error(), "after") {
+		if _, err := s.acquire(t.Context(), n.wanted); err == nil || !strings.Contains(err.Error(), "after") {
 			t.Error(err)
 		}
 	}
@@ -219,7 +219,7 @@ func TestSpoolKilled(t *testing.T) {
 		s := openSpool(t, SpoolOptions{Dir: dir})
 		use(t, s, whole)
 		entered, _ := n.gated()
-		go s.acquire(t.Context(), n.id, n.size, n.fill)
+		go s.acquire(t.Context(), n.wanted)
 		<-entered
 		fmt.Println("half")
 		select {}

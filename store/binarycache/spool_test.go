@@ -26,7 +26,7 @@ func testSpoolOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	leaver := make(chan error)
 	go func() {
-		_, err := s.acquire(ctx, n.id, n.size, n.fill)
+		_, err := s.acquire(ctx, n.wanted)
 		leaver <- err
 	}()
 	<-entered
@@ -71,7 +71,7 @@ func TestSpoolAllLeave(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	leaver := make(chan error)
 	go func() {
-		_, err := s.acquire(ctx, n.id, n.size, n.fill)
+		_, err := s.acquire(ctx, n.wanted)
 		leaver <- err
 	}()
 	<-entered
@@ -91,11 +91,11 @@ func testSpoolClose(t *testing.T) {
 	a := get(t, s, held)
 	tr := newTree(held.id.path, a, func() { s.release(a) })
 	s.mu.Lock()
-	s.fetching.free = weight(n.size) // the next has to wait
+	s.fetching.free = 1 // the next has to wait
 	s.mu.Unlock()
 	waiting := make(chan error)
 	wait := func(n *testNAR) {
-		_, err := s.acquire(t.Context(), n.id, n.size, n.fill)
+		_, err := s.acquire(t.Context(), n.wanted)
 		waiting <- err
 	}
 	go wait(n)
@@ -110,7 +110,7 @@ func testSpoolClose(t *testing.T) {
 			t.Errorf("one that waited: %v", err)
 		}
 	}
-	if _, err := s.acquire(t.Context(), n.id, n.size, n.fill); !errors.Is(err, fs.ErrClosed) {
+	if _, err := s.acquire(t.Context(), n.wanted); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("after it: %v", err)
 	}
 	queued.fetched(t, 0)
@@ -168,7 +168,7 @@ func TestSpoolFails(t *testing.T) {
 	} {
 		s := openSpool(t, SpoolOptions{})
 		for range 2 { // it is not remembered
-			a, err := s.acquire(t.Context(), good.id, tc.size, tc.fill)
+			a, err := s.acquire(t.Context(), wanted{id: good.id, size: tc.size, fill: tc.fill})
 			if a != nil || !errors.Is(err, tc.want) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -180,7 +180,7 @@ func TestSpoolFails(t *testing.T) {
 			t.Errorf("%s: left %q, %d bytes of a bomb", name, left, written)
 		}
 		use(t, s, good)
-		if _, err := s.acquire(t.Context(), good.id, good.size+1, good.fill); !errors.Is(err, ErrCorrupt) {
+		if _, err := s.acquire(t.Context(), wanted{id: good.id, size: good.size + 1, fill: good.fill}); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: the archive with another size: %v", name, err)
 		}
 		use(t, s, good)
@@ -194,7 +194,7 @@ func TestSpoolMalformed(t *testing.T) {
 		s := openSpool(t, SpoolOptions{})
 		refused := func(fetches int) {
 			t.Helper()
-			_, err := s.acquire(t.Context(), n.id, n.size, n.fill)
+			_, err := s.acquire(t.Context(), n.wanted)
 			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), string(n.id.path)) {
 				t.Error(err)
 			}
@@ -218,37 +218,42 @@ func TestSpoolMalformed(t *testing.T) {
 	})
 }
 
-// Many small archives are fetched at once, but few large ones.
+// Many small archives are fetched at once, but few large ones, unless they need no memory.
 func TestSpoolSlots(t *testing.T) {
-	for size, want := range map[int]int{100: 16, 2 << 20: 8, 17 << 20: 4} {
+	for _, tc := range []struct {
+		c    compression
+		size int64
+		want int
+	}{
+		{xzStream, 100, 16}, {zstdStream, 32 << 20, 16}, {xzStream, 33 << 20, 8}, {zstdStream, 65 << 20, 4}, {xzStream, 16 << 30, 4},
+		{noStream, 16 << 30, 16}, {gzipStream, 16 << 30, 16}, {bzip2Stream, 16 << 30, 16}, {brotliStream, 16 << 30, 16},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := openSpool(t, SpoolOptions{})
 			pass := make(chan struct{})
 			var at atomic.Int32
 			var wg sync.WaitGroup
 			for i := range 20 {
-				n := makeNAR(fmt.Sprint(i), 10)
-				size := size
+				w := wanted{id: makeNAR(fmt.Sprint(i), 10).id, size: tc.size, window: tc.c.window(tc.size)}
 				if i == 0 {
-					size = 100 // an odd slot, so that the last ones do not fit exactly
+					w.window = 1 << 20 // so that the last ones do not fit exactly
+				}
+				w.fill = func(context.Context, io.Writer) error {
+					at.Add(1)
+					<-pass
+					return io.EOF
 				}
 				synctest.Wait()
-				wg.Go(func() {
-					s.acquire(t.Context(), n.id, int64(size), func(context.Context, io.Writer) error {
-						at.Add(1)
-						<-pass
-						return io.EOF
-					})
-				})
+				wg.Go(func() { s.acquire(t.Context(), w) })
 			}
 			synctest.Wait()
-			if got := int(at.Load()); got != want {
-				t.Errorf("%d of %d bytes at once, want %d", got, size, want)
+			if got := int(at.Load()); got != tc.want {
+				t.Errorf("%s: %d of %d bytes at once, want %d", tc.c, got, tc.size, tc.want)
 			}
 			close(pass)
 			wg.Wait()
-			if at.Load() != 20 {
-				t.Errorf("%d were fetched", at.Load())
+			if at.Load() != 20 || s.fetching.free != maxFetching || s.fetching.memory != maxWindows {
+				t.Errorf("%d were fetched; %d and %d bytes are free", at.Load(), s.fetching.free, s.fetching.memory)
 			}
 			closeSpool(t, s)
 		})
@@ -264,7 +269,7 @@ func TestSpoolQueueBound(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range maxQueued + 50 {
 			n := makeNAR(fmt.Sprint(i), 10)
-			wg.Go(func() { s.acquire(ctx, n.id, n.size, n.fill) })
+			wg.Go(func() { s.acquire(ctx, n.wanted) })
 		}
 		synctest.Wait()
 		cancel()
@@ -300,7 +305,7 @@ func TestSpoolDiskFull(t *testing.T) {
 	}
 	use(t, s, old)
 	a := get(t, s, next) // old has to go
-	_, err := s.acquire(t.Context(), third.id, third.size, third.fill)
+	_, err := s.acquire(t.Context(), third.wanted)
 	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), string(third.id.path)) || !strings.Contains(err.Error(), fmt.Sprint(third.size)) {
 		t.Errorf("with all in use: %v", err)
 	}

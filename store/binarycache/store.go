@@ -16,8 +16,9 @@
 // lie inside the cache.
 //
 // A narinfo of a Remote is believed for 24 hours, in memory and in Options.Records, then asked for again; while the
-// cache cannot be asked the old one is used. That there is none is believed for a minute; a cache that could not be asked
-// is left alone for five seconds, and that is never taken for an absent path.
+// cache cannot be asked the old one is used. That there is none is believed for a minute. A cache that could not be asked
+// is left alone for five seconds, then, after each try in vain, for twice as long, up to two minutes; that is never taken
+// for an absent path.
 //
 //	s, err := binarycache.Open(binarycache.Options{FS: os.DirFS("/srv/cache"), Keys: keys})
 //	defer s.Close()
@@ -104,7 +105,7 @@ func (s *Store) open(opts Options) error {
 	if opts.Remote != nil {
 		x := newRemote(opts.Remote, trust, opts.Records)
 		s.closes = append(s.closes, x.close)
-		s.index, s.source, s.distant = x, opts.Remote, true
+		s.index, s.source, s.distant = x, x, true
 		return nil
 	}
 	text, _, err := readSmall(opts.FS, cacheInfoName)
@@ -163,8 +164,7 @@ func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", p, err)
 	}
-	w := s.wanted(n)
-	a, err := s.spool.acquire(ctx, w.id, w.size, w.fill)
+	a, err := s.spool.acquire(ctx, s.wanted(n))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", p, err)
 	}
@@ -186,9 +186,10 @@ func (s *Store) Prefetch(ctx context.Context, paths []store.Path) {
 
 func (s *Store) wanted(n *narinfo) wanted {
 	return wanted{
-		id:   archiveID{n.object.Path, n.object.NarHash},
-		size: n.object.NarSize,
-		fill: func(ctx context.Context, w io.Writer) error { return s.unpack(ctx, n, w) },
+		id:     archiveID{n.object.Path, n.object.NarHash},
+		size:   n.object.NarSize,
+		window: n.compression.window(n.object.NarSize),
+		fill:   func(ctx context.Context, w io.Writer) error { return s.unpack(ctx, n, w) },
 	}
 }
 
@@ -229,7 +230,7 @@ func (s *Store) valid(ctx context.Context, p store.Path) (*narinfo, error) {
 		return nil, err
 	}
 	if n.object.Path != p {
-		return nil, fmt.Errorf("the cache has %s: %w", n.object.Path, fs.ErrNotExist)
+		return nil, fmt.Errorf("the cache has %s: %w", n.object.Path, store.ErrExplained)
 	}
 	return n, nil
 }

@@ -2,11 +2,12 @@ package binarycache
 
 import (
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+
+	"nixreg/store"
 )
 
 // trust decides which narinfo files make their path valid.
@@ -31,7 +32,7 @@ func (t *trust) check(n *narinfo) error {
 		n.byContent = &ca
 		return nil
 	}
-	err = fmt.Errorf("%s is not signed by a trusted key: %s, %s: %w", n.object.Path, n.signers(), t.trusted(), fs.ErrNotExist)
+	err = fmt.Errorf("%s is not signed by a trusted key: %s, %s: %w", n.object.Path, n.signers(), t.trusted(), store.ErrExplained)
 	t.warn.Do(func() {
 		t.log.Warn("binary cache has a path that no trusted key signed, it is taken as absent; told once", "cache", t.name, "err", err)
 	})

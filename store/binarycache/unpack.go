@@ -14,16 +14,13 @@ import (
 
 // unpack fetches the archive of n and writes it to w, and has verified size and hash of both its forms, and the content
 // address where that is why the path is valid, when it returns nil. No more than n.object.NarSize bytes are written.
-// Every error names the path.
+// Every error of what was fetched names the archive.
 func (s *Store) unpack(ctx context.Context, n *narinfo, w io.Writer) error {
 	err := s.stream(ctx, n, w)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) || errors.Is(err, errors.ErrUnsupported) {
 		s.index.forget(ctx, n.object.Path.Hash()) // no signature covers URL, compression and hash of the file: they may be others by now
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %s: %w", n.object.Path, n.url, err)
-	}
-	return nil
+	return err
 }
 
 func (s *Store) stream(ctx context.Context, n *narinfo, w io.Writer) error {
@@ -32,16 +29,27 @@ func (s *Store) stream(ctx context.Context, n *narinfo, w io.Writer) error {
 	}
 	src, err := s.source.Open(ctx, n.url)
 	if err != nil {
-		return fmt.Errorf("fetch archive: %w", err)
+		return fmt.Errorf("fetch archive: %w", err) // which says what, and where
 	}
 	defer src.Close()
 	stored := &measured{r: src, hash: sha256.New(), left: n.storedLimit()}
-	content := n.contentCheck()
-	nar := sha256.New()
-	size, err := n.decompress(ctx, io.MultiWriter(nar, content, w), stored)
+	err = n.copy(ctx, w, stored)
 	if stored.err != nil { // not what the decompressor makes of it
-		return stored.err
+		err = stored.err
 	}
+	switch {
+	case err == nil:
+		return nil
+	case err == stored.err && !errors.Is(err, ErrCorrupt):
+		return fmt.Errorf("fetch archive: %w", err)
+	}
+	return fmt.Errorf("%s: %w", n.url, err)
+}
+
+// copy decompresses and verifies what is stored.
+func (n *narinfo) copy(ctx context.Context, w io.Writer, stored *measured) error {
+	content, nar := n.contentCheck(), sha256.New()
+	size, err := n.decompress(ctx, io.MultiWriter(nar, content, w), stored)
 	if err != nil {
 		return err
 	}

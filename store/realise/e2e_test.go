@@ -138,6 +138,9 @@ func TestRealDescribe(t *testing.T) {
 			if got, err := b.Describe(t.Context(), attr, host); got != want || err != nil {
 				t.Errorf("%s: Describe(%s) = %+v, %v", kind, attr, got, err)
 			}
+			if got, err := b.Outputs(t.Context(), attr, host); len(got) != 1 || got[0].Name() != want.Name || err != nil {
+				t.Errorf("%s: the outputs of %s are %v, %v", kind, attr, got, err)
+			}
 		}
 		for _, attr := range []realise.Attr{"absent", "notAPackage"} {
 			if _, err := b.Describe(t.Context(), attr, host); !errors.Is(err, fs.ErrNotExist) {
@@ -246,7 +249,7 @@ func TestRealStoreBuildsAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Remember(t.Context(), "hello", host, before); err != nil {
+	if err := s.Remember(t.Context(), "hello", host, paths, before); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := run(t, "nix-store", "--delete", paths[0].Abs()); err != nil {
@@ -256,5 +259,27 @@ func TestRealStoreBuildsAgain(t *testing.T) {
 	i := slices.IndexFunc(before, func(o *store.Object) bool { return o.Path == paths[0] })
 	if err != nil || after.NarHash != before[i].NarHash {
 		t.Errorf("%+v, %v", after, err)
+	}
+	if out, err := run(t, "nix-store", "--delete", paths[0].Abs()); err != nil {
+		t.Fatal(out)
+	}
+	flakeFile := filepath.Join(flake, "flake.nix")
+	text, err := os.ReadFile(flakeFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, flakeFile, strings.ReplaceAll(string(text), `salt = "`, `salt = "2`))
+	outputs, err := b.Outputs(t.Context(), "hello", host)
+	if err != nil || len(outputs) != 1 || outputs[0] == paths[0] || outputs[0].Name() != "hello-1.5" {
+		t.Fatalf("outputs %v, %v", outputs, err)
+	}
+	if _, err := s.Object(t.Context(), paths[0]); !errors.Is(err, store.ErrExplained) {
+		t.Errorf("what the flake does not have any more: %v", err)
+	}
+	if _, err := os.Lstat(outputs[0].Abs()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("another package was built: %v", err)
+	}
+	if outputs, err := b.Outputs(t.Context(), "many", host); err != nil || len(outputs) != 2 {
+		t.Errorf("of several outputs: %v, %v", outputs, err)
 	}
 }

@@ -2,6 +2,7 @@ package realise
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"nixreg/store"
@@ -14,7 +15,9 @@ func (b *Builder) SetClock(now func() time.Time) { b.now = now }
 func (r *Roots) SetClock(now func() time.Time) { r.now = now }
 
 // SetThere replaces the look at the store.
-func (r *Roots) SetThere(there bool) { r.there = func(store.Path) bool { return there } }
+func (r *Roots) SetThere(paths ...store.Path) {
+	r.there = func(p store.Path) bool { return slices.Contains(paths, p) }
+}
 
 // SetPresent replaces the look at the store.
 func (b *Builder) SetPresent(present bool) { b.present = func([]store.Path) bool { return present } }
@@ -51,6 +54,26 @@ func (f BuildFunc) build(ctx context.Context, attr Attr, system string, again bo
 	return f(ctx, attr, system)
 }
 
+// outputs gives none: nobody knows them before they are built.
+func (f BuildFunc) outputs(context.Context, Attr, string) ([]store.Path, error) { return nil, nil }
+
+// SetOutputs replaces what a build would give.
+func (s *Store) SetOutputs(o func() ([]store.Path, error)) {
+	s.builder = foreseer{s.builder, o}
+}
+
+type foreseer struct {
+	rebuilder
+	o func() ([]store.Path, error)
+}
+
+func (f foreseer) outputs(context.Context, Attr, string) ([]store.Path, error) { return f.o() }
+
+// Outputs is what a build would give.
+func (b *Builder) Outputs(ctx context.Context, attr Attr, system string) ([]store.Path, error) {
+	return b.outputs(ctx, attr, system)
+}
+
 // NewStoreOf is NewStore with a builder that is none, and a clock.
 func NewStoreOf(inner store.Store, b BuildFunc, r Records, now func() time.Time) *Store {
 	s := NewStore(inner, nil, r)
@@ -59,12 +82,13 @@ func NewStoreOf(inner store.Store, b BuildFunc, r Records, now func() time.Time)
 }
 
 var (
-	CleanLine   = cleanLine
-	ParseBuilt  = parseBuilt
-	ParseNames  = parseNames
-	Environment = environment
-	Gone        = gone
-	EndOf       = endOf
+	CleanLine    = cleanLine
+	ParseBuilt   = parseBuilt
+	ParseNames   = parseNames
+	ParseOutputs = parseOutputs
+	Environment  = environment
+	Gone         = gone
+	EndOf        = endOf
 )
 
 const (

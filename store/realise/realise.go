@@ -64,10 +64,12 @@ type Builder struct {
 	building      flights[[]store.Path]
 	looking       flights[*level]
 	describing    flights[Description]
+	foreseeing    flights[[]store.Path]
 
 	levels    memo[*level]
 	described memo[Description]
 	built     memo[[]store.Path]
+	foreseen  memo[[]store.Path]
 	failed    memo[error]
 }
 
@@ -96,6 +98,7 @@ func New(o Options) (*Builder, error) {
 		levels:    memo[*level]{max: maxLevels},
 		described: memo[Description]{max: maxResults},
 		built:     memo[[]store.Path]{max: maxResults},
+		foreseen:  memo[[]store.Path]{max: maxResults},
 		failed:    memo[error]{max: maxResults},
 	}, nil
 }

@@ -44,7 +44,7 @@ func TestHoldTrouble(t *testing.T) {
 	})
 	var log bytes.Buffer
 	r := roots(t, realise.RootsOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
-	r.SetThere(true)
+	r.SetThere(helloPath, devPath)
 	now := time.Now()
 	r.SetClock(func() time.Time { return now })
 	hold := func(key string, p store.Path, calls int) {
@@ -113,7 +113,7 @@ func TestGoneIsWhatIsListed(t *testing.T) {
 		return answer{Exit: 1, Stderr: "these paths will be fetched:\n  /nix/store/" + helloPath + "\ndon't know how to build these paths:\n  /nix/store/" + devPath + "\nerror: no\n"}
 	})
 	r := roots(t, realise.RootsOptions{})
-	r.SetThere(true)
+	r.SetThere(helloPath, devPath)
 	err := r.Hold(t.Context(), "ab", []store.Path{helloPath, devPath})
 	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), devPath) {
 		t.Error(err)

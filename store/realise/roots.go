@@ -41,7 +41,8 @@ type Roots struct {
 	owner   *owner
 	now     func() time.Time
 	there   func(store.Path) bool // on disk
-	turns   *queue
+	turns   *queue                // of what is there
+	fetches *queue                // of what has gone: those may take their whole time, and the others must not wait for them
 	holding flights[bool]
 
 	mu      sync.Mutex
@@ -85,6 +86,7 @@ func NewRoots(o RootsOptions) (*Roots, error) {
 		now:     time.Now,
 		there:   onDisk,
 		turns:   newQueue(2, maxHoldsWait),
+		fetches: newQueue(2, maxHoldsWait),
 		keys:    make(map[string]*rootKey),
 	}, nil
 }
@@ -198,7 +200,11 @@ func (r *Roots) verify(key, name string, batch []store.Path) error {
 
 // realise has Nix make the links of one batch, and reports whether it did.
 func (r *Roots) realise(ctx context.Context, key, name string, batch []store.Path) (bool, error) {
-	leave, err := r.turns.enter(ctx)
+	turns := r.turns
+	if slices.ContainsFunc(batch, func(p store.Path) bool { return !r.there(p) }) {
+		turns = r.fetches
+	}
+	leave, err := turns.enter(ctx)
 	if err != nil {
 		return false, r.explain(key, err)
 	}

@@ -298,3 +298,32 @@ func TestSweepBesideHold(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestHoldBesideFetches: what is there is held while all that has gone is being fetched.
+func TestHoldBesideFetches(t *testing.T) {
+	calls, release := make(chan call, 9), make(chan struct{})
+	newHand(t, func(c call) answer {
+		if c.Args[4] != "/nix/store/"+helloPath {
+			calls <- c
+			<-release
+		}
+		return nixStore(c)
+	})
+	r := roots(t, realise.RootsOptions{})
+	r.SetThere(helloPath)
+	var wg sync.WaitGroup
+	for i := range 5 {
+		wg.Go(func() {
+			if err := r.Hold(t.Context(), fmt.Sprint(i), []store.Path{devPath}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-calls
+	<-calls
+	if err := r.Hold(t.Context(), "ab", []store.Path{helloPath}); err != nil || len(calls) > 0 {
+		t.Errorf("%v; %d more are fetched", err, len(calls))
+	}
+	close(release)
+	wg.Wait()
+}

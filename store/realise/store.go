@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"nixreg/store"
@@ -20,6 +21,7 @@ type Records interface {
 // rebuilder is what a Store needs of a [Builder].
 type rebuilder interface {
 	build(ctx context.Context, attr Attr, system string, again bool) ([]store.Path, error)
+	outputs(ctx context.Context, attr Attr, system string) ([]store.Path, error)
 }
 
 // Store is another store in which paths that were built are built again once they have gone: see [Store.Remember]. Safe for
@@ -44,18 +46,26 @@ type record struct {
 	Attr    Attr   `json:"attr"`
 	System  string `json:"system"`
 	NarHash string `json:"narHash"`
+	// Output is one of those that a build of Attr gave. It is not known of what was remembered by earlier versions.
+	Output store.Path `json:"output,omitempty"`
 }
 
 func recordKey(p store.Path) string { return "realise/" + string(p) }
 
-// Remember notes that objects, the closure of what [Builder.Build] made of attr for system, come back if that is built again.
-func (s *Store) Remember(ctx context.Context, attr Attr, system string, objects []*store.Object) error {
+// Remember notes that objects, the closure of outputs, which [Builder.Build] made of attr for system, come back if that is
+// built again.
+func (s *Store) Remember(ctx context.Context, attr Attr, system string, outputs []store.Path, objects []*store.Object) error {
 	system, err := checked(attr, system)
 	if err != nil {
 		return err
 	}
+	rec := record{Attr: attr, System: system}
+	if len(outputs) > 0 {
+		rec.Output = outputs[0]
+	}
 	for _, o := range objects {
-		value, err := json.Marshal(record{attr, system, o.NarHash.String()})
+		rec.NarHash = o.NarHash.String()
+		value, err := json.Marshal(rec)
 		if err != nil {
 			return fmt.Errorf("remember %s: %w", o.Path, err)
 		}
@@ -99,11 +109,8 @@ func (s *Store) again(ctx context.Context, p store.Path, absent error) (*store.O
 	if err, ok := s.gone.get(string(p), "", s.now().Add(-goneTime)); ok {
 		return nil, err
 	}
-	if _, err := s.builder.build(ctx, rec.Attr, rec.System, true); err != nil {
-		return nil, fmt.Errorf("%s has gone from the store: %w", p, err)
-	}
-	o, err := s.Store.Object(ctx, p)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	o, err := s.rebuilt(ctx, p, rec)
+	if err != nil {
 		return nil, err
 	}
 	if err := rec.check(p, o); err != nil {
@@ -113,13 +120,43 @@ func (s *Store) again(ctx context.Context, p store.Path, absent error) (*store.O
 	return o, nil
 }
 
+// rebuilt builds what brought p. It returns nil if p does not come back by that: nothing is built if the attribute has become
+// another package.
+func (s *Store) rebuilt(ctx context.Context, p store.Path, rec record) (*store.Object, error) {
+	if rec.Output != "" {
+		outputs, err := s.builder.outputs(ctx, rec.Attr, rec.System)
+		if err != nil {
+			return nil, stays(p, err)
+		}
+		if len(outputs) > 0 && !slices.Contains(outputs, rec.Output) {
+			return nil, nil
+		}
+	}
+	if _, err := s.builder.build(ctx, rec.Attr, rec.System, true); err != nil {
+		return nil, stays(p, err)
+	}
+	o, err := s.Store.Object(ctx, p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return o, err
+}
+
+// stays makes the error for a path that has gone and cannot be built.
+func stays(p store.Path, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s has gone from the store, and what it was built of, too: %v: %w", p, err, store.ErrExplained)
+	}
+	return fmt.Errorf("%s has gone from the store: %w", p, err)
+}
+
 // check says what is wrong with o, which is nil if p did not come back. What was built must be p with the bytes it had.
 func (rec record) check(p store.Path, o *store.Object) error {
 	switch {
 	case o == nil:
-		return fmt.Errorf("%s has gone from the store, and %s gives another path now: %w", p, rec.Attr, fs.ErrNotExist)
+		return fmt.Errorf("%s has gone from the store, and %s gives another path now: %w", p, rec.Attr, store.ErrExplained)
 	case o.NarHash.String() != rec.NarHash:
-		return fmt.Errorf("%s has gone from the store, and was built again with other contents: %w", p, fs.ErrNotExist)
+		return fmt.Errorf("%s has gone from the store, and was built again with other contents: %w", p, store.ErrExplained)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -82,7 +83,7 @@ func TestStoreBuildsAgain(t *testing.T) {
 	must(nil, 0)
 	m.Delete(p)
 	must(fs.ErrNotExist, 0) // nobody remembers what it was
-	if err := s.Remember(ctx, "hello", host, []*store.Object{o}); err != nil {
+	if err := s.Remember(ctx, "hello", host, []store.Path{p}, []*store.Object{o}); err != nil {
 		t.Fatal(err)
 	}
 	builds = 0
@@ -114,6 +115,51 @@ func TestStoreBuildsAgain(t *testing.T) {
 	must(fs.ErrNotExist, 1)
 	if _, err := s.Open(ctx, p); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Open: %v", err)
+	}
+}
+
+// TestStoreBuildsNothingElse: where the attribute has become another package, what it was is not got by building that.
+func TestStoreBuildsNothingElse(t *testing.T) {
+	ctx, m, builds, now := t.Context(), storetest.New(), 0, time.Unix(1000, 0)
+	lib, hello := m.Add("lib-1.0", storetest.Files{}), m.Add("hello-1.0", storetest.Files{})
+	objects, err := store.Objects(ctx, m, lib, hello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := realise.NewStoreOf(m, func(context.Context, realise.Attr, string) ([]store.Path, error) {
+		builds++
+		m.Add("lib-1.0", storetest.Files{})
+		return []store.Path{hello}, nil
+	}, new(records), func() time.Time { return now })
+	if err := s.Remember(ctx, "hello", host, []store.Path{hello}, objects); err != nil {
+		t.Fatal(err)
+	}
+	m.Delete(lib)
+	m.Delete(hello)
+	broken := errors.New("broken")
+	for _, c := range []struct {
+		outputs []store.Path
+		err     error
+		want    error
+		builds  int
+	}{
+		{nil, broken, broken, 0},
+		{nil, fs.ErrNotExist, store.ErrExplained, 0},
+		{[]store.Path{helloPath}, nil, store.ErrExplained, 0},
+		{[]store.Path{helloPath, hello}, nil, nil, 1}, // one of several
+	} {
+		now = now.Add(time.Hour)
+		s.SetOutputs(func() ([]store.Path, error) { return c.outputs, c.err })
+		builds = 0
+		_, err := s.Object(ctx, lib)
+		if !errors.Is(err, c.want) || builds != c.builds || err != nil && !strings.Contains(err.Error(), string(lib)+" has gone") {
+			t.Errorf("outputs %v, %v: %v after %d builds", c.outputs, c.err, err, builds)
+		}
+		if u := store.Union(storetest.New(), s); c.want == store.ErrExplained {
+			if _, err := u.Object(ctx, lib); !errors.Is(err, store.ErrExplained) {
+				t.Errorf("a union says %v", err)
+			}
+		}
 	}
 }
 
