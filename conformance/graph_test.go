@@ -59,6 +59,9 @@ var forbidden = map[string][]string{
 	"nixreg/registry": {"nixreg/store", "nixreg/manifest", "nixreg/cmd", badger, sqlite},
 	"nixreg/store":    {"nixreg/registry", "nixreg/manifest", "nixreg/cmd", ggcr, mux, badger},
 	"nixreg/manifest": {"nixreg/registry", "nixreg/cmd", mux, sqlite},
+
+	"nixreg/manifest/packages": {"nixreg/manifest/layer", "nixreg/manifest/imagefile", ggcr},
+	"nixreg/manifest/program":  {"nixreg/manifest/layer", "nixreg/manifest/imagefile", ggcr, badger},
 }
 
 // judges are what a package's tests may hold its work against, although it must not depend on it.

@@ -7,6 +7,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"nixreg/manifest/layer"
+	"nixreg/manifest/packages"
 )
 
 // ArchiveNotes is what the docker-archive of an image says beside its config and layers.
@@ -61,7 +62,7 @@ func (s *Source) imageWith(ctx context.Context, repository, tag string, config v
 	}
 	for _, tag := range tags {
 		defs, err := c.Lookup(ctx, repository, tag)
-		if err != nil && !userError(err) {
+		if err != nil && !packages.IsUserError(err) {
 			return nil, nil, err
 		}
 		for _, d := range defs {
@@ -69,7 +70,7 @@ func (s *Source) imageWith(ctx context.Context, repository, tag string, config v
 				continue
 			}
 			m, err := s.image(ctx, repository, d, oci.encoding(s.encoding), false)
-			if err != nil && !userError(err) {
+			if err != nil && !packages.IsUserError(err) {
 				return nil, nil, err
 			}
 			if err == nil && m.Config == config {

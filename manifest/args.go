@@ -122,7 +122,7 @@ func (a *Args) roots(ctx context.Context, s store.Store) ([]store.Path, error) {
 // pathIn is the longest name of a store path that text starts with.
 func pathIn(text string) string {
 	n := 0
-	for n < len(text) && (alnum(text[n]|0x20) || digit(text[n]) || strings.IndexByte("+-._?=", text[n]) >= 0) {
+	for n < len(text) && store.IsNameByte(text[n]) {
 		n++
 	}
 	return text[:n]

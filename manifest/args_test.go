@@ -60,12 +60,13 @@ func TestBaseJSON(t *testing.T) {
 func FuzzMentioned(f *testing.F) {
 	f.Add(`{"Cmd":["` + string(pathOf('1', "a").Abs()) + `/bin/a"]}`)
 	f.Add("/nix/store//nix/store/")
+	f.Add(string(pathOf('1', "a").Abs()) + "\x10b")
 	f.Fuzz(func(t *testing.T, text string) {
 		for hash, rest := range defaultArgs([]byte(text)).mentioned() {
 			if !store.IsHash(hash) || !strings.HasPrefix(rest, hash+"-") || !strings.Contains(text, store.Dir+"/"+rest) {
 				t.Fatalf("found %q, %q", hash, rest)
 			}
-			if p := pathIn(rest); !strings.HasPrefix(rest, p) || strings.ContainsAny(p, "/\"\n") {
+			if p := pathIn(rest); !strings.HasPrefix(rest, p) || strings.ContainsAny(p, "/\"\n\x10") {
 				t.Fatalf("path %q", p)
 			}
 		}

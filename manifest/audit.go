@@ -13,6 +13,7 @@ import (
 
 	"nixreg/manifest/imagefile"
 	"nixreg/manifest/layer"
+	"nixreg/manifest/program"
 	"nixreg/store"
 )
 
@@ -153,7 +154,7 @@ func (a *auditor) base(ctx context.Context, image *imagefile.Image) error {
 	if packed, err := a.packed(ctx, p); err != nil || packed {
 		return err
 	}
-	base, err := openBase(ctx, a.images.layers, o, cmp.Or(image.Architecture, defaultArchitecture))
+	base, err := openBase(ctx, a.images.layers, o, cmp.Or(image.Architecture, program.DefaultArchitecture))
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"nixreg/manifest/layer"
+	"nixreg/manifest/program"
 	"nixreg/store"
 )
 
@@ -73,7 +74,7 @@ func (s *Source) baseObject(ctx context.Context, d *Definition, closure []*store
 	if err != nil {
 		return nil, err
 	}
-	file, err := s.pull(ctx, d.Args.Base, v1.Platform{OS: "linux", Architecture: cmp.Or(arch, defaultArchitecture), Variant: d.Args.Variant})
+	file, err := s.pull(ctx, d.Args.Base, v1.Platform{OS: "linux", Architecture: cmp.Or(arch, program.DefaultArchitecture), Variant: d.Args.Variant})
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func (s *Source) base(ctx context.Context, args *Args, objects []*store.Object) 
 	if args.Base == "" {
 		return nil, nil
 	}
-	return openBase(ctx, s.layers, objects[len(objects)-1], cmp.Or(args.Architecture, defaultArchitecture))
+	return openBase(ctx, s.layers, objects[len(objects)-1], cmp.Or(args.Architecture, program.DefaultArchitecture))
 }
 
 // architecture is that of the image's config, "" if it has none.

@@ -9,27 +9,28 @@ import (
 
 	"nixreg/manifest/imagefile"
 	"nixreg/manifest/layer"
+	"nixreg/manifest/program"
 	"nixreg/store"
 )
 
 // draftPackage plans the image of a package, as streamLayeredImage { contents; config = { Cmd; Env }; } does.
 func draftPackage(ctx context.Context, s store.Store, d *Definition, closure []*store.Object) (*draft, error) {
 	s = store.Within(s, pathsOf(closure)...)
-	arch, err := architecture(ctx, s, d.Contents, closure)
+	arch, err := program.Architecture(ctx, s, d.Contents, closure)
 	if err != nil {
 		return nil, err
 	}
-	program, note, err := mainProgram(ctx, s, d.Contents, d.Program)
+	command, note, err := program.Main(ctx, s, d.Contents, d.Program)
 	if err != nil {
 		return nil, err
 	}
 	config := value{kind: '{'}
-	if program != "" {
-		config.set("Cmd", listValue(stringValue(program)))
+	if command != "" {
+		config.set("Cmd", listValue(stringValue(command)))
 	}
 	config.set("Env", listValue(stringValue("PATH=/bin")))
 	args := defaultArgs(config.compact())
-	args.Architecture = cmp.Or(arch, defaultArchitecture)
+	args.Architecture = cmp.Or(arch, program.DefaultArchitecture)
 	b, err := draftArgs(ctx, s, d, args, closure, nil)
 	if err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func (s *Source) draftDefinition(ctx context.Context, d *Definition, objects []*
 			return nil, err
 		}
 	}
-	args.Architecture = cmp.Or(args.Architecture, defaultArchitecture)
+	args.Architecture = cmp.Or(args.Architecture, program.DefaultArchitecture)
 	return draftArgs(ctx, within, d, &args, closure, base)
 }
 
@@ -87,7 +88,7 @@ func (s *Source) definitionArchitecture(ctx context.Context, d *Definition, clos
 	if err != nil {
 		return "", err
 	}
-	return architecture(ctx, within, slices.Concat(d.Contents, mentioned), closure)
+	return program.Architecture(ctx, within, slices.Concat(d.Contents, mentioned), closure)
 }
 
 // draftArgs plans an image as streamLayeredImage does: the base image's layers, the store paths', nixreg's own, the

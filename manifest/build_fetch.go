@@ -47,13 +47,3 @@ func remembers(ctx context.Context, m *layer.Maker, r layer.Recipe) bool {
 	_, err := m.Cache.Get(ctx, "layer/"+r.ID())
 	return err == nil
 }
-
-// searchAhead begins to fetch paths that are opened one after the other, until something is found in one of them; then
-// the caller calls stop.
-func searchAhead(ctx context.Context, s store.Store, paths []store.Path) (stop context.CancelFunc) {
-	ctx, stop = context.WithCancel(ctx)
-	if store.IsDistant(s) && len(paths) > 1 {
-		store.Prefetch(ctx, s, paths)
-	}
-	return stop
-}

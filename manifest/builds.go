@@ -6,7 +6,10 @@ import (
 	"maps"
 	"slices"
 
+	"nixreg/manifest/digests"
 	"nixreg/manifest/imagefile"
+	"nixreg/manifest/packages"
+	"nixreg/manifest/program"
 	"nixreg/store"
 )
 
@@ -28,28 +31,30 @@ type Builder interface {
 //
 // What is built is in a store from then on, and packages know many of it by the same name.
 type builds struct {
-	packages *packages
+	store    store.Store // all stores, the names of files outside of them included
+	packages *packages.Catalog
 	images   *images // reads images that were built; set before use
 	builder  Builder // nil: nothing is built
 	ref      string  // a tag; "" for none
 	holder   Holder
 	records  records
-	root     []imagefile.RootPart
+	root     []imagefile.RootPart // of every image
 	archs    []string
-	answers  memo[order, answer]
+	answers  digests.Memo[order, answer]
 }
 
-func newBuilds(p *packages, cfg Config) *builds {
-	b := &builds{packages: p, builder: cfg.Builder, holder: cfg.Holder, records: records{cfg.Cache}, root: p.root, archs: cfg.Architectures}
-	b.answers.max = maxAnswers
+func newBuilds(all store.Store, p *packages.Catalog, cfg Config) *builds {
+	b := &builds{store: all, packages: p, builder: cfg.Builder, holder: cfg.Holder, records: records{cfg.Cache}, archs: cfg.Architectures}
+	b.root = slices.Compact(slices.Sorted(slices.Values(cfg.Root)))
+	b.answers.Max = maxAnswers
 	if b.builder != nil {
-		b.ref = tagName(b.builder.Ref())
+		b.ref = packages.TagName(b.builder.Ref())
 	}
 	return b
 }
 
 // moving reports whether a tag stands for the newest there is.
-func (b *builds) moving(tag string) bool { return tag == latestTag || tag == b.ref && tag != "" }
+func (b *builds) moving(tag string) bool { return tag == packages.Latest || tag == b.ref && tag != "" }
 
 // State is that of the packages: builds change the stores.
 func (b *builds) State(ctx context.Context) (string, error) { return b.packages.State(ctx) }
@@ -64,7 +69,7 @@ func (b *builds) Owns(ctx context.Context, repository string) (bool, error) {
 		return owned, err
 	}
 	list, err := b.supplies(ctx, repository, false)
-	if isUnknown(err) || err == nil && fixed(list) && !list[0].shell && pulledName(repository) != repository {
+	if packages.IsUnknown(err) || err == nil && fixed(list) && !list[0].shell && packages.PulledName(repository) != repository {
 		return false, nil // packages have one spelling
 	}
 	return err == nil, err
@@ -80,12 +85,12 @@ func (b *builds) Lookup(ctx context.Context, repository, tag string) ([]*Definit
 	if !owned {
 		return b.lookup(ctx, repository, tag, tag == b.ref)
 	}
-	defs, err := b.packages.Lookup(ctx, repository, tag)
-	if !isUnknown(err) || b.builder == nil || !b.moving(tag) {
-		return defs, err
+	images, err := b.packages.Lookup(ctx, repository, tag)
+	if !packages.IsUnknown(err) || b.builder == nil || !b.moving(tag) {
+		return b.defineAll(images), err
 	}
 	defs, failed := b.lookup(ctx, repository, tag, true)
-	if isUnknown(failed) {
+	if packages.IsUnknown(failed) {
 		return nil, err
 	}
 	return defs, failed
@@ -99,12 +104,12 @@ func (b *builds) lookup(ctx context.Context, repository, tag string, attributes 
 	if !list[0].shell && len(list) == 1 && list[0].attr != "" {
 		return b.single(ctx, repository, list[0].attr, tag)
 	}
-	if !b.moving(tag) || tag != latestTag && fixed(list) {
+	if !b.moving(tag) || tag != packages.Latest && fixed(list) {
 		return nil, b.noTag(repository, tag)
 	}
-	defs, err := b.joined(ctx, title(list), list, b.archs)
+	images, err := b.joined(ctx, title(list), list, b.archs)
+	defs := b.defineAll(images)
 	for _, d := range defs {
-		d.Root = b.root
 		if list[0].shell {
 			d.Program = shellProgram
 		}
@@ -112,12 +117,25 @@ func (b *builds) lookup(ctx context.Context, repository, tag string, attributes 
 	return defs, err
 }
 
+// define makes the definition of an image of packages.
+func (b *builds) define(m packages.Image) *Definition {
+	return &Definition{Title: m.Title, Version: m.Version, Contents: m.Contents, Program: m.Program, Root: b.root}
+}
+
+func (b *builds) defineAll(images []packages.Image) []*Definition {
+	var defs []*Definition
+	for _, m := range images {
+		defs = append(defs, b.define(m))
+	}
+	return defs
+}
+
 func (b *builds) noTag(repository, tag string) error {
-	tags := latestTag
+	tags := packages.Latest
 	if b.ref != "" {
 		tags += " and " + b.ref
 	}
-	return &unknownError{fmt.Sprintf("%s has no tag %s: what is built or joined has %s", repository, tag, tags)}
+	return packages.Unknown(fmt.Sprintf("%s has no tag %s: what is built or joined has %s", repository, tag, tags))
 }
 
 // single is an attribute alone: a package, or a whole image.
@@ -154,17 +172,17 @@ func (b *builds) single(ctx context.Context, repository, attr, tag string) ([]*D
 
 // addPackage adds the image of a package, the same as if a store had had it.
 func (b *builds) addPackage(ctx context.Context, platforms map[string]*Definition, paths []store.Path) error {
-	d := packageImage(paths[0])
-	d.Contents, d.Root = paths, b.root
+	image := packages.ImageOf(paths[0])
+	image.Contents = paths
 	var arch string
 	if len(b.archs) > 0 { // else it is found when the image is made
 		var err error
-		if arch, err = b.packages.architecture(ctx, paths); err != nil {
+		if arch, err = b.packages.Architecture(ctx, paths); err != nil {
 			return err
 		}
 	}
 	if platforms[arch] == nil {
-		platforms[arch] = d
+		platforms[arch] = b.define(image)
 	}
 	return nil
 }
@@ -175,11 +193,11 @@ func (d *Definition) isConf() bool { return d.Conf != nil }
 // choose returns the images of those architectures that images are made for.
 func (b *builds) choose(platforms map[string]*Definition, repository, tag string) ([]*Definition, error) {
 	if len(b.archs) > 0 && !slices.ContainsFunc(slices.Collect(maps.Values(platforms)), (*Definition).isConf) {
-		if err := restrict(platforms, b.archs, repository+":"+tag); err != nil {
+		if err := packages.Restrict(platforms, b.archs, repository+":"+tag); err != nil {
 			return nil, err
 		}
 	}
-	if platforms[defaultArchitecture] != nil {
+	if platforms[program.DefaultArchitecture] != nil {
 		delete(platforms, "")
 	}
 	var defs []*Definition
@@ -196,12 +214,12 @@ func (b *builds) choose(platforms map[string]*Definition, repository, tag string
 // byArchitecture is what one of a definition's contents stands for, by the architecture of its programs: the packages', or
 // what is built for arch. The name is spelled as the definition has it.
 func (b *builds) byArchitecture(ctx context.Context, name, tag, arch string) (map[string][]store.Path, error) {
-	found, err := b.packages.byArchitecture(ctx, pulledName(name), tag)
-	if !isUnknown(err) || b.builder == nil || !b.moving(tag) {
+	found, err := b.packages.ByArchitecture(ctx, packages.PulledName(name), tag)
+	if !packages.IsUnknown(err) || b.builder == nil || !b.moving(tag) {
 		return found, err
 	}
 	list, failed := b.supplies(ctx, name, tag == b.ref)
-	if isUnknown(failed) || failed == nil && list[0].shell {
+	if packages.IsUnknown(failed) || failed == nil && list[0].shell {
 		return nil, err
 	}
 	if failed != nil {
@@ -211,11 +229,11 @@ func (b *builds) byArchitecture(ctx context.Context, name, tag, arch string) (ma
 	if arch != "" {
 		archs = []string{arch}
 	}
-	defs, err := b.joined(ctx, name, list, archs)
+	images, err := b.joined(ctx, name, list, archs)
 	if err != nil {
 		return nil, err
 	}
-	return b.packages.sorted(ctx, defs)
+	return b.packages.Contents(ctx, images)
 }
 
 // canBuild reports whether one of a definition's contents would have to be built. It builds nothing.
@@ -223,7 +241,7 @@ func (b *builds) canBuild(ctx context.Context, name, tag string) bool {
 	if b.builder == nil || !b.moving(tag) {
 		return false
 	}
-	if owned, err := b.packages.Owns(ctx, pulledName(name)); err != nil || owned && tag == latestTag {
+	if owned, err := b.packages.Owns(ctx, packages.PulledName(name)); err != nil || owned && tag == packages.Latest {
 		return false
 	}
 	list, err := b.supplies(ctx, name, tag == b.ref)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"nixreg/manifest/packages"
 	"nixreg/store"
 )
 
@@ -62,7 +63,7 @@ func (b *builds) outputs(ctx context.Context, attr string, archs []string) ([][]
 
 // build builds once a minute: that something is built already, the builder knows.
 func (b *builds) build(ctx context.Context, o order) ([]store.Path, error) {
-	if a, ok := b.answers.get(o); ok && time.Since(a.at) < believed && b.present(ctx, a.paths) == nil {
+	if a, ok := b.answers.Get(o); ok && time.Since(a.at) < believed && b.present(ctx, a.paths) == nil {
 		return slices.Clone(a.paths), nil
 	}
 	var gone error
@@ -78,7 +79,7 @@ func (b *builds) build(ctx context.Context, o order) ([]store.Path, error) {
 			gone = b.present(ctx, paths)
 		}
 		if gone == nil {
-			b.answers.put(o, answer{slices.Clone(paths), time.Now()})
+			b.answers.Put(o, answer{slices.Clone(paths), time.Now()})
 			return paths, nil
 		}
 		if !isAbsent(gone) {
@@ -100,7 +101,7 @@ func (b *builds) holdBuilt(ctx context.Context, o order, paths []store.Path) err
 
 func (b *builds) present(ctx context.Context, paths []store.Path) error {
 	for _, p := range paths {
-		if _, err := b.packages.all.Object(ctx, p); err != nil {
+		if _, err := b.store.Object(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -109,14 +110,14 @@ func (b *builds) present(ctx context.Context, paths []store.Path) error {
 
 // wholeImage reports whether what was built is no package but a file, or an OCI layout.
 func (b *builds) wholeImage(ctx context.Context, p store.Path) (bool, error) {
-	at, nd, err := store.Resolve(ctx, b.packages.all, p.Abs())
+	at, nd, err := store.Resolve(ctx, b.store, p.Abs())
 	if err != nil {
 		return false, err
 	}
 	if nd.Kind == store.Regular {
 		return true, nil
 	}
-	return isLayout(ctx, b.packages.all, at, nd.Name)
+	return isLayout(ctx, b.store, at, nd.Name)
 }
 
 func imageRecord(attr string) string { return "build/" + attr }
@@ -130,7 +131,7 @@ func (b *builds) isImage(ctx context.Context, attr string) bool {
 // image defines the whole image in p. Under the tags that move it is what the file calls latest.
 func (b *builds) image(ctx context.Context, repository, attr string, p store.Path, tag string) ([]*Definition, error) {
 	if b.moving(tag) {
-		tag = latestTag
+		tag = packages.Latest
 	}
 	defs, err := b.images.lookupFile(ctx, repository, p.Abs(), tag)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"nixreg/manifest/packages"
 	"nixreg/store"
 )
 
@@ -30,11 +31,11 @@ type supply struct {
 }
 
 // supplies finds where the components of a name come from, sorted by name, what shell stands for first. With attributes,
-// those count more than packages. A name that nobody knows gives an unknownError.
+// those count more than packages. A name that nobody knows gives an error that [packages.IsUnknown] tells.
 func (b *builds) supplies(ctx context.Context, repository string, attributes bool) ([]supply, error) {
-	unknown := unknownRepository(repository)
+	unknown := packages.UnknownRepository(repository)
 	names := strings.Split(repository, "/")
-	if len(names) > maxComponents || reserved[names[0]] && names[0] != shellComponent {
+	if len(names) > packages.MaxComponents || packages.Reserved(names[0]) && names[0] != shellComponent {
 		return nil, unknown
 	}
 	var list []supply
@@ -46,7 +47,7 @@ func (b *builds) supplies(ctx context.Context, repository string, attributes boo
 		names = names[1:]
 	}
 	slices.SortFunc(names, func(x, y string) int {
-		return cmp.Or(strings.Compare(pulledName(x), pulledName(y)), strings.Compare(x, y))
+		return cmp.Or(strings.Compare(packages.PulledName(x), packages.PulledName(y)), strings.Compare(x, y))
 	})
 	for _, name := range slices.Compact(names) {
 		s, err := b.supply(ctx, name, attributes)
@@ -60,7 +61,7 @@ func (b *builds) supplies(ctx context.Context, repository string, attributes boo
 
 // renamed is err, or if that says that a component is not known, that the whole name is not.
 func renamed(err, unknown error) error {
-	if isUnknown(err) {
+	if packages.IsUnknown(err) {
 		return unknown
 	}
 	return err
@@ -75,7 +76,7 @@ func (b *builds) shell(ctx context.Context, attributes bool) ([]supply, error) {
 	var interactive supply
 	var err error
 	for _, name := range names {
-		if interactive, err = b.supply(ctx, name, attributes); !isUnknown(err) {
+		if interactive, err = b.supply(ctx, name, attributes); !packages.IsUnknown(err) {
 			break
 		}
 	}
@@ -89,11 +90,11 @@ func (b *builds) shell(ctx context.Context, attributes bool) ([]supply, error) {
 
 func (b *builds) supply(ctx context.Context, name string, attributes bool) (supply, error) {
 	if attributes {
-		if s, err := b.attribute(ctx, name); !isUnknown(err) {
+		if s, err := b.attribute(ctx, name); !packages.IsUnknown(err) {
 			return s, err
 		}
 	}
-	known, err := b.packages.known(ctx, pulledName(name))
+	known, err := b.packages.Known(ctx, packages.PulledName(name))
 	if err != nil || known {
 		return supply{name: name}, err
 	}
@@ -101,12 +102,12 @@ func (b *builds) supply(ctx context.Context, name string, attributes bool) (supp
 }
 
 func (b *builds) attribute(ctx context.Context, name string) (supply, error) {
-	if b.builder == nil || len(name) > maxRepository {
-		return supply{}, unknownRepository(name)
+	if b.builder == nil || len(name) > packages.MaxRepository {
+		return supply{}, packages.UnknownRepository(name)
 	}
 	attr, err := b.builder.Find(ctx, name)
 	if isAbsent(err) {
-		err = unknownRepository(name)
+		err = packages.UnknownRepository(name)
 	}
 	return supply{name: name, attr: attr}, err
 }
@@ -116,7 +117,7 @@ func title(list []supply) string {
 	var names []string
 	for _, s := range list {
 		if !s.shell {
-			names = append(names, pulledName(s.name))
+			names = append(names, packages.PulledName(s.name))
 		}
 	}
 	if list[0].shell {
@@ -127,8 +128,8 @@ func title(list []supply) string {
 
 // joined is the image of several supplies for each architecture that all are there for. Of archs, those that are built are
 // built for each; none: for the builder's own.
-func (b *builds) joined(ctx context.Context, title string, list []supply, archs []string) ([]*Definition, error) {
-	parts := make([]part, len(list))
+func (b *builds) joined(ctx context.Context, title string, list []supply, archs []string) ([]packages.Image, error) {
+	parts := make([]packages.Part, len(list))
 	g, within := errgroup.WithContext(ctx)
 	g.SetLimit(maxParts)
 	for i, s := range list {
@@ -140,11 +141,11 @@ func (b *builds) joined(ctx context.Context, title string, list []supply, archs 
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	defs, err := compose(title, parts, archs)
-	for _, d := range defs {
-		d.Contents = distinct(d.Contents)
+	images, err := packages.Compose(title, parts, archs)
+	for i := range images {
+		images[i].Contents = distinct(images[i].Contents)
 	}
-	return defs, err
+	return images, err
 }
 
 // distinct is paths without those that came before.
@@ -159,14 +160,14 @@ func distinct(paths []store.Path) []store.Path {
 }
 
 // part is what one supply brings. Packages of which there is nothing but the name are built.
-func (b *builds) part(ctx context.Context, s supply, archs []string) (part, error) {
+func (b *builds) part(ctx context.Context, s supply, archs []string) (packages.Part, error) {
 	if s.attr == "" {
-		p, err := b.packages.part(ctx, pulledName(s.name))
-		if !isUnknown(err) {
+		p, err := b.packages.Part(ctx, packages.PulledName(s.name))
+		if !packages.IsUnknown(err) {
 			return p, err
 		}
 		var failed error
-		if s, failed = b.attribute(ctx, s.name); isUnknown(failed) {
+		if s, failed = b.attribute(ctx, s.name); packages.IsUnknown(failed) {
 			return nil, err
 		} else if failed != nil {
 			return nil, failed
@@ -176,12 +177,12 @@ func (b *builds) part(ctx context.Context, s supply, archs []string) (part, erro
 	if err != nil {
 		return nil, err
 	}
-	out := make(part)
+	out := make(packages.Part)
 	for _, paths := range outputs {
 		if whole, err := b.wholeImage(ctx, paths[0]); err != nil || whole {
 			return nil, orWhole(err, s.name)
 		}
-		arch, err := b.packages.architecture(ctx, paths)
+		arch, err := b.packages.Architecture(ctx, paths)
 		if err != nil {
 			return nil, err
 		}

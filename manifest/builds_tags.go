@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"nixreg/manifest/packages"
 	"nixreg/store"
 )
 
@@ -15,9 +16,9 @@ func (b *builds) Tags(ctx context.Context, repository string) ([]string, error) 
 		return nil, err
 	}
 	var tags []string
-	unknown := unknownRepository(repository)
+	unknown := packages.UnknownRepository(repository)
 	if owned {
-		if tags, unknown = b.packages.Tags(ctx, repository); unknown != nil && !isUnknown(unknown) {
+		if tags, unknown = b.packages.Tags(ctx, repository); unknown != nil && !packages.IsUnknown(unknown) {
 			return nil, unknown
 		}
 		if b.builder == nil {
@@ -28,7 +29,7 @@ func (b *builds) Tags(ctx context.Context, repository string) ([]string, error) 
 	switch {
 	case err == nil && (!owned || list[0].attr != ""):
 		tags = append(tags, b.tags(ctx, repository, list)...)
-	case err != nil && !isUnknown(err) && (!owned || unknown != nil):
+	case err != nil && !packages.IsUnknown(err) && (!owned || unknown != nil):
 		return nil, err
 	}
 	if len(tags) == 0 {
@@ -39,7 +40,7 @@ func (b *builds) Tags(ctx context.Context, repository string) ([]string, error) 
 }
 
 func (b *builds) tags(ctx context.Context, repository string, list []supply) []string {
-	tags := []string{latestTag}
+	tags := []string{packages.Latest}
 	if b.ref != "" && !fixed(list) {
 		tags = append(tags, b.ref)
 	}
@@ -47,7 +48,7 @@ func (b *builds) tags(ctx context.Context, repository string, list []supply) []s
 		return tags
 	}
 	for _, arch := range append([]string{""}, b.archs...) {
-		a, ok := b.answers.get(order{list[0].attr, arch})
+		a, ok := b.answers.Get(order{list[0].attr, arch})
 		if !ok {
 			continue
 		}
@@ -81,13 +82,13 @@ func (b *builds) Newest(ctx context.Context, repository string, n int) ([]string
 	case err != nil || owned && b.ref == "":
 		return tags, unavailable
 	case !owned && fixed(list):
-		return []string{latestTag}, nil
+		return []string{packages.Latest}, nil
 	case !b.lately(ctx, list):
 		return tags, unavailable
 	case owned:
 		return append(tags, b.ref), unavailable
 	}
-	return []string{latestTag}, nil
+	return []string{packages.Latest}, nil
 }
 
 // fixed reports whether nothing of a name is built.
@@ -104,7 +105,7 @@ func (b *builds) lately(ctx context.Context, list []supply) bool {
 		}
 		built = false
 		for _, arch := range append([]string{""}, b.archs...) {
-			a, ok := b.answers.get(order{s.attr, arch})
+			a, ok := b.answers.Get(order{s.attr, arch})
 			built = built || ok && b.present(ctx, a.paths) == nil
 		}
 		if !built {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"nixreg/manifest/imagefile"
+	"nixreg/manifest/packages"
 )
 
 // Check returns what is wrong with image files, or with all in some directories, as if they were served with cfg: as one
@@ -107,7 +108,7 @@ func (c *checker) definitions(ctx context.Context, file string, b []byte) {
 	c.note(file, err)
 	names := byTag(images)
 	for _, m := range images {
-		same := names[m.Repository()][cmp.Or(m.Tag, latestTag)]
+		same := names[m.Repository()][cmp.Or(m.Tag, packages.Latest)]
 		if same[0] != m {
 			continue
 		}
@@ -153,7 +154,7 @@ func (c *checker) unbuilt(ctx context.Context, file string, m *imagefile.Image) 
 	r := c.source.images.resolver
 	builds := func(content imagefile.Content) bool {
 		name, tag, _ := strings.Cut(content.Text, ":")
-		return !strings.HasPrefix(name, "/") && r.names.canBuild(ctx, name, cmp.Or(tag, latestTag))
+		return !strings.HasPrefix(name, "/") && r.names.canBuild(ctx, name, cmp.Or(tag, packages.Latest))
 	}
 	if !slices.ContainsFunc(m.Contents, builds) {
 		return false

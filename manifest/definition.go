@@ -5,11 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io/fs"
 
 	"nixreg/manifest/imagefile"
+	"nixreg/manifest/packages"
 	"nixreg/store"
 )
 
@@ -82,26 +81,7 @@ func owner(ctx context.Context, catalogs []Catalog, repository string) (Catalog,
 			return c, nil
 		}
 	}
-	return nil, unknownRepository(repository)
-}
-
-func unknownRepository(repository string) error {
-	return &unknownError{fmt.Sprintf("no image or package called %s", repository)}
-}
-
-func unknownTag(repository, tag string) error {
-	return &unknownError{fmt.Sprintf("%s has no tag %s", repository, tag)}
-}
-
-// unknownError is about a name that nobody knows. It matches [fs.ErrNotExist].
-type unknownError struct{ text string }
-
-func (e *unknownError) Error() string        { return e.text }
-func (e *unknownError) Is(target error) bool { return target == fs.ErrNotExist }
-
-func isUnknown(err error) bool {
-	e := (*unknownError)(nil)
-	return errors.As(err, &e)
+	return nil, packages.UnknownRepository(repository)
 }
 
 // absentError matches [fs.ErrNotExist]; its text says it all.
@@ -109,11 +89,3 @@ type absentError struct{ text string }
 
 func (e *absentError) Error() string        { return e.text }
 func (e *absentError) Is(target error) bool { return target == fs.ErrNotExist }
-
-// userError reports whether err is about what was asked for, not about nixreg's own work nor a store out of reach.
-func userError(err error) bool {
-	if errors.Is(err, store.ErrUnavailable) {
-		return false
-	}
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, errors.ErrUnsupported)
-}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"nixreg/manifest/imagefile"
+	"nixreg/manifest/packages"
 	"nixreg/store"
 )
 
@@ -198,13 +199,13 @@ func byTag(images []*imagefile.Image) tagsByName {
 			tags = make(map[string][]*imagefile.Image)
 			names[m.Repository()] = tags
 		}
-		tag := cmp.Or(m.Tag, latestTag)
+		tag := cmp.Or(m.Tag, packages.Latest)
 		tags[tag] = append(tags[tag], m)
 	}
 	for _, tags := range names {
 		if len(tags) == 1 {
 			for _, only := range tags {
-				tags[latestTag] = only
+				tags[packages.Latest] = only
 			}
 		}
 	}

@@ -91,7 +91,7 @@ func (s *Source) holdAgain(ctx context.Context, digest v1.Hash, image string) {
 	if s.holder == nil || image == "" {
 		return
 	}
-	h, ok := s.held.get(digest)
+	h, ok := s.held.Get(digest)
 	if !ok {
 		m, err := s.records.image(ctx, image)
 		if err != nil {
@@ -99,7 +99,7 @@ func (s *Source) holdAgain(ctx context.Context, digest v1.Hash, image string) {
 			return
 		}
 		h = s.heldImage(m)
-		s.held.put(digest, h)
+		s.held.Put(digest, h)
 	}
 	waiting, cancel := context.WithTimeout(ctx, holdWait)
 	defer cancel()

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"nixreg/manifest/packages"
 	"nixreg/store"
 )
 
@@ -217,7 +218,7 @@ func (s *scanner) entry(ctx context.Context, prefix, file string, kind fs.FileMo
 	}
 	switch {
 	case kind.IsDir() && !isLayoutDirectory(file):
-		name := RepositoryName(filepath.Base(file))
+		name := packages.RepositoryName(filepath.Base(file))
 		return name == "" || s.directory(ctx, file, prefix+name+"/")
 	case kind&^(fs.ModeDir|fs.ModeSymlink) != 0:
 		s.images.leaveOut(file, "it is no regular file")
@@ -249,7 +250,7 @@ func imageRepository(base string) string {
 			break
 		}
 	}
-	return RepositoryName(base)
+	return packages.RepositoryName(base)
 }
 
 func (m *images) State(ctx context.Context) (string, error) {

@@ -17,6 +17,7 @@ import (
 
 	"nixreg/manifest/imagefile"
 	"nixreg/manifest/layer"
+	"nixreg/manifest/packages"
 	"nixreg/store"
 )
 
@@ -91,7 +92,7 @@ func (m *images) Lookup(ctx context.Context, repository, tag string) ([]*Definit
 		return nil, err
 	case e.tags == nil:
 	case e.tags[tag] == nil:
-		return nil, unknownTag(repository, tag)
+		return nil, packages.UnknownTag(repository, tag)
 	default:
 		return m.resolver.definitions(ctx, e.tags[tag])
 	}
@@ -109,8 +110,8 @@ func (m *images) lookupFile(ctx context.Context, repository, file, tag string) (
 	if err != nil {
 		return nil, err
 	}
-	if tag != latestTag && tag != d.Conf.Tag {
-		return nil, unknownTag(repository, tag)
+	if tag != packages.Latest && tag != d.Conf.Tag {
+		return nil, packages.UnknownTag(repository, tag)
 	}
 	return []*Definition{d}, nil
 }
@@ -137,8 +138,8 @@ func (m *images) fileTags(ctx context.Context, repository, file string) ([]strin
 	if err != nil {
 		return nil, err
 	}
-	tags := []string{latestTag}
-	if own := d.Conf.Tag; own != latestTag && tagName(own) == own {
+	tags := []string{packages.Latest}
+	if own := d.Conf.Tag; own != packages.Latest && packages.TagName(own) == own {
 		tags = append(tags, own)
 	}
 	slices.Sort(tags)
@@ -154,7 +155,7 @@ func (m *images) Newest(ctx context.Context, repository string, n int) ([]string
 		if f, err := m.ready(ctx, repository, e.file); err != nil || f != nil {
 			return f.newest(n), err
 		}
-		return []string{latestTag}, nil
+		return []string{packages.Latest}, nil
 	}
 	tags := sortedKeys(e.tags)
 	slices.SortStableFunc(tags, newerTag)
@@ -163,13 +164,13 @@ func (m *images) Newest(ctx context.Context, repository string, n int) ([]string
 
 // newerTag puts latest first, and then the highest version: when an image was made, no definition tells.
 func newerTag(a, b string) int {
-	switch latestTag {
+	switch packages.Latest {
 	case a:
 		return -1
 	case b:
 		return 1
 	}
-	return compareVersions(b, a)
+	return packages.CompareVersions(b, a)
 }
 
 func (m *images) Repositories(ctx context.Context) ([]string, error) {
@@ -180,7 +181,7 @@ func (m *images) Repositories(ctx context.Context) ([]string, error) {
 func (m *images) entry(ctx context.Context, repository string) (imageEntry, error) {
 	files, err := m.files(ctx)
 	if err == nil && files[repository].file == "" {
-		err = unknownRepository(repository)
+		err = packages.UnknownRepository(repository)
 	}
 	return files[repository], err
 }

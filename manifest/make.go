@@ -50,7 +50,7 @@ func (s *Source) image(ctx context.Context, repository string, d *Definition, en
 		return s.build(ctx, repository, key, d, encoding, objects)
 	})
 	if err == nil {
-		s.recent.put(name, state, m)
+		s.recent.Put(name, recentImage{state, m})
 	}
 	return m, err
 }

@@ -16,6 +16,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"nixreg/manifest/layer"
+	"nixreg/manifest/packages"
 	"nixreg/store"
 )
 
@@ -55,7 +56,7 @@ func (f *readyFile) add(title, version string, r ready, tags ...string) {
 		f.byTag = make(map[string]*Definition)
 	}
 	for _, tag := range tags {
-		if tag != "" && tagName(tag) == tag && f.byTag[tag] == nil {
+		if tag != "" && packages.TagName(tag) == tag && f.byTag[tag] == nil {
 			f.byTag[tag] = m.definition
 			m.tags = append(m.tags, tag)
 		}
@@ -65,7 +66,7 @@ func (f *readyFile) add(title, version string, r ready, tags ...string) {
 
 // tagged finds the image of a tag: an only image is latest, too.
 func (f *readyFile) tagged(tag string) *Definition {
-	if d := f.byTag[tag]; d != nil || tag != latestTag || len(f.images) > 1 {
+	if d := f.byTag[tag]; d != nil || tag != packages.Latest || len(f.images) > 1 {
 		return d
 	}
 	return f.images[0].definition
@@ -75,7 +76,7 @@ func (f *readyFile) lookup(tag string) ([]*Definition, error) {
 	if d := f.tagged(tag); d != nil {
 		return []*Definition{d}, nil
 	}
-	return nil, unknownTag(f.repository, tag)
+	return nil, packages.UnknownTag(f.repository, tag)
 }
 
 // tags are sorted by bytes.
@@ -84,8 +85,8 @@ func (f *readyFile) tags() []string {
 	for _, m := range f.images {
 		tags = append(tags, m.tags...)
 	}
-	if f.tagged(latestTag) != nil {
-		tags = append(tags, latestTag)
+	if f.tagged(packages.Latest) != nil {
+		tags = append(tags, packages.Latest)
 	}
 	slices.Sort(tags)
 	return slices.Compact(tags)
@@ -101,8 +102,8 @@ func (f *readyFile) newest(n int) []string {
 	for _, m := range f.images {
 		if len(m.tags) > 0 {
 			tags = append(tags, m.tags[0])
-		} else if f.tagged(latestTag) == m.definition {
-			tags = append(tags, latestTag)
+		} else if f.tagged(packages.Latest) == m.definition {
+			tags = append(tags, packages.Latest)
 		}
 	}
 	return tags[max(0, len(tags)-n):]

@@ -12,6 +12,7 @@ import (
 
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer"
+	"nixreg/manifest/program"
 )
 
 // maxVerifying bounds how many blobs of one layout wait to be hashed.
@@ -24,7 +25,7 @@ func (s *Source) layoutManifest(ctx context.Context, r Request, d *Definition) (
 	if err != nil {
 		return nil, err
 	}
-	for _, doc := range []*layoutDocument{l.root(), l.manifest(defaultArchitecture)} {
+	for _, doc := range []*layoutDocument{l.root(), l.manifest(program.DefaultArchitecture)} {
 		if doc == nil {
 			continue
 		}

@@ -1,8 +1,9 @@
 package manifest
 
 import (
-	"sync"
 	"time"
+
+	"nixreg/manifest/digests"
 )
 
 // Bounds of what is remembered in memory; beyond them it is forgotten, all at once.
@@ -11,10 +12,9 @@ const (
 	maxSearchedRepo = 4096
 )
 
-// recentImages holds the images that were asked for in the store's present state. The zero value is empty.
+// recentImages holds the images that were asked for in the store's present state, by their definitions' keys.
 type recentImages struct {
-	mu     sync.Mutex
-	images map[string]recentImage // by the definition's key
+	digests.Memo[string, recentImage]
 }
 
 type recentImage struct {
@@ -23,38 +23,19 @@ type recentImage struct {
 }
 
 func (r *recentImages) get(key, state string) *Image {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if m, ok := r.images[key]; ok && m.state == state {
+	if m, ok := r.Get(key); ok && m.state == state {
 		return m.image
 	}
 	return nil
-}
-
-func (r *recentImages) put(key, state string, m *Image) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.images == nil || len(r.images) >= maxRecent {
-		r.images = make(map[string]recentImage)
-	}
-	r.images[key] = recentImage{state, m}
-}
-
-func (r *recentImages) clear() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.images = nil
 }
 
 // searchAgain is after how long an unknown digest may lead to another search in the same state: records can be lost, and
 // what was found once must not stay unknown. Images whose layers are remembered cost little to make again.
 const searchAgain = time.Minute
 
-// searchedRepositories remembers in which state, and when, a repository was last searched for unknown digests. The zero
-// value is empty.
+// searchedRepositories remembers in which state, and when, a repository was last searched for unknown digests.
 type searchedRepositories struct {
-	mu     sync.Mutex
-	states map[string]searchedState
+	digests.Memo[string, searchedState]
 }
 
 type searchedState struct {
@@ -63,17 +44,6 @@ type searchedState struct {
 }
 
 func (r *searchedRepositories) has(repository, state string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s, ok := r.states[repository]
+	s, ok := r.Get(repository)
 	return ok && s.state == state && time.Since(s.at) < searchAgain
-}
-
-func (r *searchedRepositories) add(repository, state string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.states == nil || len(r.states) >= maxSearchedRepo {
-		r.states = make(map[string]searchedState)
-	}
-	r.states[repository] = searchedState{state, time.Now()}
 }

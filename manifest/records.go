@@ -47,22 +47,11 @@ type manifestRecord struct {
 func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 func (r records) get(ctx context.Context, key string, to any) error {
-	b, err := r.cache.Get(ctx, key)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(b, to); err != nil {
-		return fmt.Errorf("record %s: %w: %w", key, err, fs.ErrNotExist) // as good as absent
-	}
-	return nil
+	return digests.Read(ctx, r.cache, key, to)
 }
 
 func (r records) put(ctx context.Context, key string, from any) error {
-	b, err := json.Marshal(from)
-	if err != nil {
-		return fmt.Errorf("record %s: %w", key, err)
-	}
-	return r.cache.Put(ctx, key, b)
+	return digests.Write(ctx, r.cache, key, from)
 }
 
 func linkKey(repository string, d v1.Hash) string { return "link/" + repository + "/" + d.String() }

@@ -10,6 +10,7 @@ import (
 
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer"
+	"nixreg/manifest/packages"
 	"nixreg/store"
 )
 
@@ -123,7 +124,7 @@ func (s *Source) referrersIndex(ctx context.Context, r Request, digest v1.Hash) 
 		return nil, err
 	}
 	if len(list) == 0 {
-		return nil, unknownTag(r.Repository, r.Tag)
+		return nil, packages.UnknownTag(r.Repository, r.Tag)
 	}
 	if _, ok := r.Accept(oci.index); !ok {
 		return nil, &unacceptableError{r.Repository, r.Tag}

@@ -13,13 +13,15 @@ import (
 	"strings"
 
 	"nixreg/manifest/imagefile"
+	"nixreg/manifest/packages"
+	"nixreg/manifest/program"
 	"nixreg/store"
 )
 
 // resolver makes definitions of what definition files say: it finds the store paths.
 type resolver struct {
 	store    store.Store
-	packages *packages
+	packages *packages.Catalog
 	names    *builds // of packages, and of what can be built
 	host     hostFiles
 	// wholeNames lets errors tell where a definition file is. Clients need not know.
@@ -135,7 +137,7 @@ func (r *resolver) choices(ctx context.Context, text, arch string) (map[string][
 	if !strings.HasPrefix(text, "/") {
 		repository, tag, ok := strings.Cut(text, ":")
 		if !ok {
-			tag = latestTag
+			tag = packages.Latest
 		}
 		return r.names.byArchitecture(ctx, repository, tag, arch)
 	}
@@ -159,13 +161,13 @@ func commonArchitecture(choices []map[string][]store.Path) string {
 			all[arch] = true
 		}
 	}
-	candidates := append([]string{defaultArchitecture}, slices.Sorted(maps.Keys(all))...)
+	candidates := append([]string{program.DefaultArchitecture}, slices.Sorted(maps.Keys(all))...)
 	for _, arch := range candidates {
 		if arch != "" && !slices.ContainsFunc(choices, func(c map[string][]store.Path) bool { return c[arch] == nil && c[""] == nil }) {
 			return arch
 		}
 	}
-	return defaultArchitecture
+	return program.DefaultArchitecture
 }
 
 // platforms finds the architectures that are not given, as the children of an index must have different ones, and sorts
@@ -177,7 +179,7 @@ func (r *resolver) platforms(ctx context.Context, defs []*Definition) error {
 		}
 		mentioned, err := d.Args.roots(ctx, r.store)
 		if err == nil {
-			d.Args.Architecture, err = r.packages.architecture(ctx, slices.Concat(d.Contents, mentioned))
+			d.Args.Architecture, err = r.packages.Architecture(ctx, slices.Concat(d.Contents, mentioned))
 		}
 		d.archFound = true
 		if err == nil && d.Args.Architecture == "" {

@@ -10,6 +10,7 @@ import (
 
 	"nixreg/manifest/imagefile"
 	"nixreg/manifest/layer"
+	"nixreg/manifest/packages"
 	"nixreg/store"
 )
 
@@ -24,7 +25,7 @@ func (b *draft) rootLayer(ctx context.Context, s store.Store, d *Definition, wit
 	for _, part := range d.Root {
 		err := r.add(ctx, part)
 		switch {
-		case err != nil && (d.Args != nil || !userError(err)):
+		case err != nil && (d.Args != nil || !packages.IsUserError(err)):
 			return nil, fmt.Errorf("root: %s: %w", part, err)
 		case err != nil:
 			b.image.Warnings = append(b.image.Warnings, fmt.Sprintf("root: %s is left out: %v", part, err))
@@ -72,7 +73,7 @@ func (r *rootFiles) add(ctx context.Context, part imagefile.RootPart) error {
 // link adds links called names to the first file that one of the image's paths has by one of wanted, the first wanted
 // first.
 func (r *rootFiles) link(ctx context.Context, names []string, provider string, wanted ...string) error {
-	defer searchAhead(ctx, r.store, r.paths)()
+	defer store.PrefetchWhile(ctx, r.store, r.paths)()
 	for _, name := range wanted {
 		for _, p := range r.paths {
 			_, nd, err := store.Resolve(ctx, r.store, p.Abs()+"/"+name)

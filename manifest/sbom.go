@@ -8,6 +8,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"nixreg/manifest/packages"
 	"nixreg/store"
 )
 
@@ -74,7 +75,7 @@ func imagePackage(m *Image) value {
 // pathPackage describes a store path; its checksum is the NAR hash, and its package URL is formed as other tools that
 // catalogue Nix stores form theirs.
 func pathPackage(o *store.Object) value {
-	name, version := splitName(o.Path.Name())
+	name, version := packages.SplitName(o.Path.Name())
 	v := spdxPackage(packageID(o.Path), name, version, hex.EncodeToString(o.NarHash[:]))
 	locator := "pkg:nix/" + url.QueryEscape(name)
 	if version != "" {

@@ -7,10 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"nixreg/manifest/digests"
+	"nixreg/manifest/packages"
 	"nixreg/store"
 )
 
@@ -87,11 +89,11 @@ func (s *Source) remake(ctx context.Context, c Catalog, repository, state string
 			unavailable = err
 		case err != nil:
 			s.log.Warn("image passed over in search of a digest", "repository", repository, "tag", tag, "error", err)
-			complete = complete && userError(err)
+			complete = complete && packages.IsUserError(err)
 		}
 	}
 	if complete && unavailable == nil {
-		s.searched.add(repository, state)
+		s.searched.Put(repository, searchedState{state, time.Now()})
 	}
 	return unavailable
 }

@@ -1,9 +1,9 @@
 // Package manifest is the bridge from Nix to OCI: it turns a name into the manifest of an image, and a digest into the
 // bytes behind it.
 //
-// It owns names ([Catalog]), the division of a closure into layers ([Plan]), the image's config and manifest documents,
-// and [Source], which makes images when they are asked for and remembers them. It knows nothing of HTTP, nor which kind
-// of store it has.
+// It owns what images are made of ([Definition], [Catalog]), the division of a closure into layers ([Plan]), the image's
+// config and manifest documents, and [Source], which makes images when they are asked for and remembers them. It knows
+// nothing of HTTP, nor which kind of store it has.
 //
 //	src, err := manifest.NewSource(manifest.Config{Stores: []store.Store{s}, Cache: cache})
 //	defer src.Close()
@@ -31,6 +31,8 @@ import (
 	"nixreg/manifest/hostfile"
 	"nixreg/manifest/imagefile"
 	"nixreg/manifest/layer"
+	"nixreg/manifest/packages"
+	"nixreg/manifest/program"
 	"nixreg/store"
 )
 
@@ -100,7 +102,7 @@ type Source struct {
 	host     *hostfile.Store
 	pull     func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
 	holder   Holder
-	held     memo[v1.Hash, heldImage] // by manifest
+	held     digests.Memo[v1.Hash, heldImage] // by manifest
 	group    *digests.Group
 	building *semaphore.Weighted
 	hashed   atomic.Int64
@@ -133,7 +135,9 @@ func newSource(cfg Config) (*Source, error) {
 	host := new(hostfile.Store)
 	all := store.Union(append(slices.Clone(cfg.Stores), host)...)
 	group := digests.NewGroup(context.Background())
-	packages := newPackages(all, cfg, group, log)
+	byName := packages.New(packages.Config{
+		All: all, Stores: cfg.Stores, Channels: cfg.Channels, Architectures: cfg.Architectures, Group: group, Cache: cfg.Cache, Log: log,
+	})
 	s := &Source{
 		log:      log,
 		store:    all,
@@ -143,9 +147,10 @@ func newSource(cfg Config) (*Source, error) {
 		host:     host,
 		pull:     cfg.Pull,
 		holder:   cfg.Holder,
-		held:     memo[v1.Hash, heldImage]{max: maxHeld},
+		held:     digests.Memo[v1.Hash, heldImage]{Max: maxHeld},
 		building: semaphore.NewWeighted(maxBuilding),
 	}
+	s.recent.Max, s.searched.Max = maxRecent, maxSearchedRepo
 	s.layers = &layer.Maker{
 		Store: all, Cache: cfg.Cache, Group: group,
 		Loose:    host.Holds,
@@ -156,8 +161,8 @@ func newSource(cfg Config) (*Source, error) {
 		Uncached: semaphore.NewWeighted(int64(4 * workers)),
 	}
 	var err error
-	names := newBuilds(packages, cfg)
-	s.images, err = newImages(cfg.Images, &resolver{store: all, packages: packages, names: names, host: host}, s.layers, log)
+	names := newBuilds(all, byName, cfg)
+	s.images, err = newImages(cfg.Images, &resolver{store: all, packages: byName, names: names, host: host}, s.layers, log)
 	if err != nil {
 		group.Close()
 		return nil, err
@@ -253,7 +258,7 @@ func (s *Source) served() [][]*dialect {
 // preferred is the image for a client that knows no indexes.
 func preferred(images []*Image) *Image {
 	for _, m := range images {
-		if m.Architecture == defaultArchitecture {
+		if m.Architecture == program.DefaultArchitecture {
 			return m
 		}
 	}
@@ -294,7 +299,7 @@ func (s *Source) BlobSize(ctx context.Context, repository string, digest v1.Hash
 
 // unopened makes the error for a layer that cannot be opened: an image may be made from files that are gone, or are others now.
 func (s *Source) unopened(ctx context.Context, r layer.Recipe, err error) error {
-	s.recent.clear()
+	s.recent.Clear()
 	return s.lost(ctx, r, err)
 }
 

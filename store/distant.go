@@ -14,3 +14,13 @@ func Prefetch(ctx context.Context, s Store, paths []Path) {
 		p.Prefetch(ctx, paths)
 	}
 }
+
+// PrefetchWhile makes ready paths of a distant store that are opened one after the other until something is found in one of
+// them; then the caller calls stop. A single path is left to Open.
+func PrefetchWhile(ctx context.Context, s Store, paths []Path) (stop context.CancelFunc) {
+	ctx, stop = context.WithCancel(ctx)
+	if IsDistant(s) && len(paths) > 1 {
+		Prefetch(ctx, s, paths)
+	}
+	return stop
+}

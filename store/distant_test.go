@@ -243,3 +243,39 @@ func TestPrefetchPanic(t *testing.T) {
 	store.Prefetch(t.Context(), u, []store.Path{m.Add("p-1", storetest.Files{})})
 	u.Close()
 }
+
+// TestPrefetchWhile: several paths of a distant store are fetched, until they are searched no more.
+func TestPrefetchWhile(t *testing.T) {
+	m := storetest.New()
+	paths := []store.Path{m.Add("a-1", storetest.Files{}), m.Add("b-1", storetest.Files{})}
+	f := &searched{far: newFar(m)}
+	store.PrefetchWhile(t.Context(), f, paths[:1])()
+	store.PrefetchWhile(t.Context(), near{f}, paths)()
+	if len(f.asked) > 0 {
+		t.Fatalf("fetches %q", <-f.asked)
+	}
+	stop := store.PrefetchWhile(t.Context(), f, paths)
+	if got := <-f.asked; !slices.Equal(got, paths) || f.ctx.Err() != nil {
+		t.Errorf("fetches %q, %v", got, f.ctx.Err())
+	}
+	stop()
+	if f.ctx.Err() == nil {
+		t.Error("fetches after the search")
+	}
+}
+
+// searched keeps on whose behalf it was asked to fetch.
+type searched struct {
+	*far
+	ctx context.Context
+}
+
+func (s *searched) Prefetch(ctx context.Context, paths []store.Path) {
+	s.ctx = ctx
+	s.far.Prefetch(ctx, paths)
+}
+
+// near is what could fetch, and lies near.
+type near struct{ *searched }
+
+func (near) Distant() bool { return false }

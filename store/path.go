@@ -68,7 +68,7 @@ func checkPath(s string) error {
 		return fmt.Errorf("name is longer than %d characters", maxNameLen)
 	}
 	for i := range len(name) {
-		if !nameByte(name[i]) {
+		if !IsNameByte(name[i]) {
 			return fmt.Errorf("name has the illegal character %q", name[i])
 		}
 	}
@@ -79,7 +79,8 @@ func checkPath(s string) error {
 	return nil
 }
 
-func nameByte(c byte) bool {
+// IsNameByte reports whether c may be in the name of a store path.
+func IsNameByte(c byte) bool {
 	switch {
 	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
 		return true

@@ -41,15 +41,15 @@ func TestUnavailableStore(t *testing.T) {
 	}
 }
 
-// packages is a channel of what is in it, or an error.
-type packages struct {
+// listed is a channel of what is in it, or an error.
+type listed struct {
 	all []store.Package
 	err error
 }
 
-func (p packages) Name() string                          { return "x" }
-func (p packages) State(context.Context) (string, error) { return "", nil }
-func (p packages) Packages(ctx context.Context) iter.Seq2[store.Package, error] {
+func (p listed) Name() string                          { return "x" }
+func (p listed) State(context.Context) (string, error) { return "", nil }
+func (p listed) Packages(ctx context.Context) iter.Seq2[store.Package, error] {
 	return func(yield func(store.Package, error) bool) {
 		err := p.err
 		for _, pkg := range p.all {
@@ -68,7 +68,7 @@ func (p packages) Packages(ctx context.Context) iter.Seq2[store.Package, error] 
 
 // outdated is a channel that has packages of earlier.
 type outdated struct {
-	packages
+	listed
 	why error
 }
 
@@ -76,13 +76,13 @@ func (o outdated) Outdated() error { return o.why }
 
 func TestUnreadChannel(t *testing.T) {
 	down := fmt.Errorf("the channel x was not read yet: %w", store.ErrUnavailable)
-	if err := unread(packages{err: down}); err != down {
+	if err := unread(listed{err: down}); err != down {
 		t.Error(err)
 	}
-	if err := unread(outdated{packages{all: make([]store.Package, 3)}, down}); err != down {
+	if err := unread(outdated{listed{all: make([]store.Package, 3)}, down}); err != down {
 		t.Error(err)
 	}
-	for _, c := range []packages{{}, {all: make([]store.Package, 3)}} { // being read, or read
+	for _, c := range []listed{{}, {all: make([]store.Package, 3)}} { // being read, or read
 		if err := unread(c); err != nil {
 			t.Error(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"nixreg/manifest"
+	"nixreg/manifest/packages"
 	"nixreg/registry"
 	"nixreg/store"
 	"nixreg/store/local"
@@ -32,7 +33,7 @@ func (p *parts) openBuilds(c *config, stores []store.Store, in places, log *slog
 	all := slices.Clone(stores)
 	if c.buildSource() != "" {
 		b, err := realise.New(realise.Options{
-			Installable: c.build, File: c.buildFile, Spell: manifest.RepositoryName,
+			Installable: c.build, File: c.buildFile, Spell: packages.RepositoryName,
 			Timeout: c.builds.timeout, Jobs: c.buildJobs, Memory: c.builds.memory, Log: log,
 		})
 		if err != nil {

@@ -1,4 +1,4 @@
-package manifest
+package packages
 
 import (
 	"context"
@@ -13,12 +13,12 @@ import (
 
 // Tags lists what the paths of a near store are called that are directories; of a distant one and of a channel, what all
 // are called. What cannot be listed now does not hide the others' tags.
-func (p *packages) Tags(ctx context.Context, repository string) ([]string, error) {
+func (p *Catalog) Tags(ctx context.Context, repository string) ([]string, error) {
 	if strings.Contains(repository, "/") {
 		return p.onlyLatest(ctx, repository)
 	}
 	tags := make(map[string]bool)
-	unknown := unknownRepository(repository)
+	unknown := UnknownRepository(repository)
 	for _, x := range p.index {
 		all, err := p.named(ctx, x, repository)
 		if errors.Is(err, store.ErrUnavailable) {
@@ -29,7 +29,7 @@ func (p *packages) Tags(ctx context.Context, repository string) ([]string, error
 			return nil, err
 		}
 		for _, c := range all {
-			tags[latestTag], tags[c.Path.Hash()], tags[c.tag()], tags[x.tag()] = true, true, true, true
+			tags[Latest], tags[c.Path.Hash()], tags[c.tag()], tags[x.tag()] = true, true, true, true
 		}
 	}
 	delete(tags, "")
@@ -40,7 +40,7 @@ func (p *packages) Tags(ctx context.Context, repository string) ([]string, error
 }
 
 // named returns the candidates of a name in one index; those of a near store are directories.
-func (p *packages) named(ctx context.Context, x *packageIndex, name string) ([]*candidate, error) {
+func (p *Catalog) named(ctx context.Context, x *packageIndex, name string) ([]*candidate, error) {
 	n, err := x.named(ctx, name)
 	if err != nil || x.distant {
 		return n.all, err
@@ -49,24 +49,24 @@ func (p *packages) named(ctx context.Context, x *packageIndex, name string) ([]*
 }
 
 // onlyLatest is the list of tags of "store/<hash>" and of a composite.
-func (p *packages) onlyLatest(ctx context.Context, repository string) ([]string, error) {
+func (p *Catalog) onlyLatest(ctx context.Context, repository string) ([]string, error) {
 	if hash, ok := strings.CutPrefix(repository, "store/"); ok {
 		if _, err := p.all.Find(ctx, hash); errors.Is(err, fs.ErrNotExist) {
-			return nil, unknownRepository(repository)
+			return nil, UnknownRepository(repository)
 		} else if err != nil {
 			return nil, err
 		}
 	}
-	return []string{latestTag}, nil
+	return []string{Latest}, nil
 }
 
 // Newest are latest, the newest of what lies near, and what channels call by their names: the other images of distant
 // stores are not worth fetching all their paths to look for a digest.
-func (p *packages) Newest(ctx context.Context, repository string, n int) ([]string, error) {
+func (p *Catalog) Newest(ctx context.Context, repository string, n int) ([]string, error) {
 	if strings.Contains(repository, "/") {
 		return p.onlyLatest(ctx, repository)
 	}
-	tags := []string{latestTag}
+	tags := []string{Latest}
 	var near []*candidate
 	var unavailable error
 	for _, x := range p.index {
@@ -94,7 +94,7 @@ func (p *packages) Newest(ctx context.Context, repository string, n int) ([]stri
 
 // Repositories lists packages that have programs: the others can be pulled too, but few want to. Of distant stores and of
 // channels it lists those that have an out: more is not known. What cannot be listed now is left out.
-func (p *packages) Repositories(ctx context.Context) ([]string, error) {
+func (p *Catalog) Repositories(ctx context.Context) ([]string, error) {
 	names := make(map[string]bool)
 	var distant []string
 	for _, x := range p.index {
@@ -122,7 +122,7 @@ func (p *packages) Repositories(ctx context.Context) ([]string, error) {
 }
 
 // addWithPrograms adds name to names, if one of its candidates has programs.
-func (p *packages) addWithPrograms(ctx context.Context, x *packageIndex, names map[string]bool, name string, all []*candidate) error {
+func (p *Catalog) addWithPrograms(ctx context.Context, x *packageIndex, names map[string]bool, name string, all []*candidate) error {
 	if names[name] || reserved[name] {
 		return nil
 	}

@@ -1,4 +1,7 @@
-package manifest
+// Package program finds the programs of store paths: which one an image runs, and for which architecture they are.
+//
+// It needs a store and nothing else: what an image is, it does not know.
+package program
 
 import (
 	"context"
@@ -14,8 +17,8 @@ import (
 )
 
 const (
-	// defaultArchitecture is that of an image without any program: never the host's, which would change digests.
-	defaultArchitecture = "amd64"
+	// DefaultArchitecture is that of an image without any program: never the host's, which would change digests.
+	DefaultArchitecture = "amd64"
 	// maxPrograms bounds how many files of one bin/ are looked at.
 	maxPrograms = 4096
 )
@@ -59,9 +62,9 @@ func executable(ctx context.Context, s store.Store, p store.Path, name string) (
 	return at, nd, err == nil && nd.Kind == store.Regular && nd.Executable, err
 }
 
-// mainProgram returns the path of the program that an image of contents runs: bin/<name>, else the only program there
-// is. note says why there is none.
-func mainProgram(ctx context.Context, s store.Store, contents []store.Path, name string) (program, note string, err error) {
+// Main returns the absolute path of the program that an image of contents runs: bin/<name>, else the only program there is.
+// If there is none, it is "", and note says why.
+func Main(ctx context.Context, s store.Store, contents []store.Path, name string) (file, note string, err error) {
 	var only []string
 	for _, p := range contents {
 		if name != "" {
@@ -95,19 +98,24 @@ func mainProgram(ctx context.Context, s store.Store, contents []store.Path, name
 	return "", fmt.Sprintf("several programs in bin, none of them called %s", name), nil
 }
 
-// architecture is that of the contents' first program, in GOARCH's words: bin/ in order, then the closure in order; ""
+// Architecture is that of the contents' first program, in GOARCH's words: bin/ in order, then the closure in order; ""
 // if there is no program. A Mach-O program gives an error matching errors.ErrUnsupported.
-func architecture(ctx context.Context, s store.Store, contents []store.Path, closure []*store.Object) (string, error) {
+func Architecture(ctx context.Context, s store.Store, contents []store.Path, closure []*store.Object) (string, error) {
 	if arch, err := firstArchitecture(ctx, s, contents); err != nil || arch != "" {
 		return arch, err
 	}
-	others := slices.DeleteFunc(pathsOf(closure), func(p store.Path) bool { return slices.Contains(contents, p) })
+	var others []store.Path
+	for _, o := range closure {
+		if !slices.Contains(contents, o.Path) {
+			others = append(others, o.Path)
+		}
+	}
 	return firstArchitecture(ctx, s, others)
 }
 
 // firstArchitecture is that of the first of paths that has one, "" if none has.
 func firstArchitecture(ctx context.Context, s store.Store, paths []store.Path) (string, error) {
-	defer searchAhead(ctx, s, paths)()
+	defer store.PrefetchWhile(ctx, s, paths)()
 	for _, p := range paths {
 		if arch, err := architectureOf(ctx, s, p); err != nil || arch != "" {
 			return arch, err

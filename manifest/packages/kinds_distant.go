@@ -1,10 +1,10 @@
-package manifest
+package packages
 
 import (
 	"context"
 	"fmt"
 
-	"nixreg/manifest/layer"
+	"nixreg/manifest/digests"
 	"nixreg/store"
 )
 
@@ -16,7 +16,7 @@ const (
 
 // isDirectory tells what a path of a distant store is. It is opened once, and never again for that.
 func (k *pathKinds) isDirectory(ctx context.Context, s store.Store, o *store.Object) (bool, error) {
-	if directory, ok := recall(ctx, k, &k.dirs, directoryRecord, layer.RefOf(o)); ok {
+	if directory, ok := recall(ctx, k, &k.dirs, directoryRecord, refOf(o)); ok {
 		return directory, nil
 	}
 	t, err := s.Open(ctx, o.Path)
@@ -29,7 +29,7 @@ func (k *pathKinds) isDirectory(ctx context.Context, s store.Store, o *store.Obj
 		return false, fmt.Errorf("look at %s: %w", o.Path, err)
 	}
 	directory := root.Kind == store.Directory
-	return directory, keep(ctx, k, &k.dirs, directoryRecord, layer.RefOf(o), directory)
+	return directory, keep(ctx, k, &k.dirs, directoryRecord, refOf(o), directory)
 }
 
 // fetchUnseen begins to fetch those paths that will be opened to see what they are, or which architecture they are for.
@@ -40,7 +40,7 @@ func (k *pathKinds) fetchUnseen(ctx context.Context, s store.Store, objects []*s
 	}
 	var unseen []store.Path
 	for _, o := range objects {
-		ref := layer.RefOf(o)
+		ref := refOf(o)
 		directory, seen := recall(ctx, k, &k.dirs, directoryRecord, ref)
 		if _, ok := recall(ctx, k, &k.archs, architectureRecord, ref); !ok && (directory || !seen) {
 			unseen = append(unseen, o.Path)
@@ -49,26 +49,34 @@ func (k *pathKinds) fetchUnseen(ctx context.Context, s store.Store, objects []*s
 	store.Prefetch(ctx, s, unseen)
 }
 
-func kindKey(what string, ref layer.Ref) string {
-	return what + "/" + string(ref.Path) + "/" + ref.NarHash.String()
+// pathRef is a path together with the hash of what it holds: a path alone does not fix its contents.
+type pathRef struct {
+	path    store.Path
+	narHash store.Hash
+}
+
+func refOf(o *store.Object) pathRef { return pathRef{o.Path, o.NarHash} }
+
+func kindKey(what string, ref pathRef) string {
+	return what + "/" + string(ref.path) + "/" + ref.narHash.String()
 }
 
 // recall returns what is remembered of a path's contents, by this process or an earlier one.
-func recall[V any](ctx context.Context, k *pathKinds, m *memo[layer.Ref, V], what string, ref layer.Ref) (V, bool) {
-	v, ok := m.get(ref)
+func recall[V any](ctx context.Context, k *pathKinds, m *digests.Memo[pathRef, V], what string, ref pathRef) (V, bool) {
+	v, ok := m.Get(ref)
 	if !ok && k.records != nil {
-		if ok = k.records.get(ctx, kindKey(what, ref), &v) == nil; ok {
-			m.put(ref, v)
+		if ok = digests.Read(ctx, k.records, kindKey(what, ref), &v) == nil; ok {
+			m.Put(ref, v)
 		}
 	}
 	return v, ok
 }
 
 // keep remembers what was seen of a path's contents.
-func keep[V any](ctx context.Context, k *pathKinds, m *memo[layer.Ref, V], what string, ref layer.Ref, v V) error {
-	m.put(ref, v)
+func keep[V any](ctx context.Context, k *pathKinds, m *digests.Memo[pathRef, V], what string, ref pathRef, v V) error {
+	m.Put(ref, v)
 	if k.records == nil {
 		return nil
 	}
-	return k.records.put(ctx, kindKey(what, ref), v)
+	return digests.Write(ctx, k.records, kindKey(what, ref), v)
 }

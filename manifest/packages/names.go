@@ -1,4 +1,4 @@
-package manifest
+package packages
 
 import (
 	"strings"
@@ -6,13 +6,21 @@ import (
 	"nixreg/store"
 )
 
-// maxTag is the longest tag the distribution spec allows.
-const maxTag = 128
+const (
+	// Latest is the tag of the highest version.
+	Latest = "latest"
+	// MaxComponents bounds a composite such as git/hello.
+	MaxComponents = 32
+	// MaxRepository is the longest repository name that registries take, in bytes.
+	MaxRepository = 255
+	// maxTag is the longest tag the distribution spec allows.
+	maxTag = 128
+)
 
-// splitName is Nix's parseDrvName: the version starts after the first dash that no letter follows.
+// SplitName is Nix's parseDrvName: the version starts after the first dash that no letter follows.
 //
 // Source: Nix, libexpr/names.cc, DrvName::DrvName.
-func splitName(s string) (name, version string) {
+func SplitName(s string) (name, version string) {
 	for i := range len(s) - 1 {
 		if s[i] == '-' && !letter(s[i+1]) {
 			return s[:i], s[i+1:]
@@ -24,11 +32,11 @@ func splitName(s string) (name, version string) {
 func letter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 func digit(c byte) bool  { return '0' <= c && c <= '9' }
 
-// compareVersions is Nix's: component by component, numbers as numbers, "pre" before everything else, and a number
+// CompareVersions is Nix's: component by component, numbers as numbers, "pre" before everything else, and a number
 // after a word.
 //
 // Source: Nix, libexpr/names.cc, compareVersions.
-func compareVersions(a, b string) int {
+func CompareVersions(a, b string) int {
 	for a != "" || b != "" {
 		var x, y string
 		x, a = nextComponent(a)
@@ -104,8 +112,8 @@ func RepositoryName(name string) string {
 	return b.String()
 }
 
-// pulledName is how clients pull what a definition calls name: each component as [RepositoryName] spells it.
-func pulledName(name string) string {
+// PulledName is how clients pull what a definition calls name: each component as [RepositoryName] spells it.
+func PulledName(name string) string {
 	components := strings.Split(name, "/")
 	for i, c := range components {
 		components[i] = RepositoryName(c)
@@ -123,10 +131,10 @@ func separator(run string) string {
 	return "_"
 }
 
-// tagName spells a version as a tag, "" if it cannot be one.
+// TagName spells a version as a tag, "" if it cannot be one.
 //
 // Source: OCI distribution-spec 1.1, "Pulling manifests": [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}.
-func tagName(version string) string {
+func TagName(version string) string {
 	tag := strings.ReplaceAll(version, "+", "_")
 	if tag == "" || len(tag) > maxTag || tag[0] == '.' || tag[0] == '-' {
 		return ""
@@ -161,7 +169,7 @@ func identify(e store.Entry) identity {
 			}
 		}
 	}
-	name, version := splitName(base)
+	name, version := SplitName(base)
 	return identity{name, version, output}
 }
 
@@ -169,11 +177,11 @@ func identify(e store.Entry) identity {
 func (id identity) tag() string {
 	switch {
 	case id.output == "":
-		return tagName(id.version)
+		return TagName(id.version)
 	case id.version == "":
-		return tagName(id.output)
+		return TagName(id.output)
 	}
-	return tagName(id.version + "-" + id.output)
+	return TagName(id.version + "-" + id.output)
 }
 
 // offered reports whether a path may have a name at all: no derivations, no sources. Whether it is a directory is seen
@@ -182,7 +190,9 @@ func offered(e store.Entry) bool {
 	return !strings.HasSuffix(e.Path.Name(), ".drv") && e.CA == ""
 }
 
-// reserved are first components of repository names that are no packages.
+// Reserved reports whether a component, where it comes first in a repository's name, stands for something else than a package.
+func Reserved(component string) bool { return reserved[component] }
+
 var reserved = map[string]bool{
 	"store": true, "shell": true,
 	"386": true, "amd64": true, "arm": true, "arm64": true, "loong64": true, "mips": true, "mipsle": true,

@@ -1,10 +1,9 @@
-package manifest
+package packages
 
 import (
 	"context"
 	"fmt"
 	"iter"
-	"log/slog"
 	"runtime"
 	"testing"
 
@@ -50,8 +49,8 @@ func BenchmarkChannelIndex(b *testing.B) {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		b.StartTimer()
-		p := newPackages(store.Union(), Config{Channels: []store.Channel{c}}, group, slog.New(slog.DiscardHandler))
-		if found, err := p.known(b.Context(), "python3packages.package-17"); err != nil || !found {
+		p := New(Config{All: store.Union(), Channels: []store.Channel{c}, Group: group, Cache: digests.NewMemory(1 << 20)})
+		if found, err := p.Known(b.Context(), "python3packages.package-17"); err != nil || !found {
 			b.Fatal("not found", err)
 		}
 		b.StopTimer()
@@ -67,7 +66,7 @@ func BenchmarkChannelLookup(b *testing.B) {
 	c := generatePaths(100_000)
 	group := digests.NewGroup(context.Background())
 	defer group.Close()
-	p := newPackages(store.Union(), Config{Channels: []store.Channel{c}}, group, slog.New(slog.DiscardHandler))
+	p := New(Config{All: store.Union(), Channels: []store.Channel{c}, Group: group, Cache: digests.NewMemory(1 << 20)})
 	for b.Loop() {
 		if tags, err := p.Tags(b.Context(), "python312packages.package-4711"); err != nil || len(tags) == 0 {
 			b.Fatal(tags, err)
@@ -79,7 +78,7 @@ func BenchmarkChannelCatalogue(b *testing.B) {
 	c := generatePaths(100_000)
 	group := digests.NewGroup(context.Background())
 	defer group.Close()
-	p := newPackages(store.Union(), Config{Channels: []store.Channel{c}}, group, slog.New(slog.DiscardHandler))
+	p := New(Config{All: store.Union(), Channels: []store.Channel{c}, Group: group, Cache: digests.NewMemory(1 << 20)})
 	for b.Loop() {
 		if names, err := p.Repositories(b.Context()); err != nil || len(names) == 0 {
 			b.Fatal(err)

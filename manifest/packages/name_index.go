@@ -1,4 +1,4 @@
-package manifest
+package packages
 
 import (
 	"cmp"
@@ -9,9 +9,6 @@ import (
 
 	"nixreg/store"
 )
-
-// maxRepository is the longest repository name that registries take, in bytes.
-const maxRepository = 255
 
 // candidate is a store path under one of its names.
 type candidate struct {
@@ -87,7 +84,7 @@ func (b *nameIndexer) add(e store.Entry, attributes ...string) {
 
 // addName gives c a name, unless it has that since the pair first.
 func (b *nameIndexer) addName(c *candidate, name string, attribute bool, first int) {
-	if name == "" || len(name) > maxRepository {
+	if name == "" || len(name) > MaxRepository {
 		return
 	}
 	if b.numbers == nil {
@@ -154,7 +151,7 @@ func better(a, b *candidate) int {
 	if c := boolCompare(a.output != "", b.output != ""); c != 0 {
 		return c
 	}
-	if c := cmp.Or(-compareVersions(a.version, b.version), -cmp.Compare(a.Registered, b.Registered)); c != 0 {
+	if c := cmp.Or(-CompareVersions(a.version, b.version), -cmp.Compare(a.Registered, b.Registered)); c != 0 {
 		return c
 	}
 	if a.Registered == 0 && a.order != b.order {
@@ -176,7 +173,7 @@ func boolCompare(a, b bool) int {
 // alike divides candidates, best first, into those of the first one's output and version, and the rest.
 func alike(all []*candidate) (same, rest []*candidate) {
 	for _, c := range all {
-		if c.output == all[0].output && compareVersions(c.version, all[0].version) == 0 {
+		if c.output == all[0].output && CompareVersions(c.version, all[0].version) == 0 {
 			same = append(same, c)
 		} else {
 			rest = append(rest, c)

@@ -1,15 +1,14 @@
-package manifest
+package packages
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"sync"
 
-	"nixreg/manifest/layer"
+	"nixreg/manifest/digests"
+	"nixreg/manifest/program"
 	"nixreg/store"
 )
 
@@ -21,10 +20,19 @@ const maxKinds = 200_000
 type pathKinds struct {
 	log *slog.Logger
 	// records keeps what was seen where paths lie far away: it must be known when they are out of reach. nil otherwise.
-	records *records
-	kinds   memo[registration, pathKind]
-	dirs    memo[layer.Ref, bool] // of distant paths
-	archs   memo[layer.Ref, string]
+	records digests.Cache
+	kinds   digests.Memo[registration, pathKind]
+	dirs    digests.Memo[pathRef, bool] // of distant paths
+	archs   digests.Memo[pathRef, string]
+}
+
+func newPathKinds(log *slog.Logger) *pathKinds {
+	return &pathKinds{
+		log:   log,
+		kinds: digests.Memo[registration, pathKind]{Max: maxKinds},
+		dirs:  digests.Memo[pathRef, bool]{Max: maxKinds},
+		archs: digests.Memo[pathRef, string]{Max: maxKinds},
+	}
 }
 
 // registration is one life of a path: it may be deleted and built again with other contents.
@@ -39,7 +47,7 @@ type pathKind struct{ directory, programs bool }
 // hide the others of its name.
 func (k *pathKinds) of(ctx context.Context, s store.Store, e store.Entry) (pathKind, error) {
 	key := registration{e.Path, e.Registered}
-	if kind, ok := k.kinds.get(key); ok {
+	if kind, ok := k.kinds.Get(key); ok {
 		return kind, nil
 	}
 	kind, err := look(ctx, s, e.Path)
@@ -54,7 +62,7 @@ func (k *pathKinds) of(ctx context.Context, s store.Store, e store.Entry) (pathK
 		k.log.Warn("store path left out", "path", e.Path, "error", err)
 		return pathKind{}, nil
 	}
-	k.kinds.put(key, kind)
+	k.kinds.Put(key, kind)
 	return kind, nil
 }
 
@@ -98,40 +106,25 @@ func (k *pathKinds) architecture(ctx context.Context, s store.Store, p store.Pat
 	if err != nil {
 		return "", err
 	}
-	if arch, ok := recall(ctx, k, &k.archs, architectureRecord, layer.RefOf(o)); ok {
+	if arch, ok := recall(ctx, k, &k.archs, architectureRecord, refOf(o)); ok {
 		return arch, nil
 	}
 	closure, err := store.Closure(ctx, s, p)
 	if err != nil {
 		return "", err
 	}
-	arch, err := architecture(ctx, store.Within(s, pathsOf(closure)...), []store.Path{p}, closure)
+	arch, err := program.Architecture(ctx, within(s, closure), []store.Path{p}, closure)
 	if err != nil {
 		return "", err
 	}
-	return arch, keep(ctx, k, &k.archs, architectureRecord, layer.RefOf(o), arch)
+	return arch, keep(ctx, k, &k.archs, architectureRecord, refOf(o), arch)
 }
 
-// memo is a map for many goroutines that forgets everything when it has max entries, maxKinds if that is 0. The zero value
-// is empty.
-type memo[K comparable, V any] struct {
-	max    int
-	mu     sync.Mutex
-	values map[K]V
-}
-
-func (m *memo[K, V]) get(key K) (V, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	v, ok := m.values[key]
-	return v, ok
-}
-
-func (m *memo[K, V]) put(key K, v V) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.values == nil || len(m.values) >= cmp.Or(m.max, maxKinds) {
-		m.values = make(map[K]V)
+// within is s with nothing in it but a closure.
+func within(s store.Store, closure []*store.Object) store.Store {
+	paths := make([]store.Path, len(closure))
+	for i, o := range closure {
+		paths[i] = o.Path
 	}
-	m.values[key] = v
+	return store.Within(s, paths...)
 }

@@ -1,4 +1,4 @@
-package manifest
+package packages
 
 import (
 	"regexp"
@@ -18,7 +18,7 @@ func TestSplitName(t *testing.T) {
 		"x86_64-lib-4.4":     {"x86_64-lib", "4.4"},
 		"gtk+-2.24":          {"gtk+", "2.24"},
 	} {
-		if name, version := splitName(full); name != want[0] || version != want[1] {
+		if name, version := SplitName(full); name != want[0] || version != want[1] {
 			t.Errorf("%s is %q and %q", full, name, version)
 		}
 	}
@@ -35,10 +35,10 @@ func TestCompareVersions(t *testing.T) {
 		{"2.3a", "2.3c", -1}, {"2.3pre1", "2.3c", -1}, {"2.3pre1", "2.3q", -1}, {"", "1", -1}, {"1-2", "1.2", 0},
 		{"18446744073709551617", "18446744073709551616", 1}, {"007", "7", 0},
 	} {
-		if got := compareVersions(c.a, c.b); got != c.want {
+		if got := CompareVersions(c.a, c.b); got != c.want {
 			t.Errorf("compare %q %q: %d, not %d", c.a, c.b, got, c.want)
 		}
-		if got := compareVersions(c.b, c.a); got != -c.want {
+		if got := CompareVersions(c.b, c.a); got != -c.want {
 			t.Errorf("compare %q %q: %d, not %d", c.b, c.a, got, -c.want)
 		}
 	}
@@ -92,14 +92,14 @@ func FuzzNames(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		name, version := splitName(s)
+		name, version := SplitName(s)
 		if r := RepositoryName(name); r != "" && !component.MatchString(r) {
 			t.Errorf("repository %q of %q breaks the grammar", r, name)
 		}
-		if tag := tagName(version); tag != "" && !legalTag.MatchString(tag) {
+		if tag := TagName(version); tag != "" && !legalTag.MatchString(tag) {
 			t.Errorf("tag %q of %q breaks the grammar", tag, version)
 		}
-		if compareVersions(version, version) != 0 {
+		if CompareVersions(version, version) != 0 {
 			t.Errorf("version %q is not equal to itself", version)
 		}
 	})

@@ -1,4 +1,4 @@
-package manifest
+package packages
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"nixreg/manifest/program"
 	"nixreg/store"
 )
 
@@ -18,11 +19,11 @@ const maxSame = 32
 
 // tagged returns the paths a tag of a package stands for, best first. All have the same version. What cannot be listed
 // now hides no tag that tells one path or version; what is latest, it could know better.
-func (p *packages) tagged(ctx context.Context, name, tag string) ([]*candidate, error) {
-	unknown := unknownTag(name, tag)
+func (p *Catalog) tagged(ctx context.Context, name, tag string) ([]*candidate, error) {
+	unknown := UnknownTag(name, tag)
 	for _, x := range p.index {
 		n, err := x.named(ctx, name)
-		if errors.Is(err, store.ErrUnavailable) && tag != latestTag {
+		if errors.Is(err, store.ErrUnavailable) && tag != Latest {
 			unknown = err
 			continue
 		}
@@ -38,11 +39,11 @@ func (p *packages) tagged(ctx context.Context, name, tag string) ([]*candidate, 
 }
 
 // pick chooses the candidates of a tag; they are sorted as better sorts them.
-func (p *packages) pick(ctx context.Context, x *packageIndex, n named, tag string) ([]*candidate, error) {
+func (p *Catalog) pick(ctx context.Context, x *packageIndex, n named, tag string) ([]*candidate, error) {
 	if len(n.all) == 0 {
 		return nil, nil
 	}
-	if tag == latestTag {
+	if tag == Latest {
 		return p.latest(ctx, x, n)
 	}
 	if found := withTag(n.all, tag); len(found) > 0 {
@@ -73,7 +74,7 @@ func withTag(all []*candidate, tag string) []*candidate {
 }
 
 // latest returns the directories of the highest version, an out if there is one.
-func (p *packages) latest(ctx context.Context, x *packageIndex, n named) ([]*candidate, error) {
+func (p *Catalog) latest(ctx context.Context, x *packageIndex, n named) ([]*candidate, error) {
 	if x.distant {
 		return p.latestDistant(ctx, x, n)
 	}
@@ -87,7 +88,7 @@ func (p *packages) latest(ctx context.Context, x *packageIndex, n named) ([]*can
 
 // latestDistant looks at the candidates of one version after the other, until some are directories. What has the name as
 // an attribute is that package, and there are no others.
-func (p *packages) latestDistant(ctx context.Context, x *packageIndex, n named) ([]*candidate, error) {
+func (p *Catalog) latestDistant(ctx context.Context, x *packageIndex, n named) ([]*candidate, error) {
 	all := n.all
 	if n.attributes > 0 {
 		all = all[:n.attributes]
@@ -105,7 +106,7 @@ func (p *packages) latestDistant(ctx context.Context, x *packageIndex, n named) 
 }
 
 // look returns those of the candidates that are directories, in their order.
-func (p *packages) look(ctx context.Context, x *packageIndex, all []*candidate) ([]*candidate, error) {
+func (p *Catalog) look(ctx context.Context, x *packageIndex, all []*candidate) ([]*candidate, error) {
 	if x.distant {
 		return p.lookDistant(ctx, x, all)
 	}
@@ -115,7 +116,7 @@ func (p *packages) look(ctx context.Context, x *packageIndex, all []*candidate) 
 // lookDistant is look for candidates that only their names are known of, all of one version. It asks for them in all
 // stores, as one that lies near may have them, and opens no sources. That a store cannot be asked is an error, and so is
 // that none has what a channel names: the next best version must not be taken instead, unnoticed.
-func (p *packages) lookDistant(ctx context.Context, x *packageIndex, same []*candidate) ([]*candidate, error) {
+func (p *Catalog) lookDistant(ctx context.Context, x *packageIndex, same []*candidate) ([]*candidate, error) {
 	same = same[:min(len(same), maxSame)]
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // what is fetched ahead in vain
@@ -153,13 +154,13 @@ func (p *packages) lookDistant(ctx context.Context, x *packageIndex, same []*can
 }
 
 // platforms returns the best candidate of each architecture, "" for those without programs.
-func (p *packages) platforms(ctx context.Context, found []*candidate) (map[string]*candidate, error) {
+func (p *Catalog) platforms(ctx context.Context, found []*candidate) (map[string]*candidate, error) {
 	best := make(map[string]*candidate)
 	var failed error
 	for _, c := range found[:min(len(found), maxSame)] {
 		arch, err := p.kinds.architecture(ctx, p.all, c.Path)
 		if err != nil {
-			if !userError(err) {
+			if !IsUserError(err) {
 				return nil, err
 			}
 			failed = err
@@ -175,8 +176,9 @@ func (p *packages) platforms(ctx context.Context, found []*candidate) (map[strin
 	return best, nil
 }
 
-// restrict leaves only the platforms that images are made for. What has no programs goes with each of them.
-func restrict[T any](platforms map[string]T, to []string, name string) error {
+// Restrict leaves of platforms, which are by architecture, only those that images are made for, all if to is empty. What has no
+// programs, "", goes with each of them. If nothing is left, that is an error about name matching [fs.ErrNotExist].
+func Restrict[T any](platforms map[string]T, to []string, name string) error {
 	if len(to) == 0 {
 		return nil
 	}
@@ -185,7 +187,7 @@ func restrict[T any](platforms map[string]T, to []string, name string) error {
 	if len(platforms) == 0 {
 		return &absentError{fmt.Sprintf("%s is there for %s, and images are made for %s only", name, there, strings.Join(to, ", "))}
 	}
-	if len(platforms) > 1 && !slices.Contains(to, defaultArchitecture) {
+	if len(platforms) > 1 && !slices.Contains(to, program.DefaultArchitecture) {
 		delete(platforms, "") // it would be an image for that one
 	}
 	return nil

@@ -1,4 +1,4 @@
-package manifest
+package packages
 
 import (
 	"context"
@@ -10,30 +10,30 @@ import (
 )
 
 // composite joins the latest of several packages: in sorted order, so that every order asked for is one image.
-func (p *packages) composite(ctx context.Context, repository string, components []string, tag string, archs []string) ([]*Definition, error) {
-	if tag != latestTag {
-		return nil, unknownTag(repository, tag)
+func (p *Catalog) composite(ctx context.Context, repository string, components []string, tag string, archs []string) ([]Image, error) {
+	if tag != Latest {
+		return nil, UnknownTag(repository, tag)
 	}
 	names := slices.Compact(slices.Sorted(slices.Values(components)))
-	parts := make([]part, len(names))
+	parts := make([]Part, len(names))
 	for i, name := range names {
 		var err error
-		if parts[i], err = p.part(ctx, name); err != nil {
+		if parts[i], err = p.Part(ctx, name); err != nil {
 			return nil, err
 		}
 	}
 	if len(names) == 1 { // hello/hello is hello
 		return p.lookup(ctx, names[0], tag, archs)
 	}
-	return compose(strings.Join(names, "/"), parts, archs)
+	return Compose(strings.Join(names, "/"), parts, archs)
 }
 
-// part is what a component of a composite brings for each architecture; "" is for all of them.
-type part map[string][]store.Path
+// Part is what a component of a composite brings for each architecture; "" is for all of them.
+type Part map[string][]store.Path
 
-// part is the latest version of a package.
-func (p *packages) part(ctx context.Context, name string) (part, error) {
-	found, err := p.tagged(ctx, name, latestTag)
+// Part returns what a package, as one component of a name, brings: its latest version.
+func (p *Catalog) Part(ctx context.Context, name string) (Part, error) {
+	found, err := p.tagged(ctx, name, Latest)
 	if err != nil {
 		return nil, err
 	}
@@ -41,15 +41,15 @@ func (p *packages) part(ctx context.Context, name string) (part, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make(part, len(best))
+	out := make(Part, len(best))
 	for arch, c := range best {
 		out[arch] = []store.Path{c.Path}
 	}
 	return out, nil
 }
 
-// compose joins parts, in their order, to one image for each architecture that all are there for.
-func compose(title string, parts []part, archs []string) ([]*Definition, error) {
+// Compose joins parts, in their order, to one image for each architecture that all are there for, of archs if there are any.
+func Compose(title string, parts []Part, archs []string) ([]Image, error) {
 	platforms := make(map[string]bool)
 	for _, part := range parts {
 		for arch := range part {
@@ -59,23 +59,23 @@ func compose(title string, parts []part, archs []string) ([]*Definition, error) 
 	if len(platforms) > 1 {
 		delete(platforms, "") // what has no programs goes with every architecture
 	}
-	if err := restrict(platforms, archs, title); err != nil {
+	if err := Restrict(platforms, archs, title); err != nil {
 		return nil, err
 	}
-	var defs []*Definition
+	var images []Image
 	for _, arch := range slices.Sorted(maps.Keys(platforms)) {
 		if contents := join(parts, arch); contents != nil {
-			defs = append(defs, &Definition{Title: title, Contents: contents})
+			images = append(images, Image{Title: title, Contents: contents})
 		}
 	}
-	if len(defs) == 0 {
+	if len(images) == 0 {
 		return nil, &absentError{title + ": there is no architecture for which all of these packages are in the store"}
 	}
-	return defs, nil
+	return images, nil
 }
 
 // join is what parts bring for one architecture, nil if one is missing for it.
-func join(parts []part, arch string) []store.Path {
+func join(parts []Part, arch string) []store.Path {
 	var contents []store.Path
 	for _, part := range parts {
 		paths, ok := part[arch]
