@@ -126,8 +126,10 @@ func servedSource(ctx context.Context, c *config, data *dataDir, log *slog.Logge
 	if err := made.openSource(cfg); err != nil {
 		return nil, err
 	}
-	if err := made.bases.prune(made.source.Bases()); err != nil {
-		log.Warn("base images that are not needed are not removed", "error", err)
+	if len(c.images) > 0 { // or else those of another run
+		if err := made.bases.prune(made.source.Bases()); err != nil {
+			log.Warn("base images that are not needed are not removed", "error", err)
+		}
 	}
 	if err := made.openMirrors(c, data.mirror, log); err != nil {
 		return nil, errors.Join(err, made.close())
