@@ -14,12 +14,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -32,7 +30,6 @@ import (
 	"nixreg/manifest/imagefile"
 	"nixreg/manifest/layer"
 	"nixreg/manifest/packages"
-	"nixreg/manifest/program"
 	"nixreg/store"
 )
 
@@ -81,12 +78,6 @@ type Request struct {
 	Digest     v1.Hash
 	// Accept returns the one of offers that the client likes best; false if it takes none.
 	Accept func(offers ...types.MediaType) (types.MediaType, bool)
-}
-
-// Blob is the bytes behind a digest.
-type Blob interface {
-	Size() int64
-	WriteRange(ctx context.Context, w io.Writer, off, n int64) error
 }
 
 // Source makes images on demand. Safe for concurrent use. Errors about what was asked for match io/fs.ErrNotExist,
@@ -217,92 +208,6 @@ func (s *Source) Manifest(ctx context.Context, r Request) (*v1.Descriptor, error
 	return nil, &unacceptableError{r.Repository, r.Tag}
 }
 
-// choose finds the dialect to answer in, and whether with an index; nil if the client accepts nothing there is.
-func choose(accept func(...types.MediaType) (types.MediaType, bool), several bool, among []*dialect) (d *dialect, isIndex bool) {
-	for _, isIndex := range []bool{true, false} {
-		if isIndex && !several {
-			continue
-		}
-		offers := make([]types.MediaType, len(among))
-		for i, d := range among {
-			offers[i] = d.manifest
-			if isIndex {
-				offers[i] = d.index
-			}
-		}
-		if mt, ok := accept(offers...); ok {
-			return among[max(0, slices.Index(offers, mt))], isIndex
-		}
-	}
-	return nil, false
-}
-
-// dialectsLike are the dialects that serve layers in the same encoding as d does: their images are the same.
-func (s *Source) dialectsLike(d *dialect) []*dialect {
-	for _, group := range s.served() {
-		if slices.Contains(group, d) {
-			return group
-		}
-	}
-	return nil
-}
-
-// served are all dialects, those with one encoding together.
-func (s *Source) served() [][]*dialect {
-	if oci.encoding(s.encoding) == docker.encoding(s.encoding) {
-		return [][]*dialect{{oci, docker}}
-	}
-	return [][]*dialect{{oci}, {docker}}
-}
-
-// preferred is the image for a client that knows no indexes.
-func preferred(images []*Image) *Image {
-	for _, m := range images {
-		if m.Architecture == program.DefaultArchitecture {
-			return m
-		}
-	}
-	return images[0]
-}
-
-// Blob finds a blob of a repository.
-func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (Blob, error) {
-	b, err := searched(ctx, s, repository, digest, s.records.blob)
-	switch {
-	case err != nil:
-		return nil, err
-	case b.Recipe == nil:
-		return inline(b.Inline), nil
-	}
-	l, err := s.layers.Open(ctx, *b.Recipe, digest)
-	if err != nil {
-		return nil, s.unopened(ctx, *b.Recipe, err)
-	}
-	return l, nil
-}
-
-// BlobSize is the size of what Blob finds, for those who read nothing of it: nothing is fetched from afar for that.
-func (s *Source) BlobSize(ctx context.Context, repository string, digest v1.Hash) (int64, error) {
-	b, err := searched(ctx, s, repository, digest, s.records.blob)
-	switch {
-	case err != nil:
-		return 0, err
-	case b.Recipe == nil:
-		return int64(len(b.Inline)), nil
-	}
-	n, err := s.layers.Size(ctx, *b.Recipe, digest)
-	if err != nil {
-		return 0, s.unopened(ctx, *b.Recipe, err)
-	}
-	return n, nil
-}
-
-// unopened makes the error for a layer that cannot be opened: an image may be made from files that are gone, or are others now.
-func (s *Source) unopened(ctx context.Context, r layer.Recipe, err error) error {
-	s.recent.Clear()
-	return s.lost(ctx, r, err)
-}
-
 func (s *Source) manifestByDigest(ctx context.Context, repository string, digest v1.Hash) (*v1.Descriptor, error) {
 	m, err := searched(ctx, s, repository, digest, s.records.document)
 	if err != nil {
@@ -362,16 +267,6 @@ func (s *Source) make(ctx context.Context, repository string, defs []*Definition
 	return p, s.records.publish(ctx, p, fresh)
 }
 
-// inline is a blob in memory.
-type inline []byte
-
-func (b inline) Size() int64 { return int64(len(b)) }
-
-func (b inline) WriteRange(_ context.Context, w io.Writer, off, n int64) error {
-	_, err := io.Copy(w, strings.NewReader(string(b[off:off+n])))
-	return err
-}
-
 // guarded makes an error of a panic in f: on a goroutine of our own nobody else would, and the process would end.
 func guarded(f func() error) func() error {
 	return func() (err error) {
@@ -383,21 +278,3 @@ func guarded(f func() error) func() error {
 		return f()
 	}
 }
-
-type unacceptableError struct{ repository, tag string }
-
-func (e *unacceptableError) Error() string {
-	return fmt.Sprintf("%s:%s is served as an OCI or Docker (schema 2) manifest, and the client accepts neither", e.repository, e.tag)
-}
-func (e *unacceptableError) Is(target error) bool { return target == errors.ErrUnsupported }
-
-// unacceptableTypeError is about an image whose documents are there already.
-type unacceptableTypeError struct {
-	repository, tag string
-	mediaType       types.MediaType
-}
-
-func (e *unacceptableTypeError) Error() string {
-	return fmt.Sprintf("%s:%s is of type %s, and the client does not accept it", e.repository, e.tag, e.mediaType)
-}
-func (e *unacceptableTypeError) Is(target error) bool { return target == errors.ErrUnsupported }
