@@ -24,7 +24,7 @@ func (x *remote) get(hash string) (*answer, error) {
 		return &answer{err: fmt.Errorf("%s: %w", x.trust.name, tooLarge(name)), until: now.Add(missingFor)}, nil
 	case err != nil:
 		if errors.Is(err, store.ErrUnavailable) {
-			x.fail(err, false)
+			x.fail(err, false, hash)
 		}
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type outage struct {
 	until   time.Time     // when somebody may try again
 	pause   time.Duration // the last one; beyond the outage, until the cache gives a narinfo or says that there is none
 	probing bool          // somebody does
+	hash    string        // whose narinfo could not be had; "" if it is the cache itself. Kept like pause
 }
 
 // turn returns why the cache is of no use now, if it is not. Of those who come when a pause is over one gets probe: it goes
@@ -67,13 +68,13 @@ func (x *remote) checkInfo(ctx context.Context, probe bool) error {
 		return errClosed
 	}
 	if err != nil {
-		x.fail(err, probe)
+		x.fail(err, probe, "")
 		return err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.checked = true
-	x.down = outage{pause: x.down.pause}
+	x.down = outage{pause: x.down.pause, hash: x.down.hash}
 	return nil
 }
 
@@ -95,15 +96,19 @@ func (x *remote) readInfo() error {
 	return nil
 }
 
-// fail begins an outage, or goes on with the one that was probed. Of those who asked before it began none makes it longer.
-func (x *remote) fail(err error, probe bool) {
+// fail begins an outage, or goes on with the one that was probed. Of those who asked before it began none makes it longer, nor
+// does one narinfo that fails time after time.
+func (x *remote) fail(err error, probe bool, hash string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.down.err != nil && !probe {
 		return
 	}
-	pause := min(max(2*x.down.pause, downFor), downMost)
-	x.down = outage{err: err, until: time.Now().Add(pause), pause: pause}
+	pause := downFor
+	if hash == "" || hash != x.down.hash {
+		pause = min(max(2*x.down.pause, downFor), downMost)
+	}
+	x.down = outage{err: err, until: time.Now().Add(pause), pause: pause, hash: hash}
 }
 
 // answered is called when the cache said something of a path.
@@ -119,8 +124,11 @@ func (x *remote) answered() {
 // archive. One that could not be had is no outage, it may lie elsewhere; but who comes next has a look first.
 func (x *remote) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	probe, err := x.turn()
-	if err == nil || probe {
+	switch {
+	case err == nil || probe:
 		err = x.checkInfo(ctx, probe)
+	case x.downForPath():
+		err = nil
 	}
 	switch {
 	case err == nil:
@@ -133,7 +141,14 @@ func (x *remote) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	if errors.Is(err, store.ErrUnavailable) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		x.checked = false
+		x.checked, x.down.hash = false, ""
 	}
 	return r, err
+}
+
+// downForPath reports whether all that is known of an outage is that a narinfo could not be had.
+func (x *remote) downForPath() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.down.hash != "" && !x.down.probing
 }

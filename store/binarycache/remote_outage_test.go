@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -89,11 +90,11 @@ func TestDownForEachPath(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
 		s := open(t, opts)
 		x := s.index.(*remote)
-		for range 3 {
+		for n := range 3 {
 			if err := x.checkInfo(t.Context(), true); err != nil {
 				t.Fatal(err)
 			}
-			x.fail(store.ErrUnavailable, false)
+			x.fail(store.ErrUnavailable, false, strconv.Itoa(n))
 		}
 		if x.down.pause != 4*downFor {
 			t.Errorf("left alone for %v", x.down.pause)
@@ -101,6 +102,50 @@ func TestDownForEachPath(t *testing.T) {
 		time.Sleep(downMost)
 		if !found(t, s, p) || x.down.pause != 0 {
 			t.Errorf("still %v after an answer", x.down.pause)
+		}
+	})
+}
+
+// oneBad is a cache that fails for one narinfo.
+type oneBad struct {
+	*fakeCache
+	name string
+}
+
+func (o oneBad) Get(ctx context.Context, name string, limit int64) ([]byte, error) {
+	if name == o.name {
+		return nil, fmt.Errorf("%s: internal server error: %w", name, store.ErrUnavailable)
+	}
+	return o.fakeCache.Get(ctx, name, limit)
+}
+
+// A narinfo that cannot be had, and that somebody asks for again and again, takes no archive away, and others' narinfo for no
+// longer than the shortest pause.
+func TestDownForOnePath(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
+		bad := strings.Repeat("1", store.HashLen)
+		opts.Remote = oneBad{c, bad + narinfoSuffix}
+		spool, err := OpenSpool(SpoolOptions{Dir: t.TempDir(), Size: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer spool.Close()
+		opts.Spool = spool
+		s := open(t, opts)
+		if !found(t, s, p) {
+			t.Fatal("not found")
+		}
+		for range 100 {
+			s.Find(t.Context(), bad)
+			tree, err := s.Open(t.Context(), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tree.Close()
+			if pause := s.index.(*remote).down.pause; pause > downFor {
+				t.Fatalf("left alone for %v", pause)
+			}
+			time.Sleep(2 * downFor)
 		}
 	})
 }

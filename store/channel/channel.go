@@ -123,6 +123,7 @@ func (c *Channel) restore(dir string) error {
 		return err
 	}
 	c.file = filepath.Join(own, indexFile)
+	c.inUse() // before another sweeps
 	r, err := load(c.file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -164,3 +164,34 @@ func TestInUse(t *testing.T) {
 		}
 	})
 }
+
+// stalled is a Fetcher of a server that never answers.
+type stalled struct{}
+
+func (stalled) GetIf(ctx context.Context, _, _ string, _ int64) (Answer, error) {
+	<-ctx.Done()
+	return Answer{}, ctx.Err()
+}
+
+// An index is in use from the moment its channel is opened, not from its first answer: another channel may sweep before that.
+func TestInUseUnanswered(t *testing.T) {
+	all, dir := t.TempDir(), channelFolder(t, pathWith("a", "hello-1"), record("hello", "hello-1"))
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{Name: "b", Location: "https://x.test/b", Fetch: folder(dir), Dir: all, Log: discard}
+		c, err := Open(t.Context(), o)
+		must(t, err)
+		synctest.Wait()
+		c.Close()
+		old := time.Now().Add(-2 * unusedFor)
+		must(t, os.Chtimes(c.file, old, old))
+		o.Fetch = stalled{}
+		c, err = Open(t.Context(), o)
+		must(t, err)
+		defer c.Close()
+		other := &Channel{name: "a", log: discard, file: filepath.Join(all, "a-01234567", indexFile)}
+		other.sweep(time.Now())
+		if _, err := os.Stat(c.file); err != nil {
+			t.Error(err)
+		}
+	})
+}
