@@ -110,6 +110,9 @@ func (e openError) Unwrap() error { return e.error }
 // stat asks the upstream for a blob's size, and so whether the repository has it. The size is -1 where it does not say.
 func (m *Mirror) stat(ctx context.Context, repo string, d v1.Hash) (int64, error) {
 	key := "stat/" + repo + "@" + d.String()
+	if err := m.failures.get(key); err != nil {
+		return 0, err
+	}
 	return once(ctx, &m.flights, key, func(ctx context.Context) (int64, error) {
 		if err := m.failures.get(key); err != nil {
 			return 0, err

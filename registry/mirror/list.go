@@ -45,7 +45,10 @@ func list[T any](ctx context.Context, m *Mirror, key string, ask func(context.Co
 	}
 	soon, cancel := hurry(ctx, ok)
 	defer cancel()
-	got, err := once(soon, &m.flights, key, func(ctx context.Context) ([]T, error) { return askList(ctx, m, key, ok, ask) })
+	var got []T
+	if err = m.failures.get(key, general(ok)...); err == nil { // else no turn is waited for
+		got, err = once(soon, &m.flights, key, func(ctx context.Context) ([]T, error) { return askList(ctx, m, key, ok, ask) })
+	}
 	if err != nil && ok && willPass(err) && ctx.Err() == nil {
 		m.log.WarnContext(ctx, "served as it was: the upstream does not answer", "list", key, "err", err)
 		return known.List, nil
@@ -56,11 +59,7 @@ func list[T any](ctx context.Context, m *Mirror, key string, ask func(context.Co
 // askList gets a list, if the upstream has not just refused to answer, and records it. It takes its time, as a list of
 // many pages needs: who has a copy does not wait for it.
 func askList[T any](ctx context.Context, m *Mirror, key string, copied bool, ask func(context.Context) ([]T, error)) ([]T, error) {
-	general := []string{busyKey}
-	if copied {
-		general = append(general, downKey)
-	}
-	if err := m.failures.get(key, general...); err != nil {
+	if err := m.failures.get(key, general(copied)...); err != nil {
 		return nil, err
 	}
 	got, err := ask(ctx)
@@ -72,4 +71,12 @@ func askList[T any](ctx context.Context, m *Mirror, key string, copied bool, ask
 		m.log.WarnContext(ctx, "list is served but not remembered", "list", key, "err", err)
 	}
 	return got, nil
+}
+
+// general are the keys of failures that answer any question for a document, and where there is a copy of it.
+func general(copied bool) []string {
+	if copied {
+		return []string{busyKey, downKey}
+	}
+	return []string{busyKey}
 }

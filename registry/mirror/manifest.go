@@ -70,6 +70,9 @@ func (m *Mirror) document(ctx context.Context, repo string, digest v1.Hash) (*v1
 		return d, err
 	}
 	key := manifestKey(repo, digest)
+	if err := m.failures.get(key, busyKey); err != nil {
+		return nil, err
+	}
 	return once(ctx, &m.flights, key, func(ctx context.Context) (*v1.Descriptor, error) {
 		if d, err := m.keptDocument(ctx, repo, digest); d != nil || err != nil {
 			return d, err // since the look above

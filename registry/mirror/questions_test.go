@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"nixreg/registry"
+	"nixreg/registry/upstream"
 )
 
 // Of a crowd with as many different questions only some are asked at once, and who leaves before his is asked leaves
@@ -77,6 +79,48 @@ func TestCopyIsServedSoon(t *testing.T) {
 		tags, err := m.Tags(t.Context(), "app")
 		if err != nil || len(tags) != 1 || time.Since(begun) > patience {
 			t.Errorf("tags: %q, %v, after %v", tags, err, time.Since(begun))
+		}
+		leave()
+		m.Close()
+		cache.Close()
+	})
+}
+
+// What is known to fail is told at once, also while all turns are taken.
+func TestKnownFailuresTakeNoTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := &hanging{}
+		m, cache := newHanging(t, up)
+		up.give(t, m, "one")
+		time.Sleep(defaultTTL)
+		up.hang = true
+		ctx, leave := context.WithCancel(t.Context())
+		for i := range maxQuestions {
+			go m.Referrers(ctx, "app", digestOf(fmt.Sprint(i)))
+		}
+		synctest.Wait()
+		gone := &upstream.Error{Registry: "lab", Status: http.StatusNotFound, Err: errors.New("unknown")}
+		d, begun := digestOf("gone"), time.Now()
+		for _, key := range []string{tagKey("app", "gone"), manifestKey("app", d), "stat/app@" + d.String()} {
+			m.failures.put(key, gone)
+		}
+		for _, r := range []registry.Request{{Tag: "gone"}, {Digest: d}} {
+			r.Repository, r.Accept = "app", everything
+			if _, err := m.Manifest(t.Context(), r); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s%s: %v", r.Tag, r.Digest, err)
+			}
+		}
+		if _, err := m.Blob(t.Context(), registry.BlobRequest{Repository: "app", Digest: d, Head: true}); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("blob: %v", err)
+		}
+		m.failures.putDocument("x", &upstream.Error{Registry: "lab", Err: errors.New("down")})
+		warned := 0
+		r := registry.Request{Repository: "app", Tag: "one", Accept: everything, Warn: func(string) { warned++ }}
+		if _, err := m.Manifest(t.Context(), r); err != nil || warned != 1 {
+			t.Errorf("a tag of which there is a copy: %v, %d warnings", err, warned)
+		}
+		if wait := time.Since(begun); wait > 0 {
+			t.Errorf("waited for %v", wait)
 		}
 		leave()
 		m.Close()

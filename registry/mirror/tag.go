@@ -31,7 +31,7 @@ func (m *Mirror) resolve(ctx context.Context, repo, tag string, warn func(string
 	}
 	soon, cancel := hurry(ctx, known != nil)
 	defer cancel()
-	d, err := m.ask(soon, repo, tag)
+	d, err := m.ask(soon, repo, tag, known != nil)
 	if err == nil || known == nil || !willPass(err) || ctx.Err() != nil {
 		return d, err
 	}
@@ -76,8 +76,11 @@ func willPass(err error) bool {
 }
 
 // ask asks the upstream what a tag means, once for all who want to know, and records the answer.
-func (m *Mirror) ask(ctx context.Context, repo, tag string) (*v1.Descriptor, error) {
+func (m *Mirror) ask(ctx context.Context, repo, tag string, copied bool) (*v1.Descriptor, error) {
 	key := tagKey(repo, tag)
+	if err := m.failures.get(key, general(copied)...); err != nil { // no turn is waited for
+		return nil, err
+	}
 	return once(ctx, &m.flights, key, func(ctx context.Context) (*v1.Descriptor, error) {
 		known, err := m.knownTag(ctx, repo, tag)
 		if err != nil {

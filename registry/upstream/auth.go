@@ -75,9 +75,12 @@ func basic(c *authn.AuthConfig) string {
 // refused learns from a 401 of the registry to a request with this Authorization, and reports whether there is something
 // else to try, for which to may be widened. again says that it has been tried.
 func (a *auth) refused(ctx context.Context, h http.Header, to *access, authorization string, again bool) bool {
-	ch := parseChallenge(ctx, h)
+	ch, basic := parseChallenge(ctx, h)
 	if ch == nil {
 		return false
+	}
+	if basic != nil && a.keptFrom(ctx, ch) {
+		ch = basic
 	}
 	token, ok := strings.CutPrefix(authorization, "Bearer ")
 	if wider := ok && to.widen(ch); again && !wider {
@@ -90,6 +93,16 @@ func (a *auth) refused(ctx context.Context, h http.Header, to *access, authoriza
 	defer a.mu.Unlock()
 	a.challenge = ch
 	return true
+}
+
+// keptFrom reports whether there are credentials that the token server of a challenge must not get.
+func (a *auth) keptFrom(ctx context.Context, ch *transport.Challenge) bool {
+	creds, err := a.credentials.get(ctx)
+	if err != nil || basic(creds) == "" {
+		return false
+	}
+	realm, err := url.Parse(ch.Parameters["realm"])
+	return err != nil || !a.trusts(realm)
 }
 
 // token returns a valid token, and gets one if need be.

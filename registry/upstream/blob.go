@@ -37,7 +37,7 @@ func (r *Registry) Stat(ctx context.Context, repo string, d v1.Hash) (int64, err
 // often good for GET alone.
 func knowsNoHead(err error) bool {
 	var e *Error
-	if !errors.As(err, &e) {
+	if !errors.As(err, &e) || e.TokenServer {
 		return false
 	}
 	switch e.Status {

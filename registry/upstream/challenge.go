@@ -9,10 +9,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// parseChallenge finds the challenge that is to be met in the header of a 401; nil if there is none. Bearer comes before
-// Basic: who has no credentials may get a token, and who has some need not show them with each request.
-func parseChallenge(ctx context.Context, h http.Header) *transport.Challenge {
-	var basic, bearer *transport.Challenge
+// parseChallenge finds the challenge that is to be met in the header of a 401, and that by Basic; nil if there is none. Bearer
+// comes before Basic: who has no credentials may get a token, and who has some need not show them with each request.
+func parseChallenge(ctx context.Context, h http.Header) (best, basic *transport.Challenge) {
+	var bearer *transport.Challenge
 	for _, v := range h.Values("WWW-Authenticate") {
 		switch ch := parseOne(ctx, v); {
 		case ch == nil:
@@ -23,9 +23,9 @@ func parseChallenge(ctx context.Context, h http.Header) *transport.Challenge {
 		}
 	}
 	if bearer == nil || bearer.Parameters["realm"] == "" && basic != nil {
-		return basic
+		return basic, basic
 	}
-	return bearer
+	return bearer, basic
 }
 
 // parseOne reads one header; nil if it is of no scheme that is known.
@@ -103,7 +103,7 @@ func pullScopes(s string) []string {
 			}
 			scope = pullScope(repo)
 		}
-		if strings.HasPrefix(scope, "registry:") || len(scope) > maxScope {
+		if strings.HasPrefix(scope, "registry:") || strings.HasPrefix(scope, "repository(") || len(scope) > maxScope {
 			continue
 		}
 		if scopes = append(scopes, scope); len(scopes) == maxScopes {

@@ -35,13 +35,31 @@ func TestSeveralChallenges(t *testing.T) {
 		{[]string{noRealm}, "bearer"}, {[]string{`Negotiate`, ``}, ""},
 	} {
 		got := ""
-		if ch := parseChallenge(t.Context(), http.Header{"Www-Authenticate": tc.challenges}); ch != nil {
+		if ch, _ := parseChallenge(t.Context(), http.Header{"Www-Authenticate": tc.challenges}); ch != nil {
 			got = ch.Scheme
 		}
 		if got != tc.want {
 			t.Errorf("%q: %q, want %q", tc.challenges, got, tc.want)
 		}
 	}
+}
+
+// Where the token server is one that must not get the credentials, they go to the registry itself, if it takes them.
+func TestBasicBesideAStranger(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		stranger := n.serve("blobs.cdn.test:443", "9.9.9.8", status(200, `{"token":"anonymous"}`))
+		n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == aliceBasic {
+				documents("{}")(w, r)
+				return
+			}
+			w.Header()["Www-Authenticate"] = []string{`Basic realm="x"`, `Bearer realm="https://blobs.cdn.test/token",service="lab"`}
+			w.WriteHeader(http.StatusUnauthorized)
+		})
+		if _, err := n.open(Options{Name: "r.lab.test", Keychain: alice("r.lab.test")}).Manifest(t.Context(), "a", "b"); err != nil || len(stranger.paths()) > 0 {
+			t.Errorf("%v; the other one was asked %q", err, stranger.paths())
+		}
+	})
 }
 
 // Token servers have ways of their own to say what they give.
@@ -125,7 +143,7 @@ func FuzzScope(f *testing.F) {
 	f.Add("aws repository:a:*  x")
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, scope := range pullScopes(s) {
-			if strings.ContainsAny(scope, " \n") || strings.HasPrefix(scope, "repository:") && !strings.HasSuffix(scope, ":pull") {
+			if strings.ContainsAny(scope, " \n") || strings.HasPrefix(scope, "repository") && !strings.HasSuffix(scope, ":pull") {
 				t.Errorf("%q: %q", s, scope)
 			}
 		}
@@ -137,7 +155,7 @@ func FuzzChallenge(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		ch := parseChallenge(t.Context(), http.Header{"Www-Authenticate": {s}})
+		ch, _ := parseChallenge(t.Context(), http.Header{"Www-Authenticate": {s}})
 		if ch != nil && !isScheme(ch, "basic") && !isScheme(ch, "bearer") {
 			t.Errorf("%q: %+v", s, ch)
 		}
