@@ -28,34 +28,48 @@ func (b inline) WriteRange(_ context.Context, w io.Writer, off, n int64) error {
 
 // Blob finds a blob of a repository.
 func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (Blob, error) {
-	b, err := searched(ctx, s, repository, digest, s.records.blob)
-	switch {
-	case err != nil:
-		return nil, err
-	case b.Recipe == nil:
-		return inline(b.Inline), nil
-	}
-	l, err := s.layers.Open(ctx, *b.Recipe, digest)
-	if err != nil {
-		return nil, s.unopened(ctx, *b.Recipe, err)
-	}
-	return l, nil
+	return madeOf(ctx, s, repository, digest, func(r layer.Recipe) (Blob, error) {
+		l, err := s.layers.Open(ctx, r, digest)
+		if err != nil {
+			return nil, err
+		}
+		return l, nil
+	}, func(b []byte) Blob { return inline(b) })
 }
 
 // BlobSize is the size of what Blob finds, for those who read nothing of it: nothing is fetched from afar for that.
 func (s *Source) BlobSize(ctx context.Context, repository string, digest v1.Hash) (int64, error) {
+	return madeOf(ctx, s, repository, digest, func(r layer.Recipe) (int64, error) {
+		return s.layers.Size(ctx, r, digest)
+	}, func(b []byte) int64 { return int64(len(b)) })
+}
+
+// madeOf finds what makes a blob, and opens that. What the repository made it of may have gone, a layout of its name; what
+// others make it of has the same bytes.
+func madeOf[T any](ctx context.Context, s *Source, repository string, digest v1.Hash, open func(layer.Recipe) (T, error), is func([]byte) T) (none T, err error) {
 	b, err := searched(ctx, s, repository, digest, s.records.blob)
-	switch {
-	case err != nil:
-		return 0, err
-	case b.Recipe == nil:
-		return int64(len(b.Inline)), nil
-	}
-	n, err := s.layers.Size(ctx, *b.Recipe, digest)
 	if err != nil {
-		return 0, s.unopened(ctx, *b.Recipe, err)
+		return none, err
 	}
-	return n, nil
+	if b.Recipe == nil {
+		return is(b.Inline), nil
+	}
+	v, err := open(*b.Recipe)
+	if isAbsent(err) {
+		switch other, failed := s.records.stored(ctx, digest); {
+		case failed != nil:
+		case other.Recipe == nil:
+			return is(other.Inline), nil
+		case other.Recipe.ID() != b.Recipe.ID():
+			if v, failed := open(*other.Recipe); failed == nil {
+				return v, nil
+			}
+		}
+	}
+	if err != nil {
+		return none, s.unopened(ctx, *b.Recipe, err)
+	}
+	return v, nil
 }
 
 // unopened makes the error for a layer that cannot be opened: an image may be made from files that are gone, or are others now.

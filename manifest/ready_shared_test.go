@@ -73,6 +73,38 @@ func TestLayoutOfAServedImage(t *testing.T) {
 	}
 }
 
+// TestLayoutInThePlaceOfAnImage: while a layout has the name of a package, it is that; when it has gone, the package has all that
+// it had, for those too who ask by digest alone.
+func TestLayoutInThePlaceOfAnImage(t *testing.T) {
+	m, _, _ := withHello()
+	dir := t.TempDir()
+	src := newSource(t, dir, m)
+	before := get(t, src, "hello", "latest")
+	doc, _ := pull(t, src, "hello", "latest")
+	billOf(t, src, "hello", before.Digest)
+	writeAll(t, filepath.Join(dir, "hello"), layoutOf(t, src, "hello"))
+	src.Reload(ctx)
+	pull(t, src, "hello", "v1")
+	pull(t, src, "hello", "artifact")
+	if err := os.RemoveAll(filepath.Join(dir, "hello")); err != nil {
+		t.Fatal(err)
+	}
+	src.Reload(ctx)
+	if err := known(src, "hello", before.Digest); err != nil {
+		t.Error(err)
+	}
+	for _, d := range append(doc.Layers, doc.Config) {
+		if err := intact(src, "hello", d.Digest); err != nil {
+			t.Error(err)
+		}
+		if n, err := src.BlobSize(ctx, "hello", d.Digest); err != nil || n != d.Size {
+			t.Errorf("%s has %d bytes, not %d: %v", d.Digest, n, d.Size, err)
+		}
+	}
+	pull(t, src, "hello", "latest")
+	billOf(t, src, "hello", before.Digest)
+}
+
 // TestRecordsTakenOver: records in which a layout had taken over the config and the manifest of an image, as it once did,
 // are mended when the image is asked for.
 func TestRecordsTakenOver(t *testing.T) {

@@ -121,8 +121,12 @@ func (r records) referrer(ctx context.Context, repository string, subject v1.Has
 		return nil, err
 	}
 	for _, blob := range append(m.Layers, m.Config) {
-		if _, err := r.blob(ctx, repository, blob.Digest); err != nil {
+		b, err := r.blob(ctx, repository, blob.Digest)
+		if err != nil {
 			return nil, err
+		}
+		if b.Recipe != nil { // a layout of that name made it of something
+			return nil, fmt.Errorf("blob %s: %w", blob.Digest, fs.ErrNotExist)
 		}
 	}
 	return d, nil

@@ -155,8 +155,7 @@ func newSource(cfg Config) (*Source, error) {
 	names := newBuilds(all, byName, cfg)
 	s.images, err = newImages(cfg.Images, &resolver{store: all, packages: byName, names: names, host: host}, s.layers, log)
 	if err != nil {
-		group.Close()
-		return nil, err
+		return nil, errors.Join(err, s.Close())
 	}
 	names.images = s.images
 	s.catalogs = []Catalog{s.images, names}

@@ -100,6 +100,9 @@ func (o *pullOptions) complete(image string, terminal bool) (pull.Reference, err
 	}
 	o.finalName, o.finalTag = cmp.Or(o.finalName, ref.Familiar), cmp.Or(o.finalTag, ref.FinalTag())
 	prints := o.printNix || o.json
+	if o.output == "/dev/stdout" {
+		o.output = "-" // as export has it
+	}
 	switch {
 	case o.printNix && o.json:
 		return pull.Reference{}, errors.New("--print-nix and --json: give one of them")

@@ -38,7 +38,7 @@ func (l *layout) tryClaim() (*os.File, error) {
 	if err := l.mkdir(""); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(l.dir)
+	f, err := os.OpenFile(l.dir, os.O_RDONLY|syscall.O_DIRECTORY, 0) // a FIFO would wait for a writer
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, e := os.Lstat(l.dir); errors.Is(e, fs.ErrNotExist) {
 			return nil, nil

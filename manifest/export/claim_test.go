@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -118,5 +119,17 @@ func TestLayoutThatIsNoDirectory(t *testing.T) {
 	}
 	if got := files(t, dir); !slices.Equal(got, []string{"file", "nowhere"}) {
 		t.Errorf("left: %v", got)
+	}
+}
+
+// TestLayoutOfAPipe: what is no directory is an error, and nobody waits for it.
+func TestLayoutOfAPipe(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(dir, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := newMemory()
+	if err := open(t, m, m.add(t, "amd64", plain("a"))).WriteLayout(t.Context(), dir, "", nil); !errors.Is(err, syscall.ENOTDIR) {
+		t.Errorf("error is %v", err)
 	}
 }

@@ -124,7 +124,7 @@ func (t httpsOnly) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // isOwn reports whether a host is this machine by its name alone.
 func isOwn(host string) bool {
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host).IsLoopback()
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // mounts finds a repository for each layer that one has. With a single repository the registry finds out by itself.
