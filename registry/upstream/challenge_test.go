@@ -143,7 +143,7 @@ func FuzzScope(f *testing.F) {
 	f.Add("aws repository:a:*  x")
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, scope := range pullScopes(s) {
-			if strings.ContainsAny(scope, " \n") || strings.HasPrefix(scope, "repository") && !strings.HasSuffix(scope, ":pull") {
+			if strings.ContainsAny(scope, " \n") || strings.HasPrefix(scope, "repository(") || strings.HasPrefix(scope, "repository:") && !strings.HasSuffix(scope, ":pull") {
 				t.Errorf("%q: %q", s, scope)
 			}
 		}
