@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -45,6 +46,17 @@ type Blob interface {
 	// written, and those that were need not be right: that they are is known with the last one. w may be an
 	// io.ReaderFrom that can do better than Write (sendfile).
 	WriteRange(ctx context.Context, w io.Writer, off, n int64) error
+}
+
+// SizeOnly is a blob for a [BlobRequest] with Head: nothing but its size is wanted.
+type SizeOnly int64
+
+// Size implements [Blob].
+func (s SizeOnly) Size() int64 { return int64(s) }
+
+// WriteRange implements [Blob]: there are no bytes.
+func (SizeOnly) WriteRange(context.Context, io.Writer, int64, int64) error {
+	return errors.ErrUnsupported
 }
 
 // Lister lists what a [Source] has. Both lists are sorted by bytes and hold no duplicates.

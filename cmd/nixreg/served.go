@@ -66,7 +66,7 @@ func (s served) Manifest(ctx context.Context, r registry.Request) (*v1.Descripto
 func (s served) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blob, error) {
 	if r.Head {
 		n, err := s.BlobSize(ctx, r.Repository, r.Digest)
-		return sized(n), answer(err)
+		return registry.SizeOnly(n), answer(err)
 	}
 	b, err := s.Source.Blob(ctx, r.Repository, r.Digest)
 	if err != nil {
@@ -88,15 +88,6 @@ func (s served) Repositories(ctx context.Context) ([]string, error) {
 func (s served) Referrers(ctx context.Context, repository string, digest v1.Hash) ([]v1.Descriptor, error) {
 	all, err := s.Source.Referrers(ctx, repository, digest)
 	return all, answer(err)
-}
-
-// sized is a blob of so many bytes that nobody reads.
-type sized int64
-
-func (n sized) Size() int64 { return int64(n) }
-
-func (n sized) WriteRange(context.Context, io.Writer, int64, int64) error {
-	return errors.ErrUnsupported
 }
 
 // servedBlob is a blob that may have to be fetched when it is read.

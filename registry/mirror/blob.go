@@ -41,7 +41,7 @@ func (m *Mirror) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blo
 		}
 	}
 	if r.Head && size >= 0 {
-		return sizeOnly(size), nil
+		return registry.SizeOnly(size), nil
 	}
 	b, err := m.fetch(ctx, repo, r.Digest, linked)
 	return b, answer(err)
@@ -137,13 +137,4 @@ type answering struct{ registry.Blob }
 
 func (b answering) WriteRange(ctx context.Context, w io.Writer, off, n int64) error {
 	return answer(b.Blob.WriteRange(ctx, w, off, n))
-}
-
-// sizeOnly is a blob of which nothing but the size is wanted.
-type sizeOnly int64
-
-func (s sizeOnly) Size() int64 { return int64(s) }
-
-func (sizeOnly) WriteRange(context.Context, io.Writer, int64, int64) error {
-	return errors.ErrUnsupported
 }

@@ -53,6 +53,18 @@ func TestQuestionsAtOnce(t *testing.T) {
 	})
 }
 
+// takeAllTurns asks as many questions as there are turns, of an upstream that hangs from now on.
+func takeAllTurns(t *testing.T, m *Mirror, up *hanging) (leave context.CancelFunc) {
+	t.Helper()
+	up.hang = true
+	ctx, leave := context.WithCancel(t.Context())
+	for i := range maxQuestions {
+		go m.Referrers(ctx, "app", digestOf(fmt.Sprint(i)))
+	}
+	synctest.Wait()
+	return leave
+}
+
 // Who has a copy of a list does not wait long for a newer one, nor do tags of which there is a copy wait for a turn.
 func TestCopyIsServedSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -63,12 +75,7 @@ func TestCopyIsServedSoon(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(defaultTTL)
-		up.hang = true
-		ctx, leave := context.WithCancel(t.Context())
-		for i := range maxQuestions {
-			go m.Referrers(ctx, "app", digestOf(fmt.Sprint(i)))
-		}
-		synctest.Wait()
+		leave := takeAllTurns(t, m, up)
 		begun := time.Now()
 		warned := 0
 		_, err := m.Manifest(t.Context(), registry.Request{Repository: "app", Tag: "one", Accept: everything, Warn: func(string) { warned++ }})
@@ -93,12 +100,7 @@ func TestKnownFailuresTakeNoTurn(t *testing.T) {
 		m, cache := newHanging(t, up)
 		up.give(t, m, "one")
 		time.Sleep(defaultTTL)
-		up.hang = true
-		ctx, leave := context.WithCancel(t.Context())
-		for i := range maxQuestions {
-			go m.Referrers(ctx, "app", digestOf(fmt.Sprint(i)))
-		}
-		synctest.Wait()
+		leave := takeAllTurns(t, m, up)
 		gone := &upstream.Error{Registry: "lab", Status: http.StatusNotFound, Err: errors.New("unknown")}
 		d, begun := digestOf("gone"), time.Now()
 		for _, key := range []string{tagKey("app", "gone"), manifestKey("app", d), "stat/app@" + d.String()} {
