@@ -77,8 +77,12 @@ func TestLayoutOfAServedImage(t *testing.T) {
 // it had, for those too who ask by digest alone.
 func TestLayoutInThePlaceOfAnImage(t *testing.T) {
 	m, _, _ := withHello()
-	dir := t.TempDir()
-	src := newSource(t, dir, m)
+	dir, cache := t.TempDir(), new(shelf)
+	src, err := manifest.NewSource(manifest.Config{Stores: []store.Store{m}, Images: []string{dir}, Cache: cache})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { src.Close() })
 	before := get(t, src, "hello", "latest")
 	doc, _ := pull(t, src, "hello", "latest")
 	billOf(t, src, "hello", before.Digest)
@@ -101,6 +105,7 @@ func TestLayoutInThePlaceOfAnImage(t *testing.T) {
 			t.Errorf("%s has %d bytes, not %d: %v", d.Digest, n, d.Size, err)
 		}
 	}
+	cache.lose("blob/sha256:" + sha256Hex([]byte("{}"))) // the config of the bill, which the layout has too
 	pull(t, src, "hello", "latest")
 	billOf(t, src, "hello", before.Digest)
 }
