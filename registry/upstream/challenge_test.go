@@ -141,6 +141,7 @@ func TestScopesAreBounded(t *testing.T) {
 func FuzzScope(f *testing.F) {
 	f.Add("repository:team/a:pull,push")
 	f.Add("aws repository:a:*  x")
+	f.Add("repository(plugin):x:push,pull")
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, scope := range pullScopes(s) {
 			if strings.ContainsAny(scope, " \n") || strings.HasPrefix(scope, "repository(") || strings.HasPrefix(scope, "repository:") && !strings.HasSuffix(scope, ":pull") {
