@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"nixreg/manifest/digests"
+	"nixreg/internal/flight"
 	"nixreg/manifest/layer"
 	"nixreg/store"
 )
@@ -39,14 +39,15 @@ func (s *Source) image(ctx context.Context, repository string, d *Definition, en
 		return nil, err
 	}
 	key := imageKey(d, encoding, objects)
-	m, err := digests.Once(ctx, s.group, fmt.Sprint("image/", key, fresh), func(ctx context.Context) (*Image, error) {
+	m, err := flight.Once(ctx, s.group, fmt.Sprint("image/", key, fresh), func(ctx context.Context) (*Image, error) {
 		if m, err := s.records.image(ctx, key); err == nil && !fresh && s.intact(ctx, m) {
 			return m, nil
 		}
-		if err := s.building.Acquire(ctx, 1); err != nil {
+		release, err := s.building.Acquire(ctx)
+		if err != nil {
 			return nil, err
 		}
-		defer s.building.Release(1)
+		defer release()
 		return s.build(ctx, repository, key, d, encoding, objects)
 	})
 	if err == nil {

@@ -10,7 +10,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
-	"nixreg/manifest/digests"
+	"nixreg/internal/flight"
 	"nixreg/manifest/layer"
 	"nixreg/manifest/program"
 )
@@ -47,16 +47,17 @@ func (s *Source) layout(ctx context.Context, repository string, d *Definition, f
 		return nil, err
 	}
 	key := "layout/" + d.key() + "/" + o.NarHash.String()
-	l, err := digests.Once(ctx, s.group, fmt.Sprint(key, fresh, repository), func(ctx context.Context) (*layout, error) {
+	l, err := flight.Once(ctx, s.group, fmt.Sprint(key, fresh, repository), func(ctx context.Context) (*layout, error) {
 		l := new(layout)
 		if err := s.records.get(ctx, key, l); err == nil && !fresh && s.publishedLayout(ctx, repository, l) {
 			return l, nil
 		}
-		if err := s.building.Acquire(ctx, 1); err != nil {
+		release, err := s.building.Acquire(ctx)
+		if err != nil {
 			return nil, err
 		}
-		defer s.building.Release(1)
-		l, err := readLayout(ctx, s.store, o, d.Ready)
+		defer release()
+		l, err = readLayout(ctx, s.store, o, d.Ready)
 		if err != nil {
 			return nil, err
 		}

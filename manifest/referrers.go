@@ -8,7 +8,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest/digests"
+	"nixreg/internal/flight"
 	"nixreg/manifest/layer"
 	"nixreg/manifest/packages"
 	"nixreg/store"
@@ -32,7 +32,7 @@ func (s *Source) Referrers(ctx context.Context, repository string, digest v1.Has
 	}
 	subject := v1.Descriptor{MediaType: rec.MediaType, Digest: digest, Size: int64(len(rec.Data))}
 	key := fmt.Sprintf("sbom/%s/%s", repository, digest)
-	d, err := digests.Once(ctx, s.group, key, func(ctx context.Context) (*v1.Descriptor, error) {
+	d, err := flight.Once(ctx, s.group, key, func(ctx context.Context) (*v1.Descriptor, error) {
 		return s.attach(ctx, repository, rec.Image, subject)
 	})
 	switch {

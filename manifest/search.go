@@ -11,7 +11,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest/digests"
+	"nixreg/internal/flight"
 	"nixreg/manifest/packages"
 	"nixreg/store"
 )
@@ -52,7 +52,7 @@ func (s *Source) search(ctx context.Context, repository string) error {
 	if s.searched.has(repository, state) {
 		return nil
 	}
-	_, err = digests.Once(ctx, s.group, fmt.Sprint("search/", repository, " ", state), func(ctx context.Context) (struct{}, error) {
+	_, err = flight.Once(ctx, s.group, fmt.Sprint("search/", repository, " ", state), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.remake(ctx, c, repository, state)
 	})
 	return err

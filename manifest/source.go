@@ -23,8 +23,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
+	"nixreg/internal/flight"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/hostfile"
 	"nixreg/manifest/imagefile"
@@ -94,8 +94,8 @@ type Source struct {
 	pull     func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
 	holder   Holder
 	held     digests.Memo[v1.Hash, heldImage] // by manifest
-	group    *digests.Group
-	building *semaphore.Weighted
+	group    *flight.Group
+	building *flight.Queue
 	hashed   atomic.Int64
 	recent   recentImages
 	searched searchedRepositories
@@ -125,7 +125,7 @@ func newSource(cfg Config) (*Source, error) {
 	}
 	host := new(hostfile.Store)
 	all := store.Union(append(slices.Clone(cfg.Stores), host)...)
-	group := digests.NewGroup(context.Background())
+	group := flight.NewGroup(context.Background())
 	byName := packages.New(packages.Config{
 		All: all, Stores: cfg.Stores, Channels: cfg.Channels, Architectures: cfg.Architectures, Group: group, Cache: cfg.Cache, Log: log,
 	})
@@ -139,17 +139,17 @@ func newSource(cfg Config) (*Source, error) {
 		pull:     cfg.Pull,
 		holder:   cfg.Holder,
 		held:     digests.Memo[v1.Hash, heldImage]{Max: maxHeld},
-		building: semaphore.NewWeighted(maxBuilding),
+		building: &flight.Queue{Running: maxBuilding},
 	}
 	s.recent.Max, s.searched.Max = maxRecent, maxSearchedRepo
 	s.layers = &layer.Maker{
 		Store: all, Cache: cfg.Cache, Group: group,
 		Loose:    host.Holds,
-		Scanning: semaphore.NewWeighted(int64(workers)),
-		Hashing:  semaphore.NewWeighted(int64(workers)),
+		Scanning: &flight.Queue{Running: workers},
+		Hashing:  &flight.Queue{Running: workers},
 		Progress: func(n int64) { s.hashed.Add(n) },
 		Blobs:    cfg.Blobs,
-		Uncached: semaphore.NewWeighted(int64(4 * workers)),
+		Uncached: &flight.Queue{Running: 4 * workers},
 	}
 	var err error
 	names := newBuilds(all, byName, cfg)

@@ -15,7 +15,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest/digests"
+	"nixreg/internal/flight"
 	"nixreg/registry"
 	"nixreg/registry/pull"
 	"nixreg/registry/upstream"
@@ -27,7 +27,7 @@ import (
 type bases struct {
 	dir     string
 	mirrors []mirrorConfig // what is known of some registries
-	group   *digests.Group
+	group   *flight.Group
 	log     *slog.Logger
 
 	verified sync.Map // the files that need no look any more
@@ -44,7 +44,7 @@ func (b *bases) pull(ctx context.Context, name string, platform v1.Platform) (st
 		parts = append(parts, platform.Variant)
 	}
 	file := filepath.Join(b.dir, strings.Join(parts, "-")+".tar")
-	return digests.Once(ctx, b.group, file, func(ctx context.Context) (string, error) {
+	return flight.Once(ctx, b.group, file, func(ctx context.Context) (string, error) {
 		if ok, err := b.sound(ctx, file); ok || err != nil {
 			return file, err
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"nixreg/internal/flight"
 	"nixreg/manifest"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer"
@@ -211,7 +212,7 @@ func openConfig(ctx context.Context, c *config, in places, log *slog.Logger, ope
 	if err := p.openChannels(ctx, c, defaulted, in.channels, log); err != nil {
 		return manifest.Config{}, nil, err
 	}
-	p.bases = &bases{dir: in.bases, mirrors: c.mirrors, group: digests.NewGroup(context.Background()), log: log}
+	p.bases = &bases{dir: in.bases, mirrors: c.mirrors, group: flight.NewGroup(context.Background()), log: log}
 	p.closes = append(p.closes, func() error { p.bases.group.Close(); return nil })
 	files, err := p.bases.files()
 	if err != nil {

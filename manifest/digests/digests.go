@@ -1,7 +1,7 @@
-// Package digests remembers what never changes: small immutable records under string keys, and who is computing one.
+// Package digests remembers what never changes: small immutable records under string keys.
 //
-// It owns the [Cache] contract, its two implementations ([Memory] and [Badger]), compute-once ([Group]), and what one process
-// remembers for itself ([Memo]). It does not know what the records mean. Losing every record costs time, never correctness.
+// It owns the [Cache] contract, its two implementations ([Memory] and [Badger]), and what one process remembers for itself
+// ([Memo]). It does not know what the records mean. Losing every record costs time, never correctness.
 package digests
 
 import (

@@ -10,7 +10,7 @@ import (
 	"io/fs"
 	"path"
 
-	"nixreg/manifest/digests"
+	"nixreg/internal/flight"
 	"nixreg/manifest/layer/gunzip"
 	"nixreg/store"
 )
@@ -81,11 +81,12 @@ func (m *Maker) contents(ctx context.Context, ref Ref, at store.Path, nd store.N
 	if c := m.knownContents(ctx, key, at, nd); c != nil {
 		return c, nil
 	}
-	return digests.Once(ctx, m.Group, key, func(ctx context.Context) (*contents, error) {
-		if err := m.Scanning.Acquire(ctx, 1); err != nil {
+	return flight.Once(ctx, m.Group, key, func(ctx context.Context) (*contents, error) {
+		release, err := m.Scanning.Acquire(ctx)
+		if err != nil {
 			return nil, err
 		}
-		defer m.Scanning.Release(1)
+		defer release()
 		c := &contents{at: at, node: nd, members: make(map[string]member)}
 		x := new(gunzip.Index)
 		if err := c.read(ctx, m.Store, m.limit(nd.Size), x); err != nil {

@@ -9,7 +9,7 @@ import (
 	"encoding/json"
 	"io"
 
-	"nixreg/manifest/digests"
+	"nixreg/internal/flight"
 	"nixreg/manifest/layer/gunzip"
 	"nixreg/store"
 )
@@ -99,11 +99,12 @@ func (m *Maker) index(ctx context.Context, key string, at store.Path, nd store.N
 	if ok {
 		return x, nil
 	}
-	return digests.Once(ctx, m.Group, "index/"+key, func(ctx context.Context) (*gunzip.Index, error) {
-		if err := m.Scanning.Acquire(ctx, 1); err != nil {
+	return flight.Once(ctx, m.Group, "index/"+key, func(ctx context.Context) (*gunzip.Index, error) {
+		release, err := m.Scanning.Acquire(ctx)
+		if err != nil {
 			return nil, err
 		}
-		defer m.Scanning.Release(1)
+		defer release()
 		t, err := m.Store.Open(ctx, at)
 		if err != nil {
 			return nil, err

@@ -6,8 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sync/semaphore"
-
+	"nixreg/internal/flight"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer"
 	"nixreg/store"
@@ -32,8 +31,8 @@ func BenchmarkDescribe(b *testing.B) {
 	}
 	r := layer.Recipe{Format: layer.StorePaths, Objects: []layer.Ref{layer.RefOf(o)}, Owner: layer.Root, MTime: 1}
 	for b.Loop() {
-		g := digests.NewGroup(ctx)
-		maker := layer.Maker{Store: m, Cache: new(digests.Memory), Group: g, Hashing: semaphore.NewWeighted(1)}
+		g := flight.NewGroup(ctx)
+		maker := layer.Maker{Store: m, Cache: new(digests.Memory), Group: g, Hashing: &flight.Queue{Running: 1}}
 		info, err := maker.Describe(ctx, r)
 		if err != nil {
 			b.Fatal(err)
@@ -49,9 +48,9 @@ func BenchmarkWriteRange(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g := digests.NewGroup(ctx)
+	g := flight.NewGroup(ctx)
 	defer g.Close()
-	maker := layer.Maker{Store: m, Cache: new(digests.Memory), Group: g, Hashing: semaphore.NewWeighted(1)}
+	maker := layer.Maker{Store: m, Cache: new(digests.Memory), Group: g, Hashing: &flight.Queue{Running: 1}}
 	r := layer.Recipe{Format: layer.StorePaths, Objects: []layer.Ref{layer.RefOf(o)}, Owner: layer.Root, MTime: 1}
 	info, err := maker.Describe(ctx, r)
 	if err != nil {

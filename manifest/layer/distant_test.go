@@ -9,8 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
+	"nixreg/internal/flight"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer"
 	"nixreg/store"
@@ -47,9 +46,9 @@ func TestOpenOfADistantLayer(t *testing.T) {
 		}
 		r, cache := recipe(t, m, paths...), new(digests.Memory)
 		open := func(s store.Store) {
-			g := digests.NewGroup(ctx)
+			g := flight.NewGroup(ctx)
 			defer g.Close()
-			maker := &layer.Maker{Store: s, Cache: cache, Group: g, Hashing: semaphore.NewWeighted(1)}
+			maker := &layer.Maker{Store: s, Cache: cache, Group: g, Hashing: &flight.Queue{Running: 1}}
 			mustOpen(t, maker, r)
 		}
 		open(m)

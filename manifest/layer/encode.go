@@ -10,7 +10,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest/digests"
+	"nixreg/internal/flight"
 )
 
 // encode writes the encoded bytes of a body to w and returns the digest and size of the plain ones.
@@ -97,12 +97,13 @@ func (l *Layer) writeEncoded(ctx context.Context, w io.Writer, off, n int64) err
 			return copyFile(w, f, off, n)
 		}
 	}
-	if err := l.maker.Uncached.Acquire(ctx, 1); err != nil {
+	release, err := l.maker.Uncached.Acquire(ctx)
+	if err != nil {
 		return err
 	}
-	defer l.maker.Uncached.Release(1)
+	defer release()
 	win := &window{w: w, skip: off, left: n}
-	_, _, err := l.maker.encode(ctx, l.recipe, l.body, func(int64) {}, win)
+	_, _, err = l.maker.encode(ctx, l.recipe, l.body, func(int64) {}, win)
 	if win.left == 0 && errors.Is(err, errWindow) {
 		return nil
 	}
@@ -112,11 +113,12 @@ func (l *Layer) writeEncoded(ctx context.Context, w io.Writer, off, n int64) err
 // remake encodes the layer into the cache, once however many ask.
 func (l *Layer) remake(ctx context.Context) error {
 	m := l.maker
-	_, err := digests.Once(ctx, m.Group, "blob/"+l.info.Digest.String(), func(ctx context.Context) (struct{}, error) {
-		if err := m.Hashing.Acquire(ctx, 1); err != nil {
+	_, err := flight.Once(ctx, m.Group, "blob/"+l.info.Digest.String(), func(ctx context.Context) (struct{}, error) {
+		release, err := m.Hashing.Acquire(ctx)
+		if err != nil {
 			return struct{}{}, err
 		}
-		defer m.Hashing.Release(1)
+		defer release()
 		info, err := m.encodeAndKeep(ctx, l.recipe, l.body)
 		if err == nil && info.Digest != l.info.Digest {
 			err = fmt.Errorf("layer %s was encoded as %s", l.info.Digest, info.Digest)

@@ -7,8 +7,7 @@ import (
 	"io/fs"
 	"testing"
 
-	"golang.org/x/sync/semaphore"
-
+	"nixreg/internal/flight"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer"
 	"nixreg/store"
@@ -61,11 +60,11 @@ func TestAnotherBuildIsOpened(t *testing.T) {
 	f.Files = storetest.Files{"": storetest.Dir(), "f": storetest.File("built anew")}
 	anew.Put(f)
 	b := &builds{told: anew, opened: once}
-	g := digests.NewGroup(t.Context())
+	g := flight.NewGroup(t.Context())
 	defer g.Close()
 	m := &layer.Maker{
 		Store: union{anew, b}, Cache: digests.NewMemory(1 << 20), Group: g,
-		Hashing: semaphore.NewWeighted(1), Scanning: semaphore.NewWeighted(1),
+		Hashing: &flight.Queue{Running: 1}, Scanning: &flight.Queue{Running: 1},
 	}
 	o, err := anew.Object(t.Context(), p)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sync/semaphore"
 
+	"nixreg/internal/flight"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer"
 	"nixreg/store"
@@ -27,9 +27,9 @@ var ctx = context.Background()
 
 func newMaker(t *testing.T, s store.Store) *layer.Maker {
 	t.Helper()
-	g := digests.NewGroup(ctx)
+	g := flight.NewGroup(ctx)
 	t.Cleanup(g.Close)
-	return &layer.Maker{Store: s, Cache: new(digests.Memory), Group: g, Scanning: semaphore.NewWeighted(2), Hashing: semaphore.NewWeighted(2), Uncached: semaphore.NewWeighted(2)}
+	return &layer.Maker{Store: s, Cache: new(digests.Memory), Group: g, Scanning: &flight.Queue{Running: 2}, Hashing: &flight.Queue{Running: 2}, Uncached: &flight.Queue{Running: 2}}
 }
 
 func recipe(t *testing.T, s store.Store, paths ...store.Path) layer.Recipe {

@@ -14,8 +14,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/zstd"
-	"golang.org/x/sync/semaphore"
 
+	"nixreg/internal/flight"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer/gunzip"
 	"nixreg/store"
@@ -48,20 +48,20 @@ type Maker struct {
 	Store store.Store
 	// Cache may be nil for who hashes nothing.
 	Cache digests.Cache
-	Group *digests.Group
+	Group *flight.Group
 	// Loose, if set, reports whether the NarHash of a path is no hash of its contents, but changes at least when they do.
 	// What was recorded of such a path is served for as long as its files have the same bytes.
 	Loose func(store.Path) bool
 	// Scanning bounds how many archives are looked through at the same time.
-	Scanning *semaphore.Weighted
+	Scanning *flight.Queue
 	// Hashing bounds how many layers are hashed at the same time.
-	Hashing *semaphore.Weighted
+	Hashing *flight.Queue
 	// Progress, if set, is called with the length of each piece that was hashed, from many goroutines.
 	Progress func(bytes int64)
 	// Blobs keeps encoded layers; nil makes them anew for each request. Layers without an encoding need no keeping.
 	Blobs *Blobs
 	// Uncached bounds how many encoded layers are made at the same time for one client each, because they are not kept.
-	Uncached *semaphore.Weighted
+	Uncached *flight.Queue
 
 	mu       sync.Mutex
 	bodies   bodyCache
@@ -193,14 +193,15 @@ func (m *Maker) check(ctx context.Context, r Recipe) (epoch string, err error) {
 
 // hash hashes the recipe's bytes, unless another did meanwhile; a record with the stale stamp counts as none.
 func (m *Maker) hash(ctx context.Context, r Recipe, stale string) (Info, error) {
-	return digests.Once(ctx, m.Group, recipeKey(r)+" not "+stale, func(ctx context.Context) (Info, error) {
+	return flight.Once(ctx, m.Group, recipeKey(r)+" not "+stale, func(ctx context.Context) (Info, error) {
 		if info, err := m.remembered(ctx, r); err == nil && info.Stamp != stale {
 			return info, nil
 		}
-		if err := m.Hashing.Acquire(ctx, 1); err != nil {
+		release, err := m.Hashing.Acquire(ctx)
+		if err != nil {
 			return Info{}, err
 		}
-		defer m.Hashing.Release(1)
+		defer release()
 		epoch, err := m.check(ctx, r)
 		if err != nil {
 			return Info{}, err

@@ -127,9 +127,10 @@ func unpack(ctx context.Context, p Packing, w io.Writer, r io.Reader, limit int6
 // writeDecoded writes a range of a layer in an archive that can be read from its start alone. How many do so at the same
 // time is bounded.
 func (l *Layer) writeDecoded(ctx context.Context, w io.Writer, off, n int64) error {
-	if err := l.maker.Uncached.Acquire(ctx, 1); err != nil {
+	release, err := l.maker.Uncached.Acquire(ctx)
+	if err != nil {
 		return err
 	}
-	defer l.maker.Uncached.Release(1)
+	defer release()
 	return l.body.writeRange(ctx, l.maker.exact(&l.recipe), w, off, n)
 }

@@ -14,8 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"golang.org/x/sync/semaphore"
-
+	"nixreg/internal/flight"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer"
 	"nixreg/store"
@@ -141,7 +140,7 @@ func TestRangeOfAGzippedArchive(t *testing.T) {
 	s := &counted{Store: m}
 	p := m.Add("image.tar.gz", storetest.Files{"": storetest.File(string(file))})
 	maker := newMaker(t, s)
-	maker.Hashing = semaphore.NewWeighted(1) // who hashes must not wait for himself
+	maker.Hashing = &flight.Queue{Running: 1} // who hashes must not wait for himself
 	a, err := maker.Archive(ctx, object(t, m, p), "")
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +151,7 @@ func TestRangeOfAGzippedArchive(t *testing.T) {
 	}
 	info := describe(t, maker, r)
 	next := restarted(t, s, maker)
-	next.Cache, next.Hashing = new(digests.Memory), semaphore.NewWeighted(1)
+	next.Cache, next.Hashing = new(digests.Memory), &flight.Queue{Running: 1}
 	if again := describe(t, next, r); again.DiffID != info.DiffID {
 		t.Errorf("%+v, then %+v", info, again)
 	}
@@ -183,14 +182,14 @@ func BenchmarkGzippedArchive(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g := digests.NewGroup(ctx)
+	g := flight.NewGroup(ctx)
 	b.Cleanup(g.Close)
 	for _, c := range []struct {
 		name string
 		off  int64
 	}{{"start", 0}, {"end", size - 64<<10}} {
 		b.Run(c.name, func(b *testing.B) {
-			maker := &layer.Maker{Store: m, Cache: new(digests.Memory), Group: g, Scanning: semaphore.NewWeighted(1), Hashing: semaphore.NewWeighted(1), Uncached: semaphore.NewWeighted(1)}
+			maker := &layer.Maker{Store: m, Cache: new(digests.Memory), Group: g, Scanning: &flight.Queue{Running: 1}, Hashing: &flight.Queue{Running: 1}, Uncached: &flight.Queue{Running: 1}}
 			a, err := maker.Archive(ctx, o, "")
 			if err != nil {
 				b.Fatal(err)

@@ -13,8 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"golang.org/x/sync/semaphore"
-
+	"nixreg/internal/flight"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer"
 	"nixreg/store"
@@ -248,7 +247,7 @@ func TestHashingIsBounded(t *testing.T) {
 		m := storetest.New()
 		s := &slow{Store: m, reading: make(chan struct{}, layers), gate: make(chan struct{})}
 		maker := newMaker(t, s)
-		maker.Hashing = semaphore.NewWeighted(bound)
+		maker.Hashing = &flight.Queue{Running: bound}
 		results := make(chan error, layers)
 		for i := range layers {
 			r := recipe(t, m, m.Add(fmt.Sprint("a-", i), storetest.Files{"x": storetest.File(strings.Repeat("x", i+1))}, storetest.Self))

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"nixreg/manifest/digests"
+	"nixreg/internal/flight"
 	"nixreg/store"
 )
 
@@ -21,7 +21,7 @@ type packageIndex struct {
 	channel store.Channel
 	// distant tells that names are all there is to go by: paths must not be opened to see what they are.
 	distant bool
-	group   *digests.Group // lists on a context of its own: clients that leave must not make it start over and over
+	group   *flight.Group // lists on a context of its own: clients that leave must not make it start over and over
 	key     string
 
 	mu   sync.Mutex
@@ -63,7 +63,7 @@ func (x *packageIndex) all(ctx context.Context) (*nameIndex, error) {
 	if l := x.latest(); l.serves(state) {
 		return l.names, nil
 	}
-	l, err := digests.Once(ctx, x.group, x.key+state, func(ctx context.Context) (listing, error) {
+	l, err := flight.Once(ctx, x.group, x.key+state, func(ctx context.Context) (listing, error) {
 		if l := x.latest(); l.serves(state) {
 			return l, nil
 		}

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"testing"
 
+	"nixreg/internal/flight"
 	"nixreg/manifest/digests"
 	"nixreg/store"
 )
@@ -41,7 +42,7 @@ func generatePaths(n int) manyPaths {
 // BenchmarkChannelIndex is what it takes to know the names of a channel: 100,000 paths, 300,000 names.
 func BenchmarkChannelIndex(b *testing.B) {
 	c := generatePaths(100_000)
-	group := digests.NewGroup(context.Background())
+	group := flight.NewGroup(context.Background())
 	defer group.Close()
 	var before, after runtime.MemStats
 	for b.Loop() {
@@ -64,7 +65,7 @@ func BenchmarkChannelIndex(b *testing.B) {
 
 func BenchmarkChannelLookup(b *testing.B) {
 	c := generatePaths(100_000)
-	group := digests.NewGroup(context.Background())
+	group := flight.NewGroup(context.Background())
 	defer group.Close()
 	p := New(Config{All: store.Union(), Channels: []store.Channel{c}, Group: group, Cache: digests.NewMemory(1 << 20)})
 	for b.Loop() {
@@ -76,7 +77,7 @@ func BenchmarkChannelLookup(b *testing.B) {
 
 func BenchmarkChannelCatalogue(b *testing.B) {
 	c := generatePaths(100_000)
-	group := digests.NewGroup(context.Background())
+	group := flight.NewGroup(context.Background())
 	defer group.Close()
 	p := New(Config{All: store.Union(), Channels: []store.Channel{c}, Group: group, Cache: digests.NewMemory(1 << 20)})
 	for b.Loop() {

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 
+	"nixreg/internal/flight"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/program"
 	"nixreg/store"
@@ -32,7 +33,7 @@ type Config struct {
 	// Architectures are those, in GOARCH's words, that images are made for; none: all there are.
 	Architectures []string
 	// Group lists: the caller closes it.
-	Group *digests.Group
+	Group *flight.Group
 	// Cache remembers what was seen of paths that lie far away.
 	Cache digests.Cache
 	// Log may be nil.

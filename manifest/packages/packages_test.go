@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"nixreg/internal/flight"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/packages"
 	"nixreg/store"
@@ -48,7 +49,7 @@ var errOut = fmt.Errorf("no route: %w", store.ErrUnavailable)
 
 func catalog(t *testing.T, s store.Store, channels ...store.Channel) *packages.Catalog {
 	t.Helper()
-	group := digests.NewGroup(context.Background())
+	group := flight.NewGroup(context.Background())
 	t.Cleanup(group.Close)
 	return packages.New(packages.Config{All: s, Stores: []store.Store{s}, Channels: channels, Group: group, Cache: digests.NewMemory(1 << 20)})
 }
@@ -182,7 +183,7 @@ func TestRecordsOfEarlier(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	group := digests.NewGroup(context.Background())
+	group := flight.NewGroup(context.Background())
 	defer group.Close()
 	s := sealed{m}
 	c := packages.New(packages.Config{All: s, Stores: []store.Store{s}, Architectures: []string{"arm64"}, Group: group, Cache: cache})

@@ -1,4 +1,4 @@
-package digests
+package flight
 
 import (
 	"context"
@@ -36,8 +36,8 @@ func TestOnceComputesOnce(t *testing.T) {
 		if v, err := Once(t.Context(), g, "k", compute); v != 2 || err != nil {
 			t.Errorf("after the first computation: got %d, %v; nothing should be kept", v, err)
 		}
-		if len(g.flights) != 0 {
-			t.Errorf("%d flights are kept", len(g.flights))
+		if len(g.calls) != 0 {
+			t.Errorf("%d calls are kept", len(g.calls))
 		}
 	})
 }
@@ -96,7 +96,7 @@ func TestOnceErrorAndPanic(t *testing.T) {
 		t.Errorf("error: %v", err)
 	}
 	v, err := Once(t.Context(), g, "k", func(context.Context) (int, error) { panic(fs.ErrNotExist) })
-	if v != 0 || err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "group_test.go") {
+	if v != 0 || err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "flight_test.go") {
 		t.Errorf("panic: %d, %v; want an opaque error with the stack", v, err)
 	}
 	v, err = Once(t.Context(), g, "k", func(context.Context) (int, error) { runtime.Goexit(); return 1, nil })
