@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"nixreg/internal/flight"
 	"nixreg/store"
 )
 
@@ -41,7 +42,7 @@ func (b *Builder) build(ctx context.Context, attr Attr, system string, again boo
 	if err, ok := b.failed.get(failure, state, b.now().Add(-b.o.FailureTTL)); ok {
 		return nil, err
 	}
-	paths, err := b.building.do(ctx, b.owner, key, func(ctx context.Context) ([]store.Path, error) {
+	paths, err := once(ctx, b.group, "build "+key, func(ctx context.Context) ([]store.Path, error) {
 		paths, err := b.realise(ctx, attr, system)
 		if err != nil {
 			b.remember(failure, state, err)
@@ -83,7 +84,7 @@ func (b *Builder) remember(key, state string, err error) {
 // realise runs one build, once it is its turn.
 func (b *Builder) realise(ctx context.Context, attr Attr, system string) ([]store.Path, error) {
 	what := fmt.Sprintf("build %s for %s", attr, system)
-	leave, err := b.builds.enter(ctx)
+	leave, err := enter(ctx, b.builds)
 	if err != nil {
 		return nil, b.explain(what, 0, new(tail), err)
 	}
@@ -123,7 +124,8 @@ func (b *Builder) buildable(ctx context.Context, attr Attr, system string) (stri
 func (b *Builder) watched(ctx context.Context, what string, args []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.o.Timeout)
 	defer cancel()
-	t := new(tail)
+	t, start := new(tail), b.now()
+	flight.Progress(ctx, func() string { return fmt.Sprintf("%s, for %s now", what, b.now().Sub(start).Round(time.Second)) })
 	ticker := time.NewTicker(b.every)
 	defer ticker.Stop()
 	over, told := make(chan struct{}), make(chan struct{})
@@ -151,7 +153,7 @@ func (b *Builder) report(over <-chan struct{}, ticks <-chan time.Time, what stri
 
 // evaluate returns what nix prints of the value of full, after the function apply, as JSON.
 func (b *Builder) evaluate(ctx context.Context, what, full, system, apply string) ([]byte, error) {
-	leave, err := b.evals.enter(ctx)
+	leave, err := enter(ctx, b.evals)
 	if err != nil {
 		return nil, b.explain(what, 0, new(tail), err)
 	}

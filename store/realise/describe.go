@@ -44,7 +44,7 @@ func (b *Builder) Describe(ctx context.Context, attr Attr, system string) (Descr
 	if err, ok := b.failed.get(failure, state, b.now().Add(-b.o.FailureTTL)); ok {
 		return Description{}, err
 	}
-	return b.describing.do(ctx, b.owner, key, func(ctx context.Context) (Description, error) {
+	return once(ctx, b.group, "describe "+key, func(ctx context.Context) (Description, error) {
 		d, err := b.look(ctx, attr, system)
 		if err != nil {
 			b.remember(failure, state, err)

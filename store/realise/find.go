@@ -136,7 +136,7 @@ func (b *Builder) level(ctx context.Context, full, system string, since time.Tim
 	if err, ok := b.failed.get(failure, state, b.now().Add(-b.o.FailureTTL)); ok {
 		return nil, err
 	}
-	return b.looking.do(ctx, b.owner, key, func(ctx context.Context) (*level, error) {
+	return once(ctx, b.group, "names "+key, func(ctx context.Context) (*level, error) {
 		l, err := b.load(ctx, full, system)
 		if err != nil {
 			b.remember(failure, state, err)

@@ -31,7 +31,7 @@ func (b *Builder) outputs(ctx context.Context, attr Attr, system string) ([]stor
 	if err, ok := b.failed.get(failure, state, b.now().Add(-b.o.FailureTTL)); ok {
 		return nil, err
 	}
-	paths, err := b.foreseeing.do(ctx, b.owner, key, func(ctx context.Context) ([]store.Path, error) {
+	paths, err := once(ctx, b.group, "outputs "+key, func(ctx context.Context) ([]store.Path, error) {
 		paths, err := b.foresee(ctx, attr, system)
 		if err != nil {
 			b.remember(failure, state, err)

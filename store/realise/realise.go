@@ -12,6 +12,7 @@
 package realise
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,6 +23,7 @@ import (
 	"strings"
 	"time"
 
+	"nixreg/internal/flight"
 	"nixreg/store"
 )
 
@@ -55,16 +57,12 @@ type Builder struct {
 	o       Options
 	source  source
 	command command
-	owner   *owner
+	group   *flight.Group
 	now     func() time.Time
 	present func([]store.Path) bool
 	every   time.Duration // between two lines about a build that runs
 
-	builds, evals *queue
-	building      flights[[]store.Path]
-	looking       flights[*level]
-	describing    flights[Description]
-	foreseeing    flights[[]store.Path]
+	builds, evals *flight.Queue
 
 	levels    memo[*level]
 	described memo[Description]
@@ -89,12 +87,12 @@ func New(o Options) (*Builder, error) {
 		o:         o,
 		source:    src,
 		command:   command{name: nix, env: environment(os.Environ(), fmt.Sprintf("GC_MAXIMUM_HEAP_SIZE=%d", o.Memory)), grace: grace},
-		owner:     newOwner(),
+		group:     flight.NewGroup(context.Background()),
 		now:       time.Now,
 		present:   present,
 		every:     10 * time.Second,
-		builds:    newQueue(o.Jobs, o.Waiting),
-		evals:     newQueue(o.Jobs, o.Waiting),
+		builds:    &flight.Queue{Running: o.Jobs, Waiting: o.Waiting},
+		evals:     &flight.Queue{Running: o.Jobs, Waiting: o.Waiting},
 		levels:    memo[*level]{max: maxLevels},
 		described: memo[Description]{max: maxResults},
 		built:     memo[[]store.Path]{max: maxResults},
@@ -105,7 +103,7 @@ func New(o Options) (*Builder, error) {
 
 // Close stops what runs, ends its process groups, and waits for them. Later calls of the other methods fail.
 func (b *Builder) Close() error {
-	b.owner.close()
+	b.group.Close()
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"nixreg/internal/flight"
 	"nixreg/store"
 )
 
@@ -38,12 +39,11 @@ type RootsOptions struct {
 type Roots struct {
 	o       RootsOptions
 	command command
-	owner   *owner
+	group   *flight.Group
 	now     func() time.Time
 	there   func(store.Path) bool // on disk
-	turns   *queue                // of what is there
-	fetches *queue                // of what has gone: those may take their whole time, and the others must not wait for them
-	holding flights[bool]
+	turns   *flight.Queue         // of what is there
+	fetches *flight.Queue         // of what has gone: those may take their whole time, and the others must not wait for them
 
 	mu      sync.Mutex
 	keys    map[string]*rootKey
@@ -82,18 +82,18 @@ func NewRoots(o RootsOptions) (*Roots, error) {
 	return &Roots{
 		o:       o,
 		command: command{name: o.NixStore, env: environment(os.Environ()), grace: grace},
-		owner:   newOwner(),
+		group:   flight.NewGroup(context.Background()),
 		now:     time.Now,
 		there:   onDisk,
-		turns:   newQueue(2, maxHoldsWait),
-		fetches: newQueue(2, maxHoldsWait),
+		turns:   &flight.Queue{Running: 2, Waiting: maxHoldsWait},
+		fetches: &flight.Queue{Running: 2, Waiting: maxHoldsWait},
 		keys:    make(map[string]*rootKey),
 	}, nil
 }
 
 // Close ends the calls under way. What is held stays held.
 func (r *Roots) Close() error {
-	r.owner.close()
+	r.group.Close()
 	return nil
 }
 
@@ -132,7 +132,7 @@ func (r *Roots) hold(ctx context.Context, key string, batch []store.Path) error 
 	if r.refuses() || r.troubled(k) {
 		return nil
 	}
-	held, err := r.holding.do(ctx, r.owner, key+" "+name, func(ctx context.Context) (bool, error) {
+	held, err := once(ctx, r.group, key+" "+name, func(ctx context.Context) (bool, error) {
 		return r.realise(ctx, key, name, batch)
 	})
 	r.mu.Lock()
@@ -204,7 +204,7 @@ func (r *Roots) realise(ctx context.Context, key, name string, batch []store.Pat
 	if slices.ContainsFunc(batch, func(p store.Path) bool { return !r.there(p) }) {
 		turns = r.fetches
 	}
-	leave, err := turns.enter(ctx)
+	leave, err := enter(ctx, turns)
 	if err != nil {
 		return false, r.explain(key, err)
 	}

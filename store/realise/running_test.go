@@ -290,3 +290,41 @@ func TestBusy(t *testing.T) {
 		}
 	}
 }
+
+// TestAbandonedBuildGivesWay has a build that nobody waits for hold the only slot until another is asked for. Asked for
+// again, it is built in its turn.
+func TestAbandonedBuildGivesWay(t *testing.T) {
+	calls, never := make(chan call, 9), make(chan struct{})
+	defer close(never)
+	var mu sync.Mutex
+	hangs := true
+	newHand(t, packaged(func(c call) answer {
+		calls <- c
+		mu.Lock()
+		wait := hangs && c.Args[len(c.Args)-1] == "left"
+		mu.Unlock()
+		if wait {
+			<-never
+		}
+		return built(c)
+	}))
+	b := open(t, realise.Options{File: file(t), Jobs: 1})
+	b.SetGrace(10 * time.Millisecond)
+	ctx, leave := context.WithCancel(t.Context())
+	done := start(ctx, b, "left")
+	left := <-calls
+	leave()
+	if r := <-done; !errors.Is(r.err, context.Canceled) {
+		t.Errorf("the client that left: %v", r.err)
+	}
+	if paths, err := b.Build(t.Context(), "hello", host); len(paths) != 2 || err != nil {
+		t.Errorf("another build: %q, %v", paths, err)
+	}
+	wait(t, "the end of the build that nobody waits for", left.dead)
+	mu.Lock()
+	hangs = false
+	mu.Unlock()
+	if paths, err := b.Build(t.Context(), "left", host); len(paths) != 2 || err != nil {
+		t.Errorf("the same build again: %q, %v", paths, err)
+	}
+}
