@@ -20,6 +20,8 @@ type Queue struct {
 	Running int
 	// Waiting is how many may wait for one; 0 is any number.
 	Waiting int
+	// Drop ends work that waits for a slot when nobody waits for the work any more: it has done nothing yet.
+	Drop bool
 
 	mu      sync.Mutex
 	holders []*turn
@@ -80,6 +82,9 @@ func (q *Queue) leave(t *turn) {
 func (q *Queue) review() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.Drop {
+		q.line = slices.DeleteFunc(q.line, (*turn).drop)
+	}
 	for len(q.line) > 0 && len(q.holders) < q.Running {
 		i := max(0, slices.IndexFunc(q.line, (*turn).awaited))
 		t := q.line[i]
@@ -97,6 +102,15 @@ func (q *Queue) review() {
 }
 
 func (t *turn) awaited() bool { return t.call.awaited() }
+
+// drop ends what nobody waits for.
+func (t *turn) drop() bool {
+	if t.awaited() {
+		return false
+	}
+	t.call.cancel(errAbandoned)
+	return true
+}
 
 // idle are the slots that nobody waits for.
 func (q *Queue) idle() (all []*turn) {

@@ -283,6 +283,30 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
+func TestQueueDropsWhatNobodyWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGroup(t.Context())
+		defer g.Close()
+		q := &Queue{Running: 1, Drop: true}
+		first, left := newJob(q), newJob(q)
+		ask(t.Context(), g, "first", first)
+		ctx, leave := context.WithCancel(t.Context())
+		ask(ctx, g, "left", left)
+		leave()
+		synctest.Wait()
+		if err := <-left.ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("what was in line ended with %v", err)
+		}
+		again := ask(t.Context(), g, "left", left)
+		running(t, first, true)
+		close(first.release)
+		close(left.release)
+		if err := <-again; err != nil || len(left.begun) != 1 {
+			t.Errorf("asked for again: %v, begun %d times", err, len(left.begun))
+		}
+	})
+}
+
 func TestProgressIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGroup(t.Context())

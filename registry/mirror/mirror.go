@@ -40,8 +40,6 @@ const (
 	// patience is for how long an upstream may think about a tag of which there is a copy; with none, the client waits
 	// as long as the wire allows.
 	patience = 10 * time.Second
-	// enough bounds what no client waits for any more.
-	enough = 5 * time.Minute
 )
 
 // Upstream is the registry that is mirrored; [upstream.Registry] is one. Safe for concurrent use.

@@ -85,8 +85,8 @@ func NewRoots(o RootsOptions) (*Roots, error) {
 		group:   flight.NewGroup(context.Background()),
 		now:     time.Now,
 		there:   onDisk,
-		turns:   &flight.Queue{Running: 2, Waiting: maxHoldsWait},
-		fetches: &flight.Queue{Running: 2, Waiting: maxHoldsWait},
+		turns:   &flight.Queue{Running: 2, Waiting: maxHoldsWait, Drop: true},
+		fetches: &flight.Queue{Running: 2, Waiting: maxHoldsWait, Drop: true},
 		keys:    make(map[string]*rootKey),
 	}, nil
 }
