@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"nixreg/internal/flight"
@@ -140,6 +141,7 @@ func (s *Source) build(ctx context.Context, repository, key string, d *Definitio
 	draft.image.Title, draft.image.Version = d.Title, d.Version
 	report := s.reportProgress(repository, draft)
 	defer report.stop()
+	flight.Progress(ctx, report.String)
 	m, config, err := draft.finish(ctx, s.layers, encoding, report.done)
 	if err != nil {
 		return nil, err
@@ -175,29 +177,28 @@ func (s *Source) draft(ctx context.Context, d *Definition, objects []*store.Obje
 	return draftPackage(ctx, s.store, d, objects)
 }
 
-// progress logs how far the making of one image is. A first pull may take minutes, and somebody watches.
+// progress is how far the making of one image is. A first pull may take minutes, and somebody watches.
 type progress struct {
-	layers chan struct{}
-	ended  chan struct{}
+	layers  int
+	hashed  atomic.Int64 // layers that are done
+	over    chan struct{}
+	stopped chan struct{}
 }
 
+// reportProgress logs the progress now and then, until stop.
 func (s *Source) reportProgress(repository string, d *draft) *progress {
-	p := &progress{layers: make(chan struct{}, len(d.layers)), ended: make(chan struct{})}
+	p := &progress{layers: len(d.layers), over: make(chan struct{}), stopped: make(chan struct{})}
 	start := s.hashed.Load()
 	go func() {
-		defer close(p.ended)
+		defer close(p.stopped)
 		tick := time.NewTicker(progressEvery)
 		defer tick.Stop()
-		finished := 0
 		for {
 			select {
-			case _, ok := <-p.layers:
-				if !ok {
-					return
-				}
-				finished++
+			case <-p.over:
+				return
 			case <-tick.C:
-				s.log.Info("hashing layers", "image", repository, "done", finished, "of", len(d.layers),
+				s.log.Info("hashing layers", "image", repository, "done", p.hashed.Load(), "of", p.layers,
 					"hashed_mb", (s.hashed.Load()-start)>>20)
 			}
 		}
@@ -205,10 +206,15 @@ func (s *Source) reportProgress(repository string, d *draft) *progress {
 	return p
 }
 
-func (p *progress) done() { p.layers <- struct{}{} }
+func (p *progress) done() { p.hashed.Add(1) }
 
-// stop ends the reports; every call of done is over.
+// String is for people.
+func (p *progress) String() string {
+	return fmt.Sprintf("%d of %d layers are hashed", p.hashed.Load(), p.layers)
+}
+
+// stop ends the reports.
 func (p *progress) stop() {
-	close(p.layers)
-	<-p.ended
+	close(p.over)
+	<-p.stopped
 }

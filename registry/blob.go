@@ -21,9 +21,14 @@ func (h *Handler) serveBlob(w *response, r *http.Request, rt route, from backend
 	}
 	tag := etag(rt.digest)
 	unchanged := notModified(r.Header, tag)
-	b, err := from.source.Blob(r.Context(), BlobRequest{
+	wait := h.newWait(r)
+	defer wait.close()
+	b, err := from.source.Blob(wait.ctx, BlobRequest{
 		Repository: rt.inner, Digest: rt.digest, Head: unchanged || w.method == http.MethodHead,
 	})
+	if err != nil && wait.passed(r) {
+		return h.again(w, r, rt, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -44,9 +49,17 @@ func (h *Handler) serveBlob(w *response, r *http.Request, rt route, from backend
 		w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
 		return problem(errRange, "range %q of %d bytes", truncate(r.Header.Get("Range"), 100), size)
 	}
-	return h.stream(r.Context(), rt.digest.String(), b, &body{w: w, span: s, left: s.n, header: func() {
-		sendBlobHeader(w, rt, s, v, size)
+	err = h.stream(wait.ctx, rt.digest.String(), b, &body{w: w, span: s, left: s.n, header: func() bool {
+		inTime := wait.over()
+		if inTime {
+			sendBlobHeader(w, rt, s, v, size)
+		}
+		return inTime
 	}})
+	if err != nil && wait.passed(r) {
+		return h.again(w, r, rt, err)
+	}
+	return err
 }
 
 // blobHeader sets what every answer about a blob has, 304 included.
@@ -73,7 +86,9 @@ func sendBlobHeader(w *response, rt route, s span, v verdict, size int64) {
 // cut, so that the client sees a short body and never takes it for the whole.
 func (h *Handler) stream(ctx context.Context, name string, b Blob, out *body) error {
 	if out.w.method == http.MethodHead || out.left == 0 {
-		out.header()
+		if !out.begin() {
+			return errWaited
+		}
 		return nil
 	}
 	err := b.WriteRange(ctx, out, out.off, out.n)

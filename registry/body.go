@@ -17,7 +17,7 @@ var errTooLong = errors.New("more bytes than asked for")
 type body struct {
 	span
 	w      *response
-	header func()
+	header func() bool // sends the header, unless it is too late
 	begun  bool
 	left   int64
 	err    error // the first error; there are no writes after it
@@ -34,18 +34,21 @@ func (b *body) Write(p []byte) (int, error) {
 		b.err = errTooLong
 		return 0, b.err
 	}
-	b.begin()
+	if !b.begin() {
+		b.err = errWaited
+		return 0, b.err
+	}
 	n, err := b.w.Write(p)
 	b.left -= int64(n)
 	b.err, b.client = err, err != nil
 	return n, err
 }
 
-func (b *body) begin() {
+func (b *body) begin() bool {
 	if !b.begun {
-		b.begun = true
-		b.header()
+		b.begun = b.header()
 	}
+	return b.begun
 }
 
 // ReadFrom copies src. A piece of a file goes to the client by sendfile; all else passes through Write.

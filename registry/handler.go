@@ -44,6 +44,9 @@ type Handler struct {
 	// Progress is how long the client may let a response stand still before it is cut; 0 is 2 minutes.
 	// A client must take 512 KiB in that time.
 	Progress time.Duration
+	// Wait is how long a request for a manifest or a blob may be without an answer before its client is asked to come
+	// again, by a redirect to the same URL; 0 is 20 seconds. Clients do so nine times at most, and then get 503.
+	Wait time.Duration
 
 	once   sync.Once
 	router *mux.Router
@@ -151,7 +154,7 @@ func (h *Handler) serveV2(w *response, r *http.Request) (route, error) {
 	}
 	switch rt.kind {
 	case manifest:
-		err = b.serveManifest(w, r, rt)
+		err = h.serveManifest(w, r, rt, b)
 	case blob:
 		err = h.serveBlob(w, r, rt, b)
 	case tags:

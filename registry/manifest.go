@@ -11,20 +11,25 @@ import (
 const maxManifest = 4 << 20
 
 // serveManifest answers GET and HEAD for a manifest or index, by tag or by digest.
-func (b backend) serveManifest(w *response, r *http.Request, rt route) error {
+func (h *Handler) serveManifest(w *response, r *http.Request, rt route, from backend) error {
 	if err := known(rt.digest); err != nil {
 		return err
 	}
 	if rt.tag != "" {
 		w.Header().Set("Vary", "Accept")
 	}
-	desc, err := b.source.Manifest(r.Context(), Request{
+	wait := h.newWait(r)
+	defer wait.close()
+	desc, err := from.source.Manifest(wait.ctx, Request{
 		Repository: rt.inner,
 		Tag:        rt.tag,
 		Digest:     rt.digest,
 		Accept:     parseAccept(r.Header.Values("Accept")).best,
 		Warn:       func(text string) { w.Header().Add("Warning", warning(text)) },
 	})
+	if err != nil && wait.passed(r) {
+		return h.again(w, r, rt, err)
+	}
 	if err != nil {
 		return err
 	}

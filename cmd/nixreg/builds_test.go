@@ -119,7 +119,7 @@ func TestServesBuilds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(made.handler("", nil, log))
+	srv := httptest.NewServer(made.handler("", nil, c.wait, log))
 	defer srv.Close()
 
 	answer := fetch(t, srv.URL+"/v2/greeting/manifests/latest")

@@ -21,6 +21,7 @@ import (
 // config is what the settings come to: flag over environment over file over default.
 type config struct {
 	listen    string
+	wait      time.Duration
 	data      string
 	images    []string
 	stores    []string // as URLs; none is "auto", or nothing with demo
@@ -68,6 +69,7 @@ type config struct {
 
 const (
 	defaultListen = "localhost:5000"
+	defaultWait   = 20 * time.Second // containerd 2.3 and newer wait for 30 s
 	envPrefix     = "NIXREG_"
 	minRefresh    = time.Minute // of channels, for the sake of whoever serves them
 )
@@ -143,6 +145,9 @@ var imageHost = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[
 func (c *config) fillServer() (err error) {
 	if err := checkAddress("listen", c.listen); err != nil {
 		return err
+	}
+	if c.wait < time.Second || c.wait > time.Hour {
+		return fmt.Errorf("wait %v: want a duration from 1s to 1h", c.wait)
 	}
 	for _, h := range c.serveAs {
 		if !imageHost.MatchString(h) {

@@ -42,6 +42,7 @@ func settings() []setting {
 		{name: "build-jobs", kind: number},
 		{name: "build-memory"},
 		{name: "keep"},
+		{name: "wait"},
 		{name: "demo", kind: toggle},
 		{name: "serve-as", kind: list, split: strings.Fields},
 		{name: "layer-encoding"},
@@ -88,6 +89,7 @@ func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 func (c *config) serverFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&c.listen, "listen", defaultListen, "where to serve, `HOST:PORT`; port 0 takes any free one")
+	f.DurationVar(&c.wait, "wait", defaultWait, "`TIME` that a client waits for an answer before it is asked to come again, by a redirect")
 	f.StringArrayVar(&c.serveAs, "serve-as", nil, "image `HOST` to answer for as a mirror (containerd's ?ns=); may be repeated")
 	f.StringVar(&c.blobCache, "blob-cache", "4GB", "`SIZE` of the directory that keeps compressed layers; 0 makes them anew for each request")
 	f.StringVar(&c.narCache, "nar-cache", "10GB", "`SIZE` of the directory that keeps what caches sent")

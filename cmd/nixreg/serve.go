@@ -71,7 +71,7 @@ func (p *program) serve(ctx context.Context, c *config) (err error) {
 	defer func() { err = errors.Join(err, made.close()) }()
 	fronts.announce(made, log)
 	for i := range fronts {
-		fronts[i].handler = made.handler(fronts[i].mirror, c.serveAs, log)
+		fronts[i].handler = made.handler(fronts[i].mirror, c.serveAs, c.wait, log)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	var reloading sync.WaitGroup

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -15,14 +16,15 @@ import (
 	"nixreg/store"
 )
 
-// handler serves everything, for the given image hosts too; or the mirror of that name alone.
-func (p *parts) handler(name string, hosts []string, log *slog.Logger) http.Handler {
+// handler serves everything, for the given image hosts too; or the mirror of that name alone. A client waits no longer than
+// wait at a time.
+func (p *parts) handler(name string, hosts []string, wait time.Duration, log *slog.Logger) http.Handler {
 	if i := slices.IndexFunc(p.mirrors, func(m registry.Mirror) bool { return m.Name == name }); i >= 0 {
 		m := p.mirrors[i]
-		return &registry.Handler{Source: m.Source, Lister: m.Lister, Referrers: m.Referrers, Hosts: m.Hosts, Log: log}
+		return &registry.Handler{Source: m.Source, Lister: m.Lister, Referrers: m.Referrers, Hosts: m.Hosts, Wait: wait, Log: log}
 	}
 	s := served{p.source}
-	return &registry.Handler{Source: s, Lister: s, Referrers: s, Hosts: hosts, Mirrors: p.mirrors, Faults: p.faults, Log: log}
+	return &registry.Handler{Source: s, Lister: s, Referrers: s, Hosts: hosts, Mirrors: p.mirrors, Faults: p.faults, Wait: wait, Log: log}
 }
 
 // faults are what is broken in definition files now, and the channels that could not be read yet, or not for long.

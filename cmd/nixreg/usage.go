@@ -84,8 +84,11 @@ func flagError(cmd *cobra.Command, err error) error {
 // wrongType is the error for a value that the type of a flag does not have.
 func wrongType(f *pflag.Flag, value string) error {
 	want := "a number"
-	if f.Value.Type() == "bool" {
+	switch f.Value.Type() {
+	case "bool":
 		want = "true or false"
+	case "duration":
+		want = "a duration, such as 20s or 1m"
 	}
 	return fmt.Errorf("%s %.100q: want %s", f.Name, value, want)
 }

@@ -98,7 +98,7 @@ func (c *call) await(ctx context.Context) error {
 		return nil
 	default:
 	}
-	if by == nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if by == nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		c.expect()
 	}
 	return &waitError{c.key.key, c.progress(), ctx.Err()}
