@@ -74,6 +74,6 @@ func madeOf[T any](ctx context.Context, s *Source, repository string, digest v1.
 
 // unopened makes the error for a layer that cannot be opened: an image may be made from files that are gone, or are others now.
 func (s *Source) unopened(ctx context.Context, r layer.Recipe, err error) error {
-	s.recent.Clear()
+	s.answers.Clear()
 	return s.lost(ctx, r, err)
 }

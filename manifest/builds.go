@@ -40,13 +40,13 @@ type builds struct {
 	records  records
 	root     []imagefile.RootPart // of every image
 	archs    []string
-	answers  digests.Memo[order, answer]
+	results  digests.Memo[order, buildResult]
 }
 
 func newBuilds(all store.Store, p *packages.Catalog, cfg Config) *builds {
 	b := &builds{store: all, packages: p, builder: cfg.Builder, holder: cfg.Holder, records: records{cfg.Cache}, archs: cfg.Architectures}
 	b.root = slices.Compact(slices.Sorted(slices.Values(cfg.Root)))
-	b.answers.Max = maxAnswers
+	b.results.Max = maxAnswers
 	if b.builder != nil {
 		b.ref = packages.TagName(b.builder.Ref())
 	}
@@ -83,17 +83,25 @@ func (b *builds) Lookup(ctx context.Context, repository, tag string) ([]*Definit
 		return nil, err
 	}
 	if !owned {
-		return b.lookup(ctx, repository, tag, tag == b.ref)
+		return moving(b.lookup(ctx, repository, tag, tag == b.ref))
 	}
 	images, err := b.packages.Lookup(ctx, repository, tag)
 	if !packages.IsUnknown(err) || b.builder == nil || !b.moving(tag) {
 		return b.defineAll(images), err
 	}
-	defs, failed := b.lookup(ctx, repository, tag, true)
+	defs, failed := moving(b.lookup(ctx, repository, tag, true))
 	if packages.IsUnknown(failed) {
 		return nil, err
 	}
 	return defs, failed
+}
+
+// moving marks definitions that a builder may change.
+func moving(defs []*Definition, err error) ([]*Definition, error) {
+	for _, d := range defs {
+		d.moving = true
+	}
+	return defs, err
 }
 
 func (b *builds) lookup(ctx context.Context, repository, tag string, attributes bool) ([]*Definition, error) {

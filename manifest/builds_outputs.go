@@ -28,8 +28,8 @@ const (
 // order is what is built.
 type order struct{ attr, arch string }
 
-// answer is what was built.
-type answer struct {
+// buildResult is what was built.
+type buildResult struct {
 	paths []store.Path
 	at    time.Time
 }
@@ -63,7 +63,7 @@ func (b *builds) outputs(ctx context.Context, attr string, archs []string) ([][]
 
 // build builds once a minute: that something is built already, the builder knows.
 func (b *builds) build(ctx context.Context, o order) ([]store.Path, error) {
-	if a, ok := b.answers.Get(o); ok && time.Since(a.at) < believed && b.present(ctx, a.paths) == nil {
+	if a, ok := b.results.Get(o); ok && time.Since(a.at) < believed && b.present(ctx, a.paths) == nil {
 		return slices.Clone(a.paths), nil
 	}
 	var gone error
@@ -79,7 +79,7 @@ func (b *builds) build(ctx context.Context, o order) ([]store.Path, error) {
 			gone = b.present(ctx, paths)
 		}
 		if gone == nil {
-			b.answers.Put(o, answer{slices.Clone(paths), time.Now()})
+			b.results.Put(o, buildResult{slices.Clone(paths), time.Now()})
 			return paths, nil
 		}
 		if !isAbsent(gone) {

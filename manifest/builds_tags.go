@@ -48,7 +48,7 @@ func (b *builds) tags(ctx context.Context, repository string, list []supply) []s
 		return tags
 	}
 	for _, arch := range append([]string{""}, b.archs...) {
-		a, ok := b.answers.Get(order{list[0].attr, arch})
+		a, ok := b.results.Get(order{list[0].attr, arch})
 		if !ok {
 			continue
 		}
@@ -105,7 +105,7 @@ func (b *builds) lately(ctx context.Context, list []supply) bool {
 		}
 		built = false
 		for _, arch := range append([]string{""}, b.archs...) {
-			a, ok := b.answers.Get(order{s.attr, arch})
+			a, ok := b.results.Get(order{s.attr, arch})
 			built = built || ok && b.present(ctx, a.paths) == nil
 		}
 		if !built {

@@ -32,6 +32,9 @@ type Definition struct {
 	Source []byte
 	// Ready, if set, is an image that was made elsewhere; Source tells it apart from others.
 	Ready *ready
+	// moving is set where something else than the state of catalogs and stores may change what the name means: a builder,
+	// whose source moves.
+	moving bool
 	// origin, if set, is the store path that Conf was read from, or of the script that told where it is.
 	origin store.Path
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -63,8 +65,10 @@ func TestDefinitionBase(t *testing.T) {
 	}
 }
 
-// TestBaseReplaced: another base image, another image.
-func TestBaseReplaced(t *testing.T) {
+// TestBaseReplaced: another base image, another image, a second later at the latest.
+func TestBaseReplaced(t *testing.T) { synctest.Test(t, baseReplaced) }
+
+func baseReplaced(t *testing.T) {
 	m, _, _ := withHello()
 	dir := t.TempDir()
 	base := newBase()
@@ -75,6 +79,7 @@ func TestBaseReplaced(t *testing.T) {
 	base.layers[0] = "another layer"
 	base.diffIDs[0] = "sha256:" + sha256Hex([]byte(base.layers[0]))
 	replace(t, filepath.Join(dir, "base.tar"), base.archive(t))
+	time.Sleep(time.Second) // of the bubble's clock
 	if after := get(t, src, "x", "latest").Digest; after == before {
 		t.Errorf("the image is %s as before", after)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -26,13 +27,35 @@ type Holder interface {
 // holdWait is how long an answer by digest waits for what it holds.
 const holdWait = 5 * time.Second
 
-// maxHeld bounds of how many manifests it is remembered what holds them.
-const maxHeld = 512
+const (
+	// heldWeight bounds what is remembered of what holds manifests, in bytes.
+	heldWeight = 16 << 20
+	// heldFor is for how long what was seen to be held is not looked at again.
+	heldFor = time.Second
+)
 
-// heldImage is what holds the image of a manifest.
-type heldImage struct {
+// holding is what holds an image.
+type holding struct {
 	key   string
 	roots []store.Path
+	seen  atomic.Int64 // when it was last seen to be held, in Unix nanoseconds
+}
+
+// newHolding says by held whether it was just seen to be held.
+func newHolding(key string, roots []store.Path, held bool) *holding {
+	h := &holding{key: key, roots: roots}
+	if held {
+		h.seen.Store(time.Now().UnixNano())
+	}
+	return h
+}
+
+// weight is its size in memory, in bytes.
+func (h *holding) weight() (n int64) {
+	for _, p := range h.roots {
+		n += int64(len(p)) + 16
+	}
+	return n + int64(len(h.key))
 }
 
 // hold holds what a definition's image is made of, before it is read.
@@ -40,14 +63,24 @@ func (s *Source) hold(ctx context.Context, d *Definition) error {
 	if s.holder == nil {
 		return nil
 	}
-	key, roots := d.key(), s.roots(ctx, d)
-	if len(roots) == 0 {
+	if err := s.keepHeld(ctx, newHolding(d.key(), s.roots(ctx, d), false)); err != nil {
+		return fmt.Errorf("hold what %.100q is made of: %w", d.Title, err)
+	}
+	return nil
+}
+
+// keepHeld sees now and then that an image is held, and holds it if it is not.
+func (s *Source) keepHeld(ctx context.Context, h *holding) error {
+	if len(h.roots) == 0 {
 		return nil
 	}
-	if err := s.holder.Hold(ctx, key, roots); err != nil {
-		return fmt.Errorf("hold what %.100q is made of against the garbage collector: %w", d.Title, err)
+	if now := time.Now().UnixNano(); now-h.seen.Load() >= int64(heldFor) {
+		if err := s.holder.Hold(ctx, h.key, h.roots); err != nil {
+			return fmt.Errorf("hold against the garbage collector: %w", err)
+		}
+		h.seen.Store(now)
 	}
-	s.holder.Touch(key)
+	s.holder.Touch(h.key)
 	return nil
 }
 
@@ -98,21 +131,21 @@ func (s *Source) holdAgain(ctx context.Context, digest v1.Hash, image string) {
 			s.log.Debug("image of a manifest is not held", "manifest", digest.String(), "error", err)
 			return
 		}
-		h = s.heldImage(m)
-		s.held.Put(digest, h)
+		h = s.holdingOf(m)
+		s.held.Put(digest, h, h.weight())
 	}
 	waiting, cancel := context.WithTimeout(ctx, holdWait)
 	defer cancel()
-	if err := s.holder.Hold(waiting, h.key, h.roots); err != nil {
+	if err := s.keepHeld(waiting, h); err != nil {
 		s.log.Debug("image of a manifest is not held", "manifest", digest.String(), "error", err)
+		s.holder.Touch(h.key)
 	}
-	s.holder.Touch(h.key)
 }
 
-// heldImage tells what holds an image. One that was made when nothing was held is held by all that is in its layers.
-func (s *Source) heldImage(m *Image) heldImage {
+// holdingOf tells what holds an image. One that was made when nothing was held is held by all that is in its layers.
+func (s *Source) holdingOf(m *Image) *holding {
 	if m.Definition != "" {
-		return heldImage{m.Definition, m.Roots}
+		return newHolding(m.Definition, m.Roots, false)
 	}
 	var paths []store.Path
 	for _, l := range m.Layers {
@@ -120,7 +153,7 @@ func (s *Source) heldImage(m *Image) heldImage {
 			paths = append(paths, ref.Path)
 		}
 	}
-	return heldImage{m.Key, s.holdable(paths)}
+	return newHolding(m.Key, s.holdable(paths), false)
 }
 
 // lost says of a layer's bytes that are not there any more why that is, if a store path has gone.

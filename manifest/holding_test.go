@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"nixreg/manifest"
 	"nixreg/manifest/digests"
@@ -98,30 +100,34 @@ func (k *keeper) source(t *testing.T, cache digests.Cache, s store.Store, images
 	return src
 }
 
-// TestHeldBeforeRead: the closure of an image is held before it is looked at, each time it is asked for.
+// TestHeldBeforeRead: the closure of an image is held before it is looked at, and is seen to be held when it is asked for a
+// second later.
 func TestHeldBeforeRead(t *testing.T) {
-	m, _, _ := withHello()
-	k := newKeeper()
-	src := k.source(t, new(digests.Memory), k.noting(m))
-	for range 2 {
-		want := get(t, newSource(t, "", m), "hello", "latest")
-		if got := get(t, src, "hello", "latest"); got.Digest != want.Digest {
-			t.Errorf("held it is %s, else %s", got.Digest, want.Digest)
+	synctest.Test(t, func(t *testing.T) {
+		m, _, _ := withHello()
+		k := newKeeper()
+		src := k.source(t, new(digests.Memory), k.noting(m))
+		for range 2 {
+			want := get(t, newSource(t, "", m), "hello", "latest")
+			if got := get(t, src, "hello", "latest"); got.Digest != want.Digest {
+				t.Errorf("held it is %s, else %s", got.Digest, want.Digest)
+			}
+			events := k.take()
+			held, read := slices.Index(events, "hold hello-2.12.1"), slices.Index(events, "read lib-1.0")
+			if held < 0 || read >= 0 && read < held {
+				t.Errorf("in this order: %s", events)
+			}
+			time.Sleep(time.Second)
 		}
-		events := k.take()
-		held, read := slices.Index(events, "hold hello-2.12.1"), slices.Index(events, "read lib-1.0")
-		if held < 0 || read >= 0 && read < held {
-			t.Errorf("in this order: %s", events)
+		if len(k.held) != 1 || len(k.touched) != 1 {
+			t.Errorf("held: %v, touched: %v", k.held, k.touched)
 		}
-	}
-	if len(k.held) != 1 || len(k.touched) != 1 {
-		t.Errorf("held: %v, touched: %v", k.held, k.touched)
-	}
-	for key, n := range k.touched {
-		if n != 2 || k.held[key] == nil || len(key) != 64 || strings.Trim(key, "0123456789abcdef") != "" {
-			t.Errorf("%s touched %d times", key, n)
+		for key, n := range k.touched {
+			if n != 2 || k.held[key] == nil || len(key) != 64 || strings.Trim(key, "0123456789abcdef") != "" {
+				t.Errorf("%s touched %d times", key, n)
+			}
 		}
-	}
+	})
 }
 
 // TestHeldRoots: of each kind of image that is held which keeps all of it alive, and nothing that lies outside of the store.
@@ -158,19 +164,22 @@ func TestHeldRoots(t *testing.T) {
 	}
 }
 
-// TestHoldFails: what has gone for good is not there, and its name is told.
+// TestHoldFails: what has gone for good is not there, and its name is told, a second after it was seen at the latest.
 func TestHoldFails(t *testing.T) {
-	m, _, hello := withHello()
-	k := newKeeper()
-	src := k.source(t, new(digests.Memory), m)
-	get(t, src, "hello", "latest")
-	for _, kind := range []error{fs.ErrNotExist, store.ErrUnavailable} {
-		k.fail = func(roots []store.Path) error { return fmt.Errorf("%s is gone: %w", roots[0].Abs(), kind) }
-		_, err := src.Manifest(ctx, manifest.Request{Repository: "hello", Tag: "latest", Accept: first})
-		if !errors.Is(err, kind) || !strings.Contains(err.Error(), hello.Abs()) {
-			t.Error(err)
+	synctest.Test(t, func(t *testing.T) {
+		m, _, hello := withHello()
+		k := newKeeper()
+		src := k.source(t, new(digests.Memory), m)
+		get(t, src, "hello", "latest")
+		time.Sleep(time.Second)
+		for _, kind := range []error{fs.ErrNotExist, store.ErrUnavailable} {
+			k.fail = func(roots []store.Path) error { return fmt.Errorf("%s is gone: %w", roots[0].Abs(), kind) }
+			_, err := src.Manifest(ctx, manifest.Request{Repository: "hello", Tag: "latest", Accept: first})
+			if !errors.Is(err, kind) || !strings.Contains(err.Error(), hello.Abs()) {
+				t.Error(err)
+			}
 		}
-	}
+	})
 }
 
 // TestHeldByDigest: who asks for a manifest by its digest keeps it, in a later process too; that it cannot be held is no

@@ -2,6 +2,8 @@ package manifest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"os"
@@ -83,7 +85,10 @@ func (m *images) lookInTurn(ctx context.Context, anew bool) (*imageList, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l.state = sync.OnceValue(func() string { return stateOf(l.files) })
+	l.state = sync.OnceValue(func() string {
+		sum := sha256.Sum256([]byte(stateOf(l.files)))
+		return hex.EncodeToString(sum[:16])
+	})
 	m.last.Store(l)
 	return l, nil
 }
@@ -275,7 +280,7 @@ func stateOf(files map[string]imageEntry) string {
 		}
 		if err == nil {
 			target, _ := os.Readlink(e.file)
-			fmt.Fprintf(&b, "%s %s %d %d\n", name, target, info.Size(), info.ModTime().UnixNano())
+			fmt.Fprintf(&b, "%s %s %s\n", name, target, describeFile(info))
 		}
 	}
 	return b.String()

@@ -94,7 +94,11 @@ func (m *images) Lookup(ctx context.Context, repository, tag string) ([]*Definit
 	case e.tags[tag] == nil:
 		return nil, packages.UnknownTag(repository, tag)
 	default:
-		return m.resolver.definitions(ctx, e.tags[tag])
+		defs, err := m.resolver.definitions(ctx, e.tags[tag])
+		if m.resolver.names.builder != nil { // contents may have to be built
+			return moving(defs, err)
+		}
+		return defs, err
 	}
 	return m.lookupFile(ctx, repository, e.file, tag)
 }

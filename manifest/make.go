@@ -21,26 +21,18 @@ const progressEvery = 5 * time.Second
 // imageFormat is part of each image's key: whatever changes the documents of images changes it too.
 const imageFormat = "image1"
 
-// image returns the image of a definition: the one made last, if the store is as it was; else the remembered one, if
-// its store paths are what they were; else it is made. What it is made of is held before it is read. With fresh it is made in any case, from remembered layers.
+// image returns the image of a definition: the remembered one, if its store paths are what they were; else it is made.
+// What it is made of is held before it is read. With fresh it is made in any case, from remembered layers.
 func (s *Source) image(ctx context.Context, repository string, d *Definition, encoding layer.Encoding, fresh bool) (*Image, error) {
 	if err := s.hold(ctx, d); err != nil {
 		return nil, err
-	}
-	state, err := s.store.State(ctx)
-	if err != nil {
-		return nil, err
-	}
-	name := d.key() + string(encoding)
-	if m := s.recent.get(name, state); m != nil && !fresh && s.intact(ctx, m) {
-		return m, nil
 	}
 	objects, err := s.objects(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	key := imageKey(d, encoding, objects)
-	m, err := flight.Once(ctx, s.group, fmt.Sprint("image/", key, fresh), func(ctx context.Context) (*Image, error) {
+	return flight.Once(ctx, s.group, fmt.Sprint("image/", key, fresh), func(ctx context.Context) (*Image, error) {
 		if m, err := s.records.image(ctx, key); err == nil && !fresh && s.intact(ctx, m) {
 			return m, nil
 		}
@@ -51,10 +43,6 @@ func (s *Source) image(ctx context.Context, repository string, d *Definition, en
 		defer release()
 		return s.build(ctx, repository, key, d, encoding, objects)
 	})
-	if err == nil {
-		s.recent.Put(name, recentImage{state, m})
-	}
-	return m, err
 }
 
 // intact reports whether everything that a remembered image names is remembered as it names it. A layer is not, if its

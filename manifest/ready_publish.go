@@ -12,29 +12,10 @@ import (
 
 	"nixreg/internal/flight"
 	"nixreg/manifest/layer"
-	"nixreg/manifest/program"
 )
 
 // maxVerifying bounds how many blobs of one layout wait to be hashed.
 const maxVerifying = 64
-
-// layoutManifest answers for a tag of an OCI layout: with the document that the layout has for it, or for a client that
-// knows no indexes with a manifest of it.
-func (s *Source) layoutManifest(ctx context.Context, r Request, d *Definition) (*v1.Descriptor, error) {
-	l, err := s.layout(ctx, r.Repository, d, false)
-	if err != nil {
-		return nil, err
-	}
-	for _, doc := range []*layoutDocument{l.root(), l.manifest(program.DefaultArchitecture)} {
-		if doc == nil {
-			continue
-		}
-		if _, ok := r.Accept(doc.MediaType); ok {
-			return s.manifestByDigest(ctx, r.Repository, doc.Digest)
-		}
-	}
-	return nil, &unacceptableTypeError{r.Repository, r.Tag, l.root().MediaType}
-}
 
 // layout makes known what an image of an OCI layout consists of, and that a repository has it, once every digest was
 // verified. With fresh it does so in any case.

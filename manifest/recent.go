@@ -6,28 +6,8 @@ import (
 	"nixreg/manifest/digests"
 )
 
-// Bounds of what is remembered in memory; beyond them it is forgotten, all at once.
-const (
-	maxRecent       = 4096
-	maxSearchedRepo = 4096
-)
-
-// recentImages holds the images that were asked for in the store's present state, by their definitions' keys.
-type recentImages struct {
-	digests.Memo[string, recentImage]
-}
-
-type recentImage struct {
-	state string
-	image *Image
-}
-
-func (r *recentImages) get(key, state string) *Image {
-	if m, ok := r.Get(key); ok && m.state == state {
-		return m.image
-	}
-	return nil
-}
+// maxSearchedRepo bounds of how many repositories it is remembered; beyond it all is forgotten at once.
+const maxSearchedRepo = 4096
 
 // searchAgain is after how long an unknown digest may lead to another search in the same state: records can be lost, and
 // what was found once must not stay unknown. Images whose layers are remembered cost little to make again.

@@ -27,6 +27,11 @@ func searched[T any](ctx context.Context, s *Source, repository string, digest v
 	if !isAbsent(err) {
 		return found, err
 	}
+	if s.restore(ctx, repository, digest) {
+		if found, err := find(ctx, repository, digest); !isAbsent(err) {
+			return found, err
+		}
+	}
 	failed := s.search(ctx, repository)
 	if failed != nil && !errors.Is(failed, store.ErrUnavailable) {
 		return nil, failed
@@ -36,6 +41,27 @@ func searched[T any](ctx context.Context, s *Source, repository string, digest v
 		return nil, cmp.Or(failed, unknownDigest(repository, digest))
 	}
 	return found, err
+}
+
+// restore makes anew what answers had promised and the records have lost, and reports whether there was such an answer.
+func (s *Source) restore(ctx context.Context, repository string, digest v1.Hash) bool {
+	var tags []string
+	s.answers.Each(func(name [2]string, a *answer) {
+		if name[0] == repository && a.promises(digest) {
+			tags = append(tags, name[1])
+		}
+	})
+	for _, tag := range tags {
+		s.answers.Delete([2]string{repository, tag})
+		c, err := owner(ctx, s.catalogs, repository)
+		if err == nil {
+			err = s.renew(ctx, c, repository, tag)
+		}
+		if err != nil { // the search finds out more
+			s.log.Debug("lost records are not restored", "repository", repository, "tag", tag, "error", err)
+		}
+	}
+	return len(tags) > 0
 }
 
 // search makes the newest images of a repository anew, once per state of the store and now and then: a digest that was

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"nixreg/internal/flight"
+	"nixreg/internal/lru"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/hostfile"
 	"nixreg/manifest/imagefile"
@@ -83,22 +84,23 @@ type Request struct {
 // Source makes images on demand. Safe for concurrent use. Errors about what was asked for match io/fs.ErrNotExist,
 // io/fs.ErrInvalid or errors.ErrUnsupported. One that matches store.ErrUnavailable tells that nobody knows now.
 type Source struct {
-	log      *slog.Logger
-	store    *store.Joint
-	images   *images
-	catalogs []Catalog
-	records  records
-	layers   *layer.Maker
-	encoding layer.Encoding
-	host     *hostfile.Store
-	pull     func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
-	holder   Holder
-	held     digests.Memo[v1.Hash, heldImage] // by manifest
-	group    *flight.Group
-	building *flight.Queue
-	hashed   atomic.Int64
-	recent   recentImages
-	searched searchedRepositories
+	log       *slog.Logger
+	store     *store.Joint
+	images    *images
+	catalogs  []Catalog
+	records   records
+	layers    *layer.Maker
+	encoding  layer.Encoding
+	host      *hostfile.Store
+	pull      func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
+	holder    Holder
+	held      lru.Cache[v1.Hash, *holding] // by manifest
+	group     *flight.Group
+	building  *flight.Queue
+	hashed    atomic.Int64
+	answers   answers
+	documents lru.Cache[[2]string, servedDocument] // by repository and digest
+	searched  searchedRepositories
 }
 
 // NewSource makes a Source. The caller closes it. A definition file with mistakes is an error that has all of them, one a
@@ -138,10 +140,9 @@ func newSource(cfg Config) (*Source, error) {
 		host:     host,
 		pull:     cfg.Pull,
 		holder:   cfg.Holder,
-		held:     digests.Memo[v1.Hash, heldImage]{Max: maxHeld},
 		building: &flight.Queue{Running: maxBuilding},
 	}
-	s.recent.Max, s.searched.Max = maxRecent, maxSearchedRepo
+	s.answers.Max, s.documents.Max, s.held.Max, s.searched.Max = answersWeight, documentsWeight, heldWeight, maxSearchedRepo
 	s.layers = &layer.Maker{
 		Store: all, Cache: cfg.Cache, Group: group,
 		Loose:    host.Holds,
@@ -181,39 +182,29 @@ func (s *Source) Manifest(ctx context.Context, r Request) (*v1.Descriptor, error
 	if d, ok := referrersTag(r.Tag); ok {
 		return s.referrersIndex(ctx, r, d)
 	}
-	defs, err := s.definitions(ctx, r.Repository, r.Tag)
-	if err != nil {
-		return nil, err
-	}
-	if isLayoutImage(defs) {
-		return s.layoutManifest(ctx, r, defs[0])
-	}
-	for _, among := range [][]*dialect{{oci, docker}, {oci}} { // Docker has no types for some layers
-		d, isIndex := choose(r.Accept, len(defs) > 1, among)
-		if d == nil {
-			break
-		}
-		p, err := s.make(ctx, r.Repository, defs, s.dialectsLike(d), false)
-		switch {
-		case err != nil:
-			return nil, err
-		case !p.in(d):
-			continue
-		case isIndex:
-			return index(d, p.images), nil
-		}
-		return preferred(p.images).manifest(d), nil
-	}
-	return nil, &unacceptableError{r.Repository, r.Tag}
+	return s.manifestByTag(ctx, r)
 }
 
+// servedDocument is a manifest or index that a repository has, and the key of the image it is a manifest of.
+type servedDocument struct {
+	*v1.Descriptor
+	image string
+}
+
+// manifestByDigest answers for a digest. What it means never changes, so what was verified once is sent again as it is.
 func (s *Source) manifestByDigest(ctx context.Context, repository string, digest v1.Hash) (*v1.Descriptor, error) {
-	m, err := searched(ctx, s, repository, digest, s.records.document)
-	if err != nil {
-		return nil, err
+	key := [2]string{repository, digest.Hex}
+	doc, ok := s.documents.Get(key)
+	if !ok {
+		m, err := searched(ctx, s, repository, digest, s.records.document)
+		if err != nil {
+			return nil, err
+		}
+		doc = servedDocument{&v1.Descriptor{MediaType: m.MediaType, Digest: digest, Size: int64(len(m.Data)), Data: m.Data}, m.Image}
+		s.documents.Put(key, doc, int64(len(repository)+len(digest.Hex)+len(m.Data)))
 	}
-	s.holdAgain(ctx, digest, m.Image)
-	return &v1.Descriptor{MediaType: m.MediaType, Digest: digest, Size: int64(len(m.Data)), Data: m.Data}, nil
+	s.holdAgain(ctx, digest, doc.image)
+	return doc.Descriptor, nil
 }
 
 // Tags lists the tags of a repository.

@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"nixreg/store"
 )
@@ -33,10 +34,13 @@ const maxFiles = 10_000
 
 // Store is a [store.Store]. Its zero value is empty and ready. Safe for concurrent use; there is nothing to close.
 type Store struct {
-	mu    sync.Mutex
-	names map[store.Path]string // absolute
+	mu     sync.Mutex
+	names  map[store.Path]string // absolute
+	state  string                // of all files, as they were at the time looked
+	looked time.Time             // zero: not since the last Add
 
-	buffers sync.Pool // *[smallFile]byte
+	looking sync.Mutex // one looks at a time
+	buffers sync.Pool  // *[smallFile]byte
 }
 
 // Add makes a file or directory a path of the store, and returns that path: always the same one for the same name. Its
@@ -68,6 +72,9 @@ func (s *Store) Add(name string) (store.Path, error) {
 	}
 	if s.names == nil {
 		s.names = make(map[store.Path]string)
+	}
+	if s.names[p] == "" {
+		s.looked = time.Time{}
 	}
 	s.names[p] = name
 	return p, nil
@@ -162,11 +169,44 @@ func (s *Store) List(ctx context.Context) iter.Seq2[store.Entry, error] {
 	}
 }
 
-// State implements store.Store. It looks at every file that was added.
+// lookAgain is for how long the state of the files is taken for what it was. A file that is changed meanwhile is caught by
+// the stamp of its node when it is read.
+const lookAgain = time.Second
+
+// State implements store.Store. It looks at every file that was added, once a second.
 func (s *Store) State(ctx context.Context) (string, error) {
+	if state, ok := s.lastState(); ok {
+		return state, nil
+	}
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	if state, ok := s.lastState(); ok { // somebody else has looked in the meantime
+		return state, nil
+	}
 	s.mu.Lock()
-	names := slices.Sorted(maps.Values(s.names))
+	names, now := slices.Sorted(maps.Values(s.names)), time.Now()
 	s.mu.Unlock()
+	state, err := stateOf(ctx, names)
+	if err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.names) == len(names) { // else one was added that was not looked at
+		s.state, s.looked = state, now
+	}
+	return state, nil
+}
+
+// lastState is the state if it was found out lately.
+func (s *Store) lastState() (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state, !s.looked.IsZero() && time.Since(s.looked) < lookAgain
+}
+
+// stateOf changes when one of the files does.
+func stateOf(ctx context.Context, names []string) (string, error) {
 	h := sha256.New()
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"nixreg/manifest/hostfile"
@@ -151,7 +152,7 @@ func TestOddNames(t *testing.T) {
 	}
 }
 
-// TestFingerprint: whatever happens to a file or to a directory changes NarHash and State.
+// TestFingerprint: whatever happens to a file or to a directory changes NarHash, and State a second later.
 func TestFingerprint(t *testing.T) {
 	for name, change := range map[string]func(dir string) error{
 		"file written in place": func(dir string) error { return os.WriteFile(dir+"/f", []byte("DATA!"), 0o644) },
@@ -165,34 +166,37 @@ func TestFingerprint(t *testing.T) {
 		"directory gone":        func(dir string) error { return os.RemoveAll(dir + "/d/blobs") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			write(t, dir+"/d", storetest.Files{"index": storetest.File("x"), "blobs/kind/1": storetest.File("1")})
-			write(t, dir+"/f", storetest.Files{"": storetest.File("data")})
-			s := new(hostfile.Store)
-			look := func() (out [3]string) {
-				for i, base := range []string{"/f", "/d"} {
-					p, err := s.Add(dir + base)
-					if err != nil {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				write(t, dir+"/d", storetest.Files{"index": storetest.File("x"), "blobs/kind/1": storetest.File("1")})
+				write(t, dir+"/f", storetest.Files{"": storetest.File("data")})
+				s := new(hostfile.Store)
+				look := func() (out [3]string) {
+					for i, base := range []string{"/f", "/d"} {
+						p, err := s.Add(dir + base)
+						if err != nil {
+							t.Fatal(err)
+						}
+						out[i] = object(t, s, p).NarHash.String()
+					}
+					var err error
+					if out[2], err = s.State(t.Context()); err != nil {
 						t.Fatal(err)
 					}
-					out[i] = object(t, s, p).NarHash.String()
+					return out
 				}
-				var err error
-				if out[2], err = s.State(t.Context()); err != nil {
+				before := look()
+				if again := look(); again != before {
+					t.Fatalf("%v, then %v without a change", before, again)
+				}
+				if err := change(dir); err != nil {
 					t.Fatal(err)
 				}
-				return out
-			}
-			before := look()
-			if again := look(); again != before {
-				t.Fatalf("%v, then %v without a change", before, again)
-			}
-			if err := change(dir); err != nil {
-				t.Fatal(err)
-			}
-			if after := look(); after[2] == before[2] || after[0] == before[0] && after[1] == before[1] {
-				t.Errorf("%v stay %v", before, after)
-			}
+				time.Sleep(time.Second) // of the bubble's clock
+				if after := look(); after[2] == before[2] || after[0] == before[0] && after[1] == before[1] {
+					t.Errorf("%v stay %v", before, after)
+				}
+			})
 		})
 	}
 }

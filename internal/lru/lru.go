@@ -1,0 +1,103 @@
+// Package lru keeps what was used last, within a bound in bytes.
+//
+// It owns the order of use and the bound. It does not know what a value weighs: callers say so.
+//
+//	var answers = lru.Cache[string, []byte]{Max: 32 << 20}
+//	answers.Put(name, answer, int64(len(answer)))
+package lru
+
+import (
+	"container/list"
+	"sync"
+)
+
+// Overhead is about what the map, the list and the headers of one entry take beside key and value, in bytes.
+const Overhead = 200
+
+// Cache is a map that evicts the entries used least recently when their weights exceed Max. Safe for concurrent use; it
+// must not be copied. Set Max before the first use.
+type Cache[K comparable, V any] struct {
+	// Max is the greatest weight of all entries together, in bytes. The zero value keeps nothing.
+	Max int64
+
+	mu      sync.Mutex
+	entries map[K]*list.Element // of *entry[K, V]
+	recent  list.List           // the one used last in front
+	weight  int64
+}
+
+type entry[K comparable, V any] struct {
+	key    K
+	value  V
+	weight int64
+}
+
+// Get returns the value under key, and counts as a use of it.
+func (c *Cache[K, V]) Get(key K) (value V, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.entries[key]
+	if !ok {
+		return value, false
+	}
+	c.recent.MoveToFront(e)
+	return e.Value.(*entry[K, V]).value, true
+}
+
+// Put stores value under key, in place of what may be there. weight is its size in bytes, without [Overhead]. A value that
+// is heavier than Max by itself is not kept.
+func (c *Cache[K, V]) Put(key K, value V, weight int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.remove(key)
+	if weight += Overhead; weight > c.Max {
+		return
+	}
+	if c.entries == nil {
+		c.entries = make(map[K]*list.Element)
+	}
+	c.entries[key] = c.recent.PushFront(&entry[K, V]{key, value, weight})
+	for c.weight += weight; c.weight > c.Max; {
+		c.remove(c.recent.Back().Value.(*entry[K, V]).key)
+	}
+}
+
+// Delete removes the entry under key, if there is one.
+func (c *Cache[K, V]) Delete(key K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.remove(key)
+}
+
+// Each calls f for each entry, the one used last first, and counts as no use. f must not call the Cache.
+func (c *Cache[K, V]) Each(f func(key K, value V)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for e := c.recent.Front(); e != nil; e = e.Next() {
+		f(e.Value.(*entry[K, V]).key, e.Value.(*entry[K, V]).value)
+	}
+}
+
+// Clear removes all entries.
+func (c *Cache[K, V]) Clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.entries, c.weight = nil, 0
+	c.recent.Init()
+}
+
+// Weight is that of all entries, [Overhead] included.
+func (c *Cache[K, V]) Weight() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.weight
+}
+
+func (c *Cache[K, V]) remove(key K) {
+	e, ok := c.entries[key]
+	if !ok {
+		return
+	}
+	c.weight -= c.recent.Remove(e).(*entry[K, V]).weight
+	delete(c.entries, key)
+}

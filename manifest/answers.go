@@ -1,0 +1,208 @@
+package manifest
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/internal/lru"
+	"nixreg/manifest/program"
+)
+
+// Bounds of what is kept ready to be sent, in bytes.
+const (
+	answersWeight   = 32 << 20
+	documentsWeight = 32 << 20
+)
+
+// answers are what tags mean, ready to be sent: by repository and tag.
+type answers = lru.Cache[[2]string, *answer]
+
+// answer is what a tag means in one state of the catalogs and the stores. All its digests were verified for that state,
+// and are recorded. It is never changed.
+type answer struct {
+	state       string
+	definitions string // their keys
+	moving      bool   // the definitions may change while the state stays
+	several     bool   // there is one for each of several platforms
+	holdings    []*holding
+	layout      []v1.Descriptor // of an OCI layout: what it has for clients, the index first
+	documents   map[*dialect]documents
+}
+
+// documents are those of one dialect. nil is one that the dialect has no types for, or that there is none of.
+type documents struct{ index, manifest *v1.Descriptor }
+
+// manifestByTag answers for a tag. A state in which it was answered before costs no look at the records.
+func (s *Source) manifestByTag(ctx context.Context, r Request) (*v1.Descriptor, error) {
+	a, defs, err := s.answer(ctx, r.Repository, r.Tag)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range a.holdings {
+		if err := s.keepHeld(ctx, h); err != nil {
+			return nil, err
+		}
+	}
+	if a.layout != nil || defs != nil && isLayoutImage(defs) {
+		return s.layoutManifest(ctx, r, a, defs)
+	}
+	for _, among := range [][]*dialect{{oci, docker}, {oci}} { // Docker has no types for some layers
+		d, isIndex := choose(r.Accept, a.several, among)
+		if d == nil {
+			break
+		}
+		if a, defs, err = s.answerIn(ctx, r, a, defs, d); err != nil {
+			return nil, err
+		}
+		found := a.documents[d].manifest
+		if isIndex {
+			found = a.documents[d].index
+		}
+		if found != nil {
+			return found, nil
+		}
+	}
+	return nil, &unacceptableError{r.Repository, r.Tag}
+}
+
+// answer returns what is known of a tag in the present state: nothing of its documents, if it was not asked for before.
+// The definitions are nil where they need not be looked up.
+func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, []*Definition, error) {
+	state, err := s.catalogState(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	known, ok := s.answers.Get([2]string{repository, tag})
+	ok = ok && known.state == state
+	if ok && !known.moving {
+		return known, nil, nil
+	}
+	defs, err := s.definitions(ctx, repository, tag)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := &answer{state: state, several: len(defs) > 1}
+	for _, d := range defs {
+		a.definitions += d.key()
+		a.moving = a.moving || d.moving
+	}
+	if ok && known.definitions == a.definitions {
+		return known, defs, nil
+	}
+	return a, defs, nil
+}
+
+// catalogState stays the same as long as all names mean the same. It says all that an answer depends on beside them.
+func (s *Source) catalogState(ctx context.Context) (string, error) {
+	var all strings.Builder
+	for _, c := range s.catalogs {
+		state, err := c.State(ctx)
+		if err != nil {
+			return "", err
+		}
+		all.WriteString(state)
+		all.WriteByte('\n')
+	}
+	return all.String(), nil
+}
+
+// answerIn returns an answer that has the documents of a dialect, which it makes if they are not there.
+func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*Definition, d *dialect) (*answer, []*Definition, error) {
+	if _, ok := a.documents[d]; ok {
+		return a, defs, nil
+	}
+	if defs == nil {
+		var err error
+		if defs, err = s.definitions(ctx, r.Repository, r.Tag); err != nil {
+			return nil, nil, err
+		}
+	}
+	p, err := s.make(ctx, r.Repository, defs, s.dialectsLike(d), false)
+	if err != nil {
+		return nil, nil, err
+	}
+	next := *a
+	next.documents = p.documents()
+	for other, docs := range a.documents {
+		next.documents[other] = docs
+	}
+	s.keepAnswer(ctx, r, &next, defs)
+	return &next, defs, nil
+}
+
+// documents are those that clients get by tag.
+func (p *publication) documents() map[*dialect]documents {
+	all := make(map[*dialect]documents)
+	for _, d := range p.dialects {
+		var docs documents
+		if p.in(d) {
+			docs.manifest = preferred(p.images).manifest(d)
+		}
+		if p.in(d) && len(p.images) > 1 {
+			docs.index = index(d, p.images)
+		}
+		all[d] = docs
+	}
+	return all
+}
+
+// layoutManifest answers for a tag of an OCI layout: with the document that the layout has for it, or for a client that
+// knows no indexes with a manifest of it.
+func (s *Source) layoutManifest(ctx context.Context, r Request, a *answer, defs []*Definition) (*v1.Descriptor, error) {
+	if a.layout == nil {
+		l, err := s.layout(ctx, r.Repository, defs[0], false)
+		if err != nil {
+			return nil, err
+		}
+		next := *a
+		for _, doc := range []*layoutDocument{l.root(), l.manifest(program.DefaultArchitecture)} {
+			if doc != nil {
+				next.layout = append(next.layout, v1.Descriptor{MediaType: doc.MediaType, Digest: doc.Digest})
+			}
+		}
+		a = &next
+		s.keepAnswer(ctx, r, a, defs)
+	}
+	for _, doc := range a.layout {
+		if _, ok := r.Accept(doc.MediaType); ok {
+			return s.manifestByDigest(ctx, r.Repository, doc.Digest)
+		}
+	}
+	return nil, &unacceptableTypeError{r.Repository, r.Tag, a.layout[0].MediaType}
+}
+
+// promises reports whether a client that got the answer may ask for a digest.
+func (a *answer) promises(digest v1.Hash) bool {
+	for _, docs := range a.documents {
+		for _, d := range []*v1.Descriptor{docs.index, docs.manifest} {
+			if d != nil && (d.Digest == digest || bytes.Contains(d.Data, []byte(digest.Hex))) {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(a.layout, func(d v1.Descriptor) bool { return d.Digest == digest })
+}
+
+func (s *Source) keepAnswer(ctx context.Context, r Request, a *answer, defs []*Definition) {
+	if s.holder != nil && a.holdings == nil {
+		for _, d := range defs {
+			a.holdings = append(a.holdings, newHolding(d.key(), s.roots(ctx, d), true))
+		}
+	}
+	weight := int64(len(r.Repository) + len(r.Tag) + len(a.state) + len(a.definitions))
+	for _, docs := range a.documents {
+		for _, d := range []*v1.Descriptor{docs.index, docs.manifest} {
+			if d != nil {
+				weight += int64(len(d.Data))
+			}
+		}
+	}
+	for _, h := range a.holdings {
+		weight += h.weight()
+	}
+	s.answers.Put([2]string{r.Repository, r.Tag}, a, weight)
+}
