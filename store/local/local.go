@@ -171,7 +171,7 @@ func (s *Store) State(ctx context.Context) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("state of nix store: %w", err)
 	}
-	l, err := look(s.db.file)
+	l, err := glance(s.db.file)
 	if err != nil {
 		return "", fmt.Errorf("state of nix store: %v", err) // that the database is gone does not mean that a path is
 	}

@@ -1,10 +1,9 @@
 package local
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"strconv"
 	"time"
 )
 
@@ -47,41 +46,39 @@ const (
 	copied
 )
 
-func look(db string) (files, error) {
-	var l files
-	var err error
-	if l.db, err = stat(db); err == nil && !l.db.exists {
-		err = &fs.PathError{Op: "stat", Path: db, Err: fs.ErrNotExist}
+// look looks at all of them.
+func look(db string) (l files, err error) {
+	if l, err = glance(db); err != nil {
+		return l, err
 	}
 	var shm file
-	for suffix, f := range map[string]*file{"-wal": &l.wal, "-shm": &shm, "-journal": &l.journal} {
-		if err == nil {
-			*f, err = stat(db + suffix)
-		}
+	if shm, err = stat(db + "-shm"); err == nil {
+		l.journal, err = stat(db + "-journal")
 	}
 	if err != nil {
 		return files{}, fmt.Errorf("look at nix database: %w", err)
 	}
 	l.shm = shm.exists
+	return l, nil
+}
+
+// glance looks at what each transaction changes alone: at the database and its -wal.
+func glance(db string) (l files, err error) {
+	if l.db, err = stat(db); err == nil && !l.db.exists {
+		err = &fs.PathError{Op: "stat", Path: db, Err: fs.ErrNotExist}
+	}
+	if err == nil {
+		l.wal, err = stat(db + "-wal")
+	}
+	if err != nil {
+		return files{}, fmt.Errorf("look at nix database: %w", err)
+	}
 	written := l.db.mtime
 	if l.wal.size > 0 {
 		written = max(written, l.wal.mtime)
 	}
 	l.age = time.Since(time.Unix(0, written))
 	return l, nil
-}
-
-func stat(name string) (file, error) {
-	fi, err := os.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return file{}, nil
-	}
-	if err != nil {
-		return file{}, err
-	}
-	f := file{exists: true, size: fi.Size(), mtime: fi.ModTime().UnixNano()}
-	f.dev, f.ino, f.ctime = inode(fi)
-	return f, nil
 }
 
 func (l files) mode() mode {
@@ -109,12 +106,23 @@ func (l files) settled() bool { return l.age < 0 || l.age >= tick }
 
 // state leaves an empty -wal out: Nix makes and removes one each time it only reads.
 func (l files) state() string {
-	s := fmt.Sprintf("%d.%d.%d.%d", l.db.dev, l.db.ino, l.db.size, l.db.mtime)
+	var buf [128]byte
+	s := appendNumbers(buf[:0], int64(l.db.dev), int64(l.db.ino), l.db.size, l.db.mtime)
 	if l.wal.size > 0 {
-		s += fmt.Sprintf("+%d.%d.%d", l.wal.ino, l.wal.size, l.wal.mtime)
+		s = appendNumbers(append(s, '+'), int64(l.wal.ino), l.wal.size, l.wal.mtime)
 	}
 	if l.age >= 0 && l.age < fresh {
-		s += "~"
+		s = append(s, '~')
 	}
-	return s
+	return string(s)
+}
+
+func appendNumbers(b []byte, numbers ...int64) []byte {
+	for i, n := range numbers {
+		if i > 0 {
+			b = append(b, '.')
+		}
+		b = strconv.AppendInt(b, n, 10)
+	}
+	return b
 }
