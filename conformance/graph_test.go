@@ -59,6 +59,7 @@ var forbidden = map[string][]string{
 	"nixreg/registry": {"nixreg/store", "nixreg/manifest", "nixreg/cmd", badger, sqlite},
 	"nixreg/store":    {"nixreg/registry", "nixreg/manifest", "nixreg/cmd", ggcr, mux, badger},
 	"nixreg/manifest": {"nixreg/registry", "nixreg/cmd", mux, sqlite},
+	"nixreg/internal": {"nixreg/registry", "nixreg/manifest", "nixreg/store", "nixreg/cmd", ggcr, mux, badger, sqlite},
 
 	"nixreg/manifest/packages": {"nixreg/manifest/layer", "nixreg/manifest/imagefile", ggcr},
 	"nixreg/manifest/program":  {"nixreg/manifest/layer", "nixreg/manifest/imagefile", ggcr, badger},

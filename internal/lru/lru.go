@@ -19,6 +19,8 @@ const Overhead = 200
 type Cache[K comparable, V any] struct {
 	// Max is the greatest weight of all entries together, in bytes. The zero value keeps nothing.
 	Max int64
+	// KeepLast keeps the value stored last even if it is heavier than Max by itself.
+	KeepLast bool
 
 	mu      sync.Mutex
 	entries map[K]*list.Element // of *entry[K, V]
@@ -45,19 +47,19 @@ func (c *Cache[K, V]) Get(key K) (value V, ok bool) {
 }
 
 // Put stores value under key, in place of what may be there. weight is its size in bytes, without [Overhead]. A value that
-// is heavier than Max by itself is not kept.
+// is heavier than Max by itself is not kept, unless KeepLast is set.
 func (c *Cache[K, V]) Put(key K, value V, weight int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.remove(key)
-	if weight += Overhead; weight > c.Max {
+	if weight += Overhead; weight > c.Max && !c.KeepLast {
 		return
 	}
 	if c.entries == nil {
 		c.entries = make(map[K]*list.Element)
 	}
 	c.entries[key] = c.recent.PushFront(&entry[K, V]{key, value, weight})
-	for c.weight += weight; c.weight > c.Max; {
+	for c.weight += weight; c.weight > c.Max && c.recent.Len() > 1; {
 		c.remove(c.recent.Back().Value.(*entry[K, V]).key)
 	}
 }

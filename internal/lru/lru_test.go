@@ -36,6 +36,22 @@ func TestReplacedValuesWeighNothing(t *testing.T) {
 	}
 }
 
+func TestKeepLast(t *testing.T) {
+	c := Cache[string, int]{Max: 1000, KeepLast: true}
+	c.Put("a", 1, 10)
+	c.Put("b", 2, 2000)
+	if _, ok := c.Get("a"); ok {
+		t.Error("what was there before is kept beside what is too heavy")
+	}
+	if v, ok := c.Get("b"); v != 2 || !ok {
+		t.Errorf("the last value: %d, %t", v, ok)
+	}
+	c.Put("c", 3, 10)
+	if _, ok := c.Get("b"); ok {
+		t.Error("the heavy value outlives the next one")
+	}
+}
+
 func TestDeleteAndClear(t *testing.T) {
 	c := Cache[int, int]{Max: 1 << 20}
 	c.Put(1, 1, 1)

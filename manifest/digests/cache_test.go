@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"nixreg/internal/lru"
 )
 
 var (
@@ -94,7 +96,7 @@ func wantRecord(t *testing.T, c Cache, key, want string) {
 
 func TestMemoryForgetsLeastRecent(t *testing.T) {
 	ctx := t.Context()
-	m := NewMemory(3 * (recordOverhead + 11))
+	m := NewMemory(3 * (lru.Overhead + 11))
 	for _, k := range []string{"a", "b", "c"} {
 		if err := m.Put(ctx, k, make([]byte, 10)); err != nil {
 			t.Fatal(err)
@@ -122,11 +124,9 @@ func TestMemoryBound(t *testing.T) {
 			t.Fatal(err)
 		}
 		var size int64
-		for e := m.recent.Front(); e != nil; e = e.Next() {
-			size += e.Value.(memoryRecord).size()
-		}
-		if size != m.size || size > 10_000 || len(m.records) != m.recent.Len() {
-			t.Fatalf("%d bytes held, %d counted, %d records, %d listed", size, m.size, len(m.records), m.recent.Len())
+		m.records.Each(func(k string, v []byte) { size += int64(len(k)+len(v)) + lru.Overhead })
+		if size != m.records.Weight() || size > 10_000 {
+			t.Fatalf("%d bytes held, %d counted", size, m.records.Weight())
 		}
 	}
 }

@@ -2,7 +2,6 @@ package layer
 
 import (
 	"cmp"
-	"container/list"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,6 +9,7 @@ import (
 	"io"
 
 	"nixreg/internal/flight"
+	"nixreg/internal/lru"
 	"nixreg/manifest/layer/gunzip"
 	"nixreg/store"
 )
@@ -37,10 +37,7 @@ func archiveKey(key string) string {
 
 // knownContents are those in memory, or recorded; nil if an archive has to be looked through.
 func (m *Maker) knownContents(ctx context.Context, key string, at store.Path, nd store.Node) *contents {
-	m.mu.Lock()
-	c, ok := m.archives.get(key)
-	m.mu.Unlock()
-	if ok {
+	if c, ok := m.archives.Get(key); ok {
 		return c
 	}
 	if m.Cache == nil {
@@ -50,7 +47,7 @@ func (m *Maker) knownContents(ctx context.Context, key string, at store.Path, nd
 	if b, err := m.Cache.Get(ctx, archiveKey(key)); err != nil || json.Unmarshal(b, &r) != nil {
 		return nil
 	}
-	c = &contents{at: at, node: nd, packing: r.Packing, members: r.Members, kept: r.Kept}
+	c := &contents{at: at, node: nd, packing: r.Packing, members: r.Members, kept: r.Kept}
 	for name, member := range r.Members {
 		c.names += len(name) + len(member.Link)
 	}
@@ -61,8 +58,8 @@ func (m *Maker) knownContents(ctx context.Context, key string, at store.Path, nd
 func (m *Maker) keepContents(key string, c *contents) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.archives.put(key, c, c.weight())
-	m.archives.fit(archivesWeight)
+	m.archives.Max, m.archives.KeepLast = archivesWeight, true // the caller is about to read it
+	m.archives.Put(key, c, c.weight())
 }
 
 func (m *Maker) recordContents(ctx context.Context, key string, c *contents) error {
@@ -78,25 +75,34 @@ func (m *Maker) recordContents(ctx context.Context, key string, c *contents) err
 func (m *Maker) keepIndex(key string, x *gunzip.Index) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	most := cmp.Or(m.indexed, indexesWeight)
-	m.indexes.put(key, x, x.Weight())
-	for m.indexes.weight > most {
-		key, x := m.indexes.heaviest()
-		if x.Weight() < leastIndex {
-			break
+	m.indexes.Max, m.indexes.KeepLast = cmp.Or(m.indexed, indexesWeight), true // the caller is about to read it
+	for {
+		weight, heaviest, of := x.Weight()+lru.Overhead, x, key
+		m.indexes.Each(func(k string, other *gunzip.Index) {
+			if k == key {
+				return
+			}
+			weight += other.Weight() + lru.Overhead
+			if other.Weight() > heaviest.Weight() {
+				heaviest, of = other, k
+			}
+		})
+		if weight <= m.indexes.Max || heaviest.Weight() < leastIndex {
+			m.indexes.Put(key, x, x.Weight())
+			return
 		}
-		thin := x.Thinner()
-		m.indexes.put(key, thin, thin.Weight())
+		thin := heaviest.Thinner()
+		if of == key {
+			x = thin
+		} else {
+			m.indexes.Put(of, thin, thin.Weight())
+		}
 	}
-	m.indexes.fit(most)
 }
 
 // index returns the index of a gzipped archive, which it reads through once more if the index is not in memory.
 func (m *Maker) index(ctx context.Context, key string, at store.Path, nd store.Node) (*gunzip.Index, error) {
-	m.mu.Lock()
-	x, ok := m.indexes.get(key)
-	m.mu.Unlock()
-	if ok {
+	if x, ok := m.indexes.Get(key); ok {
 		return x, nil
 	}
 	return flight.Once(ctx, m.Group, "index/"+key, func(ctx context.Context) (*gunzip.Index, error) {
@@ -119,65 +125,4 @@ func (m *Maker) index(ctx context.Context, key string, at store.Path, nd store.N
 		m.keepIndex(key, x)
 		return x, nil
 	})
-}
-
-// usedLast keeps the values used last, within a weight. Not safe for concurrent use. The zero value is empty.
-type usedLast[V any] struct {
-	order  list.List // of *weighed[V], the one used last in front
-	byKey  map[string]*list.Element
-	weight int64
-}
-
-type weighed[V any] struct {
-	key    string
-	value  V
-	weight int64
-}
-
-func (u *usedLast[V]) get(key string) (value V, ok bool) {
-	e := u.byKey[key]
-	if e == nil {
-		return value, false
-	}
-	u.order.MoveToFront(e)
-	return e.Value.(*weighed[V]).value, true
-}
-
-// put adds a value as the one used last, or puts it in the place of the one that its key had.
-func (u *usedLast[V]) put(key string, value V, weight int64) {
-	if u.byKey == nil {
-		u.byKey = make(map[string]*list.Element)
-	}
-	if e := u.byKey[key]; e != nil {
-		w := e.Value.(*weighed[V])
-		u.weight += weight - w.weight
-		w.value, w.weight = value, weight
-		return
-	}
-	u.byKey[key] = u.order.PushFront(&weighed[V]{key, value, weight})
-	u.weight += weight
-}
-
-// fit drops the values used least. The last one is kept in any case: who asked for it is about to read it.
-func (u *usedLast[V]) fit(most int64) {
-	for u.weight > most && u.order.Len() > 1 {
-		u.drop(u.order.Back())
-	}
-}
-
-// heaviest returns the value of the greatest weight; there must be one.
-func (u *usedLast[V]) heaviest() (key string, value V) {
-	most := int64(-1)
-	for e := u.order.Front(); e != nil; e = e.Next() {
-		if w := e.Value.(*weighed[V]); w.weight > most {
-			key, value, most = w.key, w.value, w.weight
-		}
-	}
-	return key, value
-}
-
-func (u *usedLast[V]) drop(e *list.Element) {
-	w := u.order.Remove(e).(*weighed[V])
-	delete(u.byKey, w.key)
-	u.weight -= w.weight
 }

@@ -1,62 +1,32 @@
 package layer
 
-import (
-	"container/list"
-	"time"
-)
+import "time"
 
 // bodyFresh is for how long a body is used without another look at the files it describes. A change in that time is
 // still seen when the changed file is read, but then a client may have half of the layer.
 const bodyFresh = time.Second
 
-// bodyCache keeps the bodies used last, within bodiesWeight. Not safe for concurrent use. The zero value is empty.
-type bodyCache struct {
-	order  list.List // of *cachedBody, the one used last in front
-	byID   map[string]*list.Element
-	weight int64
-}
-
+// cachedBody is a body as it was made in one epoch of its paths.
 type cachedBody struct {
-	id    string
 	epoch string
 	body  body
 	made  time.Time
 }
 
-func (c *bodyCache) get(id, epoch string) body {
-	e := c.byID[id]
-	if e == nil {
+// cached returns a body that was made in this epoch a moment ago, or nil.
+func (m *Maker) cached(r Recipe, epoch string) body {
+	c, ok := m.bodies.Get(r.plain().ID())
+	if !ok || c.epoch != epoch || time.Since(c.made) > bodyFresh {
 		return nil
 	}
-	b := e.Value.(*cachedBody)
-	if b.epoch != epoch || time.Since(b.made) > bodyFresh {
-		return nil
-	}
-	c.order.MoveToFront(e)
-	return b.body
+	return c.body
 }
 
-func (c *bodyCache) put(id, epoch string, b body) {
-	c.drop(id)
-	if b.weight() > bodiesWeight {
-		return
-	}
-	if c.byID == nil {
-		c.byID = make(map[string]*list.Element)
-	}
-	c.byID[id] = c.order.PushFront(&cachedBody{id, epoch, b, time.Now()})
-	c.weight += b.weight()
-	for c.weight > bodiesWeight {
-		c.drop(c.order.Back().Value.(*cachedBody).id)
-	}
+func (m *Maker) keep(r Recipe, epoch string, b body) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.bodies.Max = bodiesWeight
+	m.bodies.Put(r.plain().ID(), cachedBody{epoch, b, time.Now()}, b.weight())
 }
 
-func (c *bodyCache) drop(id string) {
-	e := c.byID[id]
-	if e == nil {
-		return
-	}
-	c.weight -= e.Value.(*cachedBody).body.weight()
-	c.order.Remove(e)
-	delete(c.byID, id)
-}
+func (m *Maker) forget(r Recipe) { m.bodies.Delete(r.plain().ID()) }

@@ -3,6 +3,8 @@ package layer
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // heavy is a body of a given weight, and nothing else.
@@ -13,49 +15,47 @@ type heavy struct {
 
 func (h heavy) weight() int64 { return h.bytes }
 
-func (c *bodyCache) has(id string) bool { return c.get(id, "") != nil }
+func recipeOf(name string) Recipe { return Recipe{Format: Entries, File: name} }
 
 // TestBodiesAreBounded: what was not used for longest is forgotten when the weights grow beyond the bound.
 func TestBodiesAreBounded(t *testing.T) {
-	var c bodyCache
-	quarter := heavy{bytes: bodiesWeight / 4}
-	for i := range 4 {
-		c.put(fmt.Sprint(i), "", quarter)
+	m := new(Maker)
+	has := func(name string) bool { return m.cached(recipeOf(name), "") != nil }
+	third := heavy{bytes: bodiesWeight/3 - 1000}
+	for i := range 3 {
+		m.keep(recipeOf(fmt.Sprint(i)), "", third)
 	}
-	for i := range 4 {
-		if !c.has(fmt.Sprint(i)) {
-			t.Errorf("%d was forgotten, though all fit", i)
-		}
-	}
-	c.has("0")
-	c.put("4", "", quarter)
-	if c.has("1") || !c.has("0") || !c.has("2") || !c.has("4") {
+	has("0")
+	m.keep(recipeOf("3"), "", third)
+	if has("1") || !has("0") || !has("2") || !has("3") {
 		t.Error("not the one that was not used for longest was forgotten")
 	}
-	c.put("large", "", heavy{bytes: bodiesWeight + 1})
-	if c.has("large") || !c.has("4") {
+	m.keep(recipeOf("large"), "", heavy{bytes: bodiesWeight + 1})
+	if has("large") || !has("3") {
 		t.Error("a body that is larger than the bound was kept, or took the place of others")
 	}
-	c.put("whole", "", heavy{bytes: bodiesWeight})
-	if !c.has("whole") || c.has("4") || c.weight != bodiesWeight || len(c.byID) != 1 || c.order.Len() != 1 {
-		t.Errorf("weight %d, %d bodies, %d in order", c.weight, len(c.byID), c.order.Len())
-	}
-	c.drop("whole")
-	c.drop("absent")
-	if c.weight != 0 || c.has("whole") {
-		t.Errorf("empty, but of weight %d", c.weight)
+	m.forget(recipeOf("3"))
+	if has("3") {
+		t.Error("a forgotten body is still there")
 	}
 }
 
-// TestBodiesOfOneLife: a body is of one epoch; a later one takes its place.
+// TestBodiesOfOneLife: a body is of one epoch, and of one second; a later one takes its place.
 func TestBodiesOfOneLife(t *testing.T) {
-	var c bodyCache
-	c.put("a", "1", heavy{bytes: 10})
-	if c.get("a", "2") != nil {
-		t.Error("a body of another epoch")
-	}
-	c.put("a", "2", heavy{bytes: 20})
-	if c.get("a", "1") != nil || c.get("a", "2") == nil || c.weight != 20 {
-		t.Errorf("weight %d after one took the other's place", c.weight)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := new(Maker)
+		r := recipeOf("a")
+		m.keep(r, "1", heavy{bytes: 10})
+		if m.cached(r, "2") != nil {
+			t.Error("a body of another epoch")
+		}
+		m.keep(r, "2", heavy{bytes: 20})
+		if m.cached(r, "1") != nil || m.cached(r, "2") == nil {
+			t.Error("the later body did not take the other's place")
+		}
+		time.Sleep(bodyFresh + 1)
+		if m.cached(r, "2") != nil {
+			t.Error("a body that is too old")
+		}
+	})
 }

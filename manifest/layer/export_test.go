@@ -7,4 +7,4 @@ func (m *Maker) LimitUnpacking(slack int64) { m.slack = slack }
 func (m *Maker) LimitIndexes(weight int64) { m.indexed = weight }
 
 // IndexesWeight is how many bytes they take.
-func (m *Maker) IndexesWeight() int64 { return m.indexes.weight }
+func (m *Maker) IndexesWeight() int64 { return m.indexes.Weight() }

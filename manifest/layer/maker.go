@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"nixreg/internal/flight"
+	"nixreg/internal/lru"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer/gunzip"
 	"nixreg/store"
@@ -64,9 +65,9 @@ type Maker struct {
 	Uncached *flight.Queue
 
 	mu       sync.Mutex
-	bodies   bodyCache
-	archives usedLast[*contents]
-	indexes  usedLast[*gunzip.Index]
+	bodies   lru.Cache[string, cachedBody]
+	archives lru.Cache[string, *contents]
+	indexes  lru.Cache[string, *gunzip.Index]
 	indexed  int64         // bytes that the indexes may take; 0 is indexesWeight
 	slack    int64         // see [Maker.limit]; 0 is unpackedSlack
 	zstd     *zstd.Encoder // shared by all streams, once one was asked for
@@ -259,10 +260,7 @@ func (m *Maker) progress() func(int64) {
 }
 
 func (m *Maker) body(ctx context.Context, r Recipe, epoch string) (body, error) {
-	m.mu.Lock()
-	b := m.bodies.get(r.plain().ID(), epoch)
-	m.mu.Unlock()
-	if b != nil {
+	if b := m.cached(r, epoch); b != nil {
 		return b, nil
 	}
 	b, err := m.open(ctx, r)
@@ -271,18 +269,6 @@ func (m *Maker) body(ctx context.Context, r Recipe, epoch string) (body, error) 
 	}
 	m.keep(r, epoch, b)
 	return b, nil
-}
-
-func (m *Maker) keep(r Recipe, epoch string, b body) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.bodies.put(r.plain().ID(), epoch, b)
-}
-
-func (m *Maker) forget(r Recipe) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.bodies.drop(r.plain().ID())
 }
 
 // Layer is the bytes of a recipe whose digest is known. It is the Blob that a registry serves. Safe for concurrent use.
