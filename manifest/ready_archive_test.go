@@ -15,6 +15,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"nixreg/internal/cases"
 	"nixreg/manifest"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/layer"
@@ -426,6 +427,37 @@ func TestPackedBase(t *testing.T) {
 			}
 			if mt := doc.Layers[3].MediaType; mt != types.OCILayer {
 				t.Errorf("%s in %s: own layer is of type %s", name, outer, mt)
+			}
+		}
+	}
+}
+
+// TestCaseI3ReadyMadeWordsAsText: what was made elsewhere keeps every byte, and whoever serves it is told that runtimes
+// refuse it.
+func TestCaseI3ReadyMadeWordsAsText(t *testing.T) {
+	cases.Open(t, "I3")
+	for _, key := range []string{"Cmd", "Entrypoint", "Shell"} {
+		m, dir := storetest.New(), t.TempDir()
+		f := newFinished(t, unpacked)
+		f.config = strings.Replace(f.config, `"Cmd":["/app"]`, `"`+key+`":"/bin/ls"`, 1)
+		write(t, filepath.Join(dir, "archive.tar"), string(f.nixpkgs(t)))
+		write(t, filepath.Join(dir, "conf.json"), confText(t, m, map[string]any{"config": map[string]any{key: "/bin/ls"}}))
+		writeAll(t, filepath.Join(dir, "layout"), f.layout(t))
+		src, log := openLogged(t, m, dir)
+		for _, name := range []string{"archive", "conf", "layout"} {
+			log.Reset()
+			_, config := pull(t, src, name, "latest")
+			if name != "conf" && string(config) != f.config || !strings.Contains(string(config), `"/bin/ls"`) {
+				t.Errorf("%s: config is %s", name, config)
+			}
+			if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), key) {
+				t.Errorf("%s: %s as text: no warning is logged: %s", name, key, log)
+			}
+			if warnings := strings.Join(inspect(t, src, name, "latest").Warnings, "\n"); !strings.Contains(warnings, key) {
+				t.Errorf("%s: %s as text: inspect warns of %q", name, key, warnings)
+			}
+			if faults := strings.Join(src.Faults(ctx), "\n"); !strings.Contains(faults, name) || !strings.Contains(faults, key) {
+				t.Errorf("%s: %s as text: healthz has %q", name, key, faults)
 			}
 		}
 	}

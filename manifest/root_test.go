@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"nixreg/internal/cases"
 	"nixreg/manifest"
 	"nixreg/manifest/digests"
 	"nixreg/manifest/imagefile"
@@ -202,4 +203,63 @@ func TestRootOfPackages(t *testing.T) {
 	if r := inspect(t, src, "hello/cacert", "latest"); !strings.Contains(layersOf(r), "certificates+tmp") {
 		t.Errorf("of a composite layers have %s", layersOf(r))
 	}
+}
+
+// modeOf is the mode that an image has of one name, as the last of its layers has it.
+func modeOf(t *testing.T, src *manifest.Source, repository, name string) (mode int64, kind byte) {
+	t.Helper()
+	doc, _ := pull(t, src, repository, "latest")
+	for _, l := range doc.Layers {
+		var b bytes.Buffer
+		digest(t, src, repository, l.Digest, &b)
+		tr := tar.NewReader(&b)
+		for h, err := tr.Next(); !errors.Is(err, io.EOF); h, err = tr.Next() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Trim(strings.TrimPrefix(h.Name, "."), "/") == name {
+				mode, kind = h.Mode, h.Typeflag
+			}
+		}
+	}
+	return mode, kind
+}
+
+// TestCaseI2TmpOfContents: a root with tmp gives a /tmp that everybody can write to, although a content has one, too. Where the
+// content has a link of that name, that is refused or said.
+func TestCaseI2TmpOfContents(t *testing.T) {
+	cases.Open(t, "I2")
+	m, _, _ := withHello()
+	m.Add("tmpdir-1", storetest.Files{"tmp": storetest.Dir(), "var/tmp": storetest.Dir(), "bin/tmpdir": elf(machineAMD64)})
+	m.Add("full-1", storetest.Files{"tmp/.X11-unix/x": storetest.File("x"), "bin/full": elf(machineAMD64)})
+	m.Add("linked-1", storetest.Files{"tmp": storetest.Link("var/tmp"), "var/tmp": storetest.Dir(), "bin/linked": elf(machineAMD64)})
+	root, err := manifest.NewSource(manifest.Config{
+		Stores: []store.Store{m}, Cache: new(digests.Memory), Root: []imagefile.RootPart{imagefile.Tmp},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for _, contents := range []string{"hello", "tmpdir", "full", "linked", "hello, tmpdir", "tmpdir, full", "full, hello"} {
+		name := strings.ReplaceAll(contents, ", ", "/")
+		for repository, src := range map[string]*manifest.Source{
+			"x": define(t, m, "{name: x, root: [passwd, tmp], config: {User: web}, contents: ["+contents+"]}"), name: root,
+		} {
+			if contents == "linked" && isTold(src, repository, "tmp") {
+				continue
+			}
+			if mode, kind := modeOf(t, src, repository, "tmp"); mode != 0o1777 || kind != tar.TypeDir {
+				t.Errorf("%s of %s: /tmp has mode %o and type %q", repository, contents, mode, kind)
+			}
+		}
+	}
+}
+
+// isTold reports whether an image is refused, or has a warning with a word.
+func isTold(src *manifest.Source, repository, word string) bool {
+	reports, err := src.Inspect(ctx, repository, "latest")
+	if err != nil {
+		return errors.Is(err, fs.ErrInvalid)
+	}
+	return strings.Contains(strings.Join(reports[0].Warnings, "\n"), word)
 }

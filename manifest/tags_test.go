@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"nixreg/internal/cases"
 	"nixreg/manifest"
 	"nixreg/store"
 	"nixreg/store/storetest"
@@ -109,4 +110,69 @@ func TestPreferredPlatform(t *testing.T) {
 			t.Errorf("%s: %s, not that of %s, %v", mt, got.Digest, amd, err)
 		}
 	}
+}
+
+// TestCaseI1ProgramsOfOutputBin: the image of a package has its programs, in whichever output they are, and it is the same
+// image from every kind of store, through a channel, and when it was built.
+func TestCaseI1ProgramsOfOutputBin(t *testing.T) {
+	cases.Open(t, "I1")
+	program, text := storetest.Files{"bin/jqlike": elf(machineAMD64)}, storetest.Files{"share/x": storetest.File("")}
+	for name, outputs := range map[string][]output{
+		"out":          {{"", program, true}, {"-dev", text, false}}, // as today
+		"bin":          {{"-bin", program, true}, {"", text, false}},
+		"bin and man":  {{"-bin", program, true}, {"-man", text, true}, {"-dev", text, false}, {"", text, false}},
+		"bin, no text": {{"-bin", program, true}, {"", storetest.Files{}, false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			near, derivers := storetest.New(), storetest.New()
+			addOutputs(near, false, outputs)
+			channel := &fakeChannel{name: "unstable"}
+			for _, p := range addOutputs(derivers, true, outputs) {
+				channel.add(p, "jqlike")
+			}
+			w := newWorkshop()
+			w.plans["jqlike"] = func(string) (installed []store.Path, err error) {
+				for i, p := range addOutputs(w.store, true, outputs) {
+					if outputs[i].installed {
+						installed = append(installed, p)
+					}
+				}
+				return installed, nil
+			}
+			builds := w.source(t)
+			built := get(t, builds, "jqlike", "latest").Digest
+			for from, src := range map[string]*manifest.Source{
+				"the build": builds, "the store of the build": newSource(t, "", w.store), "a store": newSource(t, "", derivers),
+				"a store without derivers": newSource(t, "", near), "a cache": newSource(t, "", far(derivers)),
+				"a channel": channelSource(t, manifest.Config{Stores: stores(unlistable{derivers}), Channels: channels(channel)}),
+			} {
+				for _, tag := range []string{"latest", "1.7"} {
+					r := inspect(t, src, "jqlike", tag)
+					if r.Manifest != built || len(r.Command) != 1 || !strings.HasSuffix(r.Command[0], "/bin/jqlike") {
+						t.Errorf("from %s jqlike:%s runs %q and is %s, not %s", from, tag, r.Command, r.Manifest, built)
+					}
+				}
+			}
+		})
+	}
+}
+
+// output is one of a package's outputs.
+type output struct {
+	suffix    string
+	files     storetest.Files
+	installed bool // by who builds the package
+}
+
+// addOutputs adds the outputs of jqlike 1.7 to a store.
+func addOutputs(m *storetest.Memory, derivers bool, outputs []output) (paths []store.Path) {
+	drv := storetest.NewFixture("jqlike-1.7.drv", nil).Path
+	for _, o := range outputs {
+		f := storetest.NewFixture("jqlike-1.7"+o.suffix, o.files)
+		if derivers {
+			f.Deriver = drv
+		}
+		paths = append(paths, m.Put(f))
+	}
+	return paths
 }

@@ -30,8 +30,22 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+	p := scripts()
+	p.Dir = "testdata"
+	testscript.Run(t, p)
+}
+
+// runCase runs the script of an open case.
+func runCase(t *testing.T, name string) {
+	t.Helper()
+	p := scripts()
+	p.Files = []string{filepath.Join("testdata", "cases", name)}
+	testscript.Run(t, p)
+}
+
+// scripts are the commands and surroundings of all scripts.
+func scripts() testscript.Params {
+	return testscript.Params{
 		Setup: func(e *testscript.Env) error {
 			e.Values[serversKey{}] = servers{}
 			e.Values[filesKey{}] = make(map[string]*httptest.Server)
@@ -60,7 +74,7 @@ func TestScripts(t *testing.T) {
 			"files":    serveFiles,
 			"envsubst": envsubst,
 		},
-	})
+	}
 }
 
 type serversKey struct{}

@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"nixreg/internal/cases"
 )
 
 const hello = "/nix/store/fm16blchyw0gzy2pa9cvp01927iz053a-hello-2.10"
@@ -322,6 +324,30 @@ func BenchmarkParse(b *testing.B) {
 	for b.Loop() {
 		if images, err := Parse("f.yaml", data); err != nil || len(images) != 1000 {
 			b.Fatal(len(images), err)
+		}
+	}
+}
+
+// TestCaseI3WordsAsText: runtimes take lists of words alone.
+func TestCaseI3WordsAsText(t *testing.T) {
+	cases.Open(t, "I3")
+	root := readSchema(t)
+	for _, key := range []string{"Cmd", "Entrypoint", "Shell", "OnBuild"} { // the last is refused today
+		for _, value := range []string{`/bin/ls`, `"/bin/ls -l"`, `""`} {
+			data := []byte("name: a\nconfig: {" + key + ": " + value + "}")
+			_, err := Parse("f.yaml", data)
+			if err == nil || !strings.HasPrefix(err.Error(), "f.yaml:2:") || !strings.Contains(err.Error(), "config."+key+": want a list of text, not the text") {
+				t.Errorf("%s: %s is taken: %v", key, value, err)
+			}
+			if judge(t, root, "f.yaml", data) {
+				t.Errorf("%s: %s is taken by the schema", key, value)
+			}
+		}
+		for _, value := range []string{"[/bin/ls]", "[]", "null"} {
+			data := []byte("name: a\nconfig: {" + key + ": " + value + "}")
+			if _, err := Parse("f.yaml", data); err != nil || !judge(t, root, "f.yaml", data) {
+				t.Errorf("%s: %s is refused: %v", key, value, err)
+			}
 		}
 	}
 }
