@@ -12,6 +12,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/internal/cases"
 )
 
 // A witness is a backend that answers nothing and says what it was asked.
@@ -145,6 +147,35 @@ func TestStatusError(t *testing.T) {
 		}
 		if got := res.Header.Get("Retry-After"); got != c.retry {
 			t.Errorf("%d: Retry-After %q, want %q", c.err.Status, got, c.retry)
+		}
+	}
+}
+
+// TestCaseR3NameAndNamespace: a containerd with override_path names a mirror twice, in the path and by ns.
+func TestCaseR3NameAndNamespace(t *testing.T) {
+	cases.Open(t, "R3")
+	d := "sha256:" + hex64
+	for path, want := range map[string]string{
+		"/v2/docker.io/library/nginx/manifests/latest?ns=docker.io":    "hub manifest library/nginx",
+		"/v2/docker.io/library/nginx/manifests/" + d + "?ns=docker.io": "hub manifest library/nginx",
+		"/v2/docker.io/library/nginx/manifests/latest?ns=Docker.IO":    "hub manifest library/nginx",
+		"/v2/docker.io/library/nginx/blobs/" + d + "?ns=docker.io":     "hub blob library/nginx",
+		"/v2/docker.io/library/nginx/tags/list?ns=docker.io":           "hub tags library/nginx",
+		"/v2/docker.io/library/nginx/referrers/" + d + "?ns=docker.io": "hub referrers library/nginx",
+		"/v2/lab/a/manifests/1?ns=127.0.0.1:5001":                      "lab manifest a",
+		"/v2/lab/lab/manifests/1?ns=lab":                               "lab manifest lab",
+		"/v2/lab/docker.io/a/manifests/1?ns=lab":                       "lab manifest docker.io/a",
+		// As today: the name alone is an image's, and another mirror's name is one like any other.
+		"/v2/lab/manifests/1?ns=lab":               "lab manifest lab",
+		"/v2/docker.io/a/manifests/1?ns=lab":       "lab manifest docker.io/a",
+		"/v2/a/lab/manifests/1?ns=lab":             "lab manifest a/lab",
+		"/v2/library/nginx/tags/list?ns=docker.io": "hub tags library/nginx",
+		"/v2/hello/manifests/1?ns=nix.example":     "nix manifest hello",
+	} {
+		h, saw := mirroring()
+		ask(h, "GET", path, nil)
+		if got := strings.Join(*saw, ", "); got != want {
+			t.Errorf("GET %s: %q was asked, want %q", path, got, want)
 		}
 	}
 }

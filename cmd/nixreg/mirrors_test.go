@@ -1,11 +1,18 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"nixreg/internal/cases"
+	"nixreg/registry/upstream"
 )
 
 // A run without mirrors keeps what was mirrored before, whatever its own size of the cache, and removes what is half
@@ -45,4 +52,45 @@ func TestMirrorCacheOfAnotherRun(t *testing.T) {
 func isFile(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
+}
+
+// TestCaseR1bRotatedPasswordFile: a password file that was written anew is read when the old password is refused.
+func TestCaseR1bRotatedPasswordFile(t *testing.T) {
+	cases.Open(t, "R1b")
+	taken := "old"
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, password, _ := r.BasicAuth(); password != taken {
+			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+			w.WriteHeader(401)
+			return
+		}
+		w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		fmt.Fprint(w, `{"schemaVersion":2}`)
+	}))
+	defer s.Close()
+	mc := mirrorConfig{name: "lab", url: s.URL, username: "bob", passwordFile: filepath.Join(t.TempDir(), "password")}
+	rotate := func(password string) {
+		t.Helper()
+		if err := os.WriteFile(mc.passwordFile, []byte(password+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rotate("old")
+	keys, err := mc.keychain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1e9, 0)
+	up, err := upstream.New(upstream.Options{Name: mc.name, URL: mc.url, Keychain: keys, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, password := range []string{"old", "new", "newer"} {
+		taken = password
+		rotate(password)
+		now = now.Add(time.Hour)
+		if _, err := up.Manifest(t.Context(), "a", "b"); err != nil {
+			t.Errorf("%s: %v", password, err)
+		}
+	}
 }

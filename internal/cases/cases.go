@@ -22,7 +22,7 @@ const Variable = "NIXREG_CASES"
 // Case is one situation that is not mended yet.
 type Case struct {
 	ID        string
-	Severity  string // H: a user meets it in the first week; M: some users; L: rare or small
+	Severity  string // H: a user meets it in the first week; M: some users; L: rare or small; M-H: between
 	Situation string // what happens today, in a line
 	Work      string // the part of the work that mends it
 }

@@ -12,11 +12,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"nixreg/internal/cases"
 	"nixreg/registry"
 	"nixreg/registry/mirror/blobs"
+	"nixreg/registry/upstream"
 )
 
 // A tag is asked for once in the TTL, by HEAD; the document only if it is another.
@@ -325,4 +328,108 @@ func TestAbsentIsRemembered(t *testing.T) {
 	m, _, _ := f.hub.image("app", "latest", "app")
 	f.clock.move(absentFor)
 	mustPull(t, f, "app", "latest", m)
+}
+
+// TestCaseR1RefusedWithACopy: while the upstream refuses the mirror's credentials, what is kept is served, with a warning.
+func TestCaseR1RefusedWithACopy(t *testing.T) {
+	cases.Open(t, "R1")
+	for _, refusal := range []int{500, 401, 403} { // the first as today
+		f := newFixture(t)
+		m, _, layer := f.hub.image("app", "latest", "app")
+		password := "old"
+		f.hub.fail(func(w http.ResponseWriter, r *http.Request) bool {
+			switch _, given, ok := r.BasicAuth(); {
+			case !ok:
+				w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+				w.WriteHeader(401)
+			case given != password:
+				w.WriteHeader(refusal)
+			default:
+				return false
+			}
+			return true
+		})
+		up, err := upstream.New(upstream.Options{
+			Name: "lab", URL: f.hub.URL, Keychain: known{"old"}, Now: f.clock.now,
+			Wait: func(context.Context, time.Duration) error { return nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.c.Upstream = up
+		f.restart(t)
+		mustPull(t, f, "app", "latest", m)
+		mustRead(t, f, "app", layer, "layer of app")
+		password = "new"
+		f.clock.move(defaultTTL)
+		if d, warnings, err := f.pull(t, "app", "latest"); err != nil || d.Digest != m || len(warnings) != 1 {
+			t.Errorf("%d: %v, warnings %q", refusal, err, warnings)
+		}
+		mustRead(t, f, "app", layer, "layer of app")
+	}
+}
+
+// known is a keychain with alice's password.
+type known struct{ password string }
+
+func (k known) Resolve(authn.Resource) (authn.Authenticator, error) {
+	return authn.FromConfig(authn.AuthConfig{Username: "alice", Password: k.password}), nil
+}
+
+// TestCaseR4RefusedHead: a registry that knows no HEAD of manifests, and says 404, has a tag all the same. It is asked by
+// GET where there is a copy alone: a GET costs pull quota.
+func TestCaseR4RefusedHead(t *testing.T) {
+	cases.Open(t, "R4")
+	for _, refusal := range []int{405, 404} { // the first as today
+		f := newFixture(t)
+		first, _, _ := f.hub.image("app", "latest", "one")
+		f.hub.fail(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodHead {
+				w.WriteHeader(refusal)
+			}
+			return r.Method == http.MethodHead
+		})
+		mustPull(t, f, "app", "latest", first)
+		f.clock.move(defaultTTL)
+		mustPull(t, f, "app", "latest", first)
+		second, _, _ := f.hub.image("app", "latest", "two")
+		f.clock.move(defaultTTL)
+		mustPull(t, f, "app", "latest", second)
+		f.clock.move(defaultTTL)
+		f.hub.requests()
+		f.hub.failWith(404)
+		checkStatus(t, "deleted", errorOf(f.pull(t, "app", "latest")), 404)
+		checkStatus(t, "never there", errorOf(f.pull(t, "app", "absent")), 404)
+		if n := f.hub.requests()["GET app/manifests/absent"]; n != 1 {
+			t.Errorf("%d: %d GETs for what is not there", refusal, n)
+		}
+	}
+}
+
+// TestCaseR6BusyOrganisation: that one organisation wants fewer requests says nothing of the others, unless two of them do.
+func TestCaseR6BusyOrganisation(t *testing.T) {
+	cases.Open(t, "R6")
+	f := newFixture(t)
+	quiet, _, _ := f.hub.image("quietorg/b", "latest", "quiet")
+	f.hub.image("quietorg/c", "latest", "third")
+	f.hub.fail(func(w http.ResponseWriter, r *http.Request) bool {
+		busy := strings.HasPrefix(r.URL.Path, "/v2/busy")
+		if busy {
+			w.Header().Set("Retry-After", "60")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+		return busy
+	})
+	checkStatusOnly(t, errorOf(f.pull(t, "busyorg/b", "latest")), 429)
+	f.hub.requests()
+	checkStatusOnly(t, errorOf(f.pull(t, "busyorg/other", "latest")), 429)
+	wantRequests(t, f)
+	if d, _, err := f.pull(t, "quietorg/b", "latest"); err != nil || d.Digest != quiet {
+		t.Errorf("another organisation: %v", err)
+	}
+	f.clock.move(30 * time.Second)
+	checkStatusOnly(t, errorOf(f.pull(t, "busytoo/b", "latest")), 429)
+	f.hub.requests()
+	checkStatusOnly(t, errorOf(f.pull(t, "quietorg/c", "latest")), 429)
+	wantRequests(t, f)
 }

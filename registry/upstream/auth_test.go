@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+
+	"nixreg/internal/cases"
 )
 
 // guarded serves documents to those who have the authorization that want returns, and challenges the others.
@@ -368,4 +370,156 @@ func TestKeychainTarget(t *testing.T) {
 			t.Errorf("%q: %s", tc, got)
 		}
 	}
+}
+
+// TestCaseR1ExpiredCredentials: credentials that are refused, by the registry or by its token server, with 401 or 403, are
+// asked for again, at most once a minute, and the request is sent again with new ones.
+func TestCaseR1ExpiredCredentials(t *testing.T) {
+	cases.Open(t, "R1")
+	const bobBasic = "Basic Ym9iOm5ldw=="
+	for name, tc := range map[string]struct {
+		token   bool
+		refusal int
+	}{
+		"401": {false, 401}, // as today
+		"403": {false, 403}, "401 of the token server": {true, 401}, "403 of the token server": {true, 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inNetwork(t, func(t *testing.T, n *network) {
+				taken := aliceBasic
+				login := func(w http.ResponseWriter, r *http.Request, then http.HandlerFunc) {
+					switch given := r.Header.Get("Authorization"); {
+					case given == taken:
+						then(w, r)
+					case given == "" || tc.refusal == 401:
+						status(401, "", "WWW-Authenticate", `Basic realm="x"`)(w, r)
+					default:
+						w.WriteHeader(tc.refusal)
+					}
+				}
+				s := new(tokenServer)
+				n.serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) { login(w, r, s.ServeHTTP) })
+				n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+					if tc.token {
+						guarded(labChallenge, s.valid)(w, r)
+						return
+					}
+					login(w, r, documents(document1))
+				})
+				k := alice("r.lab.test")
+				r := n.open(Options{Name: "r.lab.test", Keychain: k})
+				if _, err := r.Manifest(t.Context(), "a", "b"); err != nil {
+					t.Fatal(err)
+				}
+				taken = bobBasic
+				time.Sleep(2 * credentialsAge)
+				for range 3 {
+					if _, err := r.Manifest(t.Context(), "a", "b"); !errors.Is(err, fs.ErrPermission) || len(k.asked) > 2 {
+						t.Errorf("with credentials of old: %v, keychain asked %d times in a minute", err, len(k.asked)-1)
+					}
+				}
+				k.creds["r.lab.test"] = authn.AuthConfig{Username: "bob", Password: "new"}
+				time.Sleep(credentialsAge)
+				if _, err := r.Manifest(t.Context(), "a", "b"); err != nil {
+					t.Errorf("with new credentials: %v, keychain asked %d times", err, len(k.asked))
+				}
+			})
+		})
+	}
+}
+
+// TestCaseR2ChallengeOfAnotherRegistry: a registry that leads to another one is followed there: what that one asks for is
+// answered, without anybody's credentials, and the registry itself gets its own.
+func TestCaseR2ChallengeOfAnotherRegistry(t *testing.T) {
+	cases.Open(t, "R2")
+	const repo = "a/b"
+	for name, tc := range map[string]struct{ realm, under, own string }{
+		"no challenge": {"", "", ""}, // as today
+		"at home":      {"https://registry.cdn.test/token", "", ""},
+		"token server": {"https://auth.cdn.test/token", "", ""},
+		"another name": {"https://registry.cdn.test/token", "org/", ""},
+		"own login":    {"https://registry.cdn.test/token", "", `Basic realm="x"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inNetwork(t, func(t *testing.T, n *network) {
+				token := func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Query().Get("scope") != "repository:"+tc.under+repo+":pull" {
+						w.WriteHeader(403)
+						return
+					}
+					fmt.Fprint(w, `{"token":"T"}`)
+				}
+				auth := n.serve("auth.cdn.test:443", "9.9.9.7", token)
+				other := n.serve("registry.cdn.test:443", "9.9.9.6", func(w http.ResponseWriter, r *http.Request) {
+					switch {
+					case r.URL.Path == "/token":
+						token(w, r)
+					case !strings.HasPrefix(r.URL.Path, "/v2/"+tc.under+repo+"/"):
+						w.WriteHeader(404)
+					case tc.realm != "":
+						guarded(fmt.Sprintf(`Bearer realm=%q,service="s",scope="repository:%s%s:pull"`, tc.realm, tc.under, repo), always("Bearer T"))(w, r)
+					default:
+						documents(document1)(w, r)
+					}
+				})
+				lead := redirected(func(r *http.Request) string {
+					return "https://registry.cdn.test" + strings.Replace(r.URL.Path, "/v2/", "/v2/"+tc.under, 1)
+				})
+				n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+					if tc.own != "" && r.Header.Get("Authorization") != aliceBasic {
+						status(401, "", "WWW-Authenticate", tc.own)(w, r)
+						return
+					}
+					lead(w, r)
+				})
+				r := n.open(Options{Name: "r.lab.test", Keychain: alice("r.lab.test", "registry.cdn.test", "auth.cdn.test")})
+				for range 2 {
+					if _, err := r.Manifest(t.Context(), repo, "latest"); err != nil {
+						t.Error(err)
+					}
+					if _, err := r.Head(t.Context(), repo, "latest"); err != nil {
+						t.Errorf("HEAD: %v", err)
+					}
+				}
+				if _, err := r.Blob(t.Context(), repo, hashOf(document1)); err != nil {
+					t.Errorf("blob: %v", err)
+				}
+				for _, p := range append(auth.paths(), other.paths()...) {
+					if strings.Contains(p, "Basic") {
+						t.Errorf("credentials went elsewhere: %s", p)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestCaseR5RealmOfARepository: the token server of one repository says nothing about another one's.
+func TestCaseR5RealmOfARepository(t *testing.T) {
+	cases.Open(t, "R5")
+	inNetwork(t, func(t *testing.T, n *network) {
+		n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+			if key, ok := strings.CutPrefix(r.URL.Path, "/token/"); ok {
+				if !strings.HasPrefix(r.URL.Query().Get("scope"), "repository:"+key+"/") {
+					w.WriteHeader(403)
+					return
+				}
+				fmt.Fprintf(w, `{"token":%q}`, key)
+				return
+			}
+			key := strings.Split(r.URL.Path, "/")[2]
+			if key == "basic" {
+				guarded(`Basic realm="x"`, always(aliceBasic))(w, r)
+				return
+			}
+			guarded(`Bearer realm="https://r.lab.test/token/`+key+`",service="`+key+`"`, always("Bearer "+key))(w, r)
+		})
+		r := n.open(Options{Name: "r.lab.test", Keychain: alice("r.lab.test")})
+		for _, repo := range []string{"x/app", "y/app", "x/app", "x/other", "basic/app", "y/app"} {
+			if _, err := r.Manifest(t.Context(), repo, "latest"); err != nil {
+				t.Errorf("%s: %v", repo, err)
+			}
+			time.Sleep(credentialsAge) // tokens are over then
+		}
+	})
 }

@@ -12,6 +12,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"nixreg/internal/cases"
 )
 
 // linked serves pages of tags; link makes the Link header that is sent with page i.
@@ -142,4 +144,69 @@ func TestReferrers(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestCaseR7FallbackTagOfAnImage: what is no index under the tag that stands for a list is no list.
+func TestCaseR7FallbackTagOfAnImage(t *testing.T) {
+	cases.Open(t, "R7")
+	subject := hashOf(document1)
+	for name, handler := range map[string]http.HandlerFunc{
+		"nothing":           status(404, ""), // as today
+		"the manifest":      documents(document1),
+		"a Docker manifest": documents(document1, "Content-Type", string(types.DockerManifestSchema2)),
+		"a Docker list":     status(200, `{"schemaVersion":2,"manifests":[]}`, "Content-Type", string(types.DockerManifestList)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inNetwork(t, func(t *testing.T, n *network) {
+				n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+					if strings.HasPrefix(r.URL.Path, "/v2/a/manifests/sha256-") {
+						handler(w, r)
+						return
+					}
+					w.WriteHeader(404)
+				})
+				if got, err := n.open(Options{Name: "r.lab.test"}).Referrers(t.Context(), "a", subject); err != nil || len(got) != 0 {
+					t.Errorf("%v, %v", got, err)
+				}
+			})
+		})
+	}
+}
+
+// TestCaseR9LinkElsewhere: where the next page has another path, or a host of the inside, it is asked for where the first
+// one was: what counts is behind which tag it goes on.
+func TestCaseR9LinkElsewhere(t *testing.T) {
+	cases.Open(t, "R9")
+	for name, format := range map[string]string{
+		"right":            `</v2/a/tags/list?n=2&last=%d>; rel="next"`, // as today
+		"another path":     `<https://r.lab.test/repository/docker-proxy/v2/a/tags/list?n=2&last=%d>; rel="next"`,
+		"without v2":       `</a/tags/list?n=2&last=%d>; rel="next"`,
+		"another name":     `</v2/docker-proxy/a/tags/list?n=2&last=%d>; rel="next"`,
+		"an internal host": `<http://registry.internal:8080/v2/a/tags/list?n=2&last=%d>; rel="next"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inNetwork(t, func(t *testing.T, n *network) {
+				pages := linked(func(i int) string {
+					if i == 3 {
+						return ""
+					}
+					return fmt.Sprintf(format, i+1)
+				})
+				n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path != "/v2/a/tags/list" {
+						w.WriteHeader(404)
+						return
+					}
+					pages(w, r)
+				})
+				tags, err := n.open(Options{Name: "r.lab.test"}).Tags(t.Context(), "a")
+				if err != nil || !slices.Equal(tags, []string{"t0", "t1", "t2", "t3"}) {
+					t.Errorf("%q, %v", tags, err)
+				}
+				if len(n.dialed) != 1 {
+					t.Errorf("connected to %q", n.dialed)
+				}
+			})
+		})
+	}
 }
