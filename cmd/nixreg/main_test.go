@@ -70,6 +70,7 @@ func scripts() testscript.Params {
 			"ended":  awaitEnd,
 			"logged": awaitLog,
 			"get":    get,
+			"head":   head,
 
 			"files":    serveFiles,
 			"envsubst": envsubst,
@@ -204,6 +205,18 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 		fmt.Fprintf(ts.Stdout(), "%s: %s\n", k, resp.Header.Get(k))
 	}
 	fmt.Fprintf(ts.Stdout(), "\n%s", body.String())
+}
+
+// head is "head URL": the status goes to stdout.
+func head(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: head URL")
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	resp, err := client.Head(args[0])
+	ts.Check(err)
+	resp.Body.Close()
+	fmt.Fprintln(ts.Stdout(), resp.StatusCode)
 }
 
 // envsubst is "envsubst FILE": the script's variables take the place of their names in a file.
