@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"nixreg/internal/cases"
 	"nixreg/manifest"
 	"nixreg/manifest/digests"
 	"nixreg/store"
@@ -358,5 +359,42 @@ func TestDefinitionDatabase(t *testing.T) {
 	}
 	if !strings.Contains(all, "./nix/var/nix/db/db.sqlite 644 SQLite format 3") || !strings.Contains(config, `"comment": "nix database"`) {
 		t.Errorf("%s, %s", all, config)
+	}
+}
+
+// TestCaseI9OwnerOfNixDB: with a Nix database, too, the directories of the store are the owner's that was asked for.
+func TestCaseI9OwnerOfNixDB(t *testing.T) {
+	cases.Open(t, "I9")
+	m, _, _ := withHello()
+	const owned = "{name: x, contents: hello, uid: 1000, gid: 100, uname: app, gname: users"
+	plain, withDB := define(t, m, owned+"}"), define(t, m, owned+", includeNixDB: true}")
+	for name, src := range map[string]*manifest.Source{
+		"nix": plain, "nix/store": plain, "/nix": withDB, "/nix/store": withDB, "/nix/var": withDB, "/nix/var/nix": withDB,
+		"/nix/var/nix/db": withDB, "/nix/var/nix/db/db.sqlite": withDB, "/nix/var/nix/gcroots": withDB, "/nix/var/nix/temproots": withDB,
+	} {
+		top, _ := onTop(t, src, "x", strings.TrimPrefix(name, "/"))
+		if top.Uid != 1000 || top.Gid != 100 {
+			t.Errorf("%s belongs to %d:%d (%q)", name, top.Uid, top.Gid, top.Name)
+		}
+	}
+}
+
+// TestCaseI10ContentCalledNix: an image cannot start whose contents have something else than a directory in the place of
+// /nix. Its bytes are nixpkgs', so it is told as a whiteout is.
+func TestCaseI10ContentCalledNix(t *testing.T) {
+	cases.Open(t, "I10")
+	for name, nix := range map[string]storetest.Item{"link": storetest.Link("share"), "file": storetest.File("x"), "whiteout": {}} {
+		m := storetest.New()
+		files := storetest.Files{"share/x": storetest.File(""), "bin/odd": elf(machineAMD64), "nix": nix}
+		if name == "whiteout" { // as today
+			delete(files, "nix")
+			files[".wh.nix"] = storetest.File("")
+		}
+		p := m.Add("odd-1", files)
+		for from, src := range map[string]*manifest.Source{"a package": newSource(t, "", m), "a definition": define(t, m, "{name: odd, contents: odd}")} {
+			if warnings := strings.Join(inspect(t, src, "odd", "latest").Warnings, "\n"); !strings.Contains(warnings, p.Abs()) || !strings.Contains(warnings, "nix") {
+				t.Errorf("%s in %s: warnings are %q", name, from, warnings)
+			}
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"nixreg/internal/cases"
 	"nixreg/store/storetest"
 )
 
@@ -54,6 +55,24 @@ func TestMacPrograms(t *testing.T) {
 			if c.refuse && (!errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), string(p))) || !c.refuse && err != nil {
 				t.Errorf("%s, %s: %v", name, repository, err)
 			}
+		}
+	}
+}
+
+// TestCaseI6SeveralPrograms: of several programs an image runs the one that its package is called after.
+func TestCaseI6SeveralPrograms(t *testing.T) {
+	cases.Open(t, "I6")
+	for path, programs := range map[string][]string{
+		"bash-5.3":                {"bash", "bashbug"}, // as today
+		"bash-interactive-5.3-p0": {"bash", "bashbug"},
+	} {
+		m, files := storetest.New(), storetest.Files{}
+		for _, p := range programs {
+			files["bin/"+p] = elf(machineAMD64)
+		}
+		p := m.Add(path, files)
+		if r := inspect(t, newSource(t, "", m), "store/"+p.Hash(), "latest"); len(r.Command) != 1 || !strings.HasSuffix(r.Command[0], "/bin/bash") {
+			t.Errorf("%s of %q runs %q: %s", path, programs, r.Command, r.CommandNote)
 		}
 	}
 }

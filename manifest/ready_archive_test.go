@@ -3,6 +3,7 @@ package manifest_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -160,22 +161,7 @@ func TestReadyIsNotEncoded(t *testing.T) {
 func TestSeveralImagesInOneArchive(t *testing.T) {
 	f := newFinished(t, unpacked)
 	one, two := f.config, strings.Replace(f.config, "A=1", "A=2", 1)
-	build := func(tags ...[]string) string {
-		var a archive
-		var names []string
-		for i, l := range f.layers {
-			names = append(names, string(rune('a'+i)))
-			a.file(t, names[i], string(l))
-		}
-		a.file(t, "1.json", one)
-		a.file(t, "2.json", two)
-		var images []any
-		for i, t := range tags {
-			images = append(images, map[string]any{"Config": []string{"1.json", "2.json"}[i], "RepoTags": t, "Layers": names})
-		}
-		a.file(t, "manifest.json", encode(t, images))
-		return string(a.bytes(t))
-	}
+	build := func(tags ...[]string) string { return f.several(t, []string{one, two}, tags) }
 	for _, c := range []struct {
 		tags [][]string
 		want map[string]string
@@ -198,6 +184,60 @@ func TestSeveralImagesInOneArchive(t *testing.T) {
 		}
 		if _, err := src.Inspect(ctx, "app", "v3"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%q: app:v3: %v", c.tags, err)
+		}
+	}
+}
+
+// several is an archive of images that differ in their config alone, each with its tags.
+func (f *finished) several(t *testing.T, configs []string, tags [][]string) string {
+	var a archive
+	var names []string
+	for i, l := range f.layers {
+		names = append(names, string(rune('a'+i)))
+		a.file(t, names[i], string(l))
+	}
+	var images []any
+	for i, config := range configs {
+		file := fmt.Sprint(i, ".json")
+		a.file(t, file, config)
+		if i < len(tags) {
+			images = append(images, map[string]any{"Config": file, "RepoTags": tags[i], "Layers": names})
+		}
+	}
+	a.file(t, "manifest.json", encode(t, images))
+	return string(a.bytes(t))
+}
+
+// TestCaseI5SeveralLatest: each image of an archive has a name, although all are called latest, or is a fault by its own name.
+func TestCaseI5SeveralLatest(t *testing.T) {
+	cases.Open(t, "I5")
+	f := newFinished(t, unpacked)
+	second := strings.Replace(f.config, `"Cmd"`, `"Entrypoint"`, 1)
+	for _, tags := range [][]string{
+		{"redis:v1", "bash:v2"}, // as today
+		{"redis:latest", "bash:latest"}, {"app:latest", "bash:latest"}, {"redis:v1", "bash:v1"},
+	} {
+		src := newSource(t, writeArchive(t, []byte(f.several(t, []string{f.config, second}, [][]string{{tags[0]}, {tags[1]}}))), storetest.New())
+		names, err := src.Repositories(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(map[string]bool)
+		for _, name := range names {
+			own, err := src.Tags(ctx, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, tag := range own {
+				_, config := pull(t, src, name, tag)
+				served[string(config)] = true
+			}
+		}
+		faults := strings.Join(src.Faults(ctx), "\n")
+		for i, config := range []string{f.config, second} {
+			if !served[config] && !strings.Contains(faults, tags[i]) {
+				t.Errorf("%q: %s is lost, and faults are %q", tags, tags[i], faults)
+			}
 		}
 	}
 }

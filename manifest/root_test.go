@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -205,8 +206,9 @@ func TestRootOfPackages(t *testing.T) {
 	}
 }
 
-// modeOf is the mode that an image has of one name, as the last of its layers has it.
-func modeOf(t *testing.T, src *manifest.Source, repository, name string) (mode int64, kind byte) {
+// onTop is what an image has of one name, as the last of its layers has it, with the bytes of a file: what takes a
+// directory's place above it, too.
+func onTop(t *testing.T, src *manifest.Source, repository, name string) (top tar.Header, data string) {
 	t.Helper()
 	doc, _ := pull(t, src, repository, "latest")
 	for _, l := range doc.Layers {
@@ -217,12 +219,18 @@ func modeOf(t *testing.T, src *manifest.Source, repository, name string) (mode i
 			if err != nil {
 				t.Fatal(err)
 			}
-			if strings.Trim(strings.TrimPrefix(h.Name, "."), "/") == name {
-				mode, kind = h.Mode, h.Typeflag
+			entry := strings.Trim(strings.TrimPrefix(h.Name, "."), "/")
+			if hidden := strings.HasPrefix(name, entry+"/") && h.Typeflag != tar.TypeDir; entry != name && !hidden {
+				continue
 			}
+			b, err := io.ReadAll(tr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			top, data = *h, string(b)
 		}
 	}
-	return mode, kind
+	return top, data
 }
 
 // TestCaseI2TmpOfContents: a root with tmp gives a /tmp that everybody can write to, although a content has one, too. Where the
@@ -248,8 +256,8 @@ func TestCaseI2TmpOfContents(t *testing.T) {
 			if contents == "linked" && isTold(src, repository, "tmp") {
 				continue
 			}
-			if mode, kind := modeOf(t, src, repository, "tmp"); mode != 0o1777 || kind != tar.TypeDir {
-				t.Errorf("%s of %s: /tmp has mode %o and type %q", repository, contents, mode, kind)
+			if tmp, _ := onTop(t, src, repository, "tmp"); tmp.Mode != 0o1777 || tmp.Typeflag != tar.TypeDir {
+				t.Errorf("%s of %s: /tmp has mode %o and type %q", repository, contents, tmp.Mode, tmp.Typeflag)
 			}
 		}
 	}
@@ -262,4 +270,28 @@ func isTold(src *manifest.Source, repository, word string) bool {
 		return errors.Is(err, fs.ErrInvalid)
 	}
 	return strings.Contains(strings.Join(reports[0].Warnings, "\n"), word)
+}
+
+// TestCaseI4PasswdOfContents: the config's User is in /etc/passwd and /etc/group although a content has files of these
+// names; or check, or a warning, says which file hides it.
+func TestCaseI4PasswdOfContents(t *testing.T) {
+	cases.Open(t, "I4")
+	m, _, _ := withHello()
+	m.Add("passwd-1", storetest.Files{"etc/passwd": storetest.File("root:x:0:0::/:/bin/sh\n")})
+	m.Add("group-1", storetest.Files{"etc/group": storetest.File("root:x:0:\n")})
+	m.Add("etc-1", storetest.Files{"etc": storetest.Link("share/etc"), "share/etc/passwd": storetest.File("root:x:0:0::/:/bin/sh\n")})
+	for _, contents := range []string{"hello", "passwd", "passwd, hello", "hello, passwd", "group", "passwd, group", "etc"} {
+		file := filepath.Join(t.TempDir(), "x.yaml")
+		write(t, file, "{name: x, contents: ["+contents+"], root: [passwd], config: {User: web}}")
+		src := withImages(t, m, file)
+		for _, name := range []string{"etc/passwd", "etc/group"} {
+			err := check(m, file)
+			if isTold(src, "x", name) || err != nil && strings.Contains(err.Error(), name) {
+				continue
+			}
+			if top, data := onTop(t, src, "x", name); !strings.Contains(data, "\nweb:x:") {
+				t.Errorf("%s: /%s is %c %s %q, and check is silent: %v", contents, name, top.Typeflag, top.Linkname, data, err)
+			}
+		}
+	}
 }

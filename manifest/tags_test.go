@@ -176,3 +176,41 @@ func addOutputs(m *storetest.Memory, derivers bool, outputs []output) (paths []s
 	}
 	return paths
 }
+
+// TestCaseC6ContentAddressedDerivation: what a content-addressed derivation made is a package, as it has a deriver. Sources
+// are none.
+func TestCaseC6ContentAddressedDerivation(t *testing.T) {
+	cases.Open(t, "C6")
+	const ca = "fixed:r:sha256:1b0ri5lsf45dknj8bfxi1syz35kglshhmbbg9z8xhc6x5ljv9bd8"
+	m := storetest.New()
+	add := func(name, ca string, drv store.Path) store.Path {
+		f := storetest.NewFixture(name, storetest.Files{"bin/x": elf(machineAMD64)})
+		f.CA, f.Deriver = ca, drv
+		return m.Put(f)
+	}
+	drv := storetest.NewFixture("caonly-4.5.drv", nil).Path
+	main := add("caonly-4.5", ca, drv)
+	dev := add("caonly-4.5-dev", ca, drv)
+	plain := add("plain-1", "", storetest.NewFixture("plain-1.drv", nil).Path) // as today
+	add("source-2", ca, "")
+	c := &fakeChannel{name: "unstable"}
+	c.add(main, "caonly")
+	c.add(plain, "plain")
+	for from, src := range map[string]*manifest.Source{
+		"a store": newSource(t, "", m), "a cache": newSource(t, "", far(m)),
+		"a channel": channelSource(t, manifest.Config{Stores: stores(unlistable{m}), Channels: channels(c)}),
+	} {
+		for ref, want := range map[string]store.Path{"plain:1": plain, "caonly:latest": main, "caonly:4.5": main, "caonly:4.5-dev": dev} {
+			repository, tag, _ := strings.Cut(ref, ":")
+			if from == "a channel" && want == dev {
+				continue
+			}
+			if r, err := src.Inspect(ctx, repository, tag); err != nil || madeOf(r[0]) != want.Abs() {
+				t.Errorf("%s of %s: %v", ref, from, err)
+			}
+		}
+		if _, err := src.Inspect(ctx, "source", "latest"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a source of %s: %v", from, err)
+		}
+	}
+}

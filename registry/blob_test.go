@@ -8,12 +8,16 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"mime"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"nixreg/internal/cases"
 )
 
 const blobPath = "/v2/a/blobs/" + sha256
@@ -263,5 +267,55 @@ func TestBlobQuestion(t *testing.T) {
 		if want := "a/b " + sha256 + " " + c.head + " mark"; asked != want {
 			t.Errorf("%s asked for %s, want %s", c.method, asked, want)
 		}
+	}
+}
+
+// TestCaseD3SeveralRanges: several ranges are answered with these alone, each with its place; too many, or more than the blob,
+// with the blob.
+func TestCaseD3SeveralRanges(t *testing.T) {
+	cases.Open(t, "D3")
+	data := pattern(2048)
+	h := &Handler{Source: blobSource(bytesBlob(data))}
+	for ranges, want := range map[string][][2]int{
+		"0-1,3-4":         {{0, 1}, {3, 4}},
+		"1000-1099, 0-9":  {{1000, 1099}, {0, 9}},
+		"0-0,-10":         {{0, 0}, {2038, 2047}},
+		"0-9,2000-,5000-": {{0, 9}, {2000, 2047}},
+		"0-9,100-199,-1":  {{0, 9}, {100, 199}, {2047, 2047}},
+	} {
+		res, body := ask(h, "GET", blobPath, http.Header{"Range": {"bytes=" + ranges}})
+		mediaType, params, err := mime.ParseMediaType(res.Header.Get("Content-Type"))
+		if res.StatusCode != 206 || err != nil || mediaType != "multipart/byteranges" || res.Header.Get("Content-Range") != "" {
+			t.Errorf("%s: %d, %v", ranges, res.StatusCode, res.Header)
+			continue
+		}
+		if got := res.Header.Get("Content-Length"); got != fmt.Sprint(len(body)) {
+			t.Errorf("%s: %d bytes, and Content-Length is %s", ranges, len(body), got)
+		}
+		parts := multipart.NewReader(strings.NewReader(body), params["boundary"])
+		for _, w := range want {
+			p, err := parts.NextPart()
+			if err != nil {
+				t.Errorf("%s: %v", ranges, err)
+				break
+			}
+			b, err := io.ReadAll(p)
+			if place := fmt.Sprintf("bytes %d-%d/2048", w[0], w[1]); p.Header.Get("Content-Range") != place || !bytes.Equal(b, data[w[0]:w[1]+1]) {
+				t.Errorf("%s: %d bytes of %q, not %s: %v", ranges, len(b), p.Header.Get("Content-Range"), place, err)
+			}
+		}
+		if _, err := parts.NextPart(); err != io.EOF {
+			t.Errorf("%s: there are more parts: %v", ranges, err)
+		}
+	}
+	for ranges, status := range map[string]int{ // as today
+		"0-1,x": 200, strings.Repeat("0-,", 1000) + "0-": 200, strings.Repeat("0-0,", 10_000) + "0-0": 200,
+	} {
+		if res, body := ask(h, "GET", blobPath, http.Header{"Range": {"bytes=" + ranges}}); res.StatusCode != status || body != string(data) {
+			t.Errorf("%.20s: %d with %d bytes", ranges, res.StatusCode, len(body))
+		}
+	}
+	if res, _ := ask(h, "GET", blobPath, http.Header{"Range": {"bytes=5000-,9000-9001"}}); res.StatusCode != 416 {
+		t.Errorf("ranges beyond the end: %d", res.StatusCode)
 	}
 }

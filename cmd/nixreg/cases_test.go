@@ -34,6 +34,12 @@ func TestCaseD2ReasonInTheDocs(t *testing.T) {
 	t.Error("no section says how to see the reason of what clients call not found")
 }
 
+// TestCaseS6HostOfAnotherSite: on the loopback a server answers to its own names alone, and makes nothing for other sites.
+func TestCaseS6HostOfAnotherSite(t *testing.T) {
+	cases.Open(t, "S6")
+	runCase(t, "s6.txt")
+}
+
 // TestCaseN1UntrustedCache: the answer for a name of a cache without a trusted key says so, and the log says it once.
 func TestCaseN1UntrustedCache(t *testing.T) {
 	cases.Open(t, "N1")

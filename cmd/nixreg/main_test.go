@@ -184,6 +184,9 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) > 1 {
 		k, v, _ := strings.Cut(args[1], ": ")
 		req.Header.Set(k, v)
+		if k == "Host" {
+			req.Host = v
+		}
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	resp, err := client.Do(req)

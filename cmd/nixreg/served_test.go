@@ -7,11 +7,17 @@ import (
 	"io/fs"
 	"iter"
 	"net/http"
+	"net/http/httptest"
+	"syscall"
 	"testing"
 
+	"nixreg/internal/cases"
+	"nixreg/manifest"
+	"nixreg/manifest/digests"
 	"nixreg/registry"
 	"nixreg/store"
 	"nixreg/store/binarycache"
+	"nixreg/store/storetest"
 )
 
 // TestCorruptCache: what a cache gave wrong is its fault, and the client does not see what it was.
@@ -85,6 +91,43 @@ func TestUnreadChannel(t *testing.T) {
 	for _, c := range []listed{{}, {all: make([]store.Package, 3)}} { // being read, or read
 		if err := unread(c); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// full is a store whose archives find no room on the disk.
+type full struct {
+	store.Store
+	err error
+}
+
+func (f full) Open(ctx context.Context, p store.Path) (store.Tree, error) {
+	if f.err != nil {
+		return nil, fmt.Errorf("open %s: spool: %w", p, &fs.PathError{Op: "write", Path: "x", Err: f.err})
+	}
+	return f.Store.Open(ctx, p)
+}
+
+// TestCaseR8FullDisk: while the disk is full nothing is known to be absent.
+func TestCaseR8FullDisk(t *testing.T) {
+	cases.Open(t, "R8")
+	m := storetest.New()
+	p := m.Add("hello-1", storetest.Files{"bin/hello": storetest.Exec("#!/bin/sh\n")})
+	for _, fault := range []error{nil, syscall.ENOSPC, syscall.EDQUOT} { // the first as today
+		src, err := manifest.NewSource(manifest.Config{Stores: []store.Store{full{m, fault}}, Cache: new(digests.Memory)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer src.Close()
+		s := served{src}
+		h := &registry.Handler{Source: s, Lister: s, Referrers: s}
+		for _, path := range []string{"hello/manifests/latest", "hello/manifests/1", "hello/tags/list", "store/" + p.Hash() + "/manifests/latest", "_catalog"} {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest("GET", "/v2/"+path, nil))
+			want := map[bool]int{true: 200, false: 503}[fault == nil]
+			if w.Code != want || want == 503 && w.Header().Get("Retry-After") == "" {
+				t.Errorf("%v: %s: %d %v %s", fault, path, w.Code, w.Header(), w.Body)
+			}
 		}
 	}
 }

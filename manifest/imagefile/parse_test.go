@@ -351,3 +351,47 @@ func TestCaseI3WordsAsText(t *testing.T) {
 		}
 	}
 }
+
+// TestCaseI7KeysInAnotherCase: clients take keys of config in any case, so that nothing else may pass them unseen. They are
+// refused with the right spelling.
+func TestCaseI7KeysInAnotherCase(t *testing.T) {
+	cases.Open(t, "I7")
+	for config, want := range map[string]string{
+		"cmd: [/bin/ls]": "Cmd", "CMD: [/bin/ls]": "Cmd", "entrypoint: [/bin/ls]": "Entrypoint", "env: [A=b]": "Env", "env: {A: b}": "Env",
+		"user: web": "User", "workingDir: /": "WorkingDir", "exposedPorts: {80/tcp: {}}": "ExposedPorts", "labels: {a: b}": "Labels",
+		"healthcheck: {Test: [NONE]}": "Healthcheck", "stopSignal: SIGINT": "StopSignal", "volumes: {/a: {}}": "Volumes",
+	} {
+		_, err := Parse("f.yaml", []byte("name: a\nconfig: {"+config+"}"))
+		if err == nil || !strings.HasPrefix(err.Error(), "f.yaml:2:10: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", config, err)
+		}
+	}
+	if _, err := Parse("f.yaml", []byte("name: a\nconfig: {Cmd: [/bin/ls], Env: [A=b], User: web}")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCaseI8LeavesOfConfig: what clients decode is checked down to its leaves.
+func TestCaseI8LeavesOfConfig(t *testing.T) {
+	cases.Open(t, "I8")
+	root := readSchema(t)
+	for config, good := range map[string]bool{
+		"Healthcheck: {Test: [CMD, /bin/true], Interval: 30000000000, Timeout: 1, StartPeriod: 0, StartInterval: 5, Retries: 3}": true,
+		"Healthcheck: null": true, "Healthcheck: {}": true, "Healthcheck: {Test: null}": true,
+		"Healthcheck: x":                 false, // as today
+		"Healthcheck: {Test: curl x}":    false,
+		"Healthcheck: {Test: [1]}":       false,
+		"Healthcheck: {Interval: 30s}":   false,
+		"Healthcheck: {Timeout: '1'}":    false,
+		"Healthcheck: {StartPeriod: []}": false,
+		"Healthcheck: {Retries: '3'}":    false,
+	} {
+		data := []byte("name: a\nconfig: {" + config + "}")
+		if _, err := Parse("f.yaml", data); (err == nil) != good {
+			t.Errorf("%s: %v", config, err)
+		}
+		if judge(t, root, "f.yaml", data) != good {
+			t.Errorf("%s: the schema says %t", config, !good)
+		}
+	}
+}

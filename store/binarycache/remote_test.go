@@ -7,15 +7,20 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
 	"time"
 
+	"nixreg/internal/cases"
 	"nixreg/store"
 	"nixreg/store/storetest"
+	"nixreg/store/web"
 )
 
 func TestRemoteContract(t *testing.T) {
@@ -343,5 +348,68 @@ func TestAnswersBound(t *testing.T) {
 	}
 	if len(m.missing) != maxMissing {
 		t.Errorf("%d missing", len(m.missing))
+	}
+}
+
+// TestCaseC5CutWithoutALength: an archive that comes in chunks, of which nothing says how many there are, is fetched anew after
+// a cut. It is right if it has its NarHash. A server that cuts each time is not asked for ever.
+func TestCaseC5CutWithoutALength(t *testing.T) {
+	cases.Open(t, "C5")
+	by := newSigner("test-1")
+	f := storetest.NewFixture("a-1", storetest.Files{"f": storetest.File(strings.Repeat("a", 300_000))})
+	cache := makeCache(t, noStream, by, f)
+	for name, tc := range map[string]struct {
+		length bool
+		cuts   int32
+		served bool
+	}{
+		"whole":             {false, 0, true}, // as today
+		"cut with a length": {true, 1, true},  // as today
+		"cut without":       {false, 1, true},
+		"cut twice":         {false, 2, true},
+		"cut for ever":      {false, 1000, false}, // as today
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int32
+			files := http.FileServerFS(cache)
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !strings.HasPrefix(r.URL.Path, "/nar/") {
+					files.ServeHTTP(w, r)
+					return
+				}
+				data := cache[strings.TrimPrefix(r.URL.Path, "/")].Data
+				if tc.length {
+					w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+				}
+				n := asked.Add(1)
+				w.Write(data[:len(data)/2])
+				w.(http.Flusher).Flush()
+				if n <= tc.cuts {
+					panic(http.ErrAbortHandler)
+				}
+				w.Write(data[len(data)/2:])
+			}))
+			defer srv.Close()
+			where, _, err := web.ParseLocation(srv.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			client, err := web.New(t.Context(), web.Options{Location: where})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			s := open(t, Options{Remote: client, Name: srv.URL, Keys: []PublicKey{by.public(t)}})
+			tree, err := s.Open(t.Context(), f.Path)
+			if (err == nil) != tc.served || asked.Load() > 20 {
+				t.Fatalf("asked %d times: %v", asked.Load(), err)
+			}
+			if err == nil {
+				tree.Close()
+				storetest.Check(t, s, f.Path)
+			} else if !errors.Is(err, store.ErrUnavailable) {
+				t.Error(err)
+			}
+		})
 	}
 }

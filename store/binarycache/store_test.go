@@ -12,6 +12,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"nixreg/internal/cases"
 	"nixreg/store"
 	"nixreg/store/storetest"
 )
@@ -263,4 +264,98 @@ func TestRemembered(t *testing.T) {
 	if len(x.parsed) != 4 || x.size != maxParsed {
 		t.Errorf("%d files of %d bytes", len(x.parsed), x.size)
 	}
+}
+
+// TestCaseC3InfoByHand: nix-cache-info is read as Nix reads it: lines without a colon are skipped, values trimmed.
+func TestCaseC3InfoByHand(t *testing.T) {
+	cases.Open(t, "C3")
+	by, f := newSigner("test-1"), storetest.NewFixture("a-1", storetest.Files{"f": storetest.File("a")})
+	for text, kind := range map[string]error{
+		cacheInfo: nil, "": nil, // as today
+		"StoreDir: /nix/store":                           nil,
+		"\nStoreDir: /nix/store\n\nPriority: 40\n":       nil,
+		"StoreDir: /nix/store\r\nWantMassQuery: 1\r\n":   nil,
+		"StoreDir:/nix/store\n":                          nil,
+		"StoreDir:   /nix/store \t\n":                    nil,
+		"# by hand\nStoreDir: /nix/store\nPriority\n":    nil,
+		"<!DOCTYPE html>\n<html>\n<p>a cache: yes</p>\n": nil,
+		"StoreDir: /gnu/store\n":                         errors.ErrUnsupported, // as today
+		"StoreDir: /gnu/store":                           errors.ErrUnsupported,
+		"\r\nStoreDir: /gnu/store\r\n":                   errors.ErrUnsupported,
+		"<html>\nStoreDir:  /gnu/store \n":               errors.ErrUnsupported,
+	} {
+		cache := makeCache(t, xzStream, by, f)
+		cache[cacheInfoName] = &fstest.MapFile{Data: []byte(text)}
+		keys, spool := []PublicKey{by.public(t)}, openSpool(t, SpoolOptions{})
+		s, err := Open(Options{FS: cache, Keys: keys, Spool: spool})
+		if !errors.Is(err, kind) || (err == nil) != (kind == nil) {
+			t.Errorf("%q in a directory: %v", text, err)
+		}
+		if err == nil {
+			_, err := s.Find(t.Context(), f.Path.Hash())
+			if err = errors.Join(err, s.Close()); err != nil {
+				t.Errorf("%q in a directory: %v", text, err)
+			}
+		}
+		r := open(t, Options{Remote: newFake(cache), Name: "https://cache.example.org", Keys: keys})
+		if _, err := r.Find(t.Context(), f.Path.Hash()); (err == nil) != (kind == nil) || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q on a server: %v", text, err)
+		}
+	}
+}
+
+// TestCaseC4WrongFileHash: a cache that transcodes its archives, and leaves FileHash and FileSize as they were, is served,
+// and told of once: what is signed is the NarHash. Other contents stay refused.
+func TestCaseC4WrongFileHash(t *testing.T) {
+	cases.Open(t, "C4")
+	by := newSigner("test-1")
+	a, b := storetest.NewFixture("a-1", storetest.Files{"f": storetest.File("a")}), storetest.NewFixture("b-1", storetest.Files{"f": storetest.File("b")})
+	for name, edit := range map[string][2]string{
+		"nothing": {"", ""}, "no size": {"FileSize", "Ignored"}, // as today
+		"size 1": {"FileSize: ", "FileSize: 1\nIgnored: "}, "too large": {"FileSize: ", "FileSize: 9"}, "hash": {"FileHash: sha256:", "FileHash: sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881\nIgnored: "},
+	} {
+		for _, where := range []string{"directory", "server"} {
+			cache := makeCache(t, xzStream, by, a, b)
+			for _, f := range []storetest.Fixture{a, b} {
+				info := cache[f.Path.Hash()+narinfoSuffix]
+				info.Data = []byte(strings.Replace(string(info.Data), edit[0], edit[1], 1))
+			}
+			var log bytes.Buffer
+			opts := Options{FS: cache, Keys: []PublicKey{by.public(t)}, Log: slog.New(slog.NewTextHandler(&log, nil))}
+			if where == "server" {
+				opts.FS, opts.Remote, opts.Name = nil, newFake(cache), "https://cache.example.org"
+			}
+			s := open(t, opts)
+			for _, f := range []storetest.Fixture{a, b} {
+				tree, err := s.Open(t.Context(), f.Path)
+				if err != nil {
+					t.Errorf("%s, %s: %v", name, where, err)
+					continue
+				}
+				o, err := s.Object(t.Context(), f.Path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if hash, _, err := storetest.HashNAR(t.Context(), tree); err != nil || hash != o.NarHash {
+					t.Errorf("%s, %s: %v, files make %s, not %s", name, where, err, hash, o.NarHash)
+				}
+				tree.Close()
+			}
+			if n, want := strings.Count(log.String(), "level=WARN"), map[bool]int{true: 0, false: 1}[name == "nothing" || name == "no size"]; n != want {
+				t.Errorf("%s, %s: %d warnings, not %d: %s", name, where, n, want, &log)
+			}
+		}
+	}
+	cache := makeCache(t, xzStream, by, a, b)
+	cache[valueOf(cache, a, "URL")].Data = cache[valueOf(cache, b, "URL")].Data
+	if tree, err := open(t, Options{FS: cache, Keys: []PublicKey{by.public(t)}}).Open(t.Context(), a.Path); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("the archive of another path: %v, %v", tree, err)
+	}
+}
+
+// valueOf is what the narinfo of a fixture says under a key.
+func valueOf(cache fstest.MapFS, f storetest.Fixture, key string) string {
+	_, rest, _ := strings.Cut(string(cache[f.Path.Hash()+narinfoSuffix].Data), key+": ")
+	value, _, _ := strings.Cut(rest, "\n")
+	return value
 }

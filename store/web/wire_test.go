@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"nixreg/internal/cases"
 	"nixreg/store"
 )
 
@@ -253,5 +254,25 @@ func TestLargeHeader(t *testing.T) {
 	})
 	if _, err := client(t, s.URL).Get(t.Context(), "x", 1); !errors.Is(err, store.ErrUnavailable) {
 		t.Error(err)
+	}
+}
+
+// TestCaseS4RedirectToAnotherNetwork: a cache leads to addresses of its own class alone, as a mirrored registry does.
+func TestCaseS4RedirectToAnotherNetwork(t *testing.T) {
+	cases.Open(t, "S4")
+	for address, followed := range map[string]bool{
+		"127.0.0.1": true,                             // as today
+		"0.0.0.0":   false, "[::ffff:0.0.0.0]": false, // which lead to this machine, too
+	} {
+		asked := 0
+		witness := serve(t, func(n int, w http.ResponseWriter, r *http.Request) { asked = n })
+		to := strings.Replace(witness.URL, "127.0.0.1", address, 1)
+		cache := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, to+r.URL.Path, http.StatusFound)
+		})
+		_, err := client(t, cache.URL).Get(t.Context(), "x.narinfo", 1)
+		if (err == nil) != followed || (asked > 0) != followed || err != nil && !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("to %s: asked %d times, %v", address, asked, err)
+		}
 	}
 }
