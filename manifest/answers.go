@@ -14,8 +14,8 @@ import (
 
 // Bounds of what is kept ready to be sent, in bytes.
 const (
-	answersWeight   = 32 << 20
-	documentsWeight = 32 << 20
+	answersWeight   = 16 << 20
+	documentsWeight = 16 << 20
 )
 
 // answers are what tags mean, ready to be sent: by repository and tag.

@@ -29,7 +29,7 @@ const holdWait = 5 * time.Second
 
 const (
 	// heldWeight bounds what is remembered of what holds manifests, in bytes.
-	heldWeight = 16 << 20
+	heldWeight = 4 << 20
 	// heldFor is for how long what was seen to be held is not looked at again.
 	heldFor = time.Second
 )
