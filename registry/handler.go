@@ -83,11 +83,9 @@ type endpoint func(w *response, r *http.Request) (route, error)
 func (h *Handler) endpoint(e endpoint) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w := newResponse(rw, r.Method, h.progress())
-		start := time.Now()
-		defer func() {
-			h.log.DebugContext(r.Context(), "request", "method", r.Method, "path", loggedPath(r),
-				"status", w.status, "bytes", w.written, "duration", time.Since(start), "client", r.RemoteAddr)
-		}()
+		if h.log.Enabled(r.Context(), slog.LevelDebug) {
+			defer h.logRequest(w, r, time.Now())
+		}
 		defer h.recover(w, r)
 		w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -99,6 +97,12 @@ func (h *Handler) endpoint(e endpoint) http.Handler {
 			h.fail(w, r, rt, err)
 		}
 	})
+}
+
+// logRequest writes a line of the access log.
+func (h *Handler) logRequest(w *response, r *http.Request, begun time.Time) {
+	h.log.DebugContext(r.Context(), "request", "method", r.Method, "path", loggedPath(r),
+		"status", w.status, "bytes", w.written, "duration", time.Since(begun), "client", r.RemoteAddr)
 }
 
 // recover answers 500 for a handler that panicked. Where an answer has begun, it cuts the connection.

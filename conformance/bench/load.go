@@ -15,8 +15,10 @@ import (
 const manifestType = "application/vnd.oci.image.manifest.v1+json"
 
 type result struct {
-	rate float64 // answers a second
-	p99  time.Duration
+	answers int
+	rate    float64 // answers a second
+	p99     time.Duration
+	cpu     time.Duration // of the registry, for one answer
 }
 
 // load asks for one path over many connections at once, each with one request at a time.
@@ -45,7 +47,7 @@ func load(ctx context.Context, host, path string, connections int, duration time
 		return result{}, fmt.Errorf("no answers: %w", failed)
 	}
 	slices.Sort(times)
-	return result{float64(len(times)) / took.Seconds(), times[len(times)*99/100]}, nil
+	return result{answers: len(times), rate: float64(len(times)) / took.Seconds(), p99: times[len(times)*99/100]}, nil
 }
 
 // askOn repeats the request on one connection until ctx ends, and returns how long each answer took.

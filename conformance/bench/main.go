@@ -56,7 +56,7 @@ func run(ctx context.Context, s settings, names []string) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-10s %-8s %-12s %12s %10s   (median of %d, %d connections)\n", "image", "by", "registry", "requests/s", "p99", s.rounds, s.connections)
+	fmt.Printf("%-10s %-8s %-12s %12s %10s %12s   (median of %d, %d connections)\n", "image", "by", "registry", "requests/s", "p99", "CPU/request", s.rounds, s.connections)
 	for _, name := range names {
 		for _, by := range []string{"tag", "digest"} {
 			if err := row(ctx, s, all, name, by); err != nil {
@@ -76,17 +76,19 @@ func row(ctx context.Context, s settings, all []*contestant, name, by string) er
 			if by == "digest" {
 				ref = c.digests[name]
 			}
+			before := c.cpu()
 			r, err := load(ctx, c.host, "/v2/"+name+"/manifests/"+ref, s.connections, s.duration)
 			if err != nil {
 				return fmt.Errorf("%s: %s: %w", c.name, name, err)
 			}
+			r.cpu = (c.cpu() - before) / time.Duration(r.answers)
 			results[i] = append(results[i], r)
 		}
 	}
 	for i, c := range all {
 		slices.SortFunc(results[i], func(a, b result) int { return int(a.rate - b.rate) })
 		m := results[i][len(results[i])/2]
-		fmt.Printf("%-10s %-8s %-12s %12.0f %10s\n", name, by, c.name, m.rate, m.p99.Round(10*time.Microsecond))
+		fmt.Printf("%-10s %-8s %-12s %12.0f %10s %12s\n", name, by, c.name, m.rate, m.p99.Round(10*time.Microsecond), m.cpu.Round(100*time.Nanosecond))
 	}
 	return nil
 }
