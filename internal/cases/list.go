@@ -24,7 +24,6 @@ var list = []Case{
 	{"R4", "M-H", "a tag is 404 for ever where the upstream answers 404 to HEAD and knows GET alone", "upstream registries"},
 	{"R5", "M-H", "the token server of one repository is asked for all of a registry", "upstream registries"},
 	{"R6", "M", "one organisation's 429 holds back the whole registry", "upstream registries"},
-	{"R7", "M", "referrers are 502 where their fallback tag leads to an image", "upstream registries"},
 	{"R8", "M", "a full disk makes images 404, as if they were not there", "upstream registries"},
 	{"R9", "M-L", "a list of tags is lost where the link to its next page has another path or host", "upstream registries"},
 	{"D2", "H", "clients that resolve by HEAD print \"not found\", and nothing says how to see the reason", "today's clients"},

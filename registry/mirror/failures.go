@@ -77,11 +77,13 @@ func (f *failures) put(key string, err error) {
 	}
 	hold := downFor
 	switch {
+	case errors.Is(err, fs.ErrNotExist): // it may be pushed at any time, whenever the upstream wants to be asked again
+		hold = absentFor
 	case u.RetryAfter > 0:
 		hold = min(u.RetryAfter, longest)
 	case u.Status == 429:
 		hold = busyFor
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission):
 		hold = absentFor
 	}
 	f.mu.Lock()

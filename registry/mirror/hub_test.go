@@ -35,7 +35,9 @@ type hub struct {
 	docs  map[string]document // by "repo:tag" and "repo@digest"
 	blobs map[string]string   // by "repo@digest"
 	tags  map[string][]string
-	asked map[string]int // by "METHOD path"
+	// referrers are the lists of a hub that has such, by "repo@digest".
+	referrers map[string]string
+	asked     map[string]int // by "METHOD path"
 	// wrong, if set, answers in place of the hub, or returns false.
 	wrong func(w http.ResponseWriter, r *http.Request) bool
 	// algorithm, if set, is that of the digests of tags, in place of sha256.
@@ -85,6 +87,10 @@ func (h *hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if repo, ok := strings.CutSuffix(path, "/tags/list"); ok && h.tags[repo] != nil {
 		b, _ := json.Marshal(map[string]any{"name": repo, "tags": h.tags[repo]})
 		send(w, "application/json", string(b))
+		return
+	}
+	if repo, ref, ok := strings.Cut(path, "/referrers/"); ok && h.referrers != nil {
+		send(w, string(types.OCIImageIndex), fmt.Sprintf(`{"schemaVersion":2,"manifests":[%s]}`, h.referrers[repo+"@"+ref]))
 		return
 	}
 	http.Error(w, `{"errors":[{"code":"NAME_UNKNOWN","message":"nothing here"}]}`, http.StatusNotFound)

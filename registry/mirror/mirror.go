@@ -33,6 +33,7 @@ import (
 const (
 	defaultTTL = 5 * time.Minute
 	absentFor  = 10 * time.Second // what the upstream says is not there
+	signedFor  = 10 * time.Second // what is added to an image after it was pushed: referrers, tags of signatures
 	downFor    = 10 * time.Second // an upstream that does not answer, or with an error of its own
 	busyFor    = 30 * time.Second // an upstream that wants fewer requests, and does not say when
 	longest    = 2 * time.Minute  // an upstream is asked again, however long it wants to be left alone
@@ -66,7 +67,8 @@ type Config struct {
 	Upstream Upstream
 	Blobs    *blobs.Cache
 	Records  Records
-	// TTL is for how long the meaning of a tag is believed; 0 is 5 minutes. What has a digest is believed for ever.
+	// TTL is for how long the meaning of a tag is believed; 0 is 5 minutes. What has a digest is believed for ever; referrers,
+	// and the tags of signatures, for seconds.
 	TTL time.Duration
 	// Allow are patterns of the repositories that are mirrored, none for all; Deny are those of exceptions. A * is any
 	// part of one component of a name, a component ** is any number of them. A single component is one of library/ where

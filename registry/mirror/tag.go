@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -19,14 +20,33 @@ type meaning struct {
 	checked time.Time
 }
 
-// resolve finds what a tag means. The upstream is asked at most once in the mirror's TTL. If it does not answer, or not
+// ofDigest matches the tags under which clients keep what belongs to a digest: lists of referrers (sha256-<hex>), and
+// cosign's signatures and attestations (sha256-<hex>.sig, .att).
+var ofDigest = regexp.MustCompile(`sha(256|512)-[0-9a-f]{64}`)
+
+// age is for how long the meaning of a tag is believed. What belongs to a digest is pushed after the image.
+func (m *Mirror) age(tag string) time.Duration {
+	if ofDigest.MatchString(tag) {
+		return min(m.ttl, signedFor)
+	}
+	return m.ttl
+}
+
+// within reports whether something that was asked at a time is younger than age. A clock that was set back makes it older,
+// not younger.
+func (m *Mirror) within(asked time.Time, age time.Duration) bool {
+	now := m.now()
+	return !now.Before(asked) && now.Sub(asked) < age
+}
+
+// resolve finds what a tag means. The upstream is asked at most once in the age of the tag. If it does not answer, or not
 // in time, or with an error that will pass, the tag means what it meant before, and warn says so.
 func (m *Mirror) resolve(ctx context.Context, repo, tag string, warn func(string)) (*v1.Descriptor, error) {
 	known, err := m.knownTag(ctx, repo, tag)
 	if err != nil {
 		return nil, err
 	}
-	if m.fresh(known) {
+	if m.fresh(tag, known) {
 		return known.Descriptor, nil
 	}
 	soon, cancel := hurry(ctx, known != nil)
@@ -63,9 +83,9 @@ func (m *Mirror) knownTag(ctx context.Context, repo, tag string) (*meaning, erro
 	return &meaning{d, known.Checked}, nil
 }
 
-// fresh reports whether a meaning need not be asked for again. A clock that was set back makes it older, not younger.
-func (m *Mirror) fresh(known *meaning) bool {
-	return known != nil && !m.now().Before(known.checked) && m.now().Sub(known.checked) < m.ttl
+// fresh reports whether a meaning need not be asked for again.
+func (m *Mirror) fresh(tag string, known *meaning) bool {
+	return known != nil && m.within(known.checked, m.age(tag))
 }
 
 // willPass tells errors of an upstream's bad hour from its word that a thing is not there, or not for us.
@@ -86,18 +106,14 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, copied bool) (*v1.De
 		if err != nil {
 			return nil, err
 		}
-		if m.fresh(known) {
+		if m.fresh(tag, known) {
 			return known.Descriptor, nil // somebody else has asked in the meantime
 		}
 		d, err := m.askNow(ctx, repo, tag, known)
 		if err != nil {
 			m.failures.putDocument(key, err)
-			return nil, err
 		}
-		if err := m.records.put(ctx, key, tagRecord{d.Digest, m.now()}); err != nil {
-			m.log.WarnContext(ctx, "tag is served but not remembered", "repository", repo, "tag", tag, "err", err)
-		}
-		return d, nil
+		return d, err
 	})
 }
 
@@ -107,18 +123,34 @@ func (m *Mirror) askNow(ctx context.Context, repo, tag string, known *meaning) (
 		return nil, err
 	}
 	if known == nil {
-		return m.fresher(ctx, repo, tag)
+		return m.renew(ctx, repo, tag, nil)
 	}
 	if err := m.failures.get(downKey); err != nil {
 		return nil, err
 	}
 	soon, cancel := hurry(ctx, true)
 	defer cancel()
-	d, err := m.revalidate(soon, repo, tag, known)
+	d, err := m.renew(soon, repo, tag, known)
 	if err != nil && soon.Err() != nil && ctx.Err() == nil {
 		err = &upstream.Error{Registry: m.upstream.Name(), Subject: repo + ":" + tag, Err: fmt.Errorf("no answer in %v", patience)}
 	}
 	return d, err
+}
+
+// renew gets what a tag means now, and records it.
+func (m *Mirror) renew(ctx context.Context, repo, tag string, known *meaning) (d *v1.Descriptor, err error) {
+	if known == nil {
+		d, err = m.fresher(ctx, repo, tag)
+	} else {
+		d, err = m.revalidate(ctx, repo, tag, known)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := m.records.put(ctx, tagKey(repo, tag), tagRecord{d.Digest, m.now()}); err != nil {
+		m.log.WarnContext(ctx, "tag is served but not remembered", "repository", repo, "tag", tag, "err", err)
+	}
+	return d, nil
 }
 
 // revalidate asks by HEAD whether a tag means what it did, and by GET only if it does not.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"path"
@@ -49,10 +48,10 @@ func (r *Registry) Tags(ctx context.Context, repo string) ([]string, error) {
 	return tags, nil
 }
 
-// Referrers lists what refers to the manifest d of repo: as the registry's own list has it, or the index under the tag
-// that stands for it where a registry has no such list. What is unknown has none. Errors are as Head's.
+// Referrers lists what refers to the manifest d of repo. The error of a registry that has no such lists matches
+// [errors.ErrUnsupported]: clients keep them under [ReferrersTag] then. Other errors are as Head's.
 //
-// Source: OCI distribution specification 1.1, "Listing Referrers" and "Referrers Tag Schema".
+// Source: OCI distribution specification 1.1, "Listing Referrers".
 func (r *Registry) Referrers(ctx context.Context, repo string, d v1.Hash) ([]v1.Descriptor, error) {
 	q, err := r.query(http.MethodGet, repo, "referrers", d.String(), types.OCIImageIndex)
 	if err != nil {
@@ -72,10 +71,8 @@ func (r *Registry) Referrers(ctx context.Context, repo string, d v1.Hash) ([]v1.
 	switch {
 	case err == nil:
 		return found, nil
-	case !errors.As(err, &e):
-		return nil, err
-	case errors.Is(err, errors.ErrUnsupported), knowsNoReferrers(e.Status):
-		return r.taggedReferrers(ctx, repo, d)
+	case errors.As(err, &e) && knowsNoReferrers(e.Status):
+		return nil, fmt.Errorf("%w: %w", err, errors.ErrUnsupported)
 	}
 	return nil, err
 }
@@ -90,25 +87,10 @@ func knowsNoReferrers(status int) bool {
 	return false
 }
 
-// taggedReferrers lists the referrers that clients keep under a tag.
-func (r *Registry) taggedReferrers(ctx context.Context, repo string, d v1.Hash) ([]v1.Descriptor, error) {
-	tag := fmt.Sprintf("%.32s-%.64s", d.Algorithm, d.Hex)
-	index, err := r.Manifest(ctx, repo, tag, types.OCIImageIndex)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	found, err := parseIndex(index.Data)
-	if err == nil && index.MediaType != types.OCIImageIndex {
-		err = fmt.Errorf("media type %.100q is not that of an index", index.MediaType)
-	}
-	if err != nil {
-		return nil, r.nonsense(repo+":"+tag, http.StatusOK, err)
-	}
-	return found, nil
-}
+// ReferrersTag is the tag under which clients keep the index of what refers to d.
+//
+// Source: OCI distribution specification 1.1, "Referrers Tag Schema".
+func ReferrersTag(d v1.Hash) string { return fmt.Sprintf("%.32s-%.64s", d.Algorithm, d.Hex) }
 
 func parseIndex(data []byte) ([]v1.Descriptor, error) {
 	var index v1.IndexManifest

@@ -100,38 +100,37 @@ func TestTagsAreBounded(t *testing.T) {
 func TestReferrers(t *testing.T) {
 	subject := hashOf("subject")
 	list := fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":"application/x","digest":%q,"size":3,"artifactType":"text/x","annotations":{"a":"b"}}]}`, hashOf("x"))
-	index := status(200, list, "Content-Type", "application/vnd.oci.image.index.v1+json")
-	const api, tag = "/v2/a/referrers/", "/v2/a/manifests/sha256-"
+	index := string(types.OCIImageIndex)
 	for _, tc := range []struct {
 		name  string
-		serve map[string]http.HandlerFunc
+		serve http.HandlerFunc
 		n     int
-		ok    bool
+		kind  error // errors.ErrUnsupported: there are no lists
 	}{
-		{"list", map[string]http.HandlerFunc{api: index}, 1, true},
-		{"empty list", map[string]http.HandlerFunc{api: status(200, `{"manifests":[]}`, "Content-Type", string(types.OCIImageIndex)), tag: index}, 0, true},
-		{"tag", map[string]http.HandlerFunc{tag: index}, 1, true},
-		{"page of a web site", map[string]http.HandlerFunc{api: status(200, "<html>", "Content-Type", "text/html"), tag: index}, 1, true},
-		{"no such method", map[string]http.HandlerFunc{api: status(405, ""), tag: index}, 1, true},
-		{"none", nil, 0, true},
-		{"not allowed", map[string]http.HandlerFunc{api: status(403, ""), tag: index}, 0, false},
-		{"no index under the tag", map[string]http.HandlerFunc{tag: documents(document1)}, 0, false},
-		{"nonsense", map[string]http.HandlerFunc{api: status(200, `{"manifests":[{"digest":"x"}]}`, "Content-Type", string(types.OCIImageIndex))}, 0, false},
+		{"list", status(200, list, "Content-Type", index), 1, nil},
+		{"empty list", status(200, `{"manifests":[]}`, "Content-Type", index), 0, nil},
+		{"page of a web site", status(200, "<html>", "Content-Type", "text/html"), 0, errors.ErrUnsupported},
+		{"no such method", status(405, ""), 0, errors.ErrUnsupported},
+		{"none", status(404, ""), 0, errors.ErrUnsupported},
+		{"not allowed", status(403, ""), 0, fs.ErrPermission},
+		{"nonsense", status(200, `{"manifests":[{"digest":"x"}]}`, "Content-Type", index), 0, new(Error)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inNetwork(t, func(t *testing.T, n *network) {
 				n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
-					for prefix, h := range tc.serve {
-						if rest, ok := strings.CutPrefix(r.URL.Path, prefix); ok && strings.HasSuffix(subject.String(), rest) {
-							h(w, r)
-							return
-						}
+					if r.URL.Path != "/v2/a/referrers/"+subject.String() {
+						t.Errorf("asked for %s", r.URL.Path)
 					}
-					w.WriteHeader(404)
+					tc.serve(w, r)
 				})
 				got, err := n.open(Options{Name: "r.lab.test"}).Referrers(t.Context(), "a", subject)
-				if (err == nil) != tc.ok || len(got) != tc.n {
+				if e := (*Error)(nil); len(got) != tc.n || (err == nil) != (tc.kind == nil) || err != nil && !errors.As(err, &e) {
 					t.Fatalf("%v, %v", got, err)
+				}
+				for _, kind := range []error{errors.ErrUnsupported, fs.ErrPermission} {
+					if errors.Is(err, kind) != (tc.kind == kind) {
+						t.Errorf("%v, want %v", err, tc.kind)
+					}
 				}
 				if tc.n == 1 && (got[0].Digest != hashOf("x") || got[0].ArtifactType != "text/x" || got[0].Annotations["a"] != "b") {
 					t.Errorf("%+v", got[0])
@@ -144,33 +143,6 @@ func TestReferrers(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-// TestCaseR7FallbackTagOfAnImage: what is no index under the tag that stands for a list is no list.
-func TestCaseR7FallbackTagOfAnImage(t *testing.T) {
-	cases.Open(t, "R7")
-	subject := hashOf(document1)
-	for name, handler := range map[string]http.HandlerFunc{
-		"nothing":           status(404, ""), // as today
-		"the manifest":      documents(document1),
-		"a Docker manifest": documents(document1, "Content-Type", string(types.DockerManifestSchema2)),
-		"a Docker list":     status(200, `{"schemaVersion":2,"manifests":[]}`, "Content-Type", string(types.DockerManifestList)),
-	} {
-		t.Run(name, func(t *testing.T) {
-			inNetwork(t, func(t *testing.T, n *network) {
-				n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
-					if strings.HasPrefix(r.URL.Path, "/v2/a/manifests/sha256-") {
-						handler(w, r)
-						return
-					}
-					w.WriteHeader(404)
-				})
-				if got, err := n.open(Options{Name: "r.lab.test"}).Referrers(t.Context(), "a", subject); err != nil || len(got) != 0 {
-					t.Errorf("%v, %v", got, err)
-				}
-			})
-		})
-	}
 }
 
 // TestCaseR9LinkElsewhere: where the next page has another path, or a host of the inside, it is asked for where the first
@@ -208,5 +180,18 @@ func TestCaseR9LinkElsewhere(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Source: OCI distribution specification 1.1, "Referrers Tag Schema".
+func TestReferrersTag(t *testing.T) {
+	for d, want := range map[v1.Hash]string{
+		{Algorithm: "sha256", Hex: strings.Repeat("a", 64)}:                "sha256-" + strings.Repeat("a", 64),
+		{Algorithm: "sha512", Hex: strings.Repeat("b", 128)}:               "sha512-" + strings.Repeat("b", 64),
+		{Algorithm: strings.Repeat("c", 40), Hex: strings.Repeat("d", 10)}: strings.Repeat("c", 32) + "-" + strings.Repeat("d", 10),
+	} {
+		if got := ReferrersTag(d); got != want {
+			t.Errorf("%s: %s", d, got)
+		}
 	}
 }
