@@ -17,8 +17,6 @@ import (
 const (
 	// maxParts bounds how many components are built side by side.
 	maxParts = 8
-	// shellComponent is the first component of the names of images that have a shell.
-	shellComponent = "shell"
 	// shellProgram is what they run.
 	shellProgram = "bash"
 )
@@ -35,12 +33,12 @@ type supply struct {
 func (b *builds) supplies(ctx context.Context, repository string, attributes bool) ([]supply, error) {
 	unknown := packages.UnknownRepository(repository)
 	names := strings.Split(repository, "/")
-	if len(names) > packages.MaxComponents || packages.Reserved(names[0]) && names[0] != shellComponent {
+	if len(names) > packages.MaxComponents || packages.Reserved(packages.RepositoryName(names[0])) && names[0] != packages.Shell {
 		return nil, unknown
 	}
 	var list []supply
 	var err error
-	if names[0] == shellComponent {
+	if names[0] == packages.Shell {
 		if list, err = b.shell(ctx, attributes); err != nil {
 			return nil, renamed(err, unknown)
 		}
@@ -121,7 +119,7 @@ func title(list []supply) string {
 		}
 	}
 	if list[0].shell {
-		names = slices.Insert(names, 0, shellComponent)
+		names = slices.Insert(names, 0, packages.Shell)
 	}
 	return strings.Join(names, "/")
 }

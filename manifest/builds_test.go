@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"nixreg/manifest"
+	"nixreg/manifest/program"
 	"nixreg/store"
 	"nixreg/store/storetest"
 )
@@ -56,14 +57,16 @@ func TestBuildsComeLast(t *testing.T) {
 // TestUnknownNamesAreNotBuilt, nor are names that are reserved, or joined with an unknown one.
 func TestUnknownNamesAreNotBuilt(t *testing.T) {
 	w := newWorkshop()
-	for _, name := range []string{"arm64", "shell", "store"} {
+	reserved := append(program.Architectures(), "shell", "store")
+	for _, name := range reserved {
 		w.plan(name, name+"-1")
 	}
 	src := w.source(t)
-	for _, name := range []string{
-		"absent", "htop/absent", "absent/htop", "arm64", "arm64/htop", "store", "store/htop", "shell", "shell/htop",
-		strings.Repeat("htop/", 32) + "htop", strings.Repeat("a", 256),
-	} {
+	names := []string{"absent", "htop/absent", "absent/htop", strings.Repeat("htop/", 32) + "htop", strings.Repeat("a", 256)}
+	for _, name := range reserved {
+		names = append(names, name, name+"/htop")
+	}
+	for _, name := range names {
 		if _, err := src.Inspect(ctx, name, "latest"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%.50s: %v", name, err)
 		}

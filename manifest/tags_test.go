@@ -11,6 +11,7 @@ import (
 
 	"nixreg/internal/cases"
 	"nixreg/manifest"
+	"nixreg/manifest/program"
 	"nixreg/store"
 	"nixreg/store/storetest"
 )
@@ -76,16 +77,33 @@ func TestLongestTag(t *testing.T) {
 // TestReservedNames are not listed, and not served, though there are packages of that name.
 func TestReservedNames(t *testing.T) {
 	m, _, _ := withHello()
-	for _, name := range []string{"store", "shell", "arm64", "386"} {
+	reserved := append(program.Architectures(), "store", "shell")
+	for _, name := range reserved {
 		m.Add(name+"-1", storetest.Files{"bin/" + name: elf(machineAMD64)})
 	}
 	src := newSource(t, "", m)
 	if names, err := src.Repositories(ctx); err != nil || !slices.Equal(names, []string{"hello"}) {
 		t.Errorf("repositories are %v, %v", names, err)
 	}
-	for _, name := range []string{"store", "shell", "arm64", "386", "shell/hello"} {
+	for _, name := range append(reserved, "shell/hello", "arm64/hello", "mips64/hello", "store/hello") {
 		if _, err := src.Tags(ctx, name); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("tags of %s: %v", name, err)
+		}
+	}
+}
+
+// TestReservedNamesOfImageFiles: an entry of --images has whatever name it is given.
+func TestReservedNamesOfImageFiles(t *testing.T) {
+	m, _, _ := withHello()
+	dir := t.TempDir()
+	reserved := append(program.Architectures(), "store", "shell")
+	for _, name := range reserved {
+		write(t, dir+"/"+name+".yaml", "name: "+name+"/hello\ncontents: hello\n")
+	}
+	src := newSource(t, dir, m)
+	for _, name := range reserved {
+		if tags, err := src.Tags(ctx, name+"/hello"); err != nil || !slices.Equal(tags, []string{"latest"}) {
+			t.Errorf("%s/hello: %q, %v", name, tags, err)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"nixreg/manifest/imagefile"
+	programs "nixreg/manifest/program"
 )
 
 // config is what the settings come to: flag over environment over file over default.
@@ -241,7 +242,7 @@ func parseRoot(lists []string) ([]imagefile.RootPart, error) {
 
 // parseArch reads lists of architectures.
 func parseArch(lists []string) ([]string, error) {
-	known := []string{"386", "amd64", "arm", "arm64", "loong64", "ppc64le", "riscv64", "s390x"}
+	known := programs.Architectures()
 	var archs []string
 	for _, list := range lists {
 		for s := range strings.SplitSeq(list, ",") {

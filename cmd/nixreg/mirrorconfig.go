@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"nixreg/manifest/packages"
 )
 
 // mirrorsSection is the key of the configuration file that says more of mirrors than a flag can.
@@ -33,9 +35,6 @@ type mirrorConfig struct {
 // Source: OCI distribution specification 1.1, "Pulling manifests".
 var mirrorName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
 
-// reservedNames are first components that mean something else (docs/names.md).
-var reservedNames = []string{"store", "shell", "amd64", "arm64", "arm", "386", "riscv64", "ppc64le", "s390x"}
-
 // parseMirror reads NAME or NAME=URL.
 func parseMirror(s string) (mirrorConfig, error) {
 	name, url, _ := strings.Cut(s, "=")
@@ -47,7 +46,7 @@ func (m mirrorConfig) check() error {
 	if !mirrorName.MatchString(m.name) {
 		return fmt.Errorf("mirror %.200q: want NAME or NAME=URL, where NAME can be part of an image's name: docker.io, lab=http://127.0.0.1:5001", m.name)
 	}
-	if slices.Contains(reservedNames, m.name) {
+	if packages.Reserved(m.name) {
 		return fmt.Errorf("mirror %q: the name has another meaning: give it a different one, %s.example=URL", m.name, m.name)
 	}
 	if (m.username == "") != (m.passwordFile == "") {

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"nixreg/manifest/packages"
+	programs "nixreg/manifest/program"
 )
 
 const described = `
@@ -88,6 +91,31 @@ func TestWrongMirrors(t *testing.T) {
 		_, err := withMirrors(t, strings.Fields(args)...)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", args, err, want)
+		}
+	}
+}
+
+// A first component that has another meaning is no mirror's name, wherever mirrors are named. The words are those that names
+// of packages are told from, whichever these are.
+func TestReservedMirrors(t *testing.T) {
+	words := append(programs.Architectures(), "store", "shell")
+	for _, word := range words {
+		want := `mirror "` + word + `": the name has another meaning`
+		for _, flag := range []string{word, word + "=https://a.example"} {
+			if _, err := withMirrors(t, "--mirror", flag); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("--mirror %s: %v", flag, err)
+			}
+		}
+		if _, err := parseConfig("f", []byte("mirrors:\n  '"+word+"':\n")); err == nil || !strings.Contains(err.Error(), "f:2: "+want) {
+			t.Errorf("mirrors: %s: %v", word, err)
+		}
+		if !packages.Reserved(word) {
+			t.Errorf("%s may be a package", word)
+		}
+	}
+	for _, word := range []string{"amd64.example", "stores", "lab"} {
+		if _, err := withMirrors(t, "--mirror", word+"=https://a.example"); err != nil || packages.Reserved(word) {
+			t.Errorf("%s: %v", word, err)
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	programs "nixreg/manifest/program"
 )
 
 func TestParseConfig(t *testing.T) {
@@ -163,6 +165,11 @@ func TestArchitectures(t *testing.T) {
 	c, err := filled(t, nil, map[string]string{"NIXREG_ARCH": "amd64,arm64 riscv64"}, "")
 	if err != nil || !slices.Equal(c.archs, []string{"amd64", "arm64", "riscv64"}) {
 		t.Errorf("%q, %v", c.archs, err)
+	}
+	for _, s := range programs.Architectures() {
+		if c, err := filled(t, []string{"--arch", s}, nil, ""); err != nil || !slices.Equal(c.archs, []string{s}) {
+			t.Errorf("%s: %v", s, err)
+		}
 	}
 	for _, s := range []string{"x86_64", "", "amd64,"} {
 		if _, err := filled(t, []string{"--arch", s}, nil, ""); err == nil || !strings.HasPrefix(err.Error(), "arch \"") {

@@ -3,6 +3,7 @@ package packages
 import (
 	"strings"
 
+	"nixreg/manifest/program"
 	"nixreg/store"
 )
 
@@ -190,11 +191,16 @@ func offered(e store.Entry) bool {
 	return !strings.HasSuffix(e.Path.Name(), ".drv") && e.CA == ""
 }
 
-// Reserved reports whether a component, where it comes first in a repository's name, stands for something else than a package.
-func Reserved(component string) bool { return reserved[component] }
+// First components of repositories that are no packages' names.
+const (
+	// Shell is that of images with an interactive shell: shell/git.
+	Shell = "shell"
+	// storeComponent is that of paths by their hash: store/<hash>.
+	storeComponent = "store"
+)
 
-var reserved = map[string]bool{
-	"store": true, "shell": true,
-	"386": true, "amd64": true, "arm": true, "arm64": true, "loong64": true, "mips": true, "mipsle": true,
-	"mips64": true, "mips64le": true, "ppc64": true, "ppc64le": true, "riscv64": true, "s390x": true,
+// Reserved reports whether a component, where it comes first in a repository's name, stands for something else than a package
+// or a mirror. The names of architectures are kept for later.
+func Reserved(component string) bool {
+	return component == storeComponent || component == Shell || program.IsArchitecture(component)
 }

@@ -97,10 +97,10 @@ func (p *Catalog) State(ctx context.Context) (string, error) {
 // Owns reports whether a repository is one of packages: all components are, or it is a store path's.
 func (p *Catalog) Owns(ctx context.Context, repository string) (bool, error) {
 	components := strings.Split(repository, "/")
-	if components[0] == "store" {
+	if components[0] == storeComponent {
 		return len(components) == 2 && store.IsHash(components[1]), nil
 	}
-	if reserved[components[0]] || len(components) > MaxComponents {
+	if Reserved(components[0]) || len(components) > MaxComponents {
 		return false, nil
 	}
 	for _, c := range components {
@@ -135,7 +135,7 @@ func (p *Catalog) Lookup(ctx context.Context, repository, tag string) ([]Image, 
 func (p *Catalog) lookup(ctx context.Context, repository, tag string, archs []string) ([]Image, error) {
 	components := strings.Split(repository, "/")
 	switch {
-	case components[0] == "store":
+	case components[0] == storeComponent:
 		return p.byHash(ctx, repository, components[1], tag)
 	case len(components) > 1:
 		return p.composite(ctx, repository, components, tag, archs)

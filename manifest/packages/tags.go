@@ -113,7 +113,7 @@ func (p *Catalog) Repositories(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 	}
-	distant = slices.DeleteFunc(distant, func(name string) bool { return reserved[name] })
+	distant = slices.DeleteFunc(distant, Reserved)
 	for name := range names {
 		distant = append(distant, name)
 	}
@@ -123,7 +123,7 @@ func (p *Catalog) Repositories(ctx context.Context) ([]string, error) {
 
 // addWithPrograms adds name to names, if one of its candidates has programs.
 func (p *Catalog) addWithPrograms(ctx context.Context, x *packageIndex, names map[string]bool, name string, all []*candidate) error {
-	if names[name] || reserved[name] {
+	if names[name] || Reserved(name) {
 		return nil
 	}
 	for _, c := range all[:min(len(all), maxSame)] {

@@ -151,53 +151,66 @@ func architectureOf(ctx context.Context, s store.Store, p store.Path) (string, e
 	return "", nil
 }
 
-// elfArchitecture reads e_machine of an ELF header; "" for anything else and for machines without a GOARCH.
+// machine is an ELF machine that has a GOARCH. bits 0 is for both sizes, order nil for both orders of bytes.
+type machine struct {
+	elf    uint16
+	bits   int
+	order  binary.ByteOrder
+	goarch string
+}
+
+// machines are all there are.
 //
 // Source: System V ABI, chapter 4; GOARCH names as the OCI image-spec asks for them.
+var machines = []machine{
+	{3, 0, nil, "386"},
+	{62, 0, nil, "amd64"},
+	{40, 0, binary.LittleEndian, "arm"},
+	{183, 0, binary.LittleEndian, "arm64"},
+	{258, 64, nil, "loong64"},
+	{8, 32, binary.BigEndian, "mips"},
+	{8, 64, binary.BigEndian, "mips64"},
+	{8, 64, binary.LittleEndian, "mips64le"},
+	{8, 32, binary.LittleEndian, "mipsle"},
+	{21, 0, binary.BigEndian, "ppc64"},
+	{21, 0, binary.LittleEndian, "ppc64le"},
+	{243, 64, nil, "riscv64"},
+	{22, 64, nil, "s390x"},
+}
+
+// Architectures are all that a program may be for, in GOARCH's words, sorted.
+func Architectures() []string {
+	all := make([]string, len(machines))
+	for i, m := range machines {
+		all[i] = m.goarch
+	}
+	return all
+}
+
+// IsArchitecture reports whether name is one of [Architectures].
+func IsArchitecture(name string) bool {
+	return slices.ContainsFunc(machines, func(m machine) bool { return m.goarch == name })
+}
+
+// elfArchitecture reads e_machine of an ELF header; "" for anything else and for machines without a GOARCH.
 func elfArchitecture(b []byte) string {
 	if len(b) < 20 || string(b[:4]) != "\x7fELF" {
 		return ""
 	}
-	little := b[5] == 1
-	order := binary.ByteOrder(binary.BigEndian)
-	if little {
+	bits, order := 32, binary.ByteOrder(binary.BigEndian)
+	if b[4] == 2 {
+		bits = 64
+	}
+	if b[5] == 1 {
 		order = binary.LittleEndian
 	}
-	is64 := b[4] == 2
-	switch machine := order.Uint16(b[18:]); {
-	case machine == 62:
-		return "amd64"
-	case machine == 3:
-		return "386"
-	case machine == 183 && little:
-		return "arm64"
-	case machine == 40 && little:
-		return "arm"
-	case machine == 243 && is64:
-		return "riscv64"
-	case machine == 22 && is64:
-		return "s390x"
-	case machine == 258 && is64:
-		return "loong64"
-	case machine == 21 && little:
-		return "ppc64le"
-	case machine == 21:
-		return "ppc64"
-	case machine == 8:
-		return mips(is64, little)
+	elf := order.Uint16(b[18:])
+	for _, m := range machines {
+		if m.elf == elf && (m.bits == 0 || m.bits == bits) && (m.order == nil || m.order == order) {
+			return m.goarch
+		}
 	}
 	return ""
-}
-
-func mips(is64, little bool) string {
-	name := "mips"
-	if is64 {
-		name += "64"
-	}
-	if little {
-		name += "le"
-	}
-	return name
 }
 
 // machO recognises thin and universal programs. A universal one has few architectures; Java classes, which share its

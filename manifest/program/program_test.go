@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"maps"
+	"slices"
 	"testing"
 
 	"nixreg/manifest/program"
@@ -50,6 +52,34 @@ func TestMachines(t *testing.T) {
 	}
 	if got := architecture(t, storetest.Files{"bin/x": storetest.File(header(elf64, little, 62))}); got != "" {
 		t.Errorf("a file that nobody can run is for %q", got)
+	}
+}
+
+// TestArchitectures are all that a header can name, whatever it says.
+func TestArchitectures(t *testing.T) {
+	found := make(map[string]bool)
+	for _, class := range []byte{1, 2} {
+		for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+			for machine := range 512 { // the ABI's numbers end below
+				start := header(class, order, uint16(machine))
+				if arch := architecture(t, storetest.Files{"bin/x": storetest.Exec(start)}); arch != "" {
+					found[arch] = true
+				}
+			}
+		}
+	}
+	if want := slices.Sorted(maps.Keys(found)); !slices.Equal(program.Architectures(), want) {
+		t.Errorf("architectures are %q, those of programs %q", program.Architectures(), want)
+	}
+	for name := range found {
+		if !program.IsArchitecture(name) {
+			t.Errorf("%s is no architecture", name)
+		}
+	}
+	for _, name := range []string{"", "x86_64", "AMD64", "store"} {
+		if program.IsArchitecture(name) {
+			t.Errorf("%q is an architecture", name)
+		}
 	}
 }
 
