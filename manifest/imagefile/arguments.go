@@ -40,9 +40,9 @@ func (r *reader) name(a argument) {
 	switch {
 	case !ok:
 	case len(s) > maxRepository:
-		r.invalid(a.value.at, "name: more than %d characters", maxRepository)
+		r.invalid(a.value.at, badValue, "name: more than %d characters", maxRepository)
 	case !imageName.MatchString(s):
-		r.invalid(a.value.at, "name: %.100q: want letters and digits, with ., _, __ or dashes between them, and parts joined by /", s)
+		r.invalid(a.value.at, badValue, "name: %.100q: want letters and digits, with ., _, __ or dashes between them, and parts joined by /", s)
 	default:
 		r.image.Name = s
 	}
@@ -51,7 +51,7 @@ func (r *reader) name(a argument) {
 func (r *reader) tag(a argument) {
 	s, ok := r.text(a)
 	if ok && !tagName.MatchString(s) {
-		r.invalid(a.value.at, "tag: %.150q: want 1 to 128 letters, digits, _, . and -, the first no . or -", s)
+		r.invalid(a.value.at, badValue, "tag: %.150q: want 1 to 128 letters, digits, _, . and -, the first no . or -", s)
 		return
 	}
 	r.image.Tag = s
@@ -68,7 +68,7 @@ func (r *reader) contents(a argument) {
 			continue
 		}
 		if problem := contentProblem(n.text); problem != "" {
-			r.invalid(n.at, "contents: %.300q: %s", n.text, problem)
+			r.invalid(n.at, badValue, "contents: %.300q: %s", n.text, problem)
 			continue
 		}
 		r.image.Contents = append(r.image.Contents, Content{n.text, n.at})
@@ -82,7 +82,7 @@ func (r *reader) fromImage(a argument) {
 	}
 	s, problem := baseImage(r.file, s)
 	if problem != "" {
-		r.invalid(a.value.at, "fromImage: %.300q: %s", a.value.text, problem)
+		r.invalid(a.value.at, badValue, "fromImage: %.300q: %s", a.value.text, problem)
 		return
 	}
 	r.image.FromImage = s
@@ -105,7 +105,7 @@ func (r *reader) whole(n *node) bool {
 	case broken:
 		return false
 	case float:
-		r.invalid(n.at, "config: %.50s is not a whole number, and no setting takes one: if it is text, write it in quotes", n.text)
+		r.invalid(n.at, badType, "config: %.50s is not a whole number, and no setting takes one: if it is text, write it in quotes", n.text)
 		return false
 	}
 	ok := true
@@ -123,9 +123,9 @@ func (r *reader) architecture(a argument) {
 	switch goarch := goarchOf[s]; {
 	case !ok:
 	case goarch != "":
-		r.invalid(a.value.at, "architecture: %q: write %s, Go's name for it", s, goarch)
+		r.invalid(a.value.at, badValue, "architecture: %q: write %s, Go's name for it", s, goarch)
 	case !architectureName.MatchString(s):
-		r.invalid(a.value.at, "architecture: %.50q: want Go's name for one, such as amd64 or arm64", s)
+		r.invalid(a.value.at, badValue, "architecture: %.50q: want Go's name for one, such as amd64 or arm64", s)
 	default:
 		r.image.Architecture = s
 	}
@@ -134,7 +134,7 @@ func (r *reader) architecture(a argument) {
 func (r *reader) variant(a argument) {
 	s, ok := r.text(a)
 	if ok && s != "" && !variantName.MatchString(s) {
-		r.invalid(a.value.at, "variant: %.50q: want one such as v7 or v8", s)
+		r.invalid(a.value.at, badValue, "variant: %.50q: want one such as v7 or v8", s)
 		return
 	}
 	r.image.Variant = s
@@ -147,7 +147,7 @@ func (r *reader) time(a argument, to *string) {
 	}
 	t, ok := parseTime(s)
 	if !ok {
-		r.invalid(a.value.at, "%s: %.50q: want a time, such as %s, or now", a.key, s, defaultTime)
+		r.invalid(a.value.at, badValue, "%s: %.50q: want a time, such as %s, or now", a.key, s, defaultTime)
 		return
 	}
 	*to = t
@@ -159,7 +159,7 @@ func (r *reader) id(a argument, to *int64) { r.integer(a, 0, math.MaxUint32-1, t
 func (r *reader) owner(a argument, to *string) {
 	s, ok := r.text(a)
 	if ok && (len(s) > maxOwner || strings.Contains(s, "\n")) {
-		r.invalid(a.value.at, "%s: %.50q: want one line of at most %d bytes", a.key, s, maxOwner)
+		r.invalid(a.value.at, badValue, "%s: %.50q: want one line of at most %d bytes", a.key, s, maxOwner)
 		return
 	}
 	if ok {
@@ -217,7 +217,7 @@ func (r *reader) integer(a argument, least, most int64, to *int64) {
 	}
 	n, err := strconv.ParseInt(a.value.text, 10, 64)
 	if err != nil || n < least || n > most {
-		r.invalid(a.value.at, "%s: want a number from %d to %d, not %.50s", a.key, least, most, a.value.text)
+		r.invalid(a.value.at, badValue, "%s: want a number from %d to %d, not %.50s", a.key, least, most, a.value.text)
 		return
 	}
 	*to = n
@@ -244,5 +244,5 @@ func (r *reader) mismatch(key string, n *node, want string) {
 	case n.kind == text && want == "a whole number" && isDigits(n.text, "0123456789"):
 		hint = ": write it without quotes"
 	}
-	r.invalid(n.at, "%s: want %s, not %s%s", key, want, n.describe(), hint)
+	r.invalid(n.at, badType, "%s: want %s, not %s%s", key, want, n.describe(), hint)
 }

@@ -16,6 +16,9 @@ import (
 
 var problemLine = regexp.MustCompile(`^f[.a-z]*:[1-9][0-9]*:[1-9][0-9]*: .`)
 
+// publicLine is what everybody may know of a problem: a place and words that no file can change.
+var publicLine = regexp.MustCompile(`^f[.a-z]*:[1-9][0-9]*:[1-9][0-9]*: (` + strings.Join(faultWords[:], "|") + `)$`)
+
 func FuzzParse(f *testing.F) {
 	files, err := filepath.Glob("testdata/[gb]*/*") // not those that fuzzing found
 	if err != nil {
@@ -59,6 +62,11 @@ func checkError(t *testing.T, images []*Image, err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		if !problemLine.MatchString(line) {
 			t.Errorf("%q", line)
+		}
+	}
+	for _, err := range err.(interface{ Unwrap() []error }).Unwrap() {
+		if p, ok := err.(interface{ Public() string }); !ok || !publicLine.MatchString(p.Public()) {
+			t.Errorf("%q is for everybody: %v", err, p)
 		}
 	}
 }

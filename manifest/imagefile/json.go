@@ -31,7 +31,7 @@ func (t *tree) json(data []byte) []*node {
 				offset-- // it counts the character that is wrong
 			}
 		}
-		t.invalid(t.position(data[:offset]), "not JSON: %v", err)
+		t.invalid(t.position(data[:offset]), badSyntax, "not JSON: %v", err)
 		return nil
 	}
 	r := &jsonReader{tree: t, dec: json.NewDecoder(bytes.NewReader(data)), data: data, at: Position{t.file, 1, 1}}
@@ -65,7 +65,7 @@ func (r *jsonReader) token() (json.Token, string) {
 	start := r.offset
 	token, err := r.dec.Token()
 	if err != nil {
-		r.invalid(r.at, "not JSON: %v", err)
+		r.invalid(r.at, badSyntax, "not JSON: %v", err)
 		return nil, ""
 	}
 	r.advance(int(r.dec.InputOffset()))
@@ -149,7 +149,7 @@ func (r *jsonReader) skip(token json.Token) {
 // jsonString is string for one that may have had escapes.
 func (r *jsonReader) jsonString(at Position, s, spelled string) bool {
 	if strings.ContainsRune(s, utf8.RuneError) && loneSurrogate(spelled) {
-		r.invalid(at, "the text %.50q has half of a surrogate pair, which is no character", s)
+		r.invalid(at, badValue, "the text %.50q has half of a surrogate pair, which is no character", s)
 		return false
 	}
 	return r.string(at, s)
@@ -193,7 +193,7 @@ func escapedUnit(s string) (rune, bool) {
 func (t *tree) decimal(n *node, digits string, base int) {
 	var i big.Int
 	if _, ok := i.SetString(digits[:min(len(digits), maxDigits)], base); !ok || len(digits) > maxDigits {
-		t.invalid(n.at, "the number %.50s… has more than %d digits", digits, maxDigits)
+		t.invalid(n.at, badValue, "the number %.50s… has more than %d digits", digits, maxDigits)
 		n.kind = broken
 		return
 	}

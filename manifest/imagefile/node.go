@@ -76,7 +76,7 @@ func (t *tree) documents(data []byte) []*node {
 	data = bytes.TrimPrefix(data, []byte(byteOrderMark))
 	switch {
 	case len(data) > maxFile:
-		t.invalid(Position{t.file, 1, 1}, "the file has more than %d MiB: divide it", maxFile>>20)
+		t.invalid(Position{t.file, 1, 1}, tooLarge, "the file has more than %d MiB: divide it", maxFile>>20)
 	case !utf8.Valid(data):
 		valid := 0
 		for size := 1; valid < len(data); valid += size {
@@ -85,7 +85,7 @@ func (t *tree) documents(data []byte) []*node {
 				break
 			}
 		}
-		t.invalid(t.position(data[:valid]), "not UTF-8: save the file in that encoding")
+		t.invalid(t.position(data[:valid]), badSyntax, "not UTF-8: save the file in that encoding")
 	case isJSON(t.file, data):
 		return t.json(data)
 	default:
@@ -114,9 +114,9 @@ func (t *tree) enter(at Position, depth int) bool {
 	t.nodes++
 	switch {
 	case t.nodes == maxNodes+1:
-		t.invalid(at, "more than %d values: divide the file", maxNodes)
+		t.invalid(at, tooLarge, "more than %d values: divide the file", maxNodes)
 	case t.nodes <= maxNodes && depth > maxDepth:
-		t.invalid(at, "nested more than %d deep", maxDepth)
+		t.invalid(at, tooLarge, "nested more than %d deep", maxDepth)
 	}
 	return t.nodes <= maxNodes && depth <= maxDepth
 }
@@ -124,7 +124,7 @@ func (t *tree) enter(at Position, depth int) bool {
 // string reports whether s can be a string or a key, and notes it if not.
 func (t *tree) string(at Position, s string) bool {
 	if strings.IndexByte(s, 0) >= 0 {
-		t.invalid(at, "the text %.50q has a NUL, which Nix allows in no string", s)
+		t.invalid(at, badValue, "the text %.50q has a NUL, which Nix allows in no string", s)
 		return false
 	}
 	return true
@@ -133,7 +133,7 @@ func (t *tree) string(at Position, s string) bool {
 // put adds a member to an object whose keys so far are seen.
 func (t *tree) put(n *node, seen map[string]Position, m member) {
 	if first, ok := seen[m.key]; ok {
-		t.invalid(m.at, "the key %.100q is there twice, first in line %d", m.key, first.Line)
+		t.invalid(m.at, twice, "the key %.100q is there twice, first in line %d", m.key, first.Line)
 		return
 	}
 	seen[m.key] = m.at

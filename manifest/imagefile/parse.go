@@ -19,8 +19,9 @@ const (
 // one such document. A file that defines none on purpose holds an empty list. The file's name is for messages, for
 // paths that are relative to it, and tells JSON from YAML; nothing is opened.
 //
-// The error has all problems, one a line, each as file:line:column: text. It matches [fs.ErrInvalid], and
-// errors.ErrUnsupported if an argument needs a build. Then there are no images.
+// The error joins all problems, one a line, each as file:line:column: text, which may quote the file. Each has a method
+// Public() string without that. It matches [fs.ErrInvalid], and errors.ErrUnsupported if an argument needs a build. Then there
+// are no images.
 func Parse(file string, data []byte) ([]*Image, error) {
 	p := &problems{file: file}
 	docs := (&tree{problems: p}).documents(data)
@@ -31,7 +32,7 @@ func Parse(file string, data []byte) ([]*Image, error) {
 		r.document(d)
 	}
 	if empty && len(p.list) == 0 {
-		r.invalid(Position{file, 1, 1}, "no image is defined here: write name: and what is in it, or [] for none")
+		r.invalid(Position{file, 1, 1}, missing, "no image is defined here: write name: and what is in it, or [] for none")
 	}
 	if err := p.err(); err != nil {
 		return nil, err
@@ -72,7 +73,7 @@ func (r *reader) document(n *node) {
 func (r *reader) definition(n *node) {
 	if n.kind != object {
 		if n.kind != broken {
-			r.invalid(n.at, "want an image, which is an object with a name, not %s", n.describe())
+			r.invalid(n.at, badType, "want an image, which is an object with a name, not %s", n.describe())
 		}
 		return
 	}
@@ -87,7 +88,7 @@ func (r *reader) definition(n *node) {
 		r.member(m)
 	}
 	if !named {
-		r.invalid(n.at, "name is missing: an image needs one")
+		r.invalid(n.at, missing, "name is missing: an image needs one")
 	}
 	if len(r.list) == problems { // else its name or platform may not be what was meant
 		r.claim()
@@ -106,14 +107,14 @@ func (r *reader) member(m member) {
 	case slices.Contains(withoutEffect, m.key):
 	case slices.Contains(needBuild, m.key):
 		if !isOff(m.value) {
-			r.unsupported(m.at, "%s needs a build: build it with Nix and put its conf.json in --images", m.key)
+			r.unsupported(m.at, needsBuild, "%s needs a build: build it with Nix and put its conf.json in --images", m.key)
 		}
 	default:
 		hint := ""
 		if r.room() {
 			hint = advice(m.key)
 		}
-		r.invalid(m.at, "unknown key %.100q: %s", m.key, hint)
+		r.invalid(m.at, badKey, "unknown key %.100q: %s", m.key, hint)
 	}
 }
 
@@ -130,7 +131,7 @@ func (r *reader) claim() {
 		key.tag = defaultTag
 	}
 	if first, ok := r.seen[key]; ok {
-		r.invalid(i.At, "a second image %s:%s for the same architecture and variant, the first is in line %d",
+		r.invalid(i.At, twice, "a second image %s:%s for the same architecture and variant, the first is in line %d",
 			key.repository, key.tag, first.Line)
 		return
 	}

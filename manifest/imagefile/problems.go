@@ -5,21 +5,57 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 )
 
 // maxProblems bounds what is told of one file; the rest is counted.
 const maxProblems = 100
 
-// problem is what is wrong at one place. It matches its kind.
+// fault is what kind of problem it is. Its words are for everybody, so none of them is from a file.
+type fault uint8
+
+const (
+	badSyntax fault = iota
+	badKey
+	badType
+	badValue
+	twice
+	missing
+	needsBuild
+	tooLarge
+	more
+)
+
+var faultWords = [...]string{
+	badSyntax:  "not YAML, or not JSON",
+	badKey:     "unknown key",
+	badType:    "a value of another type than the key takes",
+	badValue:   "a value that the key does not take",
+	twice:      "something that is there already",
+	missing:    "something is missing",
+	needsBuild: "something that needs a build",
+	tooLarge:   "too large",
+	more:       "and more problems",
+}
+
+// problem is what is wrong at one place. It matches its kind. The text may quote the file.
 type problem struct {
-	at   Position
-	text string
-	kind error
+	at    Position
+	fault fault
+	text  string
+	kind  error
 }
 
 func (p *problem) Error() string { return p.at.String() + ": " + p.text }
 func (p *problem) Unwrap() error { return p.kind }
+
+// Public is the problem without a word of the file, nor of where that is.
+func (p *problem) Public() string {
+	at := p.at
+	at.File = filepath.Base(at.File)
+	return at.String() + ": " + faultWords[p.fault]
+}
 
 // problems collects what is wrong in a file.
 type problems struct {
@@ -29,13 +65,13 @@ type problems struct {
 }
 
 // invalid notes what matches [fs.ErrInvalid].
-func (p *problems) invalid(at Position, format string, args ...any) {
-	p.add(&problem{at, fmt.Sprintf(format, args...), fs.ErrInvalid})
+func (p *problems) invalid(at Position, f fault, format string, args ...any) {
+	p.add(&problem{at, f, fmt.Sprintf(format, args...), fs.ErrInvalid})
 }
 
 // unsupported notes what matches errors.ErrUnsupported.
-func (p *problems) unsupported(at Position, format string, args ...any) {
-	p.add(&problem{at, fmt.Sprintf(format, args...), errors.ErrUnsupported})
+func (p *problems) unsupported(at Position, f fault, format string, args ...any) {
+	p.add(&problem{at, f, fmt.Sprintf(format, args...), errors.ErrUnsupported})
 }
 
 // room reports whether the next problem will be told, and so deserves some thought.
@@ -60,7 +96,7 @@ func (p *problems) err() error {
 	}
 	if p.more > 0 {
 		last := p.list[len(p.list)-1]
-		all = append(all, &problem{last.at, fmt.Sprintf("and %d problems more", p.more), fs.ErrInvalid})
+		all = append(all, &problem{last.at, more, fmt.Sprintf("and %d problems more", p.more), fs.ErrInvalid})
 	}
 	return errors.Join(all...)
 }

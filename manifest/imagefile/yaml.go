@@ -13,7 +13,7 @@ import (
 // yaml reads a file of YAML documents; after an error those before it are returned.
 func (t *tree) yaml(data []byte) []*node {
 	if lines := yamlMarks(data); lines > maxNodes {
-		t.invalid(Position{t.file, 1, 1}, "more than %d lines and values: divide the file", maxNodes)
+		t.invalid(Position{t.file, 1, 1}, tooLarge, "more than %d lines and values: divide the file", maxNodes)
 		return nil
 	}
 	var docs []*node
@@ -56,7 +56,7 @@ func (t *tree) yamlError(data []byte, err error) {
 	at := t.position(read)
 	at.Column = max(at.Column-1, 1)
 	message := yamlLine.ReplaceAllString(err.Error(), "")
-	t.invalid(at, "not YAML up to here: %s", message)
+	t.invalid(at, badSyntax, "not YAML up to here: %s", message)
 }
 
 var yamlLine = regexp.MustCompile(`^yaml: (line [0-9]+: )?`)
@@ -107,7 +107,7 @@ func (t *tree) yamlTag(y *yaml.Node, want string) bool {
 	if y.Style&yaml.TaggedStyle == 0 || y.Tag == want {
 		return true
 	}
-	t.invalid(Position{t.file, y.Line, y.Column}, "the tag %.50q does not fit: leave it out", y.Tag)
+	t.invalid(Position{t.file, y.Line, y.Column}, badType, "the tag %.50q does not fit: leave it out", y.Tag)
 	return false
 }
 
@@ -120,15 +120,15 @@ func (t *tree) yamlObject(n *node, y *yaml.Node, depth int) {
 		value := t.yamlNode(y.Content[i+1], depth+1)
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			t.invalid(k.at, "a key that is no plain text: write it out")
+			t.invalid(k.at, badType, "a key that is no plain text: write it out")
 			continue
 		case key.Tag == "!!merge":
-			t.invalid(k.at, "a merge (<<) is not in YAML 1.2: repeat the keys, or give each value an anchor")
+			t.invalid(k.at, badSyntax, "a merge (<<) is not in YAML 1.2: repeat the keys, or give each value an anchor")
 			continue
 		}
 		if t.yamlScalar(k, key); k.kind != text {
 			if k.kind != broken {
-				t.invalid(k.at, "the key is %s: write it in quotes", k.describe())
+				t.invalid(k.at, badType, "the key is %s: write it in quotes", k.describe())
 			}
 			continue
 		}
@@ -175,7 +175,7 @@ func (t *tree) resolve(n *node) {
 		n.kind, n.text = boolean, strings.ToLower(s)
 	case strings.IndexByte("+-.0123456789", s[0]) < 0:
 	case yamlOctal.MatchString(s):
-		t.invalid(n.at, "%.50s is octal to some and decimal to others: leave the first 0 out, or write it in quotes", s)
+		t.invalid(n.at, badValue, "%.50s is octal to some and decimal to others: leave the first 0 out, or write it in quotes", s)
 		n.kind = broken
 	case isDigits(strings.TrimPrefix(digits, "-"), "0123456789") && !strings.HasPrefix(s, "+-"):
 		t.decimal(n, digits, 10)
