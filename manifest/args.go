@@ -110,7 +110,8 @@ func (a *Args) roots(ctx context.Context, s store.Store) ([]store.Path, error) {
 		p, err := s.Find(ctx, hash)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || err == nil && !strings.HasPrefix(text, string(p)):
-			return nil, &absentError{fmt.Sprintf("config mentions %s/%s, which is not valid in the store", store.Dir, pathIn(text))}
+			absent := &absentError{fmt.Sprintf("config mentions %s/%s, which is not valid in the store", store.Dir, pathIn(text))}
+			return nil, &phrased{absent, "config mentions a store path that is not valid"}
 		case err != nil:
 			return nil, err
 		}

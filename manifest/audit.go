@@ -23,18 +23,24 @@ const longestAudit = 5 * time.Second
 // imageFault is why an image cannot be served.
 type imageFault struct {
 	image *imagefile.Image
+	key   string // of the image, that is at fault; "" for the whole
 	at    imagefile.Position
 	err   error
 }
 
-// public is the fault as clients may see it, who need not know where the file is.
+// public is the fault as everybody may see it: where, which key, and which kind of fault.
 func (f *imageFault) public() string {
 	at := f.at
 	at.File = filepath.Base(at.File)
-	return at.String() + ": " + f.err.Error()
+	if f.key != "" {
+		return at.String() + ": " + f.key + ": " + reason(f.err)
+	}
+	return at.String() + ": " + reason(f.err)
 }
 
-func (f *imageFault) same(g imageFault) bool { return f.public() == g.public() }
+func (f *imageFault) same(g imageFault) bool {
+	return f.public() == g.public() && f.err.Error() == g.err.Error()
+}
 
 // unaudited returns the files whose images are to be looked at: those that were read since the last time, and those that
 // had faults then, as the stores are in another state now.
@@ -103,24 +109,24 @@ type auditor struct {
 func (a *auditor) file(ctx context.Context, f definitionFile) []imageFault {
 	var faults []imageFault
 	for _, image := range f.images {
-		note := func(at imagefile.Position, err error) {
+		note := func(key string, at imagefile.Position, err error) {
 			if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) { // then nobody knows
-				faults = append(faults, imageFault{image, at, err})
+				faults = append(faults, imageFault{image, key, at, err})
 			}
 		}
 		if err := a.base(ctx, image); err != nil {
-			note(image.At, fmt.Errorf("fromImage: %w", err))
+			note("fromImage", image.At, fmt.Errorf("fromImage: %w", err))
 		}
 		for _, c := range image.Contents {
 			if strings.HasPrefix(c.Text, "/") {
-				note(c.At, a.path(ctx, c.Text))
+				note("contents", c.At, a.path(ctx, c.Text))
 			}
 		}
 		args, err := argsOf(image)
 		if err == nil {
 			_, err = args.roots(ctx, a.images.store)
 		}
-		note(image.At, err)
+		note("", image.At, err)
 	}
 	return faults
 }
@@ -187,11 +193,14 @@ func enoughLayers(image *imagefile.Image, base int) error {
 			own++
 		}
 		if image.MaxLayers-base-own < 2 {
-			return noLayerLeft(image.MaxLayers, base, own)
+			return &phrased{noLayerLeft(image.MaxLayers, base, own), tooManyLayers}
 		}
 	}
 	if least := base + own + paths + 1; least > maxRuntimeLayers {
-		return fmt.Errorf("it has %d layers, with them the image has at least %d: runtimes take no more than %d: %w", base, least, maxRuntimeLayers, fs.ErrInvalid)
+		err := fmt.Errorf("it has %d layers, with them the image has at least %d: runtimes take no more than %d: %w", base, least, maxRuntimeLayers, fs.ErrInvalid)
+		return &phrased{err, tooManyLayers}
 	}
 	return nil
 }
+
+const tooManyLayers = "too many layers"

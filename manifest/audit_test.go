@@ -1,6 +1,7 @@
 package manifest_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,11 +16,14 @@ import (
 	"nixreg/store/storetest"
 )
 
-// TestBaseFaultsAreTold before the image is asked for, as far as the base image is there and need not be unpacked.
+// TestBaseFaultsAreTold before the image is asked for, as far as the base image is there and need not be unpacked: to everybody
+// where and of what kind, in the log all of it.
 func TestBaseFaultsAreTold(t *testing.T) {
 	m, _, _ := withHello()
 	gone := storetest.NewFixture("gone-1", storetest.Files{"x": storetest.File("")}).Path
 	const absent = "fromImage: absent.tar: "
+	const layers, wrong = "fromImage: too many layers", "fromImage: something in it is wrong"
+	public := map[string]string{absent: "fromImage: no such file or directory", "fromImage: archive ": wrong}
 	for want, args := range map[string]string{
 		"": "fromImage: 123.tar, maxLayers: 200, contents: hello",
 		"fromImage: it has 125 layers, with them the image has at least 126: runtimes take no more than 125":    "fromImage: 125.tar",
@@ -36,12 +40,21 @@ func TestBaseFaultsAreTold(t *testing.T) {
 		}
 		write(t, filepath.Join(dir, "bases", "damaged.tar"), many(1).archive(t)[:4000])
 		write(t, filepath.Join(dir, "images", "a.yaml"), "{name: x, "+strings.Replace(args, "fromImage: ", "fromImage: ../bases/", 1)+"}")
-		faults := withImages(t, m, filepath.Join(dir, "images")).Faults(ctx)
-		if len(faults) > 1 || (len(faults) == 0) != (want == "") || want != "" && !strings.HasPrefix(faults[0], "a.yaml:1:1: "+want) {
-			t.Errorf("%s: faults are %q", args, faults)
+		src, log := openLogged(t, m, filepath.Join(dir, "images"))
+		faults := src.Faults(ctx)
+		var all []string
+		if want != "" {
+			words := cmp.Or(public[want], layers)
+			if strings.HasPrefix(want, "config") {
+				words = "config mentions a store path that is not valid"
+			}
+			all = []string{"a.yaml:1:1: " + words}
 		}
-		if strings.Contains(fmt.Sprint(faults), dir) {
-			t.Errorf("%s: faults tell the directory: %q", args, faults)
+		if !slices.Equal(faults, all) {
+			t.Errorf("%s: faults are %q, want %q", args, faults, all)
+		}
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%s: the log lacks %q: %s", args, want, log)
 		}
 	}
 }

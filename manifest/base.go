@@ -76,7 +76,7 @@ func (s *Source) baseObject(ctx context.Context, d *Definition, closure []*store
 	}
 	file, err := s.pull(ctx, d.Args.Base, v1.Platform{OS: "linux", Architecture: cmp.Or(arch, program.DefaultArchitecture), Variant: d.Args.Variant})
 	if err != nil {
-		return nil, err
+		return nil, &phrased{err, "its base image cannot be fetched"}
 	}
 	p, err := s.host.Add(file)
 	if err != nil {

@@ -75,5 +75,8 @@ func madeOf[T any](ctx context.Context, s *Source, repository string, digest v1.
 // unopened makes the error for a layer that cannot be opened: an image may be made from files that are gone, or are others now.
 func (s *Source) unopened(ctx context.Context, r layer.Recipe, err error) error {
 	s.answers.Clear()
+	if isAbsent(err) {
+		err = &concealed{err, "what the blob is made of has gone, or is something else now" + seeLog}
+	}
 	return s.lost(ctx, r, err)
 }

@@ -39,6 +39,9 @@ type Definition struct {
 	origin store.Path
 }
 
+// ofFile reports whether a file describes the image: what is wrong with it may quote that.
+func (d *Definition) ofFile() bool { return d.Args != nil || d.Conf != nil || d.Ready != nil }
+
 // key tells definitions apart.
 func (d *Definition) key() string {
 	b, err := json.Marshal(struct {

@@ -166,7 +166,8 @@ func (s *Source) lost(ctx context.Context, r layer.Recipe, err error) error {
 			continue
 		}
 		if _, failed := s.store.Object(ctx, ref.Path); isAbsent(failed) {
-			return fmt.Errorf("%s has gone, deleted by Nix's garbage collector perhaps: %w", ref.Path.Abs(), err)
+			text := ref.Path.Abs() + " has gone, deleted by Nix's garbage collector perhaps" // who has the image has the name
+			return &concealed{fmt.Errorf("%s: %w", text, err), text}
 		}
 	}
 	return err

@@ -194,10 +194,10 @@ func (m *images) entry(ctx context.Context, repository string) (imageEntry, erro
 func (m *images) definition(ctx context.Context, repository, file string) (*Definition, error) {
 	source, conf, err := m.read(ctx, file)
 	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
-		err = pathErr.Err // clients need not know where the directory is
+		err = pathErr.Err // who asked need not know where the directory is
 	}
 	if err != nil {
-		return nil, fmt.Errorf("image %s (%s): %w", repository, filepath.Base(file), err)
+		return nil, ofFile(repository, file, err)
 	}
 	return &Definition{Title: conf.Name, Version: conf.Tag, Conf: conf, Source: source, origin: pathBehind(file)}, nil
 }

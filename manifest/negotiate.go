@@ -63,6 +63,7 @@ type unacceptableError struct{ repository, tag string }
 func (e *unacceptableError) Error() string {
 	return fmt.Sprintf("%s:%s is served as an OCI or Docker (schema 2) manifest, and the client accepts neither", e.repository, e.tag)
 }
+func (e *unacceptableError) Public() string       { return e.Error() }
 func (e *unacceptableError) Is(target error) bool { return target == errors.ErrUnsupported }
 
 // unacceptableTypeError is about an image whose documents are there already.
@@ -73,5 +74,8 @@ type unacceptableTypeError struct {
 
 func (e *unacceptableTypeError) Error() string {
 	return fmt.Sprintf("%s:%s is of type %s, and the client does not accept it", e.repository, e.tag, e.mediaType)
+}
+func (e *unacceptableTypeError) Public() string {
+	return fmt.Sprintf("%s:%s is of a type that the client does not accept", e.repository, e.tag)
 }
 func (e *unacceptableTypeError) Is(target error) bool { return target == errors.ErrUnsupported }

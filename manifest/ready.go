@@ -121,7 +121,7 @@ func (m *images) ready(ctx context.Context, repository, file string) (*readyFile
 		err = m.readInto(ctx, f, kind, o, rest)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("image %s (%s): %w", repository, filepath.Base(file), err)
+		return nil, ofFile(repository, file, err)
 	}
 	return f, nil
 }

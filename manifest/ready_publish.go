@@ -21,11 +21,11 @@ const maxVerifying = 64
 // verified. With fresh it does so in any case.
 func (s *Source) layout(ctx context.Context, repository string, d *Definition, fresh bool) (*layout, error) {
 	if err := s.hold(ctx, d); err != nil {
-		return nil, err
+		return nil, concealAll(repository, err)
 	}
 	o, err := s.store.Object(ctx, d.Ready.Path)
 	if err != nil {
-		return nil, err
+		return nil, concealAll(repository, err)
 	}
 	key := "layout/" + d.key() + "/" + o.NarHash.String()
 	l, err := flight.Once(ctx, s.group, fmt.Sprint(key, fresh, repository), func(ctx context.Context) (*layout, error) {
@@ -56,7 +56,7 @@ func (s *Source) layout(ctx context.Context, repository string, d *Definition, f
 		return l, s.publishLayout(ctx, repository, key, l)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("layout %s: %w", d.Ready.Path, err)
+		return nil, concealAll(repository, fmt.Errorf("layout %s: %w", d.Ready.Path, err))
 	}
 	return l, nil
 }

@@ -295,5 +295,6 @@ func (r records) linkBlobs(ctx context.Context, repository string, m *Image) err
 }
 
 func unknownDigest(repository string, d v1.Hash) error {
-	return &absentError{fmt.Sprintf("%s has nothing with digest %s", repository, d)}
+	text := fmt.Sprintf("%s has nothing with digest %s", repository, d)
+	return &concealed{&absentError{text}, text}
 }

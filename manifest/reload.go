@@ -3,7 +3,6 @@ package manifest
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
@@ -24,39 +23,24 @@ func (s *Source) Reload(ctx context.Context) {
 	}
 }
 
-// Faults returns what is broken in definition files, each problem with the file's base name, line and column: of a file
-// that is broken the images are served that it had before. It also has the images that cannot be served, as far as that
-// is known before they are asked for. It looks at the files if nobody did for a second, and returns what was known
-// before if that takes longer than a second, or when ctx ends.
+// Faults returns what is broken in definition files, each problem with the file's base name, line and column, and its kind:
+// no text of a file, which is in the log. Of a file that is broken the images are served that it had before. It also has the
+// images that cannot be served, as far as that is known before they are asked for. It looks at the files if nobody did for a
+// second, and returns what was known before if that takes longer than a second, or when ctx ends.
 func (s *Source) Faults(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, longestLook)
 	defer cancel()
 	s.images.look(ctx, false) // or not
 	var out []string
 	s.images.definitions.each(func(file string, f definitionFile) {
-		out = append(out, publicLines(file, f.fault)...)
+		if f.fault != nil {
+			out = append(out, publicLines(filepath.Base(file), f.fault)...)
+		}
 		for _, fault := range f.faults {
 			out = append(out, fault.public())
 		}
 	})
 	return out
-}
-
-// publicLines are the lines of a file's fault as clients may see them, who need not know where the file is.
-func publicLines(file string, err error) []string {
-	if err == nil {
-		return nil
-	}
-	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
-		return []string{filepath.Base(file) + ": " + pathErr.Err.Error()}
-	}
-	lines := strings.Split(err.Error(), "\n")
-	for i, line := range lines {
-		if rest, ok := strings.CutPrefix(line, file+":"); ok {
-			lines[i] = filepath.Base(file) + ":" + rest
-		}
-	}
-	return lines
 }
 
 // load reads the definition files for the first time. Mistakes in them are an error. A file that cannot be read, such as

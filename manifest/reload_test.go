@@ -295,7 +295,7 @@ func TestMissingPathsAreTold(t *testing.T) {
 	m, _, _ := withHello()
 	gone := storetest.NewFixture("gone-1", storetest.Files{"x": storetest.File("")})
 	src, dir, log := edited(t, m, map[string]string{"a.yaml": "name: x\ncontents:\n  - " + gone.Path.Abs() + "\n"})
-	want := []string{"a.yaml:3:5: " + gone.Path.Abs() + " is not valid in the store"}
+	want := []string{"a.yaml:3:5: contents: a store path that is not valid"}
 	for range 2 {
 		if got := src.Faults(ctx); !slices.Equal(got, want) {
 			t.Errorf("faults are %q", got)
@@ -303,7 +303,7 @@ func TestMissingPathsAreTold(t *testing.T) {
 		m.Add("other-1", nil)
 		src.Reload(ctx)
 	}
-	if want := fmt.Sprintf("image=x at=%s/a.yaml:3:5 reason=", dir); strings.Count(log.String(), want) != 1 {
+	if want := fmt.Sprintf("image=x at=%s/a.yaml:3:5 reason=%q", dir, gone.Path.Abs()+" is not valid in the store"); strings.Count(log.String(), want) != 1 {
 		t.Errorf("log is %s", log)
 	}
 	m.Put(gone)

@@ -124,7 +124,8 @@ func (r *resolver) contents(ctx context.Context, m *imagefile.Image) ([]store.Pa
 		}
 		if !ok {
 			there := strings.Join(slices.Sorted(maps.Keys(choices[i])), ", ")
-			return nil, r.placed(c.At, &absentError{fmt.Sprintf("%s is in the store for %s, not for %s", c.Text, there, arch)})
+			absent := &absentError{fmt.Sprintf("%s is in the store for %s, not for %s", c.Text, there, arch)}
+			return nil, r.placed(c.At, &phrased{absent, "it is in the store for another architecture"})
 		}
 		out = append(out, paths...)
 	}
@@ -146,7 +147,7 @@ func (r *resolver) choices(ctx context.Context, text, arch string) (map[string][
 		return nil, err
 	}
 	if _, err := r.store.Object(ctx, p); errors.Is(err, fs.ErrNotExist) {
-		return nil, &absentError{text + " is not valid in the store"}
+		return nil, &phrased{&absentError{text + " is not valid in the store"}, "a store path that is not valid"}
 	} else if err != nil {
 		return nil, err
 	}
@@ -203,7 +204,7 @@ func comparePlatforms(a, b *Definition) int {
 	return cmp.Or(cmp.Compare(a.Args.Architecture, b.Args.Architecture), cmp.Compare(a.Args.Variant, b.Args.Variant))
 }
 
-// placedError is an error at a place in a definition file.
+// placedError is an error at a place in a definition file. Its text may quote that; Public has the place alone.
 type placedError struct {
 	place string
 	err   error
@@ -222,3 +223,7 @@ func (r *resolver) placed(at imagefile.Position, err error) error {
 
 func (e *placedError) Error() string { return e.place + ": " + e.err.Error() }
 func (e *placedError) Unwrap() error { return e.err }
+
+func (e *placedError) Public() string {
+	return "the definition at " + filepath.Base(e.place) + " has a fault: " + reason(e.err) + seeLog
+}

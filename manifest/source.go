@@ -248,7 +248,10 @@ func (s *Source) make(ctx context.Context, repository string, defs []*Definition
 	for i, d := range defs {
 		g.Go(guarded(func() (err error) {
 			p.images[i], err = s.image(within, repository, d, encoding, fresh)
-			return err
+			if d.ofFile() {
+				return concealAll(repository, err)
+			}
+			return conceal(repository, err)
 		}))
 	}
 	if err := g.Wait(); err != nil {

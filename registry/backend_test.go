@@ -121,7 +121,7 @@ func TestMirroredTagsHaveTheirName(t *testing.T) {
 	}
 }
 
-// The answer of another server is passed on: its status, its Retry-After, and the text.
+// The answer of another server is passed on: its status, its Retry-After, and what is for everybody of the text.
 func TestStatusError(t *testing.T) {
 	for _, c := range []struct {
 		err   StatusError
@@ -137,16 +137,19 @@ func TestStatusError(t *testing.T) {
 		{StatusError{Status: 403}, "DENIED", ""},
 		{StatusError{Status: 502, Text: "docker.io does not answer"}, "UNAVAILABLE", "5"},
 	} {
-		c.err.Err = errors.New("docker.io: too much")
-		wrapped := fmt.Errorf("tag: %w", &c.err)
-		h := &Handler{Source: fake{manifest: func(context.Context, Request) (*v1.Descriptor, error) { return nil, wrapped }}}
-		res, body := ask(h, "GET", "/v2/a/manifests/x", nil)
-		e := errorsOf(t, res, body)
-		if res.StatusCode != c.err.Status || e.Code != c.code || e.Message != cmp.Or(c.err.Text, "tag: docker.io: too much") {
-			t.Errorf("%d: got %d %s", c.err.Status, res.StatusCode, body)
-		}
-		if got := res.Header.Get("Retry-After"); got != c.retry {
-			t.Errorf("%d: Retry-After %q, want %q", c.err.Status, got, c.retry)
+		for _, inner := range []error{errors.New("dial 10.0.0.1"), public{errors.New("dial 10.0.0.1"), "docker.io: too much"}} {
+			c.err.Err = fmt.Errorf("ask: %w", inner)
+			wrapped := fmt.Errorf("tag: %w", &c.err)
+			h := &Handler{Source: fake{manifest: func(context.Context, Request) (*v1.Descriptor, error) { return nil, wrapped }}}
+			res, body := ask(h, "GET", "/v2/a/manifests/x", nil)
+			e := errorsOf(t, res, body)
+			want := cmp.Or(c.err.Text, publicText(inner), errorTable[c.err.code()].message)
+			if res.StatusCode != c.err.Status || e.Code != c.code || e.Message != want {
+				t.Errorf("%d: got %d %s, want %s", c.err.Status, res.StatusCode, body, want)
+			}
+			if got := res.Header.Get("Retry-After"); got != c.retry {
+				t.Errorf("%d: Retry-After %q, want %q", c.err.Status, got, c.retry)
+			}
 		}
 	}
 }

@@ -22,15 +22,33 @@ const (
 	retryAfter = "5"  // seconds, where nobody knows better
 )
 
+// A publicError has a text for everybody. That of Error is for the log alone: it may quote files and addresses.
+type publicError interface {
+	error
+	Public() string
+}
+
+// publicText is what a client is told of err: the text of the first [publicError] in its chain, "" without one.
+func publicText(err error) string {
+	var p publicError
+	if !errors.As(err, &p) {
+		return ""
+	}
+	return p.Public()
+}
+
 // A StatusError is an error of a [Source] that another server's answer is behind: the client gets that answer's status.
 type StatusError struct {
 	Status     int           // 403, 429, or one from 500 on
 	RetryAfter time.Duration // when it is worth trying again; 0 where nobody said
-	Text       string        // what the client is told; "" is Err's text
+	Text       string        // what the client is told; "" is Err's public text, see [Source]
 	Err        error
 }
 
 func (e *StatusError) Error() string { return e.Err.Error() }
+
+// Public is the text for the client.
+func (e *StatusError) Public() string { return cmp.Or(e.Text, publicText(e.Err)) }
 
 func (e *StatusError) Unwrap() error { return e.Err }
 
@@ -75,7 +93,7 @@ var errorTable = [...]struct {
 	code    string
 	status  int
 	message string
-	explain bool // the error's own text is meant for the client
+	explain bool // the error's public text takes the place of message
 }{
 	errUnknown:         {"UNKNOWN", http.StatusInternalServerError, "internal error", false},
 	errNameInvalid:     {"NAME_INVALID", http.StatusBadRequest, "invalid repository name", true},
@@ -95,13 +113,14 @@ var errorTable = [...]struct {
 	errUpstream:        {"UNAVAILABLE", http.StatusBadGateway, "the upstream registry does not answer", true},
 }
 
-// A failure is an error that carries its code.
+// A failure is an error that carries its code. Its text is made of the request alone.
 type failure struct {
 	code errorCode
 	err  error
 }
 
-func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Error() string  { return f.err.Error() }
+func (f *failure) Public() string { return f.err.Error() }
 
 // problem makes a *failure with the text of [fmt.Errorf].
 func problem(c errorCode, format string, args ...any) error {
@@ -135,9 +154,9 @@ func classify(ctx context.Context, err error, missing errorCode) (errorCode, slo
 // fail logs err and answers with it. Nothing of the answer may have been sent.
 func (h *Handler) fail(w *response, r *http.Request, rt route, err error) {
 	c, level := classify(r.Context(), err, rt.kind.missing())
-	status, text := errorTable[c].status, err.Error()
+	status := errorTable[c].status
 	if s := (*StatusError)(nil); errors.As(err, &s) && c == s.code() {
-		status, text = s.Status, cmp.Or(s.Text, text)
+		status = s.Status
 		if s.RetryAfter > 0 {
 			w.Header().Set("Retry-After", seconds(s.RetryAfter))
 		}
@@ -151,7 +170,7 @@ func (h *Handler) fail(w *response, r *http.Request, rt route, err error) {
 			d.Digest = rt.digest.String()
 		}
 	}
-	writeErrorAs(w, status, c, text, d)
+	writeErrorAs(w, status, c, publicText(err), d)
 }
 
 // seconds is a duration as Retry-After has it, rounded up.

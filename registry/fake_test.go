@@ -56,6 +56,15 @@ func (f fake) Repositories(ctx context.Context) ([]string, error) {
 	return f.names(ctx)
 }
 
+// public is an error with a text for everybody.
+type public struct {
+	error
+	text string
+}
+
+func (p public) Unwrap() error  { return p.error }
+func (p public) Public() string { return p.text }
+
 // A bytesBlob is a blob in memory.
 type bytesBlob []byte
 

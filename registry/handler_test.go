@@ -109,7 +109,7 @@ func TestSourceErrors(t *testing.T) {
 		err          error
 		status       int
 		code         string // "" for the route's
-		told         bool   // the client gets the error's text
+		told         bool   // the client gets the error's public text, if it has one
 		level        string
 		withoutCause bool
 	}{
@@ -122,7 +122,7 @@ func TestSourceErrors(t *testing.T) {
 		{fmt.Errorf("nobody left: %w", context.Canceled), 500, "UNKNOWN", false, "ERROR", true},
 		{errors.New("password is 1234"), 500, "UNKNOWN", false, "ERROR", true},
 	} {
-		err = c.err
+		err = fmt.Errorf("%w", public{c.err, publicOf})
 		for path, missing := range routes {
 			var book logbook
 			h := &Handler{Source: h.Source, Lister: h.Lister, Log: book.logger(slog.LevelInfo)}
@@ -135,8 +135,11 @@ func TestSourceErrors(t *testing.T) {
 			if res.StatusCode != c.status || e.Code != want {
 				t.Errorf("%s: %v: got %d %s, want %d %s", path, c.err, res.StatusCode, e.Code, c.status, want)
 			}
-			if told := strings.Contains(body, c.err.Error()); told != c.told {
+			if told := strings.Contains(body, publicOf); told != c.told {
 				t.Errorf("%s: %v: told %t: %s", path, c.err, told, body)
+			}
+			if strings.Contains(body, c.err.Error()) {
+				t.Errorf("%s: %v: the client is told: %s", path, c.err, body)
 			}
 			if c.withoutCause && e.Detail != nil {
 				t.Errorf("%s: %v: detail %+v", path, c.err, e.Detail)
@@ -144,6 +147,37 @@ func TestSourceErrors(t *testing.T) {
 			log := book.String()
 			if strings.Count(log, "\n") != 1 || !strings.Contains(log, "level="+c.level) || !strings.Contains(log, c.err.Error()) {
 				t.Errorf("%s: %v: want one line of level %s: %s", path, c.err, c.level, log)
+			}
+		}
+	}
+}
+
+const publicOf = "what everybody may know"
+
+// An error without a public text is for the log alone, whatever its kind. So no text of a file reaches a client because
+// somebody wrapped it.
+func TestErrorsAreNotTold(t *testing.T) {
+	secret := errors.New(`line 3: "DB_PASSWORD=x"`)
+	for _, kind := range []error{
+		fs.ErrNotExist, fs.ErrInvalid, errors.ErrUnsupported, fs.ErrPermission, context.DeadlineExceeded, io.EOF, &StatusError{Status: 403, Err: io.EOF},
+		&StatusError{Status: 429, Err: io.EOF}, &StatusError{Status: 502, Err: io.EOF},
+	} {
+		for name, err := range map[string]error{
+			"wrapped": fmt.Errorf("web.yaml: %w: %w", secret, kind),
+			"joined":  errors.Join(secret, kind),
+			"within":  &StatusError{Status: 502, Err: fmt.Errorf("%w: %w", kind, secret)},
+			"beside":  fmt.Errorf("%w: %w", secret, public{kind, "another reason"}),
+		} {
+			var book logbook
+			h := &Handler{Log: book.logger(slog.LevelInfo), Source: fake{
+				manifest: func(context.Context, Request) (*v1.Descriptor, error) { return nil, err },
+			}}
+			res, body := ask(h, "GET", "/v2/web/manifests/latest", nil)
+			if strings.Contains(body, "PASSWORD") || strings.Contains(fmt.Sprint(res.Header), "PASSWORD") {
+				t.Errorf("%s, %v: told: %v %s", name, kind, res.Header, body)
+			}
+			if !strings.Contains(book.String(), "PASSWORD") {
+				t.Errorf("%s, %v: the log is %s", name, kind, book.String())
 			}
 		}
 	}

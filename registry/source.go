@@ -31,6 +31,10 @@ type BlobRequest struct {
 }
 
 // Source is all the HTTP layer needs. A missing thing is an error matching [io/fs.ErrNotExist].
+//
+// The text of an error goes to the log. A client is told no more than the kind of it, or what the first error in its chain
+// that has a method Public() string says there.
+//
 // All methods are safe for concurrent use.
 type Source interface {
 	// Manifest finds the document r names. The descriptor's Data holds its bytes, its Digest and MediaType are exact.

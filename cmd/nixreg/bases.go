@@ -83,10 +83,9 @@ func (b *bases) failed(ref pull.Reference, err error) error {
 		return err
 	}
 	s := &registry.StatusError{Status: http.StatusBadGateway, Err: fmt.Errorf("base image %s@%s: %v", ref.Familiar, ref.Digest, err)}
-	s.Text = fmt.Sprintf("base image %s@%s cannot be fetched", ref.Familiar, ref.Digest)
+	s.Text = "the base image cannot be fetched; the log of nixreg tells why" // which one it is, the definition says
 	if u := (*upstream.Error)(nil); errors.As(err, &u) {
 		s.RetryAfter = u.RetryAfter
-		s.Text += ": " + u.Public()
 	}
 	return s
 }

@@ -115,7 +115,9 @@ func TestServesBuilds(t *testing.T) {
 		t.Errorf("serves %s", got)
 	}
 	log := slog.New(slog.DiscardHandler)
-	err := made.openSource(manifest.Config{Stores: stores, Cache: made.cache, Builder: made.builder, Holder: made.holder, Log: log})
+	images := filepath.Join(t.TempDir(), "web.yaml")
+	writeTo(t, images, "- {name: one, contents: fails}\n- {name: several, contents: [greeting, fails]}\n")
+	err := made.openSource(manifest.Config{Stores: stores, Cache: made.cache, Builder: made.builder, Holder: made.holder, Images: []string{images}, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,6 +148,11 @@ func TestServesBuilds(t *testing.T) {
 	text := message(t, answer)
 	if answer.StatusCode != http.StatusNotFound || !strings.Contains(text, "build fails for ") || !strings.HasSuffix(text, "| error: that is why") || strings.Contains(text, "hush") {
 		t.Errorf("a build that fails: %s, %s", answer.Status, text)
+	}
+	for _, name := range []string{"one", "several"} { // of a definition no more is told than where it stands
+		if text := message(t, fetch(t, srv.URL+"/v2/"+name+"/manifests/latest")); strings.Contains(text, "fails") || !strings.HasPrefix(text, "the definition at web.yaml:") || !strings.HasSuffix(text, "| error: that is why") {
+			t.Errorf("a build for a definition that fails: %s", text)
+		}
 	}
 	if answer := fetch(t, srv.URL+"/v2/other/manifests/latest"); answer.StatusCode != http.StatusNotFound || strings.Contains(message(t, answer), "nix:") {
 		t.Errorf("no attribute: %s", answer.Status)
@@ -252,6 +259,11 @@ func TestFailedBuild(t *testing.T) {
 	err = answer(&realise.BuildError{What: "build x for y", Err: errors.New("exit status 1")})
 	if err.Error() != "build x for y: nix: exit status 1" {
 		t.Errorf("%q", err)
+	}
+	quoting := []string{"error: undefined variable 'x'", "at /srv/site.nix:3:5:", "2|   password = \"hush\";", "3|     x;", "|     ^", "4| }"}
+	err = answer(&realise.BuildError{What: "build x for y", Lines: quoting, Err: errors.New("exit status 1")})
+	if want := "build x for y: nix: error: undefined variable 'x'"; err.Error() != want || publicText(err) != want {
+		t.Errorf("%q, and to everybody %q", err, publicText(err))
 	}
 	var s *registry.StatusError
 	err = answer(fmt.Errorf("build x: %w", realise.ErrBusy))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -27,15 +28,25 @@ func (p *parts) handler(name string, hosts []string, wait time.Duration, log *sl
 	return &registry.Handler{Source: s, Lister: s, Referrers: s, Hosts: hosts, Mirrors: p.mirrors, Faults: p.faults, Wait: wait, Log: log}
 }
 
-// faults are what is broken in definition files now, and the channels that could not be read yet, or not for long.
+// faults are what is broken in definition files now, and the channels that could not be read yet, or not for long: as
+// everybody may know it.
 func (p *parts) faults(ctx context.Context) []string {
 	all := p.source.Faults(ctx)
 	for _, c := range p.channels {
 		if err := unread(c); err != nil {
-			all = append(all, err.Error())
+			all = append(all, cmp.Or(publicText(err), "the channel "+c.Name()+" cannot be read: the log of nixreg tells why"))
 		}
 	}
 	return all
+}
+
+// publicText is what everybody may know of an error; "" if that is no more than its kind.
+func publicText(err error) string {
+	var p interface{ Public() string }
+	if !errors.As(err, &p) {
+		return ""
+	}
+	return p.Public()
 }
 
 // unread returns what keeps a channel from having any packages, or from having those of today; nil if it has them, or is
@@ -100,8 +111,8 @@ func (b servedBlob) WriteRange(ctx context.Context, w io.Writer, off, n int64) e
 }
 
 // answer gives an error that is not about what a client asked the status it has for clients. That a store cannot be asked
-// now, or gives something else than it said, tells that what they want may be there, and is not ours to make; a build that failed, that it cannot be made. Its text
-// is meant for people, and has no passwords.
+// now, or gives something else than it said, tells that what they want may be there, and is not ours to make; a build that
+// failed, that it cannot be made.
 func answer(err error) error {
 	if s := (*registry.StatusError)(nil); err == nil || errors.As(err, &s) {
 		return err
@@ -113,7 +124,11 @@ func answer(err error) error {
 		return &registry.StatusError{Status: http.StatusBadGateway, Text: "a binary cache gives something else than it says it has; the log of nixreg tells what", Err: err}
 	}
 	if errors.Is(err, store.ErrUnavailable) {
-		return &registry.StatusError{Status: http.StatusBadGateway, Err: err}
+		s := &registry.StatusError{Status: http.StatusBadGateway, Err: err}
+		if publicText(err) == "" {
+			s.Text = "a store that may have it cannot be asked now; the log of nixreg tells which"
+		}
+		return s
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -150,7 +151,7 @@ func (b *builder) note(ctx context.Context, attr realise.Attr, system string, pa
 // answerOfBuild is what clients get for an error of a build, nil if err is none.
 func answerOfBuild(err error) error {
 	if b := (*realise.BuildError)(nil); errors.As(err, &b) {
-		return newFailedBuild(b)
+		return newFailedBuild(b, cmp.Or(publicText(err), b.What))
 	}
 	if errors.Is(err, realise.ErrBusy) {
 		return &registry.StatusError{Status: http.StatusTooManyRequests, RetryAfter: whenBusy, Err: err}
@@ -170,16 +171,26 @@ type failedBuild struct{ text string }
 // clientLines is how many bytes of what Nix wrote go to a client, whose message is cut at its end otherwise.
 const clientLines = 700
 
-func newFailedBuild(err *realise.BuildError) *failedBuild {
-	lines := strings.Join(err.Lines, " | ")
+// newFailedBuild tells what Nix wrote, without what it quotes of the files that it evaluates. what is what was built: for a
+// definition no more than where it stands.
+func newFailedBuild(err *realise.BuildError, what string) *failedBuild {
+	lines := strings.Join(slices.DeleteFunc(slices.Clone(err.Lines), quotesFile), " | ")
 	if over := len(lines) - clientLines; over > 0 {
 		lines = "…" + strings.ToValidUTF8(lines[over:], "")
 	}
 	if lines == "" {
 		lines = err.Err.Error()
 	}
-	return &failedBuild{err.What + ": nix: " + lines}
+	return &failedBuild{what + ": nix: " + lines}
+}
+
+// quotesFile reports whether a line of Nix's shows a line of a file, or where that is: "3|  x = y;", "|  ^", "at /x.nix:3:5:".
+//
+// Source: Nix, libutil/error.cc, printCodeLines.
+func quotesFile(line string) bool {
+	return strings.HasPrefix(strings.TrimLeft(line, "0123456789"), "|") || strings.HasPrefix(line, "at ") && strings.HasSuffix(line, ":")
 }
 
 func (e *failedBuild) Error() string        { return e.text }
+func (e *failedBuild) Public() string       { return e.text }
 func (e *failedBuild) Is(target error) bool { return target == fs.ErrInvalid }

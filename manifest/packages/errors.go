@@ -21,10 +21,12 @@ func UnknownTag(repository, tag string) error {
 // Unknown is an error about a name that nobody knows, in words of the caller's own.
 func Unknown(text string) error { return &unknownError{text} }
 
-// unknownError is about a name that nobody knows. It matches [fs.ErrNotExist].
+// unknownError is about a name that nobody knows. It matches [fs.ErrNotExist]. Its text is for everybody: it has what was asked
+// for.
 type unknownError struct{ text string }
 
 func (e *unknownError) Error() string        { return e.text }
+func (e *unknownError) Public() string       { return e.text }
 func (e *unknownError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // IsUnknown reports whether err is that nobody knows a name: not that what it names is not there.
@@ -33,10 +35,12 @@ func IsUnknown(err error) bool {
 	return errors.As(err, &e)
 }
 
-// absentError is about what is known and not there. It matches [fs.ErrNotExist]; its text says it all.
+// absentError is about what is known and not there. It matches [fs.ErrNotExist]; its text says it all, and is for everybody: it
+// has names of packages and of store paths.
 type absentError struct{ text string }
 
 func (e *absentError) Error() string        { return e.text }
+func (e *absentError) Public() string       { return e.text }
 func (e *absentError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // IsUserError reports whether err is about what was asked for, not about nixreg's own work nor a store out of reach.

@@ -142,7 +142,7 @@ func architectureOf(ctx context.Context, s store.Store, p store.Path) (string, e
 			return "", err
 		}
 		if machO(b) {
-			return "", fmt.Errorf("%s/bin/%s is a program for macOS: only linux images can be made: %w", p, n, errors.ErrUnsupported)
+			return "", &macError{string(p) + "/bin/" + n}
 		}
 		if arch := elfArchitecture(b); arch != "" {
 			return arch, nil
@@ -212,6 +212,15 @@ func elfArchitecture(b []byte) string {
 	}
 	return ""
 }
+
+// macError is about a program for macOS. It matches errors.ErrUnsupported. Its text is for everybody.
+type macError struct{ program string }
+
+func (e *macError) Error() string {
+	return e.program + " is a program for macOS: only linux images can be made"
+}
+func (e *macError) Public() string       { return e.Error() }
+func (e *macError) Is(target error) bool { return target == errors.ErrUnsupported }
 
 // machO recognises thin and universal programs. A universal one has few architectures; Java classes, which share its
 // magic, have a version of 45 or more there.

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"nixreg/registry"
+	"nixreg/registry/mirror/blobs"
 	"nixreg/registry/upstream"
 )
 
@@ -82,4 +83,27 @@ type locked struct{}
 
 func (locked) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return nil, errors.New("no helper for the secret")
+}
+
+// Who asks for what is not mirrored, or cannot take it, is told so: these texts have nothing but names and types.
+func TestTextsForEverybody(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Allow = []string{"app"} })
+	f.hub.image("app", "latest", "app")
+	f.hub.mu.Lock()
+	f.hub.document("app", "type", "application/json", `{"schemaVersion":2}`)
+	f.hub.mu.Unlock()
+	nothing := func(...types.MediaType) (types.MediaType, bool) { return "", false }
+	_, unaccepted := f.Manifest(t.Context(), registry.Request{Repository: "app", Tag: "latest", Accept: nothing})
+	for want, err := range map[string]error{
+		"lab/other is not among what is mirrored here": errorOf(f.pull(t, "other", "latest")),
+		"which the client does not accept":             unaccepted,
+		"which is not mirrored":                        errorOf(f.pull(t, "app", "type")),
+		"lab: app:absent: 404 Not Found":               errorOf(f.pull(t, "app", "absent")),
+		"something else than was asked for":            answer(fmt.Errorf("blob x: %w", blobs.ErrContent)),
+	} {
+		var p interface{ Public() string }
+		if !errors.As(err, &p) || !strings.Contains(p.Public(), want) {
+			t.Errorf("%v is for everybody %v, want %q", err, p, want)
+		}
+	}
 }

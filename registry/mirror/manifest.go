@@ -61,7 +61,7 @@ func (m *Mirror) negotiate(ctx context.Context, repo string, d *v1.Descriptor, r
 			}
 		}
 	}
-	return nil, fmt.Errorf("%s/%s:%s is a %s, which the client does not accept: %w", m.upstream.Name(), repo, r.Tag, d.MediaType, errors.ErrUnsupported)
+	return nil, saidf("%s/%s:%s is a %.100s, which the client does not accept: %w", m.upstream.Name(), repo, r.Tag, d.MediaType, errors.ErrUnsupported)
 }
 
 // document finds a manifest or index by its digest.
@@ -144,7 +144,7 @@ func (m *Mirror) keep(ctx context.Context, repo string, d *v1.Descriptor) error 
 		d.MediaType = c.MediaType // some servers of files know no better type than text/plain
 	}
 	if !isDocument(d.MediaType) {
-		return fmt.Errorf("%s: %s@%s is a %.100q, which is not mirrored: %w", m.upstream.Name(), repo, d.Digest, d.MediaType, errors.ErrUnsupported)
+		return saidf("%s: %s@%s is a %.100q, which is not mirrored: %w", m.upstream.Name(), repo, d.Digest, d.MediaType, errors.ErrUnsupported)
 	}
 	if err := m.store(ctx, repo, d, c.parts()); err != nil {
 		m.log.WarnContext(ctx, "manifest is served but not kept", "repository", repo, "digest", d.Digest, "err", err)

@@ -129,7 +129,7 @@ func (m *Mirror) Close() error {
 func (m *Mirror) repository(name string) (string, error) {
 	name = official(m.upstream, name)
 	if !m.permits.allow(name) {
-		return "", &registry.StatusError{Status: 403, Err: fmt.Errorf("%s/%s is not among what is mirrored here", m.upstream.Name(), name)}
+		return "", &registry.StatusError{Status: 403, Err: saidf("%s/%s is not among what is mirrored here", m.upstream.Name(), name)}
 	}
 	return name, nil
 }
@@ -164,7 +164,7 @@ func answer(err error) error {
 	case errors.Is(err, upstream.ErrCredentials):
 		return &registry.StatusError{Status: 502, Text: "the credentials for the upstream cannot be read", Err: err}
 	case errors.Is(err, blobs.ErrContent):
-		return &registry.StatusError{Status: 502, Err: err}
+		return &registry.StatusError{Status: 502, Text: "the upstream gives something else than was asked for", Err: err}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &registry.StatusError{Status: 503, Text: "the mirror's disk is full", Err: err}
 	case !errors.As(err, &u):
@@ -181,6 +181,14 @@ func answer(err error) error {
 	}
 	return s
 }
+
+// said is an error whose text is for everybody.
+type said struct{ error }
+
+func saidf(format string, args ...any) error { return said{fmt.Errorf(format, args...)} }
+
+func (s said) Unwrap() error  { return s.error }
+func (s said) Public() string { return s.Error() }
 
 func isTimeout(err error) bool {
 	var t interface{ Timeout() bool }

@@ -201,7 +201,8 @@ func (c *Channel) ready(ctx context.Context) (*release, error) {
 
 // unavailable hides what kind of error reason is: that a file is not there must not look like a path that is not.
 func (c *Channel) unavailable(reason error) error {
-	return fmt.Errorf("%w: the channel %s was not read yet: %v", store.ErrUnavailable, c.name, reason)
+	public := fmt.Sprintf("the channel %s was not read yet", c.name)
+	return &failure{fmt.Errorf("%w: %s: %v", store.ErrUnavailable, public, reason), public}
 }
 
 func (c *Channel) now() (last *release, reading <-chan struct{}, failed error) {

@@ -259,6 +259,7 @@ func TestUnavailable(t *testing.T) {
 			if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "nixos-unstable was not read yet: file does not exist") {
 				t.Errorf("%v", err)
 			}
+			wantPublic(t, err, "the channel nixos-unstable was not read yet")
 		}
 		if time.Since(fetch.start) != 0 {
 			t.Error("it was waited for")

@@ -61,6 +61,15 @@ func (failing) GetIf(context.Context, string, string, int64) (Answer, error) {
 	return Answer{}, errors.New("no route")
 }
 
+// wantPublic compares what everybody may know of an error: nothing of what was read.
+func wantPublic(t *testing.T, err error, want string) {
+	t.Helper()
+	var p interface{ Public() string }
+	if !errors.As(err, &p) || p.Public() != want {
+		t.Errorf("%v is for everybody %v, want %q", err, p, want)
+	}
+}
+
 // A channel that cannot be read for weeks is told of each day, and then it is outdated.
 func TestOutdated(t *testing.T) {
 	dir := channelFolder(t, pathWith("a", "hello-1"), record("hello", "hello-1"))
@@ -85,6 +94,9 @@ func TestOutdated(t *testing.T) {
 			attempt(failing{}, false)
 			if err := c.Outdated(); (err != nil) != (i >= 24) || err != nil && !strings.Contains(err.Error(), since.UTC().Format(time.RFC3339)) {
 				t.Errorf("after %d hours: %v", i, err)
+			}
+			if i == 30 {
+				wantPublic(t, c.Outdated(), "the channel x cannot be read since "+since.UTC().Format(time.RFC3339)+", what it had before is served")
 			}
 			time.Sleep(time.Hour)
 		}

@@ -38,5 +38,15 @@ func (c *Channel) Outdated() error {
 	if c.last == nil || c.since.IsZero() || time.Since(c.since) < remind {
 		return nil
 	}
-	return fmt.Errorf("the channel %s cannot be read since %s, what it had before is served: %w", c.name, c.since.UTC().Format(time.RFC3339), c.failed)
+	public := fmt.Sprintf("the channel %s cannot be read since %s, what it had before is served", c.name, c.since.UTC().Format(time.RFC3339))
+	return &failure{fmt.Errorf("%s: %w", public, c.failed), public}
 }
+
+// failure is an error with a text for everybody. Its own may quote the channel's files.
+type failure struct {
+	error
+	public string
+}
+
+func (f *failure) Unwrap() error  { return f.error }
+func (f *failure) Public() string { return f.public }

@@ -157,32 +157,41 @@ func (c *Client) failed(ctx context.Context, name string, err error, tries int) 
 	if tries > 1 {
 		text += fmt.Sprintf(" (%d tries)", tries)
 	}
-	f := &failure{kinds: []error{store.ErrUnavailable}}
+	f := &failure{kinds: []error{store.ErrUnavailable}, public: "cannot be asked now"}
 	var d *denied
+	if errors.As(err, &d) {
+		f.public = strings.TrimSpace(fmt.Sprintf("it answers %d %s", d.status, http.StatusText(d.status)))
+	}
 	switch {
 	case errors.As(err, &d) && d.missing(c.location.bucket != nil, c.answered.Load()):
 		f.kinds = []error{fs.ErrNotExist}
 		c.keys.mayBeBlind(ctx, d)
 	case errors.As(err, &d) && d.unauthorized():
 		f.kinds = append(f.kinds, fs.ErrPermission)
-		text += ": " + c.keys.advice(d.status)
+		advice := c.keys.advice(d.status)
+		text += ": " + advice
+		f.public += ": " + advice
 	case errors.Is(err, errCredentials):
 		f.kinds = append(f.kinds, fs.ErrPermission)
+		f.public = "there are no credentials for it"
 	case errors.Is(err, store.ErrTooLarge):
 		f.kinds = []error{store.ErrTooLarge}
 	}
 	f.text = fmt.Sprintf("%s: %s: %s", c.location, printable(name), text)
+	f.public = fmt.Sprintf("%s: %s", c.location, f.public)
 	return f
 }
 
 // failure has its kinds, and hides what an error of the network matches: no system call's "permission denied" is the
 // server's.
 type failure struct {
-	text  string
-	kinds []error
+	text   string
+	public string // for everybody: the server's address, its status, and words of ours
+	kinds  []error
 }
 
 func (f *failure) Error() string   { return f.text }
+func (f *failure) Public() string  { return f.public }
 func (f *failure) Unwrap() []error { return f.kinds }
 
 // printable is a text from outside as it may be shown: in one line, and short.

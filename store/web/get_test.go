@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -110,6 +111,42 @@ func TestAnswers(t *testing.T) {
 			if low := 250 * time.Millisecond << i; d < low || d >= low*3/2 {
 				t.Errorf("%d: slept %v", c.status, f.slept)
 			}
+		}
+	}
+}
+
+// What everybody may know of a failure is the server's address, its status, and words of ours: neither what it says, nor what
+// the file of credentials has, nor where that is.
+func TestPublicTexts(t *testing.T) {
+	dir := t.TempDir()
+	secrets := dir + "/hush"
+	if err := os.WriteFile(secrets, []byte("machine 127.0.0.1 login hush password hush\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	says := `<Error><Code>hush</Code><Message>hush</Message></Error>`
+	for status, want := range map[int]string{
+		401: "it answers 401 Unauthorized: the server does not take what the netrc file has for machine 127.0.0.1",
+		400: "it answers 400 Bad Request", 503: "it answers 503 Service Unavailable", 404: "it answers 404 Not Found",
+		0: "cannot be asked now", -1: "there are no credentials for it",
+	} {
+		s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			if status <= 0 {
+				panic(http.ErrAbortHandler)
+			}
+			w.WriteHeader(status)
+			io.WriteString(w, says)
+		})
+		c := client(t, s.URL, func(o *Options) { o.Netrc = secrets })
+		if status == -1 {
+			c.keys.netrc = &keyFile[[]login]{name: dir, parse: func(string) ([]login, error) { return nil, nil }}
+		}
+		_, err := c.Get(t.Context(), "x", 100)
+		var p interface{ Public() string }
+		if !errors.As(err, &p) || p.Public() != s.URL+": "+want {
+			t.Errorf("%d: %v is for everybody %v, want %s", status, err, p, want)
+		}
+		if strings.Contains(p.Public(), "hush") || strings.Contains(p.Public(), dir) {
+			t.Errorf("%d: everybody is told %s", status, p.Public())
 		}
 	}
 }
