@@ -24,6 +24,7 @@ func Check(ctx context.Context, cfg Config, files ...string) error {
 		return err
 	}
 	s.images.resolver.wholeNames = true
+	s.images.places.roots = files
 	c := checker{source: s, owners: make(map[string]string)}
 	for _, file := range files {
 		c.path(ctx, file)

@@ -28,8 +28,9 @@ const absentFor = time.Minute
 // then, what it said before stays. Safe for concurrent use, but for [definitionFiles.of] and [definitionFiles.retain],
 // which are for one at a time.
 type definitionFiles struct {
-	read func(ctx context.Context, file string) ([]byte, error)
-	log  *slog.Logger
+	read   func(ctx context.Context, file string) ([]byte, error)
+	places *imagePlaces
+	log    *slog.Logger
 
 	mu    sync.Mutex // not held while a file is read
 	files map[string]definitionFile
@@ -53,8 +54,8 @@ type definitionFile struct {
 // tagsByName has the images of each repository and tag: several of one tag are for different platforms.
 type tagsByName map[string]map[string][]*imagefile.Image
 
-func newDefinitionFiles(read func(ctx context.Context, file string) ([]byte, error), log *slog.Logger) *definitionFiles {
-	return &definitionFiles{read: read, log: log, files: make(map[string]definitionFile)}
+func newDefinitionFiles(read func(ctx context.Context, file string) ([]byte, error), places *imagePlaces, log *slog.Logger) *definitionFiles {
+	return &definitionFiles{read: read, places: places, log: log, files: make(map[string]definitionFile)}
 }
 
 // of returns what is known of a file, which it reads if it is not as it was when it was read last.
@@ -98,6 +99,9 @@ func (d *definitionFiles) look(ctx context.Context, file, mark string, f definit
 // complain logs each problem of a file by itself.
 func (d *definitionFiles) complain(file string, err error, before bool) {
 	text := "definition file is broken"
+	if outside := (*outsideError)(nil); errors.As(err, &outside) {
+		text = "link is not followed"
+	}
 	if before {
 		text += ": what it said before stays"
 	}
@@ -121,15 +125,17 @@ func (d *definitionFiles) load(ctx context.Context, file string, before bool) ([
 		return nil, otherImage, nil
 	}
 	b, err := d.read(ctx, file)
-	switch {
+	switch outside := (*outsideError)(nil); {
+	case errors.As(err, &outside):
+		return nil, definesImages, err
 	case errors.Is(err, errors.ErrUnsupported): // too large for one
-		return nil, kindOfLarge(file), nil
+		return nil, d.kindOfLarge(file), nil
 	case err != nil:
 		return nil, otherImage, &unreadError{file, err}
 	case isDefinition(file, b) || before && !isOtherImage(b):
 		images, err := imagefile.Parse(file, b)
 		return images, definesImages, err
-	case isOtherImage(b) || strings.HasPrefix(strings.TrimSpace(string(b)), "{") || leadsIntoStore(file):
+	case isOtherImage(b) || strings.HasPrefix(strings.TrimSpace(string(b)), "{") || d.places.leadsIntoStore(file):
 		return nil, otherImage, nil
 	}
 	return nil, oddFile, nil
@@ -141,8 +147,8 @@ func isOtherImage(b []byte) bool {
 }
 
 // kindOfLarge is for files that are not read as a whole.
-func kindOfLarge(file string) fileKind {
-	if end, err := follow(file); err == nil && !leadsIntoStore(end) && !mayBeReady(end) {
+func (d *definitionFiles) kindOfLarge(file string) fileKind {
+	if p, err := d.places.of(file); err == nil && !p.stored() && !p.mayBeReady() {
 		return oddFile
 	}
 	return otherImage

@@ -213,13 +213,13 @@ func (s *scanner) directory(ctx context.Context, dir, prefix string) bool {
 }
 
 func (s *scanner) entry(ctx context.Context, prefix, file string, kind fs.FileMode) bool {
-	if kind&fs.ModeSymlink != 0 && !leadsIntoStore(file) { // a store may be far away
-		info, err := os.Stat(file)
-		if err != nil {
-			s.images.leaveOut(file, "the link leads nowhere")
+	if kind&fs.ModeSymlink != 0 {
+		target, reason := s.images.linked(file)
+		if reason != "" {
+			s.images.leaveOut(file, reason)
 			return true
 		}
-		kind = info.Mode().Type()
+		kind = target
 	}
 	switch {
 	case kind.IsDir() && !isLayoutDirectory(file):
@@ -234,6 +234,27 @@ func (s *scanner) entry(ctx context.Context, prefix, file string, kind fs.FileMo
 		return false
 	}
 	return true
+}
+
+// linked is the kind of what a link leads to, or why that is left out. A link into the store stays one: it may be far away.
+func (m *images) linked(file string) (kind fs.FileMode, reason string) {
+	p, err := m.places.of(file)
+	if err == nil && p.stored() {
+		return fs.ModeSymlink, ""
+	}
+	var info fs.FileInfo
+	if err == nil {
+		info, err = os.Lstat(p.real)
+	}
+	switch {
+	case err != nil:
+		return 0, "the link leads nowhere"
+	case p.outside() && info.IsDir():
+		return 0, "the link leads out of --images, to a folder: give that to --images, too"
+	case p.outside() && !info.Mode().IsRegular():
+		return 0, "the link leads out of --images, to what is no regular file"
+	}
+	return info.Mode().Type(), ""
 }
 
 // leftovers are the suffixes of what editors and patch leave beside a file.

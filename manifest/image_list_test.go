@@ -79,7 +79,8 @@ func TestOddFiles(t *testing.T) {
 
 // TestLinkedFolders are followed, but never in circles, and an end is made where they are too many.
 func TestLinkedFolders(t *testing.T) {
-	dir, elsewhere := t.TempDir(), t.TempDir()
+	dir := t.TempDir()
+	elsewhere := filepath.Join(dir, ".elsewhere")
 	write(t, filepath.Join(elsewhere, "a.json"), `{"name": "ours"}`)
 	write(t, filepath.Join(elsewhere, "half.json"), `{`)
 	link(t, elsewhere, filepath.Join(dir, "team"))

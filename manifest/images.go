@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -37,6 +36,7 @@ var imageSuffixes = []string{".json", ".yaml", ".yml", ".tar", ".tar.gz", ".tar.
 // what is put into a directory is served at once, and what is changed a second after the last look, at the latest.
 type images struct {
 	roots       []imageRoot
+	places      *imagePlaces
 	store       store.Store
 	log         *slog.Logger
 	definitions *definitionFiles
@@ -67,9 +67,10 @@ type imageRoot struct {
 }
 
 // newImages checks that the roots are there.
-func newImages(roots []string, r *resolver, layers *layer.Maker, log *slog.Logger) (*images, error) {
+func newImages(roots, storeDirs []string, r *resolver, layers *layer.Maker, log *slog.Logger) (*images, error) {
 	m := &images{store: r.store, resolver: r, layers: layers, log: log, turn: make(chan struct{}, 1), warned: make(map[string]bool)}
-	m.definitions = newDefinitionFiles(m.content, log)
+	m.places = &imagePlaces{roots: roots, stores: storeDirs}
+	m.definitions = newDefinitionFiles(m.content, m.places, log)
 	for _, r := range roots {
 		if _, err := os.Lstat(r); err != nil {
 			return nil, fmt.Errorf("images: %w", err)
@@ -199,7 +200,7 @@ func (m *images) definition(ctx context.Context, repository, file string) (*Defi
 	if err != nil {
 		return nil, ofFile(repository, file, err)
 	}
-	return &Definition{Title: conf.Name, Version: conf.Tag, Conf: conf, Source: source, origin: pathBehind(file)}, nil
+	return &Definition{Title: conf.Name, Version: conf.Tag, Conf: conf, Source: source, origin: m.places.path(file)}, nil
 }
 
 func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {
@@ -235,35 +236,16 @@ func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {
 }
 
 // content returns what file holds. A link into the store is followed by the store: its files may lie elsewhere, and
-// only valid paths count.
+// only valid paths count. Of what lies elsewhere it returns definitions alone; the rest is an [outsideError].
 func (m *images) content(ctx context.Context, file string) ([]byte, error) {
-	file, err := follow(file)
+	at, err := m.places.of(file)
 	if err != nil {
 		return nil, err
 	}
-	if p, rest, err := store.ParseAbs(file); err == nil {
+	if p, rest, err := store.ParseAbs(at.name); err == nil {
 		return store.ReadFile(ctx, m.store, p, rest, maxConf)
 	}
-	info, err := os.Lstat(file)
-	if err != nil {
-		return nil, err
-	}
-	return readRegular(file, info)
-}
-
-func readRegular(file string, info fs.FileInfo) ([]byte, error) {
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("not a regular file: %w", fs.ErrInvalid)
-	}
-	if info.Size() > maxConf {
-		return nil, fmt.Errorf("%d bytes: too large for a definition, a conf.json or a stream-<name> script: %w", info.Size(), errors.ErrUnsupported)
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxConf))
+	return at.read()
 }
 
 func sortedKeys[V any](m map[string]V) []string {

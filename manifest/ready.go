@@ -165,17 +165,17 @@ const (
 // recognise finds by content whether an image file holds finished images, and where they lie. A file outside of the
 // store becomes a path of the store of files by it.
 func (m *images) recognise(ctx context.Context, file string) (p store.Path, rest string, kind readyKind) {
-	file, err := follow(file)
-	if err != nil {
+	place, err := m.places.of(file)
+	if err != nil || place.outside() {
 		return "", "", notReady // whoever reads it next tells why
 	}
-	p, rest, err = store.ParseAbs(file)
-	outside := err != nil
-	if outside {
-		if !mayBeReady(file) {
+	p, rest, err = store.ParseAbs(place.name)
+	loose := err != nil
+	if loose {
+		if !place.mayBeReady() {
 			return "", "", notReady
 		}
-		abs, err := filepath.Abs(file)
+		abs, err := filepath.Abs(place.name)
 		if err != nil {
 			return "", "", notReady
 		}
@@ -191,7 +191,7 @@ func (m *images) recognise(ctx context.Context, file string) (p store.Path, rest
 	}
 	if nd.Kind == store.Directory {
 		layout, err := isLayout(ctx, m.store, at, nd.Name)
-		if !outside && (err != nil || !layout) { // outside it is one: a link may lead out of it
+		if !loose && (err != nil || !layout) { // outside the store it is one: a link may lead out of it
 			return "", "", notReady
 		}
 		return p, rest, ociLayout
@@ -208,39 +208,19 @@ func (m *images) recognise(ctx context.Context, file string) (p store.Path, rest
 func (m *images) register(ctx context.Context) error {
 	files, err := m.files(ctx)
 	for _, e := range files {
-		if e.tags == nil && !leadsIntoStore(e.file) {
+		if e.tags == nil && !m.places.leadsIntoStore(e.file) {
 			m.recognise(ctx, e.file)
 		}
 	}
 	return err
 }
 
-// leadsIntoStore reports whether a file is a link to one of the store, which every process knows and which may be far away.
-func leadsIntoStore(file string) bool { return pathBehind(file) != "" }
-
-// pathBehind is the store path that a file is in, or that it is a link into; "" if there is none.
-func pathBehind(file string) store.Path {
-	file, err := follow(file)
-	if err != nil {
-		return ""
+// mayBeReady reports whether a file below --images is worth a closer look.
+func (p imagePlace) mayBeReady() bool {
+	if info, err := os.Lstat(p.real); err == nil && info.IsDir() {
+		return isLayoutDirectory(p.real)
 	}
-	p, _, _ := store.ParseAbs(file)
-	return p
-}
-
-// mayBeReady reports whether a file outside of the store is worth a closer look.
-func mayBeReady(file string) bool {
-	info, err := os.Lstat(file)
-	if err != nil {
-		return false
-	}
-	if info.IsDir() {
-		return isLayoutDirectory(file)
-	}
-	if !info.Mode().IsRegular() {
-		return false
-	}
-	f, err := os.Open(file)
+	f, _, err := p.open()
 	if err != nil {
 		return false
 	}

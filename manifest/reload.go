@@ -44,15 +44,17 @@ func (s *Source) Faults(ctx context.Context) []string {
 }
 
 // load reads the definition files for the first time. Mistakes in them are an error. A file that cannot be read, such as
-// a link to a path that was collected, must not keep the others from being served: that is logged.
+// a link to a path that was collected, or out of --images, must not keep the others from being served: that is logged.
 func (s *Source) load(ctx context.Context) error {
 	if err := s.images.register(ctx); err != nil {
 		return err
 	}
 	var broken []error
-	s.images.definitions.each(func(_ string, f definitionFile) {
-		if unread := (*unreadError)(nil); errors.As(f.fault, &unread) {
-			s.images.definitions.complain(unread.file, f.fault, false)
+	s.images.definitions.each(func(file string, f definitionFile) {
+		var unread *unreadError
+		var outside *outsideError
+		if errors.As(f.fault, &unread) || errors.As(f.fault, &outside) {
+			s.images.definitions.complain(file, f.fault, false)
 		} else if f.fault != nil {
 			broken = append(broken, f.fault)
 		}

@@ -47,6 +47,8 @@ type Config struct {
 	Architectures []string
 	// Images are files and directories of image files.
 	Images []string
+	// StoreDirs are where the files of Stores lie, where that is not /nix/store: what Images link to there is in the store.
+	StoreDirs []string
 	// Root is what the root file system of images by package name has beside their contents; nothing, unless asked for.
 	Root []imagefile.RootPart
 	// Files are absolute names of files outside of the stores that images of an earlier process may be made from, beside
@@ -154,7 +156,7 @@ func newSource(cfg Config) (*Source, error) {
 	}
 	var err error
 	names := newBuilds(all, byName, cfg)
-	s.images, err = newImages(cfg.Images, &resolver{store: all, packages: byName, names: names, host: host}, s.layers, log)
+	s.images, err = newImages(cfg.Images, cfg.StoreDirs, &resolver{store: all, packages: byName, names: names, host: host}, s.layers, log)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -63,7 +63,7 @@ func serveImages(t *testing.T, roots ...string) *imageServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.made.close() })
-	s.Server = httptest.NewServer(s.made.handler("", nil, log))
+	s.Server = httptest.NewServer(s.made.handler("", nil, defaultWait, log))
 	t.Cleanup(s.Close)
 	return s
 }

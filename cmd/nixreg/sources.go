@@ -42,6 +42,8 @@ type parts struct {
 	bases    *bases
 	mirrors  []registry.Mirror
 	closes   []func() error
+
+	storeDirs []string // where the files of the stores lie that are Nix's
 }
 
 // names are what is served, for people.
@@ -220,7 +222,7 @@ func openConfig(ctx context.Context, c *config, in places, log *slog.Logger, ope
 	}
 	return manifest.Config{
 		Stores: stores, Channels: p.channels, Architectures: c.archs, Builder: p.builder, Holder: p.holder,
-		Images: c.images, Root: c.rootParts, Files: files, Pull: p.bases.pull, Cache: p.cache, Log: log,
+		Images: c.images, StoreDirs: p.storeDirs, Root: c.rootParts, Files: files, Pull: p.bases.pull, Cache: p.cache, Log: log,
 		Encoding: encodings[c.encoding], Blobs: p.blobs,
 	}, p, nil
 }

@@ -141,6 +141,7 @@ func (o *opener) local(u storeURL) error {
 		return fmt.Errorf("store %s: %w", u.url, err)
 	}
 	o.add(opts.Root+store.Dir, s, s.Close)
+	o.storeDirs = append(o.storeDirs, opts.Root+store.Dir)
 	if opts.Root == "" {
 		o.parts.local = s
 	}

@@ -1,0 +1,185 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"nixreg/manifest/imagefile"
+	"nixreg/store"
+)
+
+// imagePlaces are where image files may lie: below --images, and in the store. A link is judged by where it ends. One that
+// ends elsewhere may be meant for a file that nobody is to see, so no more than definitions is taken from there.
+type imagePlaces struct {
+	roots  []string // what --images names
+	stores []string // directories of stores whose paths are called otherwise: /nix/store/…
+}
+
+// imagePlace is where an image file is in the end.
+type imagePlace struct {
+	file string // as it was asked for
+	name string // no link; of what is in the store, as the store calls it
+	real string // the same without any link on the way; "" in the store
+	root string // the directory of real that it lies in whatever happens; "" outside
+}
+
+func (p imagePlace) stored() bool  { return p.real == "" }
+func (p imagePlace) outside() bool { return p.real != "" && p.root == "" }
+
+// of finds where a file is. A link that leads nowhere is an error.
+func (w *imagePlaces) of(file string) (imagePlace, error) {
+	p := imagePlace{file: file}
+	var err error
+	if p.name, err = follow(file); err != nil {
+		return p, err
+	}
+	if _, _, err := store.ParseAbs(p.name); err == nil {
+		return p, nil
+	}
+	real, err := realPath(p.name)
+	if err != nil {
+		return p, err
+	}
+	for _, root := range w.roots {
+		top, err := realPath(root)
+		if err == nil && real == top {
+			p.real, p.root = real, filepath.Dir(real)
+			return p, nil
+		}
+		if _, ok := below(real, top); err == nil && ok {
+			p.real, p.root = real, top
+			return p, nil
+		}
+	}
+	for _, dir := range append([]string{store.Dir}, w.stores...) {
+		top, err := realPath(dir)
+		if rest, ok := below(real, top); err == nil && ok {
+			if _, _, err := store.ParseAbs(store.Dir + "/" + rest); err == nil {
+				p.name = store.Dir + "/" + rest
+				return p, nil
+			}
+		}
+	}
+	p.real = real
+	return p, nil
+}
+
+func realPath(name string) (string, error) {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(abs)
+}
+
+// below returns what leads from dir to name, which lies in it.
+func below(name, dir string) (rest string, ok bool) {
+	return strings.CutPrefix(name, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// path is the store path that a file is in, or that it is a link into; "" if there is none.
+func (w *imagePlaces) path(file string) store.Path {
+	p, err := w.of(file)
+	if err != nil || !p.stored() {
+		return ""
+	}
+	path, _, _ := store.ParseAbs(p.name)
+	return path
+}
+
+// leadsIntoStore reports whether a file is a link to one of the store, which every process knows and which may be far away.
+func (w *imagePlaces) leadsIntoStore(file string) bool { return w.path(file) != "" }
+
+// open opens the file, which is not in the store. It is regular when it is opened, whatever it was before: to open a pipe or
+// a device could wait, or do something.
+func (p imagePlace) open() (*os.File, fs.FileInfo, error) {
+	const flags = os.O_RDONLY | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+	look, open := func() (fs.FileInfo, error) { return os.Lstat(p.real) }, func() (*os.File, error) { return os.OpenFile(p.real, flags, 0) }
+	if !p.outside() {
+		root, err := os.OpenRoot(p.root)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer root.Close()
+		name, _ := below(p.real, p.root)
+		look, open = func() (fs.FileInfo, error) { return root.Lstat(name) }, func() (*os.File, error) { return root.OpenFile(name, flags, 0) }
+	}
+	info, err := look()
+	if err == nil {
+		err = p.allowed(info)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := open()
+	if err != nil {
+		return nil, nil, err
+	}
+	if info, err = f.Stat(); err == nil {
+		err = p.allowed(info)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
+}
+
+// allowed reports what forbids to read a file.
+func (p imagePlace) allowed(info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("not a regular file: %w", fs.ErrInvalid)
+	}
+	if owner := ownerOf(info); p.outside() && owner != 0 && owner != os.Geteuid() {
+		return fmt.Errorf("the file of another user: %w", fs.ErrPermission)
+	}
+	return nil
+}
+
+// read returns what a small file holds that is not in the store. From outside that is a definition, or nothing.
+func (p imagePlace) read() ([]byte, error) {
+	b, err := p.readAny()
+	if err == nil && p.outside() {
+		if _, broken := imagefile.Parse(p.file, b); broken != nil {
+			err = errors.New("it is no definition: nixreg check says why, if it is given that file")
+		}
+	}
+	if err != nil && p.outside() {
+		return nil, &outsideError{p.file, p.real, err}
+	}
+	return b, err
+}
+
+func (p imagePlace) readAny() ([]byte, error) {
+	f, info, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info.Size() > maxConf {
+		return nil, fmt.Errorf("%d bytes: too large for a definition, a conf.json or a stream-<name> script: %w", info.Size(), errors.ErrUnsupported)
+	}
+	return io.ReadAll(io.LimitReader(f, maxConf))
+}
+
+// outsideError is about a link out of --images. Nothing of what it leads to is in its text, and no name in the public one.
+type outsideError struct {
+	link, target string
+	err          error
+}
+
+func (e *outsideError) Error() string {
+	return fmt.Sprintf("%s: the link leads out of --images, to %s: from there definitions alone are taken: %v", e.link, e.target, e.err)
+}
+
+func (e *outsideError) Public() string {
+	return filepath.Base(e.link) + ": the link leads out of --images, to what is no definition"
+}
+
+func (e *outsideError) Is(target error) bool { return target == fs.ErrInvalid }
