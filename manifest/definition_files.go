@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"nixreg/internal/filestamp"
 	"nixreg/manifest/imagefile"
 	"nixreg/manifest/packages"
 	"nixreg/store"
@@ -273,6 +274,6 @@ func fileState(file string) string {
 }
 
 func describeFile(info fs.FileInfo) string {
-	inode, ctime := changeOf(info)
-	return fmt.Sprintf("%v %d %d %d %d", info.Mode(), info.Size(), info.ModTime().UnixNano(), inode, ctime)
+	s, _ := filestamp.Of(info)
+	return fmt.Sprintf("%v %d %d %d %d", info.Mode(), s.Size, s.Mtime, s.Inode, s.Ctime)
 }

@@ -183,3 +183,6 @@ func (e *outsideError) Public() string {
 }
 
 func (e *outsideError) Is(target error) bool { return target == fs.ErrInvalid }
+
+// ownerOf returns the user that a file belongs to.
+func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"nixreg/internal/filestamp"
 	"nixreg/store"
 )
 
@@ -42,8 +43,8 @@ type printer struct {
 }
 
 func (p *printer) note(name string, fi fs.FileInfo) {
-	st := stamp(fi)
-	fmt.Fprintf(p.hash, "%q %v %d %d %d %d\n", name, fi.Mode(), fi.Size(), fi.ModTime().UnixNano(), st.Inode, st.Ctime)
+	st, _ := filestamp.Of(fi)
+	fmt.Fprintf(p.hash, "%q %v %d %d %d %d\n", name, fi.Mode(), st.Size, st.Mtime, st.Inode, st.Ctime)
 	p.noted++
 }
 

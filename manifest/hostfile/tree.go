@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"nixreg/internal/filestamp"
 	"nixreg/store"
 )
 
@@ -238,4 +239,9 @@ func gone(err error) error {
 		}
 	}
 	return err
+}
+
+func stamp(fi fs.FileInfo) store.Stamp {
+	s, _ := filestamp.Of(fi)
+	return store.Stamp{Inode: s.Inode, Ctime: s.Ctime}
 }

@@ -9,25 +9,17 @@ import (
 	"io"
 	"os"
 	"syscall"
-	"time"
 
+	"nixreg/internal/filestamp"
 	"nixreg/store"
 )
-
-// fileState tells a file from itself after a change. Times are nanoseconds since 1970.
-type fileState struct {
-	size  int64
-	inode uint64
-	mtime int64
-	ctime int64
-}
 
 // archive is a verified NAR, open. Its file may have lost its name.
 type archive struct {
 	spool *Spool
 	file  *spoolFile
 	fd    *os.File
-	state fileState // as verified
+	state filestamp.Stamp // as verified
 	index narIndex
 
 	uses int           // guarded by Spool.mu
@@ -37,24 +29,16 @@ type archive struct {
 // changed says how the file differs from what was verified; "" if it does not. One that was deleted keeps its bytes as long
 // as it is open, but the deletion moves its ctime; named asks that it has its name still.
 func (a *archive) changed(named bool) string {
-	fi, err := a.fd.Stat()
-	if err != nil {
-		return err.Error()
-	}
-	now, links := stateOf(fi)
-	if links == 0 {
-		if named {
+	if named {
+		fi, err := a.fd.Stat()
+		if err != nil {
+			return err.Error()
+		}
+		if _, names := filestamp.Of(fi); names == 0 {
 			return "it was deleted or replaced"
 		}
-		now.ctime = a.state.ctime
 	}
-	switch {
-	case now.size != a.state.size:
-		return fmt.Sprintf("it has %d bytes, had %d", now.size, a.state.size)
-	case now != a.state:
-		return "it was written to or touched"
-	}
-	return ""
+	return a.state.Changed(a.fd)
 }
 
 // check returns an error matching store.ErrChanged, and has the archive fetched again, if it is not what was verified.
@@ -72,19 +56,11 @@ func (a *archive) check() error {
 	return fmt.Errorf("spooled archive: %s: %w", how, store.ErrChanged)
 }
 
-// backdate gives a file a time that no write from now on can give it, however coarse the clock of the file system is. It
-// is also the time of last use for the next process. From then on we must not touch the file: it would look changed. What
-// goes wrong is seen by those who open it.
-func backdate(name string) {
-	then := time.Now().Add(-2 * time.Second)
-	os.Chtimes(name, then, then)
-}
-
 // reopen opens the file of f, from the spool. If this process has not verified it, it is read and hashed.
-func (s *Spool) reopen(f *narFlight, verified fileState) (*archive, error) {
+func (s *Spool) reopen(f *narFlight, verified filestamp.Stamp) (*archive, error) {
 	name := s.file(f.key)
-	if verified == (fileState{}) {
-		backdate(name)
+	if verified == (filestamp.Stamp{}) {
+		filestamp.Backdate(name)
 	}
 	fd, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -99,7 +75,7 @@ func (s *Spool) reopen(f *narFlight, verified fileState) (*archive, error) {
 }
 
 // inspect makes the index of a, and verifies the archive if it is not in the state verified.
-func (a *archive) inspect(ctx context.Context, f *narFlight, verified fileState) error {
+func (a *archive) inspect(ctx context.Context, f *narFlight, verified filestamp.Stamp) error {
 	fi, err := a.fd.Stat()
 	if err != nil {
 		return err
@@ -107,7 +83,7 @@ func (a *archive) inspect(ctx context.Context, f *narFlight, verified fileState)
 	if !fi.Mode().IsRegular() || fi.Size() != f.want.size {
 		return corrupt("%v of %d bytes, not a file of %d", fi.Mode().Type(), fi.Size(), f.want.size)
 	}
-	a.state, _ = stateOf(fi)
+	a.state, _ = filestamp.Of(fi)
 	if a.state == verified {
 		err = a.readIndex(ctx, f)
 	} else {
@@ -124,7 +100,7 @@ func (a *archive) inspect(ctx context.Context, f *narFlight, verified fileState)
 // verify reads the archive once, for its hash and its index.
 func (a *archive) verify(ctx context.Context, f *narFlight) error {
 	h := sha256.New()
-	r := io.TeeReader(contextReader{ctx, io.NewSectionReader(a.fd, 0, a.state.size)}, h)
+	r := io.TeeReader(contextReader{ctx, io.NewSectionReader(a.fd, 0, a.state.Size)}, h)
 	err := parseNAR(r, a.addNode)
 	a.index.finish()
 	if err != nil && !errors.Is(err, ErrCorrupt) {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"nixreg/internal/filestamp"
 )
 
 func BenchmarkOpenSpool100k(b *testing.B) {
@@ -63,7 +65,7 @@ func BenchmarkVerify(b *testing.B) {
 	for b.Loop() {
 		s.mu.Lock()
 		e := s.files[keyOf(n.id)]
-		e.state = fileState{}
+		e.state = filestamp.Stamp{}
 		if e.open != nil {
 			s.shut(e.open)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 
+	"nixreg/internal/filestamp"
 	"nixreg/store"
 )
 
@@ -47,19 +48,19 @@ func (a *archive) publish(temp string) error {
 	if err := os.Rename(temp, name); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	backdate(name)
+	filestamp.Backdate(name) // is the time of last use for the next process, too; from here on to touch the file is a change
 	fi, err := a.fd.Stat()
 	if err != nil {
 		os.Remove(name)
 		return fmt.Errorf("spool: %w", err)
 	}
-	a.state, _ = stateOf(fi)
-	if a.state.size != a.file.size {
+	a.state, _ = filestamp.Of(fi)
+	if a.state.Size != a.file.size {
 		os.Remove(name)
 		return fmt.Errorf("spool: %s: somebody else wrote to it: %w", name, store.ErrChanged)
 	}
 	a.file.state = a.state
-	a.file.used, a.file.saved = a.state.mtime, a.state.mtime
+	a.file.used, a.file.saved = a.state.Mtime, a.state.Mtime
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"nixreg/internal/filestamp"
 	"nixreg/store"
 )
 
@@ -65,11 +66,11 @@ func parseFileName(name string) (k narKey, ok bool) {
 type spoolFile struct {
 	key   narKey
 	size  int64
-	used  int64      // the last time, in nanoseconds since 1970
-	saved int64      // the same, as the file's own time tells it to the next process
-	state fileState  // as this process verified it; zero if it did not
-	open  *archive   // nil while it is not open
-	ahead *aheadPlan // that fetched it; nil once it was used
+	used  int64           // the last time, in nanoseconds since 1970
+	saved int64           // the same, as the file's own time tells it to the next process
+	state filestamp.Stamp // as this process verified it; zero if it did not
+	open  *archive        // nil while it is not open
+	ahead *aheadPlan      // that fetched it; nil once it was used
 	gone  bool
 
 	pins int           // reasons to keep it

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"nixreg/internal/filestamp"
 	"nixreg/store"
 )
 
@@ -139,7 +140,7 @@ func (s *Spool) fly(f *narFlight) {
 }
 
 // flyFromDisk opens a file of the spool, or else lets f fetch the archive.
-func (s *Spool) flyFromDisk(f *narFlight, verified fileState) {
+func (s *Spool) flyFromDisk(f *narFlight, verified filestamp.Stamp) {
 	a, err := s.reopen(f, verified)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,7 +151,7 @@ func (s *Spool) flyFromDisk(f *narFlight, verified fileState) {
 	switch {
 	case err == nil:
 		if e.state != a.state {
-			e.state, e.saved = a.state, a.state.mtime
+			e.state, e.saved = a.state, a.state.Mtime
 		}
 		s.finish(f, a, nil)
 	case errors.As(err, &bad):

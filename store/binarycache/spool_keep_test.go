@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nixreg/internal/filestamp"
 )
 
 func TestSpoolEviction(t *testing.T) {
@@ -195,7 +197,7 @@ func TestSpoolTrustsItsOwn(t *testing.T) {
 	s := openSpool(t, SpoolOptions{})
 	use(t, s, n)
 	file := s.files[keyOf(n.id)]
-	if file.state == (fileState{}) {
+	if file.state == (filestamp.Stamp{}) {
 		t.Fatal("nothing is known of it")
 	}
 	s.shut(file.open)

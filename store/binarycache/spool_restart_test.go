@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nixreg/internal/filestamp"
 )
 
 // seed fills dir with archives, as an earlier process does.
@@ -82,7 +84,7 @@ func TestSpoolBackdates(t *testing.T) {
 		if err != nil || time.Since(fi.ModTime()) < time.Second {
 			t.Errorf("%v, %v", fi.ModTime(), err)
 		}
-		if got, _ := stateOf(fi); got != s.files[keyOf(n.id)].state {
+		if got, _ := filestamp.Of(fi); got != s.files[keyOf(n.id)].state {
 			t.Errorf("state %+v, the file's is %+v", s.files[keyOf(n.id)].state, got)
 		}
 		closeSpool(t, s)

@@ -1,9 +1,13 @@
 package local
 
-import "io/fs"
+import (
+	"io/fs"
+
+	"nixreg/internal/filestamp"
+)
 
 // Ctime is for tests that have to wait until the kernel's clock has ticked.
 func Ctime(fi fs.FileInfo) int64 {
-	_, _, ctime := inode(fi)
-	return ctime
+	s, _ := filestamp.Of(fi)
+	return s.Ctime
 }

@@ -1,10 +1,13 @@
 package local
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"strconv"
 	"time"
+
+	"nixreg/internal/filestamp"
 )
 
 // tick is more than the step of file times on any kernel: a file written later than a tick after its time has another.
@@ -79,6 +82,18 @@ func glance(db string) (l files, err error) {
 	}
 	l.age = time.Since(time.Unix(0, written))
 	return l, nil
+}
+
+// stat looks at a file; one that does not exist is no error.
+func stat(name string) (file, error) {
+	s, err := filestamp.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return file{}, nil
+	}
+	if err != nil {
+		return file{}, err
+	}
+	return file{exists: true, dev: s.Device, ino: s.Inode, size: s.Size, mtime: s.Mtime, ctime: s.Ctime}, nil
 }
 
 func (l files) mode() mode {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"nixreg/internal/filestamp"
 	"nixreg/store"
 )
 
@@ -118,8 +119,8 @@ func (t *tree) node(name string, fi fs.FileInfo) (store.Node, error) {
 }
 
 func stamp(fi fs.FileInfo) store.Stamp {
-	_, ino, ctime := inode(fi)
-	return store.Stamp{Inode: ino, Ctime: ctime}
+	s, _ := filestamp.Of(fi)
+	return store.Stamp{Inode: s.Inode, Ctime: s.Ctime}
 }
 
 // file is where the node called name lies on disk.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"nixreg/internal/filestamp"
 )
 
 // errDamage is about a kept file that has not the bytes of its blob. That it cannot be read is none.
@@ -56,7 +58,7 @@ func (c *Cache) hash(ctx context.Context, f *flight) error {
 
 // trust remembers the file of f as verified, if it is the same as before it was read. One that has gone meanwhile, for
 // lack of space, is as good as it was.
-func (c *Cache) trust(f *flight, begun stamp) bool {
+func (c *Cache) trust(f *flight, begun filestamp.Stamp) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.index.kept[f.key] != f.entry {

@@ -88,7 +88,7 @@ func tick(t *testing.T, path string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if stampOf(now).ctime > stampOf(before).ctime {
+		if stampOf(now).Ctime > stampOf(before).Ctime {
 			return
 		}
 	}

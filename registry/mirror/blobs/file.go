@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/internal/filestamp"
 )
 
 // A cache's directory holds sha256/ab/<64 hex digits> for what is complete, and incoming/blob-<random> for what is not.
@@ -41,12 +43,6 @@ func keyOf(digits string) (k key, ok bool) {
 }
 
 func (k key) String() string { return "sha256:" + hex.EncodeToString(k[:]) }
-
-// stamp changes when a file does; zero is that of no file.
-type stamp struct {
-	inode uint64
-	ctime int64 // nanoseconds since 1970
-}
 
 // openRegular opens a file for reading that is nothing but a file: neither a link nor a pipe that would block.
 func openRegular(path string) (*os.File, fs.FileInfo, error) {
@@ -101,4 +97,10 @@ func readAt(f *os.File, p []byte, off int64) error {
 		err = io.ErrUnexpectedEOF
 	}
 	return ownError(err)
+}
+
+// stampOf returns the stamp of a file.
+func stampOf(fi fs.FileInfo) filestamp.Stamp {
+	s, _ := filestamp.Of(fi)
+	return s
 }

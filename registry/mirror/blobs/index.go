@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"nixreg/internal/filestamp"
 )
 
 // touchEvery is how exactly a file's time tells when the blob was last used.
@@ -21,12 +23,12 @@ const touchEvery = time.Minute
 type entry struct {
 	key        key
 	size       int64
-	seen       stamp // of the file when its bytes were found right; zero if this process has not looked
-	used       int64 // the file's time, seconds since 1970
+	seen       filestamp.Stamp // of the file when its bytes were found right; zero if this process has not looked
+	used       int64           // the file's time, seconds since 1970
 	prev, next *entry
 }
 
-func (e *entry) verified() bool { return e.seen != stamp{} }
+func (e *entry) verified() bool { return e.seen != filestamp.Stamp{} }
 
 // index knows what is kept. What it says and the files go together: the Cache's lock guards both.
 type index struct {
@@ -196,7 +198,7 @@ func (x *index) open(e *entry) (*os.File, error) {
 	}
 	if e.verified() && e.seen != stampOf(fi) {
 		x.log.Warn("blob has changed on disk", "digest", e.key)
-		e.seen = stamp{}
+		e.seen = filestamp.Stamp{}
 	}
 	return f, nil
 }
@@ -220,7 +222,7 @@ func (x *index) use(e *entry, f *os.File) {
 	}
 	e.used = now.Unix()
 	_ = os.Chtimes(x.path(e.key), now, now) // changes the stamp
-	e.seen = stamp{}
+	e.seen = filestamp.Stamp{}
 	if fi, err := f.Stat(); err == nil && fi.Size() == e.size {
 		e.seen = stampOf(fi)
 	}
