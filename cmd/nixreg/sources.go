@@ -109,7 +109,7 @@ func servedSource(ctx context.Context, c *config, data *dataDir, log *slog.Logge
 		in.narSize = -1 // nothing is kept
 	}
 	cfg, made, err := openConfig(ctx, c, in, log, func(p *parts) (_ digests.Cache, err error) {
-		if p.blobs, err = openBlobs(c, data.blobs); err != nil {
+		if err = p.openBlobs(c, data.blobs, log); err != nil {
 			return nil, err
 		}
 		b, err := digests.OpenBadger(data.digests, log)
@@ -141,15 +141,19 @@ func servedSource(ctx context.Context, c *config, data *dataDir, log *slog.Logge
 }
 
 // openBlobs opens the cache of compressed layers, if there are to be any.
-func openBlobs(c *config, dir string) (*layer.Blobs, error) {
+func (p *parts) openBlobs(c *config, dir string, log *slog.Logger) error {
 	size, err := humanize.ParseBytes(c.blobCache)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if size == 0 || encodings[c.encoding] == layer.Tar {
-		return nil, os.RemoveAll(dir) // what an earlier run kept is of no use any more
+		return os.RemoveAll(dir) // what an earlier run kept is of no use any more
 	}
-	return layer.OpenBlobs(dir, int64(min(size, math.MaxInt64)))
+	if p.blobs, err = layer.OpenBlobs(dir, int64(min(size, math.MaxInt64)), log); err != nil {
+		return err
+	}
+	p.closes = append(p.closes, p.blobs.Close)
+	return nil
 }
 
 // openSource makes the source, or closes what there is.

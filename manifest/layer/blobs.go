@@ -1,29 +1,37 @@
 package layer
 
 import (
+	"cmp"
 	"container/list"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"nixreg/internal/filestamp"
 )
 
 // Blobs keeps encoded layers in a directory, within a number of bytes; those used least recently go first. Every one
 // can be made again. A file has its digest for a name and gets it when it is complete, so that a process that is killed
-// leaves no half of one. Safe for concurrent use; one process at a time.
+// leaves no half of one. A file is read through once before this process trusts it, and again when it has changed since.
+// Safe for concurrent use; one process at a time.
 type Blobs struct {
 	dir string
 	max int64
+	log *slog.Logger
 
 	mu    sync.Mutex // guards what follows
 	order list.List  // of *keptBlob, the one used last in front
@@ -31,17 +39,25 @@ type Blobs struct {
 	size  int64
 }
 
+// keptBlob is one file. What it says of the file does not change: a file in another state is another keptBlob.
 type keptBlob struct {
-	name     string // hex digits of the digest
-	size     int64
-	verified bool // read through by this process
+	name  string // hex digits of the digest
+	size  int64
+	state filestamp.Stamp // of the file whose bytes are right; zero if this process has not read them
+	used  time.Time       // guarded by Blobs.mu; zero if this process has not used it
 }
 
-const tempBlob = "incomplete-"
+const (
+	tempBlob   = "incomplete-"
+	checkPiece = 4 << 20 // bytes of a file that are read between two looks at the context
+)
+
+// errNotKept is about a blob of which there is no file that is known to be right.
+var errNotKept = errors.New("not kept, or not as it was")
 
 // OpenBlobs opens the cache in dir, which it makes if need be, for at most so many bytes. Files that are none of its own
-// are left alone.
-func OpenBlobs(dir string, most int64) (*Blobs, error) {
+// are left alone. The log gets what was found damaged; nil is silence. The caller closes the cache.
+func OpenBlobs(dir string, most int64, log *slog.Logger) (*Blobs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("blob cache: %w", err)
 	}
@@ -61,11 +77,31 @@ func OpenBlobs(dir string, most int64) (*Blobs, error) {
 		}
 	}
 	slices.SortFunc(files, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
-	b := &Blobs{dir: dir, max: most, kept: make(map[string]*list.Element)}
+	b := &Blobs{dir: dir, max: most, log: cmp.Or(log, slog.New(slog.DiscardHandler)), kept: make(map[string]*list.Element)}
 	for _, f := range files {
 		b.insert(&keptBlob{name: f.Name(), size: f.Size()})
 	}
 	return b, nil
+}
+
+// Close writes down for the next process what was used when. Until then no file is touched: it would look changed.
+func (b *Blobs) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var errs []error
+	for e := b.order.Back(); e != nil; e = e.Prev() {
+		k := e.Value.(*keptBlob)
+		if k.used.IsZero() {
+			continue
+		}
+		if err := os.Chtimes(b.file(k.name), k.used, k.used); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("blob cache: %d files cannot be touched: %w", len(errs), errs[0])
+	}
+	return nil
 }
 
 func isDigest(name string) bool {
@@ -94,52 +130,147 @@ func (b *Blobs) forget(e *list.Element) {
 
 func (b *Blobs) file(name string) string { return filepath.Join(b.dir, name) }
 
-// open returns the file of a blob, which the caller closes; one that is not there gives an error matching
-// [fs.ErrNotExist]. A file that an earlier process left is read through once before it is trusted.
-func (b *Blobs) open(d v1.Hash, size int64) (*os.File, error) {
-	b.mu.Lock()
-	e := b.kept[d.Hex]
-	verified := false
-	if e != nil {
-		b.order.MoveToFront(e)
-		verified = e.Value.(*keptBlob).verified
-	}
-	b.mu.Unlock()
-	if e == nil {
-		return nil, fs.ErrNotExist
-	}
-	f, err := os.Open(b.file(d.Hex))
-	if err == nil && !verified {
-		err = verify(f, d, size)
-	}
+// find returns what is known of a blob's file, and counts it as used.
+func (b *Blobs) find(d v1.Hash) *keptBlob {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err != nil {
-		if e == b.kept[d.Hex] {
-			b.forget(e)
-		}
-		if f != nil {
-			f.Close()
-		}
-		return nil, fmt.Errorf("blob cache: %v: %w", err, fs.ErrNotExist)
+	e := b.kept[d.Hex]
+	if e == nil {
+		return nil
 	}
-	e.Value.(*keptBlob).verified = true
-	now := time.Now()
-	_ = os.Chtimes(f.Name(), now, now) // the order of use, for the next process
-	return f, nil
+	b.order.MoveToFront(e)
+	k := e.Value.(*keptBlob)
+	k.used = time.Now()
+	return k
 }
 
-func verify(f *os.File, d v1.Hash, size int64) error {
-	h := sha256.New()
-	n, err := io.Copy(h, f)
+// open returns the file of a blob, which the caller closes. One that is not there, or is not known to be right, gives an
+// error matching errNotKept.
+func (b *Blobs) open(d v1.Hash) (*os.File, *keptBlob, error) {
+	k := b.find(d)
+	if k == nil || k.state == (filestamp.Stamp{}) {
+		return nil, nil, errNotKept
+	}
+	f, err := openBlob(b.file(k.name))
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if n != size || hex.EncodeToString(h.Sum(nil)) != d.Hex {
-		return errors.Join(errors.New("damaged"), os.Remove(f.Name()))
+	if err := k.unchanged(f); err != nil {
+		f.Close()
+		return nil, nil, err
 	}
-	_, err = f.Seek(0, io.SeekStart)
+	return f, k, nil
+}
+
+// openBlob opens what need not be a file any more. That there is none to be read matches errNotKept; that too many files
+// are open does not.
+func openBlob(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err == nil {
+		return f, nil
+	}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
+		return nil, fmt.Errorf("blob cache: %w", err)
+	}
+	return nil, fmt.Errorf("blob cache: %w: %v", errNotKept, err)
+}
+
+// unchanged returns an error matching errNotKept if f, which is open, is not what was verified.
+func (k *keptBlob) unchanged(f *os.File) error {
+	if how := k.state.Changed(f); how != "" {
+		return fmt.Errorf("blob cache: %s: %w: %s", k.name, errNotKept, how)
+	}
+	return nil
+}
+
+// writeRange writes a range of a blob and returns how many bytes w took. An error that matches errNotKept says that the
+// file is not there, or is not what was verified.
+func (b *Blobs) writeRange(ctx context.Context, w io.Writer, d v1.Hash, off, n int64) (done int64, err error) {
+	f, k, err := b.open(d)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	done, err = filestamp.WriteRange(ctx, w, f, off, n, func() error { return k.unchanged(f) })
+	if errors.Is(err, syscall.EIO) || errors.Is(err, io.ErrUnexpectedEOF) {
+		b.replace(k, filestamp.Stamp{}) // to be read through again
+		err = fmt.Errorf("blob cache: %s: %w: %w", k.name, errNotKept, err)
+	}
+	return done, err
+}
+
+// check reads the file of a blob through, unless it is known to be right, and removes one that is wrong. After a nil error
+// it is right.
+func (b *Blobs) check(ctx context.Context, d v1.Hash, size int64) error {
+	k := b.find(d)
+	if k == nil {
+		return errNotKept
+	}
+	f, err := openBlob(b.file(k.name))
+	if err == nil {
+		defer f.Close()
+		if k.state != (filestamp.Stamp{}) && k.unchanged(f) == nil {
+			return nil
+		}
+		var state filestamp.Stamp
+		if state, err = verify(ctx, f, d, size); err == nil {
+			b.replace(k, state)
+			return nil
+		}
+	}
+	if errors.Is(err, errNotKept) {
+		b.log.Warn("kept layer is made again", "file", b.file(k.name), "because", err)
+		b.remove(k)
+	}
 	return err
+}
+
+// verify compares the bytes of a file with its digest, and returns the state of the file.
+func verify(ctx context.Context, f *os.File, d v1.Hash, size int64) (state filestamp.Stamp, err error) {
+	filestamp.Backdate(f.Name())
+	info, err := f.Stat()
+	if err != nil {
+		return state, err
+	}
+	state, _ = filestamp.Of(info)
+	if !info.Mode().IsRegular() || state.Size != size {
+		return state, fmt.Errorf("%w: %v of %d bytes, not a file of %d", errNotKept, info.Mode().Type(), state.Size, size)
+	}
+	h := sha256.New()
+	for left := size; left > 0; left -= checkPiece {
+		if err := ctx.Err(); err != nil {
+			return state, err
+		}
+		if _, err := io.CopyN(h, f, min(left, checkPiece)); err != nil {
+			return state, fmt.Errorf("%w: %v", errNotKept, err)
+		}
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != d.Hex {
+		return state, fmt.Errorf("%w: digest is %s", errNotKept, got)
+	}
+	if how := state.Changed(f); how != "" {
+		return state, fmt.Errorf("%w: while it was read: %s", errNotKept, how)
+	}
+	return state, nil
+}
+
+// replace notes another state of a file, unless the blob has another file by now.
+func (b *Blobs) replace(k *keptBlob, state filestamp.Stamp) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.kept[k.name]; e != nil && e.Value == k {
+		e.Value = &keptBlob{name: k.name, size: k.size, state: state, used: k.used}
+	}
+}
+
+// remove removes a file with what is known of it, unless the blob has another file by now.
+func (b *Blobs) remove(k *keptBlob) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.kept[k.name]; e != nil && e.Value == k {
+		b.forget(e)
+		_ = os.Remove(b.file(k.name)) // of a directory in its place, only if it is empty
+	}
 }
 
 // takes reports whether a blob of this size may be kept.
@@ -148,17 +279,21 @@ func (b *Blobs) takes(size int64) bool { return size <= b.max }
 // create makes a file for a blob that is being written. The caller ends it with keep or drop.
 func (b *Blobs) create() (*os.File, error) { return os.CreateTemp(b.dir, tempBlob) }
 
-// keep closes f and gives it its name. The bytes must be those of the digest.
+// keep gives f its name and closes it. The bytes must be those of the digest.
 func (b *Blobs) keep(f *os.File, d v1.Hash, size int64) error {
-	if err := f.Close(); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err := os.Rename(f.Name(), b.file(d.Hex)); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		b.drop(f)
+		return err
 	}
-	b.insert(&keptBlob{name: d.Hex, size: size, verified: true})
+	filestamp.Backdate(b.file(d.Hex))
+	k := &keptBlob{name: d.Hex, size: size, used: time.Now()}
+	info, err := f.Stat()
+	if closed := f.Close(); err == nil && closed == nil && info.Size() == size { // else it is read through at its first use
+		k.state, _ = filestamp.Of(info)
+	}
+	b.insert(k)
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -85,16 +84,8 @@ func (k *keeper) end(d v1.Hash, size int64, whole bool) {
 // they cannot be kept, by making them from the start and passing over what is not asked for.
 func (l *Layer) writeEncoded(ctx context.Context, w io.Writer, off, n int64) error {
 	if m := l.maker; m.Blobs != nil && m.Blobs.takes(l.info.Size) {
-		f, err := m.Blobs.open(l.info.Digest, l.info.Size)
-		if errors.Is(err, fs.ErrNotExist) {
-			if err := l.remake(ctx); err != nil {
-				return err
-			}
-			f, err = m.Blobs.open(l.info.Digest, l.info.Size)
-		}
-		if err == nil {
-			defer f.Close()
-			return copyFile(w, f, off, n)
+		if done, err := l.writeKept(ctx, w, off, n); err == nil || done > 0 || !errors.Is(err, errNotKept) {
+			return err
 		}
 	}
 	release, err := l.maker.Uncached.Acquire(ctx)
@@ -110,7 +101,22 @@ func (l *Layer) writeEncoded(ctx context.Context, w io.Writer, off, n int64) err
 	return err
 }
 
-// remake encodes the layer into the cache, once however many ask.
+// writeKept writes a range of the kept file. One that is not there, or is not what was verified, is made again, as long as
+// nothing was sent.
+func (l *Layer) writeKept(ctx context.Context, w io.Writer, off, n int64) (done int64, err error) {
+	const tries = 3
+	for try := 1; ; try++ {
+		done, err = l.maker.Blobs.writeRange(ctx, w, l.info.Digest, off, n)
+		if done > 0 || !errors.Is(err, errNotKept) || try == tries {
+			return done, err
+		}
+		if err := l.remake(ctx); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// remake sees to it that the cache has the layer, once however many ask: a file whose bytes are right after all is kept.
 func (l *Layer) remake(ctx context.Context) error {
 	m := l.maker
 	_, err := flight.Once(ctx, m.Group, "blob/"+l.info.Digest.String(), func(ctx context.Context) (struct{}, error) {
@@ -119,23 +125,15 @@ func (l *Layer) remake(ctx context.Context) error {
 			return struct{}{}, err
 		}
 		defer release()
+		if err := m.Blobs.check(ctx, l.info.Digest, l.info.Size); !errors.Is(err, errNotKept) {
+			return struct{}{}, err
+		}
 		info, err := m.encodeAndKeep(ctx, l.recipe, l.body)
 		if err == nil && info.Digest != l.info.Digest {
 			err = fmt.Errorf("layer %s was encoded as %s", l.info.Digest, info.Digest)
 		}
 		return struct{}{}, err
 	})
-	return err
-}
-
-func copyFile(w io.Writer, f *os.File, off, n int64) error {
-	if _, err := f.Seek(off, io.SeekStart); err != nil {
-		return err
-	}
-	done, err := io.Copy(w, io.LimitReader(f, n)) // a form that reaches sendfile
-	if err == nil && done < n {
-		err = io.ErrUnexpectedEOF
-	}
 	return err
 }
 

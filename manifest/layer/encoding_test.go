@@ -115,7 +115,7 @@ func TestEncodedRanges(t *testing.T) {
 
 func mustBlobs(t *testing.T, dir string, most int64) *layer.Blobs {
 	t.Helper()
-	b, err := layer.OpenBlobs(dir, most)
+	b, err := layer.OpenBlobs(dir, most, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
