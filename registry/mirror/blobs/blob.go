@@ -6,17 +6,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"runtime"
 	"sync/atomic"
+
+	"nixreg/internal/filestamp"
 )
 
-const (
-	// maxTries is how often a blob is looked for that changes meanwhile.
-	maxTries = 4
-	// piece is how much of a file is written before the context is asked.
-	piece = 16 << 20
-)
+// maxTries is how often a blob is looked for that changes meanwhile.
+const maxTries = 4
 
 // Blob is one blob of known size, safe for concurrent use. One that is not kept, or not yet, holds its file open until it
 // is written for the first time, or forgotten; any other holds nothing.
@@ -57,7 +54,8 @@ func (b *Blob) Size() int64 { return b.size }
 // WriteRange writes n bytes from offset off on; a range that does not lie within Size gives an error matching
 // [fs.ErrInvalid]. While the blob is being fetched, its bytes are written as they arrive, but for the last one of the
 // range: that one is written when the whole blob is verified. So after an error there are too few of them, and they may
-// be wrong. What is verified already goes to w as an [io.LimitedReader] right over an [os.File].
+// be wrong. A large range of what is verified already goes to w as an [io.LimitedReader] right over an [os.File]; its last
+// bytes are held back until the file was looked at once more.
 //
 // A blob that is neither kept nor on its way any more, as one that is too large to be kept, is fetched again, as long as
 // nothing has been written; but a fetch that has failed is not begun again for this Blob. The errors are those of
@@ -94,8 +92,9 @@ func (b *Blob) write(ctx context.Context, w io.Writer, off, n int64) (done int64
 
 // send writes a range of what has been found.
 func (c *Cache) send(ctx context.Context, w io.Writer, found find, off, n int64, a ask) (done int64, err error) {
+	unchanged := func() error { return c.unchanged(found) }
 	if found.file != nil {
-		done, err := writeFile(ctx, w, found.file, off, n)
+		done, err := filestamp.WriteRange(ctx, w, found.file, off, n, unchanged)
 		if err != nil {
 			err = fmt.Errorf("blob %s: %w", found.key, err)
 		}
@@ -103,27 +102,22 @@ func (c *Cache) send(ctx context.Context, w io.Writer, found find, off, n int64,
 	}
 	bp := c.buffers.Get().(*[]byte)
 	defer c.buffers.Put(bp)
-	return found.flight.writeRange(ctx, w, off, n, a, *bp)
+	return found.flight.writeRange(ctx, w, off, n, a, *bp, unchanged)
 }
 
-// writeFile writes a piece of a file, by sendfile where w can.
-func writeFile(ctx context.Context, w io.Writer, f *os.File, off, n int64) (done int64, err error) {
-	if _, err := f.Seek(off, io.SeekStart); err != nil {
-		return 0, ownError(err)
+// unchanged returns an error if the file of what has been found is not what was verified.
+func (c *Cache) unchanged(found find) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, p := found.file, found.proof
+	if found.flight != nil {
+		f, p = found.flight.file, found.flight.proof
 	}
-	for done < n {
-		if err := ctx.Err(); err != nil {
-			return done, err
-		}
-		want := min(n-done, piece)
-		m, err := io.Copy(w, &io.LimitedReader{R: f, N: want})
-		done += m
-		if err == nil && m < want {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			return done, err
-		}
+	if p == nil {
+		return nil
 	}
-	return done, nil
+	if how := p.state.Changed(f); how != "" {
+		return fmt.Errorf("%w: its file: %s", errAgain, how)
+	}
+	return nil
 }

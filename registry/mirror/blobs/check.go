@@ -68,7 +68,8 @@ func (c *Cache) trust(f *flight, begun filestamp.Stamp) bool {
 	if err != nil || fi.Size() != f.size || stampOf(fi) != begun {
 		return false
 	}
-	f.entry.seen = begun
+	f.entry.seen = &proof{begun}
+	f.proof = f.entry.seen
 	c.index.use(f.entry, f.file)
 	return true
 }

@@ -3,6 +3,7 @@ package blobs
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -301,4 +302,94 @@ func TestPutReplacesWhatIsNotVerified(t *testing.T) {
 	}
 	mustRead(t, c, data, nil)
 	wantTidy(t, c)
+}
+
+// first is a writer that does something when its first bytes have come.
+type first struct {
+	bytes.Buffer
+	do func()
+}
+
+func (w *first) Write(p []byte) (int, error) {
+	n, err := w.Buffer.Write(p)
+	if w.do != nil {
+		w.do()
+		w.do = nil
+	}
+	return n, err
+}
+
+// ReadFrom hides that of the buffer, which would take all bytes at once.
+func (w *first) ReadFrom(r io.Reader) (int64, error) { return io.Copy(struct{ io.Writer }{w}, r) }
+
+// A verified file that changes while it is sent ends the answer before its last byte. What the cache does itself is no
+// change: that the blob is used, or goes for lack of space.
+func TestChangedWhileSent(t *testing.T) {
+	data := content(1, 300_000)
+	for name, tc := range map[string]struct {
+		do   func(c *Origin, clk *clock) error
+		ends bool
+	}{
+		"changed":   {func(c *Origin, _ *clock) error { return damages["changed"](fileOf(c, data), data) }, true},
+		"shortened": {func(c *Origin, _ *clock) error { return damages["shortened"](fileOf(c, data), data) }, true},
+		"gone":      {func(c *Origin, _ *clock) error { return damages["gone"](fileOf(c, data), data) }, false},
+		"used": {func(c *Origin, clk *clock) error {
+			clk.seconds.Add(100)
+			return read(c, data, nil)
+		}, false},
+		"evicted": {func(c *Origin, _ *clock) error {
+			other := content(2, 100_000)
+			return c.Put(t.Context(), digest(other), other)
+		}, false},
+		"changed, evicted": {func(c *Origin, _ *clock) error {
+			other := content(2, 100_000)
+			return errors.Join(damages["changed"](fileOf(c, data), data), c.Put(t.Context(), digest(other), other))
+		}, true},
+		"changed, put back, verified": {func(c *Origin, _ *clock) error {
+			return errors.Join(damages["changed"](fileOf(c, data), data), os.WriteFile(fileOf(c, data), data, 0o600), read(c, data, nil))
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clk := new(clock)
+			c, o := open(t, Options{Max: 350_000, Now: clk.now}), originOf(data)
+			mustRead(t, c, data, o.fetch)
+			tick(t, fileOf(c, data))
+			var failed error
+			w := &first{do: func() { failed = tc.do(c, clk) }}
+			err := mustBlob(t, c, digest(data), -1, o.fetch).WriteRange(t.Context(), w, 0, int64(len(data)))
+			if failed != nil {
+				t.Fatal(failed)
+			}
+			if (err != nil) != tc.ends || (w.Len() < len(data)) != tc.ends || w.Len() == 0 {
+				t.Errorf("%d bytes of %d, %v", w.Len(), len(data), err)
+			}
+			_ = read(c, data, o.fetch) // may follow the check of what is wrong, and be cut
+			settle(c, digest(data))
+			mustRead(t, c, data, o.fetch)
+		})
+	}
+}
+
+// So does a file that changes while a slow reader follows the fetch that brought it, or the check that found it right.
+func TestChangedAfterItWasFollowed(t *testing.T) {
+	data := content(1, 300_000)
+	for name, dir := range map[string]string{"fetched": t.TempDir(), "checked": kept(t, data)} {
+		t.Run(name, func(t *testing.T) {
+			c, o := open(t, Options{Dir: dir}), originOf(data)
+			w := &first{do: func() {
+				settle(c, digest(data))
+				tick(t, fileOf(c, data))
+				if err := damages["changed"](fileOf(c, data), data); err != nil {
+					t.Error(err)
+				}
+			}}
+			err := mustBlob(t, c, digest(data), int64(len(data)), o.fetch).WriteRange(t.Context(), w, 0, int64(len(data)))
+			if err == nil || w.Len() == len(data) || w.Len() == 0 {
+				t.Errorf("%d bytes of %d, %v", w.Len(), len(data), err)
+			}
+			_ = read(c, data, o.fetch)
+			settle(c, digest(data))
+			mustRead(t, c, data, o.fetch)
+		})
+	}
 }

@@ -142,9 +142,11 @@ func (c *Cache) keep(f *flight) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.index.keep(f.key, f.size, f.file); err != nil {
+	e, err := c.index.keep(f.key, f.size, f.file)
+	if err != nil {
 		return err
 	}
+	f.proof = e.seen
 	c.setFree(f)
 	return nil
 }

@@ -44,6 +44,10 @@ func keyOf(digits string) (k key, ok bool) {
 
 func (k key) String() string { return "sha256:" + hex.EncodeToString(k[:]) }
 
+// proof is the state of a file whose bytes were found right. It moves with what the cache itself does to the file, and is
+// given up for another one when the file changes. The Cache's lock guards it.
+type proof struct{ state filestamp.Stamp }
+
 // openRegular opens a file for reading that is nothing but a file: neither a link nor a pipe that would block.
 func openRegular(path string) (*os.File, fs.FileInfo, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)

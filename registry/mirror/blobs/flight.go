@@ -39,13 +39,14 @@ type flight struct {
 	cancel context.CancelFunc
 
 	// These are guarded by Cache.mu.
-	refs    int   // readers, callers who wait, and the flight itself: the last one closes the file
-	queued  bool  // waits for a slot, or for room
-	slot    *room // that it has a slot of; nil if it has none
-	share   share // of the room, or the passage: bytes set aside
-	arrived int64 // bytes of that share that are on the disk, or about to be
-	passing bool  // will not be kept; only f's own goroutine changes it
-	yielded bool  // has to end for another one
+	refs    int    // readers, callers who wait, and the flight itself: the last one closes the file
+	queued  bool   // waits for a slot, or for room
+	slot    *room  // that it has a slot of; nil if it has none
+	share   share  // of the room, or the passage: bytes set aside
+	arrived int64  // bytes of that share that are on the disk, or about to be
+	passing bool   // will not be kept; only f's own goroutine changes it
+	yielded bool   // has to end for another one
+	proof   *proof // of the file that is kept; nil while it is not, or as it is not
 
 	looked int64 // up to where the disk has been looked at; f's own goroutine's
 
@@ -150,8 +151,9 @@ func (f *flight) failure(a ask) error {
 	return f.err
 }
 
-// writeRange writes a range of the blob as it arrives. The last byte is held back until the whole is verified.
-func (f *flight) writeRange(ctx context.Context, w io.Writer, off, n int64, a ask, buf []byte) (done int64, err error) {
+// writeRange writes a range of the blob as it arrives. The last byte is held back until the whole is verified, and until
+// unchanged has looked at the file, which may be kept long before a slow reader comes to its end.
+func (f *flight) writeRange(ctx context.Context, w io.Writer, off, n int64, a ask, buf []byte, unchanged func() error) (done int64, err error) {
 	for done < n {
 		there, err := f.await(ctx, off+done, off+n, a)
 		if err != nil {
@@ -160,6 +162,11 @@ func (f *flight) writeRange(ctx context.Context, w io.Writer, off, n int64, a as
 		p := buf[:min(int64(len(buf)), there-off-done)]
 		if err := readAt(f.file, p, off+done); err != nil {
 			return done, fmt.Errorf("blob %s: %w", f.key, err)
+		}
+		if done+int64(len(p)) == n {
+			if err := unchanged(); err != nil {
+				return done, err
+			}
 		}
 		m, err := w.Write(p)
 		done += int64(m)

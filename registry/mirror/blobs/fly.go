@@ -53,7 +53,7 @@ func (c *Cache) findKept(e *entry, a ask) (find, error) {
 	}
 	if e.verified() {
 		c.index.use(e, file)
-		return find{file: file, size: e.size}, nil
+		return find{file: file, proof: e.seen, size: e.size}, nil
 	}
 	slots := c.checks
 	if e.size <= smallSize {

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"nixreg/internal/filestamp"
 )
 
 // touchEvery is how exactly a file's time tells when the blob was last used.
@@ -23,12 +21,12 @@ const touchEvery = time.Minute
 type entry struct {
 	key        key
 	size       int64
-	seen       filestamp.Stamp // of the file when its bytes were found right; zero if this process has not looked
-	used       int64           // the file's time, seconds since 1970
+	seen       *proof // nil if this process has not looked
+	used       int64  // the file's time, seconds since 1970
 	prev, next *entry
 }
 
-func (e *entry) verified() bool { return e.seen != filestamp.Stamp{} }
+func (e *entry) verified() bool { return e.seen != nil }
 
 // index knows what is kept. What it says and the files go together: the Cache's lock guards both.
 type index struct {
@@ -173,6 +171,9 @@ func (x *index) evict(most int64) (gone []string) {
 			x.remove(e)
 			continue
 		}
+		if fi, err := os.Lstat(path); err == nil && e.verified() {
+			e.seen.state.Ctime = stampOf(fi).Ctime // who reads it goes on reading
+		}
 		x.forget(e)
 		gone = append(gone, path)
 	}
@@ -196,9 +197,9 @@ func (x *index) open(e *entry) (*os.File, error) {
 		x.remove(e)
 		return nil, nil
 	}
-	if e.verified() && e.seen != stampOf(fi) {
+	if e.verified() && e.seen.state != stampOf(fi) {
 		x.log.Warn("blob has changed on disk", "digest", e.key)
-		e.seen = filestamp.Stamp{}
+		e.seen = nil
 	}
 	return f, nil
 }
@@ -222,27 +223,26 @@ func (x *index) use(e *entry, f *os.File) {
 	}
 	e.used = now.Unix()
 	_ = os.Chtimes(x.path(e.key), now, now) // changes the stamp
-	e.seen = filestamp.Stamp{}
 	if fi, err := f.Stat(); err == nil && fi.Size() == e.size {
-		e.seen = stampOf(fi)
+		e.seen.state = stampOf(fi)
 	}
 }
 
 // keep gives the complete and verified file temp, open as f, its name in the place of a blob.
-func (x *index) keep(k key, size int64, f *os.File) error {
+func (x *index) keep(k key, size int64, f *os.File) (*entry, error) {
 	path := x.path(k)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return ownError(err)
+		return nil, ownError(err)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return nil, ownError(err)
 	}
 	now := x.now()
-	_ = os.Chtimes(f.Name(), now, now)
-	if err := os.Rename(f.Name(), path); err != nil {
-		return ownError(err)
-	}
+	_ = os.Chtimes(path, now, now)
 	e := &entry{key: k, size: size, used: now.Unix()}
 	if fi, err := f.Stat(); err == nil {
-		e.seen = stampOf(fi) // after the rename, which changes it
+		e.seen = &proof{stampOf(fi)} // after the rename, which changes it
 	}
 	x.add(e)
-	return nil
+	return e, nil
 }

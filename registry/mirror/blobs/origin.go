@@ -121,6 +121,7 @@ func (o *Origin) Fetching(d v1.Hash) (size int64, ok bool) {
 type find struct {
 	key    key
 	file   *os.File
+	proof  *proof // of file
 	flight *flight
 	size   int64
 }

@@ -270,14 +270,14 @@ func (s *sendfile) ReadFrom(r io.Reader) (int64, error) {
 }
 
 func TestKeptFilesGoBySendfile(t *testing.T) {
-	data := content(1, 1000)
+	data := content(1, 100_000) // of which a small range would be read before any of it is handed over
 	c := open(t, Options{})
 	mustRead(t, c, data, originOf(data).fetch)
 	var w sendfile
-	if err := mustBlob(t, c, digest(data), -1, nil).WriteRange(context.Background(), &w, 10, 900); err != nil {
+	if err := mustBlob(t, c, digest(data), -1, nil).WriteRange(context.Background(), &w, 10, 90_000); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(w.Bytes(), data[10:910]) || strings.Join(w.sources, " ") != fileOf(c, data) {
+	if !bytes.Equal(w.Bytes(), data[10:90_010]) || strings.Join(w.sources, " ") != fileOf(c, data) {
 		t.Errorf("%d bytes from %q", w.Len(), w.sources)
 	}
 }
