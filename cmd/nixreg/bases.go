@@ -15,6 +15,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"nixreg/internal/filestamp"
 	"nixreg/internal/flight"
 	"nixreg/registry"
 	"nixreg/registry/pull"
@@ -30,7 +31,7 @@ type bases struct {
 	group   *flight.Group
 	log     *slog.Logger
 
-	verified sync.Map // the files that need no look any more
+	verified sync.Map // the states (filestamp.Stamp) by file in which files need no look any more
 }
 
 // pull returns the file with the archive of docker://HOST/REPO@DIGEST for a platform.
@@ -70,8 +71,9 @@ func (b *bases) fetch(ctx context.Context, ref pull.Reference, platform pull.Pla
 		_, err := p.Pull(ctx, pull.Request{Image: ref, Platform: platform, FinalName: ref.Familiar, FinalTag: "latest"}, w)
 		return err
 	})
-	if err == nil {
-		b.verified.Store(file, true)
+	if info, statErr := os.Lstat(file); err == nil && statErr == nil {
+		state, _ := filestamp.Of(info)
+		b.verified.Store(file, state)
 	}
 	return b.failed(ref, err)
 }

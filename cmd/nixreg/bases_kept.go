@@ -10,16 +10,19 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"nixreg/internal/filestamp"
 )
 
-// sound reports whether a file was fetched before and is what it was: what an earlier process left is hashed once more
-// before its first use.
+// sound reports whether a file was fetched before and is what it was: what an earlier process left, or what was changed
+// since, is hashed once more before its use.
 func (b *bases) sound(ctx context.Context, file string) (bool, error) {
 	info, err := os.Lstat(file)
 	if err != nil || !info.Mode().IsRegular() {
 		return false, nil
 	}
-	if _, ok := b.verified.Load(file); ok {
+	state, _ := filestamp.Of(info)
+	if seen, ok := b.verified.Load(file); ok && seen == state {
 		return true, nil
 	}
 	err = verifyBase(ctx, file)
@@ -30,7 +33,7 @@ func (b *bases) sound(ctx context.Context, file string) (bool, error) {
 		b.log.Warn("base image is damaged, and is fetched anew", "file", file, "error", err)
 		return false, nil
 	}
-	b.verified.Store(file, true)
+	b.verified.Store(file, state)
 	return true, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -46,5 +47,37 @@ func TestVerifyBase(t *testing.T) {
 	}
 	if _, err := (&bases{}).sound(ctx, filepath.Join(t.TempDir(), "absent")); err != nil {
 		t.Errorf("an absent one: %v", err)
+	}
+}
+
+// A base image that changes while this process runs is looked at again before it is used again.
+func TestBaseIsHarmed(t *testing.T) {
+	var whole bytes.Buffer
+	if err := dockerarchive.Write(t.Context(), &whole, dockerarchive.Image{Name: "a", Tag: "b", Config: []byte(`{"os":"linux"}`)}); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "base.tar")
+	if err := os.WriteFile(file, whole.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := &bases{log: slog.New(slog.DiscardHandler)}
+	for _, c := range []struct {
+		data  []byte
+		sound bool
+	}{
+		{whole.Bytes(), true}, {bytes.Replace(whole.Bytes(), []byte(`"linux"`), []byte(`"linus"`), 1), false},
+		{whole.Bytes(), true}, {whole.Bytes()[:1024], false}, {nil, false},
+	} {
+		if err := os.WriteFile(file+".new", c.data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if got, err := b.sound(t.Context(), file); err != nil || got != c.sound {
+				t.Errorf("%d bytes: sound is %v, %v", len(c.data), got, err)
+			}
+		}
 	}
 }
