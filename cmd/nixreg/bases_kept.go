@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +26,7 @@ func (b *bases) sound(ctx context.Context, file string) (bool, error) {
 	if seen, ok := b.verified.Load(file); ok && seen == state {
 		return true, nil
 	}
-	err = verifyBase(ctx, file)
+	err = verifyBaseFile(ctx, file)
 	switch {
 	case ctx.Err() != nil:
 		return false, ctx.Err()
@@ -37,16 +38,20 @@ func (b *bases) sound(ctx context.Context, file string) (bool, error) {
 	return true, nil
 }
 
-// verifyBase compares the members of an archive that pull wrote with their names, which are their digests; the list of the
-// image comes last.
-func verifyBase(ctx context.Context, file string) error {
+func verifyBaseFile(ctx context.Context, file string) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	whole := false
-	for tr := tar.NewReader(f); ; {
+	return verifyBase(ctx, f)
+}
+
+// verifyBase compares the members of an archive that pull wrote with their names, which are their digests; the list of the
+// image comes last.
+func verifyBase(ctx context.Context, r io.Reader) error {
+	whole, seen := false, make(map[string]bool)
+	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) && whole {
 			return nil
@@ -54,11 +59,37 @@ func verifyBase(ctx context.Context, file string) error {
 		if err != nil {
 			return fmt.Errorf("not a whole archive: %w", err)
 		}
-		whole = whole || h.Name == "manifest.json"
-		if err := verifyMember(ctx, h, tr); err != nil {
+		seen[h.Name] = true
+		if h.Name == "manifest.json" {
+			whole, err = true, verifyList(tr, seen)
+		} else {
+			err = verifyMember(ctx, h, tr)
+		}
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// verifyList sees that the list of an archive names the members of one image, all of which come before.
+func verifyList(r io.Reader, seen map[string]bool) error {
+	const most = 1 << 20 // bytes
+	var list []struct {
+		Config   string
+		RepoTags []string
+		Layers   []string
+	}
+	dec := json.NewDecoder(io.LimitReader(r, most))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&list); err != nil || len(list) != 1 {
+		return fmt.Errorf("manifest.json is none of one image: %v", err)
+	}
+	for _, name := range append(list[0].Layers, list[0].Config) {
+		if !seen[name] {
+			return fmt.Errorf("manifest.json names %.100q, which is not there", name)
+		}
+	}
+	return nil
 }
 
 func verifyMember(ctx context.Context, h *tar.Header, r io.Reader) error {

@@ -24,13 +24,15 @@ func TestVerifyBase(t *testing.T) {
 		if err := os.WriteFile(file, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return verifyBase(ctx, file)
+		return verifyBaseFile(ctx, file)
 	}
 	if err := verify(t.Context(), whole); err != nil {
 		t.Errorf("a whole one: %v", err)
 	}
 	for name, b := range map[string][]byte{
 		"config": bytes.Replace(whole, []byte(`"linux"`), []byte(`"linus"`), 1),
+		"list":   bytes.Replace(whole, []byte(`"Config":"`), []byte(`"Config":"0`), 1),
+		"key":    bytes.Replace(whole, []byte(`"Layers"`), []byte(`"Layerz"`), 1),
 		"empty":  nil,
 		"cut":    whole[:700],
 		"no end": whole[:1024],

@@ -16,7 +16,7 @@ import (
 // dataVersion is the layout of the data directory. It changes with what the records mean or how they are kept.
 const dataVersion = "1"
 
-// dataDir is a data directory in the hands of this process: the file "lock" holds its pid, "version" the layout; the
+// dataDir is a data directory in the hands of this process: the file "lock" holds its pid and command, "version" the layout; the
 // digests lie in "badger", compressed layers in "blobs", what was mirrored in "mirror", base images of definitions in
 // "bases", archives from caches in "nars", what is known of channels in "channels", the links
 // by which Nix keeps what is served in "gcroots", and "spool" is for files that have no name any more once they are open.
@@ -38,16 +38,9 @@ func openDataDir(dir string, log *slog.Logger) (*dataDir, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(dir, "lock"))
+	d, err := lockDataDir(dir, "serve")
 	if err != nil {
-		return nil, fmt.Errorf("data directory %s: %w", dir, err)
-	}
-	d := &dataDir{
-		digests: filepath.Join(dir, "badger"), spool: filepath.Join(dir, "spool"),
-		blobs: filepath.Join(dir, "blobs"), mirror: filepath.Join(dir, "mirror"),
-		bases: filepath.Join(dir, "bases"), nars: filepath.Join(dir, "nars"), channels: filepath.Join(dir, "channels"),
-		gcroots: filepath.Join(dir, "gcroots"),
-		lock:    lock,
+		return nil, err
 	}
 	if err := d.emptySpool(); err != nil {
 		return nil, errors.Join(fmt.Errorf("data directory: %w", err), d.close())
@@ -56,6 +49,21 @@ func openDataDir(dir string, log *slog.Logger) (*dataDir, error) {
 		return nil, errors.Join(fmt.Errorf("data directory %s: %w", dir, err), d.close())
 	}
 	return d, nil
+}
+
+// lockDataDir takes dir, as it is, for a command of this process. The caller closes it.
+func lockDataDir(dir, command string) (*dataDir, error) {
+	lock, err := lockFile(filepath.Join(dir, "lock"), command)
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+	}
+	return &dataDir{
+		digests: filepath.Join(dir, "badger"), spool: filepath.Join(dir, "spool"),
+		blobs: filepath.Join(dir, "blobs"), mirror: filepath.Join(dir, "mirror"),
+		bases: filepath.Join(dir, "bases"), nars: filepath.Join(dir, "nars"), channels: filepath.Join(dir, "channels"),
+		gcroots: filepath.Join(dir, "gcroots"),
+		lock:    lock,
+	}, nil
 }
 
 // emptySpool removes what a process that was killed may have left.
@@ -69,21 +77,22 @@ func (d *dataDir) emptySpool() error {
 // close gives dir free.
 func (d *dataDir) close() error { return d.lock.Close() }
 
-// lockFile holds the lock until the file it returns is closed, or the process ends, however it ends.
-func lockFile(name string) (*os.File, error) {
+// lockFile holds the lock until the file it returns is closed, or the process ends, however it ends. The file tells others
+// which process has it, and for which command.
+func lockFile(name, command string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = fmt.Errorf("another nixreg serve is using it%s", holder(f))
+			err = fmt.Errorf("another nixreg %s", holder(f))
 		}
 		return nil, errors.Join(err, f.Close())
 	}
-	_, err = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
-	if err == nil {
-		err = f.Truncate(int64(len(fmt.Sprintln(os.Getpid()))))
+	text := fmt.Appendf(nil, "%d\n%s\n", os.Getpid(), command)
+	if _, err = f.WriteAt(text, 0); err == nil {
+		err = f.Truncate(int64(len(text)))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -94,11 +103,15 @@ func lockFile(name string) (*os.File, error) {
 // holder says who wrote the lock file, as far as it can be read.
 func holder(f *os.File) string {
 	b, err := io.ReadAll(io.LimitReader(f, 32))
-	pid, perr := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || perr != nil {
-		return ""
+	id, command, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	pid, perr := strconv.Atoi(id)
+	if command != "verify" {
+		command = "serve"
 	}
-	return fmt.Sprintf(" (pid %d)", pid)
+	if err != nil || perr != nil {
+		return command + " is using it"
+	}
+	return fmt.Sprintf("%s is using it (pid %d)", command, pid)
 }
 
 // checkVersion moves digests of another version to <digests>.old-<version>, in place of what was there, before it

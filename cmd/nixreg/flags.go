@@ -80,7 +80,7 @@ func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 	f.BoolVar(&c.demo, "demo", false, "serve the built-in store, in place of auto")
 	f.StringVar(&c.encoding, "layer-encoding", "tar", "how layers are compressed, the `NAME` of an encoding: tar (not at all), gzip or zstd; each has digests of its own")
 	f.StringArrayVar(&c.root, "root", nil, "what images by package name get in their root, `PARTS` with commas: passwd, tmp, certificates, binSh, usrBinEnv")
-	f.StringVar(&c.file, "config", "", "YAML `FILE` with the same keys as these flags")
+	c.fileFlag(cmd)
 	f.StringVar(&c.logFormat, "log-format", "text", "form of the log, `text|json`")
 	f.StringVar(&c.logLevel, "log-level", logLevel, "`LEVEL` of the log: debug, info, warn or error")
 }
@@ -99,7 +99,15 @@ func (c *config) serverFlags(cmd *cobra.Command) {
 	f.StringVar(&c.mirrorTTL, "mirror-ttl", "5m", "`TIME` that the meaning of a mirrored tag is believed")
 	f.StringVar(&c.mirrorCache, "mirror-cache", "10GB", "`SIZE` of the directory that keeps what was mirrored")
 	f.StringArrayVar(&c.mirrorListen, "mirror-listen", nil, "address that serves one mirror alone, `[NAME=]HOST:PORT`, for Docker's registry-mirrors; may be repeated")
-	f.StringVar(&c.data, "data", "", "`DIR` of what is remembered between runs (default nixreg in the user's cache directory)")
+	c.dataFlag(cmd)
+}
+
+func (c *config) dataFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.data, "data", "", "`DIR` of what is remembered between runs (default nixreg in the user's cache directory)")
+}
+
+func (c *config) fileFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.file, "config", "", "YAML `FILE` with the same keys as these flags")
 }
 
 // assign sets a flag's value, whole lists at once.

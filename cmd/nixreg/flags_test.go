@@ -93,4 +93,15 @@ func TestEachCommandIsDocumented(t *testing.T) {
 			}
 		}
 	}
+	page := docs(t)["running.md"]
+	p.verifyCommand().Flags().VisitAll(func(f *pflag.Flag) {
+		if !strings.Contains(page, "`--"+f.Name) {
+			t.Errorf("running.md does not tell of --%s", f.Name)
+		}
+	})
+	for _, cmd := range p.root().Commands() {
+		if name := cmd.Name(); name != "help" && !strings.Contains(page, "\n| `"+name) {
+			t.Errorf("running.md has no row for %s", name)
+		}
+	}
 }

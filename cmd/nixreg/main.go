@@ -63,7 +63,7 @@ func (p *program) root() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(p.serveCommand(), p.inspectCommand(), p.pullCommand(), p.exportCommand(), p.checkCommand(), p.versionCommand())
+	root.AddCommand(p.serveCommand(), p.inspectCommand(), p.pullCommand(), p.exportCommand(), p.checkCommand(), p.verifyCommand(), p.versionCommand())
 	for _, cmd := range root.Commands() {
 		cmd.Args = explained(cmd.Args)
 	}

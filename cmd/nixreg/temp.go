@@ -31,7 +31,7 @@ func openTempDir(parent string) (dir string, remove func() error, err error) {
 	if dir, err = os.MkdirTemp(parent, tempPrefix); err != nil {
 		return "", nil, err
 	}
-	lock, err := lockFile(filepath.Join(dir, tempLock))
+	lock, err := lockFile(filepath.Join(dir, tempLock), "command")
 	if err != nil {
 		return "", nil, errors.Join(err, os.RemoveAll(dir))
 	}

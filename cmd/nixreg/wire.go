@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -234,6 +235,11 @@ func (o *opener) cache(opts binarycache.Options, name string) (err error) {
 	}
 	o.add(name, s, s.Close)
 	return nil
+}
+
+// keptArchives lists what a spool keeps.
+func keptArchives(dir string) (map[string][sha256.Size]byte, error) {
+	return binarycache.KeptArchives(dir)
 }
 
 // connect makes the wire to a server; netrc and certs are for a location that names none itself.

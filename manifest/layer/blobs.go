@@ -109,6 +109,22 @@ func isDigest(name string) bool {
 	return err == nil && len(b) == sha256.Size && name == strings.ToLower(name)
 }
 
+// KeptBlobs lists the files of a cache's directory, each with the SHA-256 that its bytes should have. An absent directory has
+// none. It is for those who look while no process has the cache open.
+func KeptBlobs(dir string) (map[string][sha256.Size]byte, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("blob cache: %w", err)
+	}
+	kept := make(map[string][sha256.Size]byte)
+	for _, e := range entries {
+		if sum, err := hex.DecodeString(e.Name()); err == nil && isDigest(e.Name()) {
+			kept[filepath.Join(dir, e.Name())] = [sha256.Size]byte(sum)
+		}
+	}
+	return kept, nil
+}
+
 func (b *Blobs) insert(k *keptBlob) {
 	if e := b.kept[k.name]; e != nil {
 		b.forget(e)

@@ -3,6 +3,7 @@ package binarycache
 import (
 	"cmp"
 	"container/list"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -114,6 +115,22 @@ func (s *Spool) openDir() error {
 	}
 	s.evict()
 	return nil
+}
+
+// KeptArchives lists the files of a spool's directory, each with the SHA-256 that its bytes should have. An absent directory
+// has none. It is for those who look while no process has the spool open.
+func KeptArchives(dir string) (map[string][sha256.Size]byte, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	kept := make(map[string][sha256.Size]byte)
+	for _, e := range entries {
+		if key, ok := parseFileName(e.Name()); ok {
+			kept[filepath.Join(dir, e.Name())] = key.hash
+		}
+	}
+	return kept, nil
 }
 
 // lookAt returns what an entry of the directory is; nil if it is none of ours.

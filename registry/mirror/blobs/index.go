@@ -2,6 +2,7 @@ package blobs
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -126,6 +127,29 @@ func appendFound(all []found, shard string, files []fs.DirEntry) []found {
 		}
 	}
 	return all
+}
+
+// Kept lists the files of a cache's directory, each with the SHA-256 that its bytes should have. An absent directory has
+// none. It is for those who look while no process has the cache open.
+func Kept(dir string) (map[string][sha256.Size]byte, error) {
+	kept := make(map[string][sha256.Size]byte)
+	root := filepath.Join(dir, completeDir)
+	shards, err := os.ReadDir(root)
+	for _, s := range shards {
+		files, failed := os.ReadDir(filepath.Join(root, s.Name()))
+		if s.IsDir() {
+			err = errors.Join(err, failed)
+		}
+		for _, f := range files {
+			if k, ok := keyOf(f.Name()); ok && len(s.Name()) == 2 && strings.HasPrefix(f.Name(), s.Name()) {
+				kept[filepath.Join(root, s.Name(), f.Name())] = k
+			}
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("blob cache: %w", err)
+	}
+	return kept, nil
 }
 
 // add makes e the one used last.
