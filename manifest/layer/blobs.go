@@ -168,8 +168,11 @@ func (b *Blobs) open(d v1.Hash) (*os.File, *keptBlob, error) {
 		return nil, nil, errNotKept
 	}
 	f, err := openBlob(b.file(k.name))
+	if exhausted(err) {
+		return nil, nil, fmt.Errorf("blob cache: %w", err)
+	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("blob cache: %w: %v", errNotKept, err)
 	}
 	if err := k.unchanged(f); err != nil {
 		f.Close()
@@ -178,17 +181,14 @@ func (b *Blobs) open(d v1.Hash) (*os.File, *keptBlob, error) {
 	return f, k, nil
 }
 
-// openBlob opens what need not be a file any more. That there is none to be read matches errNotKept; that too many files
-// are open does not.
+// openBlob opens what need not be a file any more.
 func openBlob(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err == nil {
-		return f, nil
-	}
-	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
-		return nil, fmt.Errorf("blob cache: %w", err)
-	}
-	return nil, fmt.Errorf("blob cache: %w: %v", errNotKept, err)
+	return os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+}
+
+// exhausted reports whether err says nothing of the file.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
 // unchanged returns an error matching errNotKept if f, which is open, is not what was verified.
@@ -234,11 +234,12 @@ func (b *Blobs) check(ctx context.Context, d v1.Hash, size int64) error {
 			return nil
 		}
 	}
-	if errors.Is(err, errNotKept) {
-		b.log.Warn("kept layer is made again", "file", b.file(k.name), "because", err)
-		b.remove(k)
+	if ctx.Err() != nil || exhausted(err) {
+		return err
 	}
-	return err
+	b.log.Warn("kept layer is made again", "file", b.file(k.name), "because", err)
+	b.remove(k)
+	return fmt.Errorf("blob cache: %w: %v", errNotKept, err)
 }
 
 // verify compares the bytes of a file with its digest, and returns the state of the file.
@@ -249,8 +250,11 @@ func verify(ctx context.Context, f *os.File, d v1.Hash, size int64) (state files
 		return state, err
 	}
 	state, _ = filestamp.Of(info)
-	if !info.Mode().IsRegular() || state.Size != size {
-		return state, fmt.Errorf("%w: %v of %d bytes, not a file of %d", errNotKept, info.Mode().Type(), state.Size, size)
+	switch {
+	case !info.Mode().IsRegular():
+		return state, errors.New("it is no regular file")
+	case state.Size != size:
+		return state, fmt.Errorf("it has %d bytes, not %d", state.Size, size)
 	}
 	h := sha256.New()
 	for left := size; left > 0; left -= checkPiece {
@@ -258,14 +262,14 @@ func verify(ctx context.Context, f *os.File, d v1.Hash, size int64) (state files
 			return state, err
 		}
 		if _, err := io.CopyN(h, f, min(left, checkPiece)); err != nil {
-			return state, fmt.Errorf("%w: %v", errNotKept, err)
+			return state, err
 		}
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != d.Hex {
-		return state, fmt.Errorf("%w: digest is %s", errNotKept, got)
+		return state, fmt.Errorf("its bytes have the digest %s", got)
 	}
 	if how := state.Changed(f); how != "" {
-		return state, fmt.Errorf("%w: while it was read: %s", errNotKept, how)
+		return state, fmt.Errorf("while it was read: %s", how)
 	}
 	return state, nil
 }
