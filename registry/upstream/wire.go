@@ -31,7 +31,7 @@ const (
 	maxIdle       = 16               // connections, per host
 	maxHeader     = 64 << 10         // bytes
 	endTimeout    = time.Second      // to read the rest of what is not wanted
-	maxRedirects  = 5
+	maxRedirects  = 9                // a nixreg that is not ready has eight of them, a proxy in front of it one
 	userAgent     = "nixreg"
 )
 
