@@ -39,9 +39,9 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-func newCall(g *Group, k callKey) *call {
+func newCall(ctx context.Context, k callKey) *call {
 	c := &call{key: k, done: make(chan struct{}), above: make(map[*call]int), below: make(map[*call]int), watchers: make(map[*func()]bool)}
-	c.ctx, c.cancel = context.WithCancelCause(context.WithValue(g.ctx, contextKey{}, c))
+	c.ctx, c.cancel = context.WithCancelCause(context.WithValue(ctx, contextKey{}, c))
 	return c
 }
 
@@ -202,6 +202,19 @@ func (c *call) finish() {
 	c.mu.Unlock()
 	close(c.done)
 	c.cancel(nil)
+}
+
+// detach lets those above a finished call forget it.
+func (c *call) detach() {
+	c.mu.Lock()
+	above := keys(c.above)
+	clear(c.above)
+	c.mu.Unlock()
+	for _, by := range above {
+		by.mu.Lock()
+		delete(by.below, c)
+		by.mu.Unlock()
+	}
 }
 
 // progress is the call's own text, or that of work it waits for.

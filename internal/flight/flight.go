@@ -1,7 +1,7 @@
 // Package flight runs work once for all who want it, and decides whose turn it is.
 //
-// It owns single flights ([Group], [Once]) and bounded queues ([Queue]), and the one rule that both follow: work goes on
-// when its last waiter leaves, gives up its slot to work that somebody waits for, and ends when nobody wanted it for a
+// It owns single flights ([Group], [Once]), bounded queues ([Queue]), the interest in work that runs elsewhere ([Job]), and
+// the one rule that all follow: work goes on when its last waiter leaves, gives up its slot to work that somebody waits for, and ends when nobody wanted it for a
 // long time. It must know nothing of what the work is: neither Nix, nor images, nor HTTP.
 //
 //	g := flight.NewGroup(context.Background())
@@ -92,8 +92,8 @@ func Once[T any](ctx context.Context, g *Group, key string, work func(context.Co
 			var zero T
 			return zero, err
 		}
-		if errors.Is(c.err, errYielded) || errors.Is(c.err, errAbandoned) && callOf(ctx).awaited() {
-			continue // ended before its result was wanted: this caller starts it anew
+		if Again(ctx, c.err) {
+			continue
 		}
 		v, _ := c.value.(T)
 		return v, c.err
@@ -113,7 +113,7 @@ func (g *Group) join(ctx context.Context, k callKey, work func(context.Context) 
 	}
 	started := c == nil
 	if started {
-		c = newCall(g, k)
+		c = newCall(g.ctx, k)
 		g.calls[k] = c
 	}
 	c.enter(callOf(ctx))

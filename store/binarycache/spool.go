@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"nixreg/internal/flight"
 	"nixreg/store"
 )
 
@@ -49,7 +50,7 @@ type SpoolOptions struct {
 // that an earlier process left are used again, but each is read once and compared with its NarHash before. An archive is
 // fetched once, however many ask for it at the same time.
 //
-// At most 16 archives are fetched at the same time, and no more than that the windows of their decompressors have 512 MiB at
+// At most 16 archives are fetched at the same time, those that somebody waits for first (package flight), and no more than that the windows of their decompressors have 512 MiB at
 // worst: of xz and zstd at most 8 archives of more than 32 MiB, and 4 of more than 64 MiB.
 //
 // Safe for concurrent use.
@@ -75,6 +76,7 @@ type Spool struct {
 	flights  map[narKey]*narFlight
 	fetching flightSlots
 	reading  flightSlots
+	interest chan struct{} // has one when the flights are to be looked at
 	refused  refusals
 
 	idle       list.List // of *archive: open, but not in use; the one used last in front
@@ -96,6 +98,7 @@ func OpenSpool(opts SpoolOptions) (*Spool, error) {
 		flights:  make(map[narKey]*narFlight),
 		fetching: flightSlots{free: maxFetching, memory: maxWindows},
 		reading:  flightSlots{free: maxReading},
+		interest: make(chan struct{}, 1),
 		refused:  make(refusals),
 		ahead:    aheadWindow{moved: make(chan struct{})},
 	}
@@ -110,31 +113,37 @@ func OpenSpool(opts SpoolOptions) (*Spool, error) {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.running.Go(s.watchInterest)
 	return s, nil
 }
 
 // acquire returns the archive of w, which stays until release; its first use waits until it is fetched and verified.
-// That goes on if ctx ends before, so that the next caller finds it done. An archive that has not size bytes, or that no
+// That goes on if ctx ends before, so that the next caller finds it done, unless its slot is wanted by a fetch that
+// somebody waits for, or nobody asks again for [flight.Linger]. An archive that has not size bytes, or that no
 // Nix would write, gives an error matching [ErrCorrupt]; errors of fill are returned as they are.
 func (s *Spool) acquire(ctx context.Context, w wanted) (*archive, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	a, f, err := s.join(w)
-	if a != nil || err != nil {
-		return a, err
-	}
-	select {
-	case <-f.done:
-		return f.archive, f.err
-	case <-ctx.Done():
-		s.leave(f)
-		return nil, ctx.Err()
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		a, f, err := s.join(ctx, w)
+		if a != nil || err != nil {
+			return a, err
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			s.leave(ctx, f)
+			return nil, ctx.Err()
+		}
+		if !flight.Again(ctx, f.err) {
+			return f.archive, f.err
+		}
 	}
 }
 
 // join returns the archive if it is open, else the flight that makes it.
-func (s *Spool) join(w wanted) (*archive, *narFlight, error) {
+func (s *Spool) join(ctx context.Context, w wanted) (*archive, *narFlight, error) {
 	key := keyOf(w.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,13 +156,19 @@ func (s *Spool) join(w wanted) (*archive, *narFlight, error) {
 	if a, err := s.opened(key, w); a != nil || err != nil {
 		return a, nil, err
 	}
-	f := s.flights[key]
-	if f == nil {
-		f = newFlight(key, w)
-		s.begin(f)
+	f, there := s.flights[key]
+	if !there {
+		f = s.newFlight(key, w)
 	}
 	f.waiting++
-	s.wasUsed(&f.ahead, f.want.size)
+	f.job.Enter(ctx)
+	if !there {
+		s.begin(f)
+	}
+	if p := f.ahead; p != nil {
+		s.wasUsed(&f.ahead, f.want.size)
+		f.job.Leave(p.ctx)
+	}
 	return nil, f, nil
 }
 

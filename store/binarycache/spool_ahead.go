@@ -20,6 +20,7 @@ type aheadWindow struct {
 
 // aheadPlan is one prefetch.
 type aheadPlan struct {
+	ctx     context.Context     // whose work waits for what is begun
 	files   map[*spoolFile]bool // fetched, but not yet used; they are kept till then
 	pending int                 // those and the flights under way
 	over    bool                // the cache cannot be asked: others would fail likewise
@@ -41,7 +42,7 @@ func (s *Spool) prefetch(ctx context.Context, next iter.Seq[wanted]) {
 }
 
 func (s *Spool) workAhead(ctx context.Context, next iter.Seq[wanted]) {
-	p := &aheadPlan{files: make(map[*spoolFile]bool)}
+	p := &aheadPlan{ctx: ctx, files: make(map[*spoolFile]bool)}
 	defer s.abandon(p)
 	for w := range next {
 		if !s.await(ctx, p, func() bool { return s.beginAhead(p, w) }) {
@@ -89,8 +90,9 @@ func (s *Spool) beginAhead(p *aheadPlan, w wanted) bool {
 	if !room || s.fetching.free < 2 || s.fetching.memory < w.window+maxWindow { // so that while somebody queues nothing begins
 		return false
 	}
-	f := newFlight(key, w)
+	f := s.newFlight(key, w)
 	f.ahead = p
+	f.job.Enter(p.ctx)
 	p.pending++
 	s.ahead.bytes += w.size
 	s.ahead.files++
@@ -139,6 +141,7 @@ func (s *Spool) abandon(p *aheadPlan) {
 	for _, f := range s.flights {
 		if f.ahead == p {
 			s.wasUsed(&f.ahead, f.want.size)
+			f.job.Leave(p.ctx)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (s *Spool) create(f *narFlight) (_ *archive, err error) {
 	}()
 	out := &spoolWriter{spool: s, want: &f.want, fd: fd}
 	w := bufio.NewWriterSize(out, 256<<10)
-	if err := f.want.fill(s.ctx, w); err != nil {
+	if err := f.want.fill(f.job.Context(), w); err != nil {
 		return nil, err
 	}
 	if err := w.Flush(); err != nil {

@@ -1,6 +1,7 @@
 package binarycache
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"nixreg/internal/filestamp"
+	"nixreg/internal/flight"
 	"nixreg/store"
 )
 
@@ -24,31 +26,41 @@ type narFlight struct {
 	key     narKey
 	want    wanted
 	done    chan struct{} // closed after archive and err are set
+	job     *flight.Job   // knows whether somebody waits
 	waiting int           // callers
 	ahead   *aheadPlan    // that began it; nil once somebody waits
 	file    *spoolFile    // that is opened; nil if the archive is fetched
+	ending  bool          // it was told to give up its slot
 	archive *archive
 	err     error
 }
 
-func newFlight(key narKey, w wanted) *narFlight {
-	return &narFlight{key: key, want: w, done: make(chan struct{})}
+func (s *Spool) newFlight(key narKey, w wanted) *narFlight {
+	return &narFlight{key: key, want: w, done: make(chan struct{}), job: flight.NewJob(s.ctx, s.interestChanged)}
 }
 
-// flightSlots lets flights begin in the order in which they came.
+func (f *narFlight) awaited() bool { return f.job.Awaited() }
+
+// flightSlots lets flights begin in the order in which they came, but those that somebody waits for first.
 type flightSlots struct {
-	free   int   // flights that may begin
-	memory int64 // bytes that they may take
-	queue  []*narFlight
+	free    int   // flights that may begin
+	memory  int64 // bytes that they may take
+	queue   []*narFlight
+	running []*narFlight
 }
 
 // next returns the flight that may begin, nil if there is none.
 func (q *flightSlots) next() *narFlight {
-	if len(q.queue) == 0 || q.free == 0 || q.queue[0].memory() > q.memory {
+	if len(q.queue) == 0 || q.free == 0 {
 		return nil
 	}
-	f := q.queue[0]
-	q.queue = slices.Delete(q.queue, 0, 1)
+	i := max(0, slices.IndexFunc(q.queue, (*narFlight).awaited))
+	f := q.queue[i]
+	if f.memory() > q.memory {
+		return nil
+	}
+	q.queue = slices.Delete(q.queue, i, i+1)
+	q.running = append(q.running, f)
 	q.free--
 	q.memory -= f.memory()
 	return f
@@ -56,8 +68,40 @@ func (q *flightSlots) next() *narFlight {
 
 // done is for a flight that has ended.
 func (q *flightSlots) done(f *narFlight) {
+	q.running = slices.DeleteFunc(q.running, func(other *narFlight) bool { return other == f })
 	q.free++
 	q.memory += f.memory()
+}
+
+// giveWay ends as many flights that nobody waits for as those in line need that somebody waits for.
+func (q *flightSlots) giveWay() {
+	free, memory := q.free, q.memory
+	var idle []*narFlight
+	for _, f := range q.running {
+		switch {
+		case f.ending:
+			free++
+			memory += f.memory()
+		case len(q.queue) > 0 && !f.awaited():
+			idle = append(idle, f)
+		}
+	}
+	for _, f := range q.queue {
+		if !f.awaited() {
+			continue
+		}
+		for ; free < 1 || memory < f.memory(); idle = idle[1:] {
+			if len(idle) == 0 {
+				return
+			}
+			idle[0].ending = true
+			idle[0].job.Yield()
+			free++
+			memory += idle[0].memory()
+		}
+		free--
+		memory -= f.memory()
+	}
 }
 
 // memory is what f takes of decompressors: nothing if the archive lies in the spool.
@@ -97,11 +141,36 @@ func (s *Spool) dispatch() {
 		s.begun()
 		s.running.Go(func() { s.fly(f) })
 	}
+	s.fetching.giveWay()
 	s.wake()
 }
 
+// interestChanged has it looked into who waits for what. It does not block.
+func (s *Spool) interestChanged() {
+	select {
+	case s.interest <- struct{}{}:
+	default: // that is to be done already
+	}
+}
+
+// watchInterest lets flights begin, and give way, as those who wait for them come and go.
+func (s *Spool) watchInterest() {
+	for {
+		select {
+		case <-s.interest:
+			s.mu.Lock()
+			if !s.closed {
+				s.dispatch()
+			}
+			s.mu.Unlock()
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
 // leave is for a caller that no longer waits.
-func (s *Spool) leave(f *narFlight) {
+func (s *Spool) leave(ctx context.Context, f *narFlight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
@@ -113,6 +182,7 @@ func (s *Spool) leave(f *narFlight) {
 	default:
 	}
 	f.waiting--
+	f.job.Leave(ctx)
 	i := slices.Index(s.fetching.queue, f)
 	if f.waiting == 0 && i >= 0 && len(s.fetching.queue) > maxQueued {
 		s.fetching.queue = slices.Delete(s.fetching.queue, i, i+1)
@@ -123,6 +193,7 @@ func (s *Spool) leave(f *narFlight) {
 // fly fetches.
 func (s *Spool) fly(f *narFlight) {
 	a, err := s.create(f)
+	err = f.job.Err(err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fetching.done(f)
@@ -186,6 +257,7 @@ func (s *Spool) finish(f *narFlight, a *archive, err error) {
 	delete(s.flights, f.key)
 	f.archive, f.err = a, err
 	close(f.done)
+	f.job.Done()
 	if err != nil {
 		if f.ahead != nil && errors.Is(err, store.ErrUnavailable) {
 			f.ahead.over = true

@@ -52,10 +52,10 @@ func testSpoolOnce(t *testing.T) {
 		}
 	}
 	late := get(t, s, n) // its caller gave up when it was there already
-	f := newFlight(keyOf(n.id), n.wanted)
+	f := s.newFlight(keyOf(n.id), n.wanted)
 	f.archive = late
 	close(f.done)
-	if s.leave(f); late.uses != 0 {
+	if s.leave(t.Context(), f); late.uses != 0 {
 		t.Errorf("%d uses are left", late.uses)
 	}
 	if got := names(t, s.dir); len(got) != 1 || got[0] != keyOf(n.id).fileName() {
