@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"nixreg/internal/filestamp"
+	"nixreg/internal/flight"
 	"nixreg/store"
 )
 
@@ -25,6 +27,7 @@ func (s *Spool) create(f *narFlight) (_ *archive, err error) {
 		}
 	}()
 	out := &spoolWriter{spool: s, want: &f.want, fd: fd}
+	flight.Progress(f.job.Context(), out.progress)
 	w := bufio.NewWriterSize(out, 256<<10)
 	if err := f.want.fill(f.job.Context(), w); err != nil {
 		return nil, err
@@ -32,10 +35,10 @@ func (s *Spool) create(f *narFlight) (_ *archive, err error) {
 	if err := w.Flush(); err != nil {
 		return nil, err
 	}
-	if out.size != f.want.size {
-		return nil, fmt.Errorf("%s: %w", f.want.id.path, corrupt("archive has %d bytes, not %d", out.size, f.want.size))
+	if size := out.size.Load(); size != f.want.size {
+		return nil, fmt.Errorf("%s: %w", f.want.id.path, corrupt("archive has %d bytes, not %d", size, f.want.size))
 	}
-	a := &archive{spool: s, fd: fd, file: &spoolFile{key: f.key, size: out.size}}
+	a := &archive{spool: s, fd: fd, file: &spoolFile{key: f.key, size: f.want.size}}
 	if err := a.readIndex(s.ctx, f); err != nil {
 		return nil, err
 	}
@@ -69,12 +72,18 @@ type spoolWriter struct {
 	spool *Spool
 	want  *wanted
 	fd    *os.File
-	size  int64
+	size  atomic.Int64 // written; one goroutine writes
 	freed bool
 }
 
+// progress is for people who wait.
+func (w *spoolWriter) progress() string {
+	const mb = 1e6
+	return fmt.Sprintf("%.1f of %.1f MB of %s are fetched", float64(w.size.Load())/mb, float64(w.want.size)/mb, w.want.id.path.Name())
+}
+
 func (w *spoolWriter) Write(b []byte) (int, error) {
-	if w.size+int64(len(b)) > w.want.size {
+	if w.size.Load()+int64(len(b)) > w.want.size {
 		return 0, fmt.Errorf("%s: %w", w.want.id.path, corrupt("archive is larger than %d bytes", w.want.size))
 	}
 	n, err := w.spool.write(w.fd, b)
@@ -84,11 +93,11 @@ func (w *spoolWriter) Write(b []byte) (int, error) {
 		more, err = w.spool.write(w.fd, b[n:])
 		n += more
 	}
-	w.size += int64(n)
+	w.size.Add(int64(n))
 	w.spool.fetched.Add(int64(n))
 	if isFull(err) {
 		return n, fmt.Errorf("spool: %s: archive of %s needs %d bytes, the disk is full after %d: %w",
-			w.spool.dir, w.want.id.path, w.want.size, w.size, err)
+			w.spool.dir, w.want.id.path, w.want.size, w.size.Load(), err)
 	}
 	if err != nil {
 		return n, fmt.Errorf("spool: %w", err)
