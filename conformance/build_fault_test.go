@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -98,7 +99,8 @@ func TestBuildHangs(t *testing.T) {
 func (s *server) request(t *testing.T, ctx context.Context, method, repo string) <-chan *http.Response {
 	t.Helper()
 	wrote, answer := make(chan struct{}), make(chan *http.Response, 1)
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(wrote) }})
+	first := sync.OnceFunc(func() { close(wrote) }) // it may be redirected
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { first() }})
 	req, err := http.NewRequestWithContext(ctx, method, s.URL+"/v2/"+repo+"/manifests/latest", nil)
 	if err != nil {
 		t.Fatal(err)

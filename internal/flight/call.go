@@ -21,8 +21,8 @@ type call struct {
 
 	mu       sync.Mutex // guards what follows
 	waiters  int
-	expected time.Time   // until then a waiter may come back whose deadline passed
-	returns  *time.Timer // fires then
+	expected []time.Time // until when each waiter may come back whose deadline passed, the first one first
+	returns  *time.Timer // fires after the last of them
 	above    map[*call]int
 	below    map[*call]int
 	watchers map[*func()]bool // called when the call may have become awaited, or has ceased to be
@@ -50,6 +50,9 @@ func (c *call) enter(by *call) {
 	c.mu.Lock()
 	if by == nil {
 		c.waiters++
+		if c.dropLate(); len(c.expected) > 0 {
+			c.expected = c.expected[1:] // here it is
+		}
 	} else {
 		c.above[by]++
 	}
@@ -111,11 +114,19 @@ func (c *call) expect() {
 	if c.ended {
 		return
 	}
-	c.expected = time.Now().Add(returning)
+	c.dropLate()
+	c.expected = append(c.expected, time.Now().Add(returning))
 	if c.returns == nil {
 		c.returns = time.AfterFunc(returning, c.changed)
 	} else {
 		c.returns.Reset(returning)
+	}
+}
+
+// dropLate forgets those who did not come back. mu is held.
+func (c *call) dropLate() {
+	for len(c.expected) > 0 && !time.Now().Before(c.expected[0]) {
+		c.expected = c.expected[1:]
 	}
 }
 
@@ -131,7 +142,7 @@ func (c *call) awaited() bool {
 
 // isAwaited is awaited, with mu held.
 func (c *call) isAwaited() bool {
-	if c.waiters > 0 || time.Now().Before(c.expected) {
+	if c.dropLate(); c.waiters > 0 || len(c.expected) > 0 {
 		return true
 	}
 	for above := range c.above {

@@ -207,6 +207,36 @@ func TestDeadlineIsNotLeaving(t *testing.T) {
 }
 
 // A caller that comes while the work is about to end, because its slot is wanted, gets the result of another try.
+// One who came back and left for good is not expected any more; the others are.
+func TestLeavingAfterADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGroup(t.Context())
+		defer g.Close()
+		q := &Queue{Running: 1}
+		slow, other := newJob(q), newJob(q)
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			ask(ctx, g, "slow", slow)
+		}
+		time.Sleep(time.Minute)
+		ask(t.Context(), g, "other", other)
+		comeAndGo := func() {
+			ctx, leave := context.WithCancel(t.Context())
+			ask(ctx, g, "slow", slow)
+			leave()
+		}
+		comeAndGo()
+		running(t, slow, true)
+		running(t, other, false)
+		comeAndGo()
+		running(t, slow, false)
+		running(t, other, true)
+		close(other.release)
+		synctest.Wait()
+	})
+}
+
 func TestComingBackTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGroup(t.Context())
