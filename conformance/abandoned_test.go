@@ -12,7 +12,7 @@ import (
 // Pulls whose clients have all left hold up nobody, however many there are: of archives that never end, another one is
 // answered at once.
 func TestAbandonedPullsGiveWay(t *testing.T) {
-	const slots = 16 // that are abandoned, and one more
+	const slots = 16                             // that are abandoned, and one more
 	for _, wait := range []string{"20s", "1s"} { // with and without hops before the clients leave
 		t.Run(wait, func(t *testing.T) {
 			t.Parallel()
