@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -99,25 +100,21 @@ func (w *imagePlaces) leadsIntoStore(file string) bool { return w.path(file) != 
 // open opens the file, which is not in the store. It is regular when it is opened, whatever it was before: to open a pipe or
 // a device could wait, or do something.
 func (p imagePlace) open() (*os.File, fs.FileInfo, error) {
-	const flags = os.O_RDONLY | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
-	look, open := func() (fs.FileInfo, error) { return os.Lstat(p.real) }, func() (*os.File, error) { return os.OpenFile(p.real, flags, 0) }
-	if !p.outside() {
-		root, err := os.OpenRoot(p.root)
-		if err != nil {
-			return nil, nil, err
-		}
-		defer root.Close()
-		name, _ := below(p.real, p.root)
-		look, open = func() (fs.FileInfo, error) { return root.Lstat(name) }, func() (*os.File, error) { return root.OpenFile(name, flags, 0) }
+	dir := cmp.Or(p.root, filepath.Dir(p.real))
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, nil, err
 	}
-	info, err := look()
+	defer root.Close()
+	name, _ := below(p.real, dir)
+	info, err := root.Lstat(name)
 	if err == nil {
 		err = p.allowed(info)
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	f, err := open()
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, err
 	}

