@@ -6,17 +6,36 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
+
+	"nixreg/store"
 )
 
-// Fetcher gets the files of a cache that lies elsewhere, by their names relative to it. A file that is not there gives an
-// error matching [fs.ErrNotExist], a cache that cannot be asked one matching store.ErrUnavailable; both say which cache and
-// file. Safe for concurrent use.
+// Fetcher gets the files of a cache that lies elsewhere, by their names relative to it. Errors say which cache and file.
+// A file that is not there gives one matching [fs.ErrNotExist], a file that cannot be had now, for whatever reason, one matching
+// store.ErrUnavailable. One that matches [fs.ErrPermission] alone is about a file that is forbidden, as some caches say of what
+// they do not have. A method RetryAfter, of a [time.Duration], tells for how long the cache wants to be left alone. Safe for
+// concurrent use.
 type Fetcher interface {
 	// Get returns a small file. One of more than limit bytes gives an error matching store.ErrTooLarge.
 	Get(ctx context.Context, name string, limit int64) ([]byte, error)
 	// Open returns the bytes of a file, from the first one on; a connection that is cut is continued behind the reader's
 	// back. Reads fail when ctx ends. The caller closes it.
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
+}
+
+// isForbidden reports whether a cache keeps a file from us that may not be there.
+func isForbidden(err error) bool {
+	return errors.Is(err, fs.ErrPermission) && !errors.Is(err, store.ErrUnavailable)
+}
+
+// retryAfter is for how long the cache wants to be left alone, at most maxRetryAfter; 0 if it does not say.
+func retryAfter(err error) time.Duration {
+	var a interface{ RetryAfter() time.Duration }
+	if errors.As(err, &a) {
+		return min(a.RetryAfter(), maxRetryAfter)
+	}
+	return 0
 }
 
 // opener is the part of a Fetcher that archives need. The caller closes what it got. A file that is not there gives an

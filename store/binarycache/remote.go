@@ -13,6 +13,7 @@ import (
 const (
 	freshFor    = 24 * time.Hour // what a narinfo said is believed
 	missingFor  = time.Minute    // so is that there is none, or a bad one
+	failedFor   = downFor        // a narinfo that cannot be had is not asked for again; longer if the cache says so
 	maxAsking   = 32             // requests at once
 	maxInFlight = 4096           // hash parts that are asked for at once
 )
@@ -25,6 +26,7 @@ type remote struct {
 	records Records // nil for none
 	opened  time.Time
 	warn    sync.Once // that Records fails
+	blind   sync.Once // that files are forbidden
 
 	ctx     context.Context // of all requests: it belongs to no single caller; ends with close
 	cancel  context.CancelFunc
@@ -34,12 +36,15 @@ type remote struct {
 
 	mu      sync.Mutex
 	closed  bool
-	checked bool // nix-cache-info was seen and is right
+	checked bool      // nix-cache-info was seen and is right
+	doubted bool      // that is not so any more since a file could not be had
+	alive   time.Time // when nix-cache-info was last right after such a doubt
 	down    outage
 	answers answers
 	flights map[string]*infoFlight
 	changes uint64
 	told    time.Time // when the log had a line about old answers
+	toldOne time.Time // so too, about a file that could not be had
 }
 
 // infoFlight is a narinfo that is being asked for.
@@ -134,9 +139,16 @@ func (x *remote) fly(hash string, old *answer, f *infoFlight) {
 func (x *remote) land(hash string, f *infoFlight, old, a *answer, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	var one *pathFailure
 	switch {
 	case x.ctx.Err() != nil:
 		a, err = nil, errClosed // the callers' own contexts have not ended
+	case errors.As(err, &one):
+		x.tellOne(err)
+		a, err = &answer{err: err, until: one.until}, nil
+		if old != nil {
+			a = old.again(one.until)
+		}
 	case err != nil && old != nil && errors.Is(err, store.ErrUnavailable):
 		x.tellOld(err)
 		a, err = old, nil
@@ -154,10 +166,26 @@ func (x *remote) land(hash string, f *infoFlight, old, a *answer, err error) {
 
 // tellOld logs, once in a while, that old answers are used.
 func (x *remote) tellOld(err error) {
-	if now := time.Now(); x.told.IsZero() || now.Sub(x.told) > 10*time.Minute {
-		x.told = now
+	if onceInAWhile(&x.told) {
 		x.trust.log.Warn("binary cache cannot be asked, what it said before is used", "cache", x.trust.name, "err", err)
 	}
+}
+
+// tellOne logs, once in a while, that a file cannot be had.
+func (x *remote) tellOne(err error) {
+	if onceInAWhile(&x.toldOne) {
+		x.trust.log.Warn("binary cache does not give a file, and can be asked for others", "cache", x.trust.name, "err", err)
+	}
+}
+
+// onceInAWhile reports whether something was told long ago, and notes that it is told now.
+func onceInAWhile(told *time.Time) bool {
+	now := time.Now()
+	if !told.IsZero() && now.Sub(*told) <= 10*time.Minute {
+		return false
+	}
+	*told = now
+	return true
 }
 
 // ask asks the cache; probe is that of turn.

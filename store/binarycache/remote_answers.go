@@ -29,6 +29,13 @@ type answer struct {
 	until time.Time // when it is to be asked again; it is kept beyond to compare the next one with
 }
 
+// again is the same answer, to be asked for again at another time.
+func (a *answer) again(until time.Time) *answer {
+	later := *a
+	later.until = until
+	return &later
+}
+
 // answers are those of one cache. Both kinds have a bound; beyond, any one is dropped: asking again is cheap.
 type answers struct {
 	found   map[string]*answer // by hash part
@@ -85,9 +92,7 @@ func (m *answers) drop(hash string) {
 // expire lets a narinfo be asked for again.
 func (m *answers) expire(hash string) {
 	if a := m.found[hash]; a != nil {
-		old := *a
-		old.until = time.Time{}
-		m.found[hash] = &old
+		m.found[hash] = a.again(time.Time{})
 	}
 }
 

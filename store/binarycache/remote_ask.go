@@ -9,26 +9,50 @@ import (
 	"nixreg/store"
 )
 
-// get asks the cache for a narinfo. That there is none, or one of no use, is an answer.
+// get asks the cache for a narinfo. That there is none, or one of no use, is an answer. One that cannot be had from a cache
+// that can be asked gives a *pathFailure.
 func (x *remote) get(hash string) (*answer, error) {
 	name := hash + narinfoSuffix
 	text, err := x.fetch.Get(x.ctx, name, maxNarinfo)
 	now := time.Now()
-	if !errors.Is(err, store.ErrUnavailable) {
+	unavailable, forbidden := errors.Is(err, store.ErrUnavailable), isForbidden(err)
+	if unavailable || forbidden {
+		if down := x.doubt(x.ctx); down != nil {
+			return nil, x.noWord(x.ctx, down)
+		}
+	} else {
 		x.answered()
 	}
 	switch {
+	case forbidden:
+		x.tellForbidden(err)
+		fallthrough
 	case errors.Is(err, fs.ErrNotExist):
 		return &answer{err: fmt.Errorf("%s: %s: %w", x.trust.name, name, fs.ErrNotExist), until: now.Add(missingFor)}, nil
 	case errors.Is(err, store.ErrTooLarge):
 		return &answer{err: fmt.Errorf("%s: %w", x.trust.name, tooLarge(name)), until: now.Add(missingFor)}, nil
+	case unavailable:
+		return nil, &pathFailure{err, now.Add(max(failedFor, retryAfter(err)))}
 	case err != nil:
-		if errors.Is(err, store.ErrUnavailable) {
-			x.fail(err, false, hash)
-		}
 		return nil, err
 	}
 	return x.understand(hash, string(text), now), nil
+}
+
+// pathFailure is about one file that cannot be had, from a cache that can be asked.
+type pathFailure struct {
+	error
+	until time.Time // when it is worth another try
+}
+
+func (f *pathFailure) Unwrap() error { return f.error }
+
+// tellForbidden logs once that files which the cache forbids count as absent.
+func (x *remote) tellForbidden(err error) {
+	x.blind.Do(func() {
+		x.trust.log.Warn("binary cache forbids a file: such files count as absent, which is right unless the credentials are wrong; told once",
+			"cache", x.trust.name, "err", err)
+	})
 }
 
 // understand makes an answer of the text of a narinfo, which was got at a time.

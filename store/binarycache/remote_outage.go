@@ -14,15 +14,17 @@ import (
 const (
 	downFor  = 5 * time.Second // a cache that could not be asked is left alone; twice as long after each try in vain
 	downMost = 2 * time.Minute
+
+	aliveFor      = 5 * time.Second // one good look at nix-cache-info vouches for the cache, whatever files fail meanwhile
+	maxRetryAfter = time.Hour
 )
 
-// outage is a time in which the whole cache is of no use. Guarded by remote.mu.
+// outage is a time in which the whole cache is of no use: its nix-cache-info cannot be had. Guarded by remote.mu.
 type outage struct {
 	err     error         // why; nil while there is none
 	until   time.Time     // when somebody may try again
 	pause   time.Duration // the last one; beyond the outage, until the cache gives a narinfo or says that there is none
 	probing bool          // somebody does
-	hash    string        // whose narinfo could not be had; "" if it is the cache itself. Kept like pause
 }
 
 // turn returns why the cache is of no use now, if it is not. Of those who come when a pause is over one gets probe: it goes
@@ -68,14 +70,33 @@ func (x *remote) checkInfo(ctx context.Context, probe bool) error {
 		return errClosed
 	}
 	if err != nil {
-		x.fail(err, probe, "")
+		x.fail(err, probe)
 		return err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.checked = true
-	x.down = outage{pause: x.down.pause, hash: x.down.hash}
+	if x.doubted {
+		x.alive = time.Now()
+	}
+	x.checked, x.doubted = true, false
+	x.down = outage{pause: x.down.pause}
 	return nil
+}
+
+// doubt asks whether the cache can be asked at all, after it did not give a file: nil says that the failure is the file's alone.
+func (x *remote) doubt(ctx context.Context) error {
+	x.mu.Lock()
+	x.uncheck()
+	x.mu.Unlock()
+	return x.checkInfo(ctx, false)
+}
+
+// uncheck makes who comes next look at the cache, unless somebody has just done so for the same reason: else those who ask for
+// many files that fail could have it looked at for each.
+func (x *remote) uncheck() {
+	if x.alive.IsZero() || time.Since(x.alive) >= aliveFor {
+		x.checked, x.doubted = false, true
+	}
 }
 
 func (x *remote) readInfo() error {
@@ -85,6 +106,8 @@ func (x *remote) readInfo() error {
 		err = fmt.Errorf("it has no %s, so it is no binary cache: %w", cacheInfoName, store.ErrUnavailable)
 	case errors.Is(err, store.ErrTooLarge):
 		err = tooLarge(cacheInfoName)
+	case isForbidden(err):
+		return fmt.Errorf("%w: %w", err, store.ErrUnavailable)
 	case err != nil:
 		return err
 	default:
@@ -96,19 +119,15 @@ func (x *remote) readInfo() error {
 	return nil
 }
 
-// fail begins an outage, or goes on with the one that was probed. Of those who asked before it began none makes it longer, nor
-// does one narinfo that fails time after time.
-func (x *remote) fail(err error, probe bool, hash string) {
+// fail begins an outage, or goes on with the one that was probed. Of those who asked before it began none makes it longer.
+func (x *remote) fail(err error, probe bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.down.err != nil && !probe {
 		return
 	}
-	pause := downFor
-	if hash == "" || hash != x.down.hash {
-		pause = min(max(2*x.down.pause, downFor), downMost)
-	}
-	x.down = outage{err: err, until: time.Now().Add(pause), pause: pause, hash: hash}
+	pause := min(max(2*x.down.pause, downFor), downMost)
+	x.down = outage{err: err, until: time.Now().Add(max(pause, retryAfter(err))), pause: pause}
 }
 
 // answered is called when the cache said something of a path.
@@ -121,34 +140,36 @@ func (x *remote) answered() {
 }
 
 // Open implements opener. No archive is asked of a cache that cannot be asked, or is none any more: that is no word of the
-// archive. One that could not be had is no outage, it may lie elsewhere; but who comes next has a look first.
+// archive. One that could not be had is no outage, it may lie elsewhere; but who comes next has a look first. One that is
+// forbidden is absent if the cache can be asked.
 func (x *remote) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	probe, err := x.turn()
-	switch {
-	case err == nil || probe:
+	if err == nil || probe {
 		err = x.checkInfo(ctx, probe)
-	case x.downForPath():
-		err = nil
 	}
-	switch {
-	case err == nil:
-	case ctx.Err() != nil, errors.Is(err, store.ErrUnavailable), errors.Is(err, fs.ErrClosed):
-		return nil, err
-	default:
-		return nil, fmt.Errorf("%v: %w", err, store.ErrUnavailable)
+	if err != nil {
+		return nil, x.noWord(ctx, err)
 	}
 	r, err := x.fetch.Open(ctx, name)
-	if errors.Is(err, store.ErrUnavailable) {
+	switch {
+	case isForbidden(err):
+		if down := x.doubt(ctx); down != nil {
+			return nil, x.noWord(ctx, down)
+		}
+		x.tellForbidden(err)
+		return nil, fmt.Errorf("%v: %w", err, fs.ErrNotExist)
+	case errors.Is(err, store.ErrUnavailable):
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		x.checked, x.down.hash = false, ""
+		x.uncheck()
 	}
 	return r, err
 }
 
-// downForPath reports whether all that is known of an outage is that a narinfo could not be had.
-func (x *remote) downForPath() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.down.hash != "" && !x.down.probing
+// noWord is what the error of a cache is to those who want a file of it, of which it says nothing.
+func (x *remote) noWord(ctx context.Context, err error) error {
+	if ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrClosed) {
+		return err
+	}
+	return fmt.Errorf("%v: %w", err, store.ErrUnavailable)
 }

@@ -1,12 +1,14 @@
 package binarycache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -85,69 +87,245 @@ func TestDownPauses(t *testing.T) {
 	})
 }
 
-// A cache that is there, and fails for each path, is no better than a dead one.
-func TestDownForEachPath(t *testing.T) {
-	inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
-		s := open(t, opts)
-		x := s.index.(*remote)
-		for n := range 3 {
-			if err := x.checkInfo(t.Context(), true); err != nil {
-				t.Fatal(err)
-			}
-			x.fail(store.ErrUnavailable, false, strconv.Itoa(n))
-		}
-		if x.down.pause != 4*downFor {
-			t.Errorf("left alone for %v", x.down.pause)
-		}
-		time.Sleep(downMost)
-		if !found(t, s, p) || x.down.pause != 0 {
-			t.Errorf("still %v after an answer", x.down.pause)
-		}
-	})
-}
-
-// oneBad is a cache that fails for one narinfo.
+// oneBad is a cache that fails for files, as bad says.
 type oneBad struct {
 	*fakeCache
-	name string
+	bad func(name string) error
 }
 
 func (o oneBad) Get(ctx context.Context, name string, limit int64) ([]byte, error) {
-	if name == o.name {
-		return nil, fmt.Errorf("%s: internal server error: %w", name, store.ErrUnavailable)
+	b, err := o.fakeCache.Get(ctx, name, limit)
+	if bad := o.bad(name); bad != nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
+		return nil, fmt.Errorf("%s: %w", name, bad)
 	}
-	return o.fakeCache.Get(ctx, name, limit)
+	return b, err
 }
 
-// A narinfo that cannot be had, and that somebody asks for again and again, takes no archive away, and others' narinfo for no
-// longer than the shortest pause.
-func TestDownForOnePath(t *testing.T) {
+func (o oneBad) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	r, err := o.fakeCache.Open(ctx, name)
+	if bad := o.bad(name); bad != nil && err == nil {
+		r.Close()
+		return nil, fmt.Errorf("%s: %w", name, bad)
+	}
+	return r, err
+}
+
+// absentIs is the answer of a cache for each narinfo that it has not got.
+func absentIs(c *fakeCache, p store.Path, err error) oneBad {
+	return oneBad{c, func(name string) error {
+		if strings.HasSuffix(name, narinfoSuffix) && name != p.Hash()+narinfoSuffix {
+			return err
+		}
+		return nil
+	}}
+}
+
+// later is an error that says for how long the cache wants to be left alone.
+type later time.Duration
+
+func (l later) Error() string             { return "too many requests" }
+func (l later) Unwrap() error             { return store.ErrUnavailable }
+func (l later) RetryAfter() time.Duration { return time.Duration(l) }
+
+var refused = fmt.Errorf("401: %w: %w", fs.ErrPermission, store.ErrUnavailable)
+
+// Whatever a cache answers for paths that it does not have, and however many of them somebody asks for, others get theirs, and
+// the cache is looked at no more than once in aliveFor.
+func TestFailuresOfOnePathAreItsOwn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer, want error
+	}{
+		"500": {store.ErrUnavailable, store.ErrUnavailable}, "401": {refused, store.ErrUnavailable},
+		"429": {later(time.Minute), store.ErrUnavailable}, "403": {fs.ErrPermission, fs.ErrNotExist}, "404": {fs.ErrNotExist, fs.ErrNotExist},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
+				opts.Remote, opts.Records = absentIs(c, p, tc.answer), nil
+				spool, err := OpenSpool(SpoolOptions{Dir: t.TempDir(), Size: -1})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer spool.Close()
+				opts.Spool = spool
+				s := open(t, opts)
+				c.asked(cacheInfoName)
+				for n := range 300 {
+					_, err := s.Find(t.Context(), fmt.Sprintf("%032d", n))
+					if !errors.Is(err, tc.want) || errors.Is(err, fs.ErrNotExist) != (tc.want == fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && tc.answer != refused {
+						t.Fatalf("after %d: %v", n, err)
+					}
+					if n%10 == 0 { // one that is new to the store each time, as far as it is remembered
+						fresh := open(t, opts)
+						useTree(t, fresh, p)
+						fresh.Close()
+					}
+					useTree(t, s, p)
+					time.Sleep(100 * time.Millisecond)
+				}
+				if n := c.asked(cacheInfoName); n > 1+30+300*100/5000+1 { // of this store, of the 30 others, and of doubts in 30 s
+					t.Errorf("nix-cache-info was asked for %d times", n)
+				}
+			})
+		})
+	}
+}
+
+// A failure is remembered as that, for a short time or as long as the cache says: the cache is not asked again meanwhile, and
+// nothing counts as absent.
+func TestFailuresAreRemembered(t *testing.T) {
+	for _, f := range []struct {
+		answer error
+		want   time.Duration
+	}{{store.ErrUnavailable, failedFor}, {refused, failedFor}, {later(30 * time.Second), 30 * time.Second}, {later(100 * time.Hour), time.Hour}} {
+		inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
+			bad := strings.Repeat("1", store.HashLen)
+			opts.Remote = absentIs(c, p, f.answer)
+			s := open(t, opts)
+			for _, tc := range []struct {
+				wait  time.Duration
+				asked int
+			}{{0, 1}, {f.want - 1, 0}, {1, 1}} {
+				time.Sleep(tc.wait)
+				for range 3 {
+					if _, err := s.Find(t.Context(), bad); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) {
+						t.Errorf("%v: %v", f.answer, err)
+					}
+				}
+				if n := c.asked(bad + narinfoSuffix); n != tc.asked {
+					t.Errorf("%v, after %v: asked %d times", f.answer, tc.wait, n)
+				}
+			}
+		})
+	}
+}
+
+// A narinfo that was there, and cannot be had any more, is used as it was, and stays recorded; one that is forbidden is gone.
+func TestFailureOfAnOldNarinfo(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer error
+		found  bool
+	}{"500": {store.ErrUnavailable, true}, "401": {refused, true}, "403": {fs.ErrPermission, false}} {
+		inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
+			found(t, open(t, opts), p)
+			time.Sleep(25 * time.Hour)
+			opts.Remote = oneBad{c, func(name string) error {
+				if name == p.Hash()+narinfoSuffix {
+					return tc.answer
+				}
+				return nil
+			}}
+			s := open(t, opts)
+			before := state(t, s)
+			c.asked(p.Hash() + narinfoSuffix)
+			for range 3 {
+				if found(t, s, p) != tc.found || found(t, open(t, opts), p) != tc.found {
+					t.Errorf("%s: found is not %v", name, tc.found)
+				}
+			}
+			if n := c.asked(p.Hash() + narinfoSuffix); n != 4 { // once by each store
+				t.Errorf("%s: asked %d times", name, n)
+			}
+			if state(t, s) != before {
+				t.Errorf("%s: the state moved", name)
+			}
+		})
+	}
+}
+
+// What is forbidden is absent where nix-cache-info can be read, and nobody's business where not: credentials are wrong then.
+func TestForbidden(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
-		bad := strings.Repeat("1", store.HashLen)
-		opts.Remote = oneBad{c, bad + narinfoSuffix}
-		spool, err := OpenSpool(SpoolOptions{Dir: t.TempDir(), Size: -1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer spool.Close()
-		opts.Spool = spool
+		var log bytes.Buffer
+		opts.Log = slog.New(slog.NewTextHandler(&log, nil))
+		all := false
+		opts.Remote = oneBad{c, func(name string) error {
+			if all || name != cacheInfoName {
+				return fmt.Errorf("403: %w", fs.ErrPermission)
+			}
+			return nil
+		}}
 		s := open(t, opts)
-		if !found(t, s, p) {
-			t.Fatal("not found")
+		for range 3 {
+			if found(t, s, p) {
+				t.Error("found")
+			}
 		}
-		for range 100 {
-			s.Find(t.Context(), bad)
-			tree, err := s.Open(t.Context(), p)
-			if err != nil {
-				t.Fatal(err)
+		if n := strings.Count(log.String(), "count as absent"); n != 1 {
+			t.Errorf("%d lines in the log: %s", n, &log)
+		}
+		all = true
+		time.Sleep(missingFor)
+		for range 3 {
+			if _, err := s.Find(t.Context(), p.Hash()); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "403") {
+				t.Error(err)
 			}
-			tree.Close()
-			if pause := s.index.(*remote).down.pause; pause > downFor {
-				t.Fatalf("left alone for %v", pause)
-			}
-			time.Sleep(2 * downFor)
+		}
+		if _, err := open(t, opts).Find(t.Context(), p.Hash()); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("from the start: %v", err)
+		}
+		all = false
+		time.Sleep(downMost)
+		if found(t, s, p) {
+			t.Error("found")
 		}
 	})
+}
+
+// Credentials that are refused for everything are not tried again and again.
+func TestRefusedForEverything(t *testing.T) {
+	for _, answer := range []error{refused, later(10 * time.Minute)} {
+		inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
+			opts.Remote = oneBad{c, func(string) error { return answer }}
+			s := open(t, opts)
+			for n := range 600 { // seconds
+				if _, err := s.Find(t.Context(), fmt.Sprintf("%032d", n)); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+			}
+			total := 0
+			for _, n := range c.count {
+				total += n
+			}
+			if most := map[bool]int{true: 9, false: 1}[answer == refused]; total > most {
+				t.Errorf("%v: %d requests in ten minutes", answer, total)
+			}
+		})
+	}
+}
+
+// An archive that cannot be had, or is forbidden, is no matter of others.
+func TestFailuresOfOneArchive(t *testing.T) {
+	for name, tc := range map[string]struct{ answer, want error }{
+		"500": {store.ErrUnavailable, store.ErrUnavailable}, "401": {refused, store.ErrUnavailable},
+		"403": {fs.ErrPermission, fs.ErrNotExist}, "404": {fs.ErrNotExist, fs.ErrNotExist},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
+				opts.Remote = oneBad{c, func(name string) error {
+					if strings.HasPrefix(name, "nar/") {
+						return tc.answer
+					}
+					return nil
+				}}
+				s := open(t, opts)
+				found(t, s, p)
+				c.asked(cacheInfoName)
+				for range 100 {
+					if _, err := s.Open(t.Context(), p); !errors.Is(err, tc.want) || errors.Is(err, fs.ErrNotExist) != (tc.want == fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && tc.answer != refused {
+						t.Fatal(err)
+					}
+					if !found(t, s, p) {
+						t.Fatal("its narinfo is not found")
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				if n := c.asked(cacheInfoName); n > 3 {
+					t.Errorf("nix-cache-info was asked for %d times", n)
+				}
+			})
+		})
+	}
 }
 
 // While one probes a cache that was down, nobody waits: who has an old answer gets that, the prober too.

@@ -15,9 +15,10 @@
 // is what the signature covers: path, NarHash, NarSize and References. Deriver and URL are not; a URL therefore has to
 // lie inside the cache.
 //
-// A narinfo of a Remote is believed for 24 hours, in memory and in Options.Records, then asked for again; while the
-// cache cannot be asked the old one is used. That there is none is believed for a minute. A cache that could not be asked
-// is left alone for five seconds, then, after each try in vain, for twice as long, up to two minutes; that is never taken
+// A narinfo of a Remote is believed for 24 hours, in memory and in Options.Records, then asked for again; while it cannot be
+// had the old one is used. That there is none is believed for a minute. One that cannot be had is a matter of that path alone
+// as long as nix-cache-info can be read, which is tried at most once in five seconds for such a reason. Otherwise the cache is
+// down: it is left alone for five seconds, then, after each try in vain, for twice as long, up to two minutes. Neither is taken
 // for an absent path.
 //
 //	s, err := binarycache.Open(binarycache.Options{FS: os.DirFS("/srv/cache"), Keys: keys})

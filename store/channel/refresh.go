@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"nixreg/store"
 )
 
 const (
@@ -139,7 +141,7 @@ func (c *Channel) unchanged(ctx context.Context, old *release) (bool, error) {
 		etag = ""
 	}
 	packages, err := c.fetch.GetIf(ctx, name, etag, maxStored)
-	if errors.Is(err, fs.ErrNotExist) {
+	if isAbsent(err) {
 		return old.seen.packages == absent, nil
 	}
 	if err != nil {
@@ -147,6 +149,11 @@ func (c *Channel) unchanged(ctx context.Context, old *release) (bool, error) {
 	}
 	defer packages.close()
 	return packages.same(etag), nil
+}
+
+// isAbsent reports whether the file that need not be there is not. Some servers forbid what they do not have.
+func isAbsent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && !errors.Is(err, store.ErrUnavailable)
 }
 
 // attributes reads the file that lies beside the paths, if there is one, and returns its ETag.
@@ -159,7 +166,7 @@ func (c *Channel) attributes(ctx context.Context, paths *Answer, b *builder) (et
 		return "", err
 	}
 	packages, err := c.fetch.GetIf(ctx, name, "", maxStored)
-	if errors.Is(err, fs.ErrNotExist) {
+	if isAbsent(err) {
 		return absent, nil
 	}
 	if err != nil {

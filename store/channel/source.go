@@ -33,7 +33,8 @@ const (
 type Fetcher interface {
 	// GetIf gets a file of at most limit bytes, its bytes as they are stored: what a server calls the Content-Encoding of a
 	// .br file stays. name is "store-paths.xz" or "packages.json.br", or such a file's whole address, below one that the
-	// fetcher itself has named in an [Answer]. A file that is not there gives an error matching [fs.ErrNotExist].
+	// fetcher itself has named in an [Answer]. A file that is not there gives an error matching [fs.ErrNotExist], one that is
+	// forbidden, which may be for that, one matching [fs.ErrPermission] and not store.ErrUnavailable.
 	GetIf(ctx context.Context, name, etag string, limit int64) (Answer, error)
 }
 

@@ -32,7 +32,8 @@ type denied struct {
 	message string // of S3
 	give    string // a parameter that would help, where S3 says so
 	after   time.Duration
-	proxy   bool // it is a proxy that answers, in place of connecting
+	proxy   bool   // it is a proxy that answers, in place of connecting
+	at      string // the host that answers, where a redirect led to another than the location's
 }
 
 const regionHeader = "X-Amz-Bucket-Region"
@@ -77,6 +78,9 @@ func (d *denied) Error() string {
 	if d.proxy {
 		text = "the proxy answers " + text
 	}
+	if d.at != "" {
+		text = "it redirects to " + d.at + ", which answers " + text
+	}
 	if d.code != "" {
 		text += ": " + d.code
 	}
@@ -89,28 +93,24 @@ func (d *denied) Error() string {
 	return text
 }
 
-// missing reports whether a file is not there. S3 denies access to a key that is absent to who may not list the bucket;
-// where it has denied everything so far, it is us that it denies.
-//
-// Source: Amazon S3 API reference, GetObject, "Permissions"; Nix, HttpBinaryCacheStore::getFile, which takes each 403 so.
-func (d *denied) missing(s3, answered bool) bool {
-	if d.proxy {
-		return false
-	}
-	switch d.status {
-	case http.StatusNotFound, http.StatusGone:
-		return d.code != "NoSuchBucket"
-	case http.StatusForbidden:
-		return answered && (d.code == "AccessDenied" || s3 && d.code == "")
-	}
-	return false
+// missing reports whether a file is not there.
+func (d *denied) missing() bool {
+	return !d.proxy && (d.status == http.StatusNotFound || d.status == http.StatusGone) && d.code != "NoSuchBucket"
 }
 
-// unauthorized reports whether it is for want of the right credentials.
+// forbidden reports whether it is the file that is kept from us, which may not even be there: S3 denies access to a key that
+// is absent to who may not list the bucket. The other codes of S3 are about credentials.
+//
+// Source: Amazon S3 API reference, GetObject, "Permissions"; Nix, HttpBinaryCacheStore::getFile, which takes each 403 so.
+func (d *denied) forbidden() bool {
+	return !d.proxy && d.status == http.StatusForbidden && (d.code == "" || d.code == "AccessDenied")
+}
+
+// unauthorized reports whether it is for want of the right credentials. The host that a redirect leads to gets none of them.
 func (d *denied) unauthorized() bool {
 	switch d.status {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return !d.proxy
+		return !d.proxy && d.at == ""
 	}
 	return d.status == http.StatusProxyAuthRequired
 }
@@ -160,17 +160,23 @@ func (c *Client) failed(ctx context.Context, name string, err error, tries int) 
 	f := &failure{kinds: []error{store.ErrUnavailable}, public: "cannot be asked now"}
 	var d *denied
 	if errors.As(err, &d) {
+		f.after = d.after
 		f.public = strings.TrimSpace(fmt.Sprintf("it answers %d %s", d.status, http.StatusText(d.status)))
 	}
 	switch {
-	case errors.As(err, &d) && d.missing(c.location.bucket != nil, c.answered.Load()):
+	case d != nil && d.missing():
 		f.kinds = []error{fs.ErrNotExist}
-		c.keys.mayBeBlind(ctx, d)
-	case errors.As(err, &d) && d.unauthorized():
-		f.kinds = append(f.kinds, fs.ErrPermission)
-		advice := c.keys.advice(d.status)
+	case d != nil && d.unauthorized():
+		advice, file := c.keys.advice(d.status)
 		text += ": " + advice
 		f.public += ": " + advice
+		if f.kinds = append(f.kinds, fs.ErrPermission); d.forbidden() && c.answered.Load() {
+			f.kinds = []error{fs.ErrPermission}
+		} else if file != "" {
+			c.keys.name(file)
+		}
+	case d != nil && d.forbidden():
+		f.kinds = []error{fs.ErrPermission}
 	case errors.Is(err, errCredentials):
 		f.kinds = append(f.kinds, fs.ErrPermission)
 		f.public = "there are no credentials for it"
@@ -188,11 +194,15 @@ type failure struct {
 	text   string
 	public string // for everybody: the server's address, its status, and words of ours
 	kinds  []error
+	after  time.Duration
 }
 
 func (f *failure) Error() string   { return f.text }
 func (f *failure) Public() string  { return f.public }
 func (f *failure) Unwrap() []error { return f.kinds }
+
+// RetryAfter is for how long the server wants to be left alone; 0 if it does not say.
+func (f *failure) RetryAfter() time.Duration { return f.after }
 
 // printable is a text from outside as it may be shown: in one line, and short.
 func printable(s string) string {

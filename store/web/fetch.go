@@ -49,7 +49,11 @@ func (c *Client) do(ctx context.Context, q query, p *patience) (*http.Response, 
 	for {
 		resp, err := c.wire.send(c.request(ctx, q), q.wait, c.keys.authorize)
 		if err == nil && !expected(q, resp.StatusCode) {
-			err = denial(resp, c.location.bucket, c.now())
+			d := denial(resp, c.location.bucket, c.now())
+			if !c.wire.own(resp.Request.URL) {
+				d.at = printable(resp.Request.URL.Host)
+			}
+			err = d
 		}
 		if err == nil {
 			if resp.Request.URL.String() != q.target.String() {

@@ -72,10 +72,11 @@ func TestAnswers(t *testing.T) {
 	}{
 		{404, "", 1, []error{fs.ErrNotExist}, "404 Not Found"},
 		{410, "", 1, []error{fs.ErrNotExist}, "410"},
-		{403, denied, 1, []error{fs.ErrNotExist}, "AccessDenied"},
+		{403, denied, 1, []error{fs.ErrPermission}, "AccessDenied"},
 		{404, "<Error><Code>NoSuchBucket</Code></Error>", 1, []error{store.ErrUnavailable}, "NoSuchBucket"},
 		{401, "", 1, []error{store.ErrUnavailable, fs.ErrPermission}, "?netrc-file= or ?token-file="},
-		{403, denied[:50], 1, []error{store.ErrUnavailable, fs.ErrPermission}, "?netrc-file= or ?token-file="},
+		{403, denied[:50], 1, []error{fs.ErrPermission}, "?netrc-file= or ?token-file="},
+		{403, strings.Replace(denied, "AccessDenied", "ExpiredToken", 1), 1, []error{store.ErrUnavailable, fs.ErrPermission}, "ExpiredToken"},
 		{407, "", 1, []error{store.ErrUnavailable, fs.ErrPermission}, "HTTPS_PROXY"},
 		{400, "<Error><Code>Odd\n\x1b</Code></Error>", 1, []error{store.ErrUnavailable}, "400 Bad Request"},
 		{204, "", 1, []error{store.ErrUnavailable}, "204"},

@@ -27,7 +27,6 @@ type keyring struct {
 	netrc    *keyFile[[]login] // nil: none
 	token    *keyFile[string]  // nil: none
 	signer   *signer           // nil: not S3
-	blind    sync.Once
 	named    sync.Once
 }
 
@@ -102,42 +101,30 @@ func (k *keyring) name(file string) {
 	})
 }
 
-// advice says what could be done after a refusal.
-func (k *keyring) advice(status int) string {
+// advice says what could be done after a refusal, and which file would be looked at for that; that is for the log alone.
+func (k *keyring) advice(status int) (text, file string) {
 	host := k.location.base.Hostname()
 	_, inURL := k.location.user.Password()
 	switch {
 	case status == http.StatusProxyAuthRequired:
-		return "the proxy wants a user and a password: put them in HTTPS_PROXY or HTTP_PROXY"
+		return "the proxy wants a user and a password: put them in HTTPS_PROXY or HTTP_PROXY", ""
 	case k.signer != nil:
-		return "S3 does not take the credentials: look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ?profile=, and at ?region="
+		return "S3 does not take the credentials: look at AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ?profile=, and at ?region=", ""
 	case k.token != nil:
-		k.name(k.token.name)
-		return "the server does not take the token that is in its file"
+		return "the server does not take the token that is in its file", k.token.name
 	case inURL:
-		return "the server does not take the user and password of the URL"
+		return "the server does not take the user and password of the URL", ""
 	case k.netrc == nil:
-		return "the server wants credentials: give ?netrc-file= or ?token-file="
+		return "the server wants credentials: give ?netrc-file= or ?token-file=", ""
 	}
-	k.name(k.netrc.name)
 	all, err := k.netrc.get()
 	if err != nil {
-		return "the server wants credentials, and the netrc file is not there"
+		return "the server wants credentials, and the netrc file is not there", k.netrc.name
 	}
 	if _, found := find(all, host, k.location.user.Username()); !found {
-		return fmt.Sprintf("the server wants credentials, and the netrc file has none for machine %.100s", host)
+		return fmt.Sprintf("the server wants credentials, and the netrc file has none for machine %.100s", host), k.netrc.name
 	}
-	return fmt.Sprintf("the server does not take what the netrc file has for machine %.100s", host)
-}
-
-// mayBeBlind says once that files which S3 denies count as absent.
-func (k *keyring) mayBeBlind(ctx context.Context, d *denied) {
-	if d.status != http.StatusForbidden {
-		return
-	}
-	k.blind.Do(func() {
-		k.log.WarnContext(ctx, "S3 denies access: its files count as absent, which is right unless the credentials are wrong", "store", k.location.shown)
-	})
+	return fmt.Sprintf("the server does not take what the netrc file has for machine %.100s", host), k.netrc.name
 }
 
 // parseToken checks that a token can be part of a header.

@@ -12,8 +12,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"nixreg/internal/cases"
 	"nixreg/store"
@@ -101,6 +103,63 @@ func TestAdvice(t *testing.T) {
 		}
 		if _, name, ok := strings.Cut(address, "-file="); ok && (strings.Contains(err.Error(), name) || !strings.Contains(log.String(), "file="+name)) {
 			t.Errorf("%s: the name of the file is for the log alone: %v\n%s", address, err, log.String())
+		}
+	}
+}
+
+// What the host says to which a redirect leads is not said of the credentials, which it does not get; nor is a redirect that is
+// not followed.
+func TestRedirectsAreNotAboutCredentials(t *testing.T) {
+	netrc := file(t, "machine 127.0.0.1 password hunter2")
+	target := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			t.Error("the target gets credentials")
+		}
+		status, _ := strconv.Atoi(strings.Trim(r.URL.Path, "/"))
+		w.WriteHeader(status)
+	})
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", strings.Replace(target.URL, "127.0.0.1", "localhost", 1)+strings.TrimSuffix(r.URL.Path, ".narinfo"))
+		if r.URL.Path == "/refused" {
+			w.Header().Set("Location", "ftp://localhost/x")
+		}
+		if r.URL.Path == "/nowhere" {
+			w.Header().Del("Location")
+		}
+		w.WriteHeader(http.StatusFound)
+	})
+	for name, want := range map[string][]error{
+		"401.narinfo": {store.ErrUnavailable}, "403.narinfo": {fs.ErrPermission}, "404.narinfo": {fs.ErrNotExist}, "410.narinfo": {fs.ErrNotExist},
+		"500.narinfo": {store.ErrUnavailable}, "refused": {store.ErrUnavailable}, "nowhere": {store.ErrUnavailable},
+	} {
+		for _, answered := range []bool{false, true} {
+			var log bytes.Buffer
+			c := client(t, s.URL+"?netrc-file="+netrc, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+			c.answered.Store(answered)
+			_, err := c.Get(t.Context(), name, 100)
+			for _, kind := range []error{fs.ErrNotExist, store.ErrUnavailable, fs.ErrPermission} {
+				if errors.Is(err, kind) != errors.Is(errors.Join(want...), kind) {
+					t.Errorf("%s: %v: %v is %t", name, err, kind, errors.Is(err, kind))
+				}
+			}
+			if strings.Contains(err.Error(), "netrc") || strings.Contains(log.String(), "netrc") || strings.HasSuffix(name, "narinfo") && !strings.Contains(err.Error(), "it redirects to localhost:") {
+				t.Errorf("%s: %v; the log has %q", name, err, &log)
+			}
+		}
+	}
+}
+
+// For how long a server wants to be left alone is part of the error, whether it was waited for or not.
+func TestRetryAfterIsTold(t *testing.T) {
+	for after, want := range map[string]time.Duration{"": 0, "7": 7 * time.Second, "600": 10 * time.Minute} {
+		s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", after)
+			w.WriteHeader(http.StatusTooManyRequests)
+		})
+		_, err := client(t, s.URL).Get(t.Context(), "x", 100)
+		var a interface{ RetryAfter() time.Duration }
+		if !errors.As(err, &a) || a.RetryAfter() != want || !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%q: %v", after, err)
 		}
 	}
 }
