@@ -41,7 +41,7 @@ func TestAbandonedPullsGiveWay(t *testing.T) {
 			}
 			eventually(t, "as many archives as can be are on their way", func() bool { return u.count("GET /nar/") >= slots })
 			if wait == "1s" {
-				eventually(t, "all clients have come again", func() bool { return s.hops() >= 2*len(repos) })
+				eventually(t, "all clients have come again", func() bool { return s.hops("/") >= 2*len(repos) })
 			}
 			leave()
 			for _, a := range answers {
@@ -53,8 +53,8 @@ func TestAbandonedPullsGiveWay(t *testing.T) {
 			if len(got.Layers) == 0 {
 				t.Errorf("%+v", got)
 			}
-			if wait != "1s" && s.hops() != 0 {
-				t.Errorf("it was not answered at once: %d hops", s.hops())
+			if wait != "1s" && s.hops("/") != 0 {
+				t.Errorf("it was not answered at once: %d hops", s.hops("/"))
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ type held struct {
 	*server
 	cache   *upstream
 	want    target
+	free    string // repository of an image that waits for nothing
 	release func()
 }
 
@@ -25,8 +27,8 @@ type held struct {
 // many that a client which waits for one answer alone has left.
 const hopsEnough = 3
 
-// newHeld makes an image that nobody has pulled before, on no machine, and holds back the archive of a path in it. what is
-// the kind of the file: "nar" or "narinfo".
+// newHeld makes an image that nobody has pulled before, on no machine, and holds back a file about a path in it: the "nar",
+// the "narinfo", or for a "blob" the archive again, after the manifest was pulled and all archives were evicted.
 func newHeld(t *testing.T, what string, args ...string) held {
 	t.Helper()
 	f := newForge()
@@ -37,36 +39,53 @@ func newHeld(t *testing.T, what string, args ...string) held {
 	want := first.target(t, repo, "latest")
 	first.stop(t)
 	u.forget()
+	o := f.options(u.URL).with("--wait", "1s", "--log-level", "debug").with(args...)
+	if what == "blob" {
+		o.Data = first.Data
+		for _, file := range first.archiveFiles(t) {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 
 	release := make(chan struct{})
-	h := held{cache: u, want: want, release: sync.OnceFunc(func() { close(release) })}
+	h := held{cache: u, want: want, free: "store/" + hash(all[0]), release: sync.OnceFunc(func() { close(release) })}
 	t.Cleanup(h.release)
 	part := f.url(all[1])
 	if what == "narinfo" {
 		part = hash(all[1]) + ".narinfo"
 	}
 	u.spoil(part, always, hold(release))
-	h.server = start(t, f.options(u.URL).with("--wait", "1s", "--log-level", "debug").with(args...))
+	h.server = start(t, o)
 	h.want.host = h.Host
 	return h
 }
 
-// hops is how often a client was asked to come again.
-func (s *server) hops() int { return s.count(`"status":307`) }
+// hops is how often a client was asked to come again for what has a part in its path.
+func (s *server) hops(part string) (n int) {
+	for line := range strings.Lines(s.log.String()) {
+		if strings.Contains(line, `"status":307`) && strings.Contains(line, part) {
+			n++
+		}
+	}
+	return n
+}
 
 // during lets a client do something, and releases the image after a few hops. Whoever ends before has failed.
 func (h held) during(t *testing.T, do func() error) error {
 	t.Helper()
-	return h.server.during(t, h.release, do)
+	return h.server.during(t, h.want.repo, hopsEnough, h.release, do)
 }
 
-func (s *server) during(t *testing.T, release func(), do func() error) error {
+// during is for any server that says in its log what it answers.
+func (s *server) during(t *testing.T, part string, enough int, release func(), do func() error) error {
 	t.Helper()
-	before, done := s.hops(), make(chan error, 1)
+	before, done := s.hops(part), make(chan error, 1)
 	go func() { done <- do() }()
-	hops := func() int { return s.hops() - before }
-	eventually(t, "the client is asked to come again", func() bool { return hops() >= hopsEnough || len(done) > 0 })
-	if hops() < hopsEnough {
+	hops := func() int { return s.hops(part) - before }
+	eventually(t, "the client is asked to come again", func() bool { return hops() >= enough || len(done) > 0 })
+	if hops() < enough {
 		return fmt.Errorf("the client ended after %d hops: %w", hops(), <-done)
 	}
 	release()
@@ -79,7 +98,7 @@ func follow(ctx context.Context, method, url string) (*http.Response, []byte, er
 	if err != nil {
 		return nil, nil, err
 	}
-	req.Header.Set("Accept", ociManifest)
+	req.Header["Accept"] = []string{ociManifest, dockerManifest}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, nil, err
@@ -123,6 +142,49 @@ func TestHops(t *testing.T) {
 	}
 }
 
+// A layer whose archive was evicted is fetched again before its first byte, and its clients hop meanwhile; so is a part of it.
+func TestHopsOfABlob(t *testing.T) {
+	for _, span := range []string{"", "bytes=0-99"} {
+		t.Run(span, func(t *testing.T) {
+			t.Parallel()
+			h := newHeld(t, "blob")
+			layer := h.manifest(t, h.want.repo, h.want.manifest).Layers[1]
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.URL+"/v2/"+h.want.repo+"/blobs/"+layer.Digest+"?ns=", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if span != "" {
+				req.Header.Set("Range", span)
+			}
+			err = h.during(t, func() error {
+				resp, err := http.DefaultClient.Do(req)
+				if err != nil {
+					return err
+				}
+				defer resp.Body.Close()
+				body, err := io.ReadAll(resp.Body)
+				switch {
+				case err != nil:
+					return err
+				case span != "" && (resp.StatusCode != http.StatusPartialContent || len(body) != 100):
+					return fmt.Errorf("%s, %d bytes", resp.Status, len(body))
+				case span == "":
+					return same("the layer's digest", textDigest(string(body)), layer.Digest)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			for _, a := range h.cache.requests("GET /nar/") {
+				if n := h.cache.count(a.line); n != 1 {
+					t.Errorf("the cache was asked %d times: %s", n, a.line)
+				}
+			}
+		})
+	}
+}
+
 // After the last hop the answer is 503, which says how far it is and when to come again. The work goes on, and the next
 // try finds what is done.
 func TestHopsEnd(t *testing.T) {
@@ -139,8 +201,8 @@ func TestHopsEnd(t *testing.T) {
 	if err := json.Unmarshal(body, &e); err != nil || len(e.Errors) != 1 {
 		t.Fatalf("%s: %.300s", resp.Status, body)
 	}
-	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || !strings.Contains(e.Errors[0].Message, " MB of held") || h.hops() != 8 {
-		t.Errorf("%s after %d hops: %s", resp.Status, h.hops(), body)
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || !strings.Contains(e.Errors[0].Message, " MB of held") || h.hops("/") != 8 {
+		t.Errorf("%s after %d hops: %s", resp.Status, h.hops("/"), body)
 	}
 	h.release()
 	eventually(t, "the next try finds it", func() bool {
