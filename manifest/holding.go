@@ -50,6 +50,9 @@ func newHolding(key string, roots []store.Path, held bool) *holding {
 	return h
 }
 
+// isFresh reports whether it was seen to be held a moment ago.
+func (h *holding) isFresh(now time.Time) bool { return now.UnixNano()-h.seen.Load() < int64(heldFor) }
+
 // weight is its size in memory, in bytes.
 func (h *holding) weight() (n int64) {
 	for _, p := range h.roots {
@@ -74,11 +77,11 @@ func (s *Source) keepHeld(ctx context.Context, h *holding) error {
 	if len(h.roots) == 0 {
 		return nil
 	}
-	if now := time.Now().UnixNano(); now-h.seen.Load() >= int64(heldFor) {
+	if now := time.Now(); !h.isFresh(now) {
 		if err := s.holder.Hold(ctx, h.key, h.roots); err != nil {
 			return fmt.Errorf("hold against the garbage collector: %w", err)
 		}
-		h.seen.Store(now)
+		h.seen.Store(now.UnixNano())
 	}
 	s.holder.Touch(h.key)
 	return nil
@@ -134,9 +137,12 @@ func (s *Source) holdAgain(ctx context.Context, digest v1.Hash, image string) {
 		h = s.holdingOf(m)
 		s.held.Put(digest, h, h.weight())
 	}
-	waiting, cancel := context.WithTimeout(ctx, holdWait)
-	defer cancel()
-	if err := s.keepHeld(waiting, h); err != nil {
+	if !h.isFresh(time.Now()) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, holdWait)
+		defer cancel()
+	}
+	if err := s.keepHeld(ctx, h); err != nil {
 		s.log.Debug("image of a manifest is not held", "manifest", digest.String(), "error", err)
 		s.holder.Touch(h.key)
 	}
