@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"nixreg/internal/filestamp"
 	"nixreg/manifest/packages"
 	"nixreg/store"
 )
@@ -38,8 +39,8 @@ type imageList struct {
 // holds reports whether the folders are as they were.
 func (l *imageList) holds() bool {
 	for folder, changed := range l.folders {
-		info, err := os.Stat(folder)
-		if err != nil || !info.ModTime().Equal(changed) || changed.After(l.at.Add(-folderTick)) {
+		now, err := filestamp.Stat(folder)
+		if err != nil || now.Mtime != changed.UnixNano() || changed.After(l.at.Add(-folderTick)) {
 			return false
 		}
 	}
