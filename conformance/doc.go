@@ -9,6 +9,10 @@
 // file server and by versitygw to a nixreg on a machine without /nix (caches_machine_test.go), or forged
 // (caches_forge_test.go).
 //
+// What clients and data directories hold on to is in testdata, made by an earlier program (README.md there): tables of
+// digests (TestVectors), and a --data that is read on (TestDataIsReadOn, TestRootsAreReadOn). NIXREG=FILE has all tests run
+// against another program than that of this tree.
+//
 // The demo store and the source are tested by a plain go test. With NIXREG_E2E=1 so are a real Nix store, the OCI
 // conformance program and the clients: docker, podman, buildah, skopeo, containerd, crane, regctl and oras. Whatever of
 // these is absent is a failure then; .ci/run names the Debian packages. The table of what each client made of each image
