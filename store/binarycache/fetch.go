@@ -14,8 +14,8 @@ import (
 // Fetcher gets the files of a cache that lies elsewhere, by their names relative to it. Errors say which cache and file.
 // A file that is not there gives one matching [fs.ErrNotExist], a file that cannot be had now, for whatever reason, one matching
 // store.ErrUnavailable. One that matches [fs.ErrPermission] alone is about a file that is forbidden, as some caches say of what
-// they do not have. A method RetryAfter, of a [time.Duration], tells for how long the cache wants to be left alone. Safe for
-// concurrent use.
+// they do not have. A method RetryAfter, of a [time.Duration], tells for how long the cache wants to be left alone. It is called
+// by thousands at once, and bounds itself how many requests the cache gets of that. Safe for concurrent use.
 type Fetcher interface {
 	// Get returns a small file. One of more than limit bytes gives an error matching store.ErrTooLarge.
 	Get(ctx context.Context, name string, limit int64) ([]byte, error)

@@ -14,7 +14,6 @@ const (
 	freshFor    = 24 * time.Hour // what a narinfo said is believed
 	missingFor  = time.Minute    // so is that there is none, or a bad one
 	failedFor   = downFor        // a narinfo that cannot be had is not asked for again; longer if the cache says so
-	maxAsking   = 32             // requests at once
 	maxInFlight = 4096           // hash parts that are asked for at once
 )
 
@@ -31,7 +30,6 @@ type remote struct {
 	ctx     context.Context // of all requests: it belongs to no single caller; ends with close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	slots   chan struct{} // maxAsking
 	ready   chan struct{} // one place: whose turn it is to ask for nix-cache-info
 
 	mu      sync.Mutex
@@ -60,7 +58,6 @@ func newRemote(f Fetcher, t *trust, r Records) *remote {
 		trust:   t,
 		records: r,
 		opened:  time.Now(),
-		slots:   make(chan struct{}, maxAsking),
 		ready:   make(chan struct{}, 1),
 		answers: newAnswers(),
 		flights: make(map[string]*infoFlight),
@@ -188,14 +185,9 @@ func onceInAWhile(told *time.Time) bool {
 	return true
 }
 
-// ask asks the cache; probe is that of turn.
+// ask asks the cache; probe is that of turn. How many ask at once is for the Fetcher to bound: here, files that are tried again
+// and again would hold up all others.
 func (x *remote) ask(hash string, probe bool) (*answer, error) {
-	select {
-	case x.slots <- struct{}{}:
-		defer func() { <-x.slots }()
-	case <-x.ctx.Done():
-		return nil, x.ctx.Err()
-	}
 	if err := x.checkInfo(x.ctx, probe); err != nil {
 		return nil, err
 	}

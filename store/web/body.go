@@ -29,7 +29,7 @@ type body struct {
 	off       int64         // bytes read
 	mark      int64         // off at the last cut
 	waited    time.Duration // for the bytes since then
-	patience  patience
+	patience  *patience
 	err       error // after which nothing more is read
 
 	mu     sync.Mutex // guards what follows
@@ -38,10 +38,10 @@ type body struct {
 }
 
 // open begins to get a file.
-func (c *Client) open(ctx context.Context, q query) (*body, error) {
-	b := &body{client: c, query: q}
+func (c *Client) open(ctx context.Context, q query, p *patience) (*body, error) {
+	b := &body{client: c, query: q, patience: p}
 	b.ctx, b.cancel = context.WithCancel(ctx)
-	resp, err := c.do(b.ctx, q, &b.patience)
+	resp, err := c.do(b.ctx, q, p)
 	if err != nil {
 		err = b.fail(err)
 		b.cancel()
@@ -107,10 +107,10 @@ func (b *body) resume(cause error) error {
 	b.mark, b.waited = b.off, 0
 	for {
 		cause = fmt.Errorf("cut after %d bytes: %w", b.off, cause)
-		if err := b.client.pause(b.ctx, b.query.name, cause, &b.patience); err != nil {
+		if err := b.client.pause(b.ctx, b.query.name, cause, b.patience); err != nil {
 			return b.fail(err)
 		}
-		resp, err := b.client.do(b.ctx, b.rest(), &b.patience)
+		resp, err := b.client.do(b.ctx, b.rest(), b.patience)
 		if err != nil {
 			return b.fail(err)
 		}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,26 @@ func (c *Client) query(name string) (query, error) {
 type patience struct {
 	tries int
 	begun bool // the file is there, and some of it may have come
+	place bool // it has one in Client.asking, which it gives up while it waits for another try
+}
+
+// enter takes a place in Client.asking.
+func (c *Client) enter(ctx context.Context, p *patience) error {
+	select {
+	case c.asking <- struct{}{}:
+		p.place = true
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// leave gives the place back, if there is one.
+func (c *Client) leave(p *patience) {
+	if p.place {
+		p.place = false
+		<-c.asking
+	}
 }
 
 // do sends a query until there is an answer that is no error: 200, 206, 304 or 416, if it is one to this query. Other
@@ -99,17 +120,27 @@ func (c *Client) pause(ctx context.Context, name string, cause error, p *patienc
 		wait = d.after
 	}
 	c.log.DebugContext(ctx, "file is asked for again", "store", c.location.shown, "name", printable(name), "in", wait, "err", printable(cause.Error()))
-	return c.sleep(ctx, wait)
+	if !p.place {
+		return c.sleep(ctx, wait)
+	}
+	c.leave(p)
+	return cmp.Or(c.sleep(ctx, wait), c.enter(ctx, p))
 }
 
 // Get returns a small file. What the server has compressed is unpacked: gzip, br, zstd, xz and bzip2. A file of more than
-// limit bytes gives an error matching [store.ErrTooLarge].
+// limit bytes gives an error matching [store.ErrTooLarge]. At most 32 files are asked for at once, beside those that wait for
+// another try.
 func (c *Client) Get(ctx context.Context, name string, limit int64) ([]byte, error) {
 	q, err := c.query(name)
 	if err != nil {
 		return nil, err
 	}
-	b, err := c.open(ctx, q)
+	p := new(patience)
+	if err := c.enter(ctx, p); err != nil {
+		return nil, c.failed(ctx, q.name, err, 0)
+	}
+	defer c.leave(p)
+	b, err := c.open(ctx, q, p)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +176,7 @@ func (c *Client) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 		return nil, err
 	}
 	q.wait = fileTimeout
-	b, err := c.open(ctx, q)
+	b, err := c.open(ctx, q, new(patience))
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +204,7 @@ func (c *Client) GetIf(ctx context.Context, name, etag string, limit int64) (Ans
 	if err != nil {
 		return Answer{}, err
 	}
-	b, err := c.open(ctx, q)
+	b, err := c.open(ctx, q, new(patience))
 	if err != nil {
 		return Answer{}, err
 	}

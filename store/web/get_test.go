@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -149,6 +151,69 @@ func TestPublicTexts(t *testing.T) {
 		if strings.Contains(p.Public(), "hush") || strings.Contains(p.Public(), dir) {
 			t.Errorf("%d: everybody is told %s", status, p.Public())
 		}
+	}
+}
+
+// Small files are asked for many at once, but not more than maxAsking; those that wait for another try hold up no other.
+func TestGetsAtOnce(t *testing.T) {
+	var busy, most atomic.Int32
+	gate := make(chan struct{})
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		most.Store(max(most.Load(), busy.Add(1)))
+		defer busy.Add(-1)
+		switch r.URL.Path {
+		case "/bad":
+			w.WriteHeader(http.StatusInternalServerError)
+		case "/slow":
+			<-gate
+		}
+	})
+	c := client(t, s.URL)
+	asleep, awake := make(chan struct{}, 4*maxAsking), make(chan struct{})
+	c.sleep = func(ctx context.Context, _ time.Duration) error {
+		select {
+		case asleep <- struct{}{}:
+		case <-awake:
+		}
+		select {
+		case <-awake:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for n := range 4 * maxAsking {
+		ctx := ctx
+		if n%2 == 0 {
+			ctx = t.Context()
+		}
+		all.Go(func() {
+			if _, err := c.Get(ctx, "bad", 10); err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+	for range 4 * maxAsking {
+		<-asleep
+	}
+	if _, err := c.Get(t.Context(), "good", 10); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	for range 3 * maxAsking {
+		all.Go(func() {
+			if _, err := c.Get(t.Context(), "slow", 10); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(awake)
+	close(gate)
+	all.Wait()
+	if most.Load() > maxAsking || len(c.asking) > 0 {
+		t.Errorf("%d at once, %d places are taken", most.Load(), len(c.asking))
 	}
 }
 

@@ -22,7 +22,10 @@ import (
 	"time"
 )
 
-const defaultAgent = "nixreg"
+const (
+	defaultAgent = "nixreg"
+	maxAsking    = 32 // small files at once
+)
 
 // Options say what is fetched, and as whom. What the Location's own parameters say counts before the fields of the same
 // meaning.
@@ -49,6 +52,7 @@ type Client struct {
 	agent    string
 	wire     *wire
 	keys     *keyring
+	asking   chan struct{} // has a place for each small file that is asked for
 	// answered is set once a file came: before, to be forbidden is a matter of credentials, not of one file.
 	answered atomic.Bool
 
@@ -73,6 +77,7 @@ func New(ctx context.Context, o Options) (*Client, error) {
 		log:      cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
 		agent:    cmp.Or(o.UserAgent, defaultAgent),
 		wire:     newWire(l.base, conf),
+		asking:   make(chan struct{}, maxAsking),
 		sleep:    sleep,
 		now:      time.Now,
 	}
