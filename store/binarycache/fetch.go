@@ -44,6 +44,28 @@ type opener interface {
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
 }
 
+// ofFile is the error for a file of a cache on disk that is there, or may be, and cannot be read: nobody knows what it says.
+func ofFile(err error) error {
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrCorrupt), errors.Is(err, errors.ErrUnsupported):
+		return err
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w", err, store.ErrUnavailable)
+	}
+	return fmt.Errorf("%v: %w", err, store.ErrUnavailable)
+}
+
+// fileReader reads a file of a cache on disk.
+type fileReader struct{ r io.Reader }
+
+func (f fileReader) Read(b []byte) (int, error) {
+	n, err := f.r.Read(b)
+	if err == io.EOF {
+		return n, err
+	}
+	return n, ofFile(err)
+}
+
 // dir is the opener of a file system.
 type dir struct{ fs fs.FS }
 
@@ -54,12 +76,12 @@ func (d dir) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	}
 	f, err := openRegular(d.fs, name)
 	if err != nil {
-		return nil, err
+		return nil, ofFile(err)
 	}
 	return struct {
 		io.Reader
 		io.Closer
-	}{contextReader{ctx, f}, f}, nil
+	}{contextReader{ctx, fileReader{f}}, f}, nil
 }
 
 // readSmall returns the text of a file of at most maxNarinfo bytes, and what kind of file it read.

@@ -54,12 +54,12 @@ func (x *files) narinfo(ctx context.Context, hash string) (*narinfo, error) {
 	name := hash + narinfoSuffix
 	st, err := fs.Stat(x.fs, name)
 	if err != nil {
-		return nil, err
+		return nil, ofFile(err)
 	}
 	f, ok := x.remembered(hash, stamp{st.Size(), st.ModTime()})
 	if !ok {
 		if f, err = x.read(hash); err != nil {
-			return nil, err
+			return nil, ofFile(err)
 		}
 		f.valid = x.trust.check(f.info)
 		x.remember(hash, f)
@@ -113,7 +113,7 @@ func (x *files) drop(hash string) {
 func (x *files) hashes() ([]string, error) {
 	entries, err := fs.ReadDir(x.fs, ".")
 	if err != nil {
-		return nil, err
+		return nil, ofFile(err)
 	}
 	var out []string
 	for _, e := range entries {
@@ -131,7 +131,7 @@ func (x *files) state(ctx context.Context) (string, error) {
 	}
 	st, err := fs.Stat(x.fs, ".")
 	if err != nil {
-		return "", err
+		return "", ofFile(err)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()

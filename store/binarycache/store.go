@@ -194,22 +194,32 @@ func (s *Store) wanted(n *narinfo) wanted {
 	}
 }
 
-// List implements store.Store; the order is that of the hash parts. A narinfo that cannot be used is left out.
+// List implements store.Store; the order is that of the hash parts. A narinfo that cannot be used is left out, and one that we
+// may not read, unless we may read none.
 func (s *Store) List(ctx context.Context) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
+		var denied error
+		listed := 0
 		hashes, err := s.index.hashes()
 		for i := 0; i < len(hashes) && err == nil; i++ {
 			var n *narinfo
 			n, err = s.narinfo(ctx, hashes[i])
 			switch {
 			case err == nil:
+				listed++
 				if !yield(n.object.Entry, nil) {
 					return
 				}
+			case errors.Is(err, fs.ErrPermission):
+				denied = err
+				fallthrough
 			case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrCorrupt), errors.Is(err, errors.ErrUnsupported):
 				s.log.WarnContext(ctx, "path left out", "narinfo", hashes[i]+narinfoSuffix, "err", err)
 				err = nil
 			}
+		}
+		if err == nil && listed == 0 {
+			err = denied
 		}
 		if err == nil {
 			err = ctx.Err()

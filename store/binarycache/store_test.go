@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -358,4 +359,75 @@ func valueOf(cache fstest.MapFS, f storetest.Fixture, key string) string {
 	_, rest, _ := strings.Cut(string(cache[f.Path.Hash()+narinfoSuffix].Data), key+": ")
 	value, _, _ := strings.Cut(rest, "\n")
 	return value
+}
+
+// faulty is a cache on disk some of whose files cannot be read.
+type faulty struct {
+	fstest.MapFS
+	bad func(name string) error
+}
+
+func (f faulty) Open(name string) (fs.File, error) {
+	if err := f.bad(name); err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return f.MapFS.Open(name)
+}
+
+func (f faulty) Stat(name string) (fs.FileInfo, error) { return fs.Stat(f.MapFS, name) }
+
+// A file that cannot be read is a matter of its path alone: nobody is denied anything, others are found and listed.
+func TestUnreadableFiles(t *testing.T) {
+	good, bad := storetest.NewFixture("good-1", storetest.Files{"f": storetest.File("a")}), storetest.NewFixture("bad-1", storetest.Files{"f": storetest.File("b")})
+	for name, tc := range map[string]struct {
+		err  error
+		list error // nil where the listing leaves the path out
+	}{"forbidden": {syscall.EACCES, nil}, "disk": {syscall.EIO, store.ErrUnavailable}, "loop": {syscall.ELOOP, store.ErrUnavailable}} {
+		t.Run(name, func(t *testing.T) {
+			cache := faulty{makeCache(t, xzStream, newSigner("test-1"), good, bad), func(name string) error {
+				if name == bad.Path.Hash()+narinfoSuffix {
+					return tc.err
+				}
+				return nil
+			}}
+			s := open(t, Options{FS: cache, Trusted: true})
+			if _, err := s.Find(t.Context(), bad.Path.Hash()); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the narinfo: %v", err)
+			}
+			useTree(t, s, good.Path)
+			var listed []store.Path
+			var failed error
+			for e, err := range s.List(t.Context()) {
+				if err != nil {
+					failed = err
+				} else {
+					listed = append(listed, e.Path)
+				}
+			}
+			if !errors.Is(failed, tc.list) || failed == nil && (len(listed) != 1 || listed[0] != good.Path) {
+				t.Errorf("listed %v, %v", listed, failed)
+			}
+		})
+	}
+	cache := faulty{makeCache(t, xzStream, newSigner("test-1"), good), func(name string) error {
+		if strings.HasPrefix(name, "nar/") || strings.HasSuffix(name, narinfoSuffix) {
+			return syscall.EACCES
+		}
+		return nil
+	}}
+	s := open(t, Options{FS: cache, Trusted: true})
+	for _, err := range s.List(t.Context()) {
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("listed although no narinfo can be read: %v", err)
+		}
+	}
+	cache.bad = func(name string) error {
+		if strings.HasPrefix(name, "nar/") {
+			return syscall.EACCES
+		}
+		return nil
+	}
+	if _, err := open(t, Options{FS: cache, Trusted: true}).Open(t.Context(), good.Path); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the archive: %v", err)
+	}
 }
