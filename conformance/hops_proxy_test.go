@@ -29,7 +29,8 @@ const (
 	runningPage = "../docs/running.md" // has the lines of its configuration
 )
 
-// nginx is a proxy in front of a server, which speaks HTTP and HTTPS, with the lines of docs/running.md as they are there.
+// nginx is a proxy in front of a server, with the lines of docs/running.md: over HTTP as they are there, over HTTPS below a
+// prefix.
 type nginx struct {
 	http, https string // ports
 	ca          string // file with the certificate
@@ -52,12 +53,14 @@ http {
   access_log off;
   server {
     listen 127.0.0.1:%s;
+%s  }
+  server {
     listen 127.0.0.1:%s ssl;
     ssl_certificate cert.pem;
     ssl_certificate_key key.pem;
-%s%s  }
+%s  }
 }
-`, n.http, n.https, lines, stripped))
+`, n.http, lines, n.https, stripped))
 	cmd := exec.Command(program.path, "-p", dir, "-c", "nginx.conf")
 	log := new(strings.Builder)
 	cmd.Stderr = log
