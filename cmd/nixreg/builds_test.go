@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,20 +27,24 @@ import (
 	"nixreg/store/storetest"
 )
 
-// fakeNix stands in for nix, with a file that has two attributes. What "greeting" gives is in NIX_FAKE_PATH.
+// fakeNix stands in for nix, with a file that has a few attributes. What "greeting" gives is in NIX_FAKE_PATH; what hangs
+// leaves a file in NIX_FAKE_BEGUN.
 func fakeNix() {
 	at := slices.Index(os.Args, "--argstr")
 	attr := os.Args[at+3]
 	switch {
 	case slices.Contains(os.Args, "build") && attr == "greeting":
 		fmt.Printf(`[{"outputs": {"out": %q}}]`, os.Getenv("NIX_FAKE_PATH"))
+	case slices.Contains(os.Args, "build") && strings.HasPrefix(attr, "hangs"):
+		_ = os.WriteFile(filepath.Join(os.Getenv("NIX_FAKE_BEGUN"), attr), nil, 0o600) // else the test waits for it in vain
+		time.Sleep(time.Hour)
 	case slices.Contains(os.Args, "build"):
 		fmt.Fprint(os.Stderr, "error: https://me:hush@cache.test is out of reach\nerror: that is why\n")
 		os.Exit(1)
 	case slices.ContainsFunc(os.Args, func(s string) bool { return strings.Contains(s, ".outPath") }):
 		fmt.Print(`[]`) // which paths a build gives nobody knows before
 	case attr == ".":
-		fmt.Print(`["fails","greeting"]`)
+		fmt.Print(`["fails","greeting","hangs1","hangs2"]`)
 	default:
 		fmt.Print(`{"name": "x", "pname": "", "version": "", "imageName": "", "imageTag": ""}`)
 	}
@@ -156,6 +161,54 @@ func TestServesBuilds(t *testing.T) {
 	}
 	if answer := fetch(t, srv.URL+"/v2/other/manifests/latest"); answer.StatusCode != http.StatusNotFound || strings.Contains(message(t, answer), "nix:") {
 		t.Errorf("no attribute: %s", answer.Status)
+	}
+}
+
+// TestAbandonedBuildsGiveWay has both of two slots taken by builds that never end, whose clients have gone, when another
+// build is asked for.
+func TestAbandonedBuildsGiveWay(t *testing.T) {
+	withNix(t)
+	begun := t.TempDir()
+	t.Setenv("NIX_FAKE_BEGUN", begun)
+	c := fileToBuild(t)
+	made, stores, _ := builtParts(t, c, places{roots: filepath.Join(t.TempDir(), "gcroots"), keep: time.Hour})
+	log := slog.New(slog.DiscardHandler)
+	err := made.openSource(manifest.Config{Stores: stores, Cache: made.cache, Builder: made.builder, Holder: made.holder, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(made.handler("", nil, c.wait, log))
+	defer srv.Close()
+
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	left := make(chan error, 2)
+	for _, name := range []string{"hangs1", "hangs2"} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+"/v2/"+name+"/manifests/latest", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, err := http.DefaultClient.Do(req)
+			left <- err
+		}()
+		for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+			if _, err := os.Stat(filepath.Join(begun, name)); err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s does not begin", name)
+			}
+		}
+	}
+	leave()
+	for range 2 {
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("a client that left: %v", err)
+		}
+	}
+	if answer := fetch(t, srv.URL+"/v2/greeting/manifests/latest"); answer.StatusCode != http.StatusOK || answer.Request.URL.RawQuery != "" {
+		t.Errorf("a third build: %s, %s from %s", answer.Status, message(t, answer), answer.Request.URL)
 	}
 }
 
