@@ -83,7 +83,7 @@ func (b *Blob) write(ctx context.Context, w io.Writer, off, n int64) (done int64
 			return 0, err
 		}
 	}
-	defer b.origin.close(found)
+	defer b.origin.close(ctx, found)
 	if b.origin.ctx.Err() != nil {
 		return 0, errClosed
 	}

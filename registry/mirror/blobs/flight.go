@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 )
 
 var (
@@ -39,14 +40,16 @@ type flight struct {
 	cancel context.CancelFunc
 
 	// These are guarded by Cache.mu.
-	refs    int    // readers, callers who wait, and the flight itself: the last one closes the file
-	queued  bool   // waits for a slot, or for room
-	slot    *room  // that it has a slot of; nil if it has none
-	share   share  // of the room, or the passage: bytes set aside
-	arrived int64  // bytes of that share that are on the disk, or about to be
-	passing bool   // will not be kept; only f's own goroutine changes it
-	yielded bool   // has to end for another one
-	proof   *proof // of the file that is kept; nil while it is not, or as it is not
+	refs int // readers, callers who wait or are expected back, and the flight itself: the last one closes the file
+	// expected give up the place of one who does not come back.
+	expected []*time.Timer
+	queued   bool   // waits for a slot, or for room
+	slot     *room  // that it has a slot of; nil if it has none
+	share    share  // of the room, or the passage: bytes set aside
+	arrived  int64  // bytes of that share that are on the disk, or about to be
+	passing  bool   // will not be kept; only f's own goroutine changes it
+	yielded  bool   // has to end for another one
+	proof    *proof // of the file that is kept; nil while it is not, or as it is not
 
 	looked int64 // up to where the disk has been looked at; f's own goroutine's
 

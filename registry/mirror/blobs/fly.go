@@ -2,10 +2,15 @@ package blobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"runtime/debug"
+	"time"
 )
+
+// returning is for how long one is expected to ask again whose deadline passed. A flight goes on as if such a one waited.
+const returning = 30 * time.Second
 
 // errAbandoned ends a flight that waited until nobody wanted it any more. It is no answer to anybody.
 var errAbandoned = fmt.Errorf("%w: nobody waits", errAgain)
@@ -26,7 +31,9 @@ func (o *Origin) find(k key, a ask, fetch Fetch) (find, error) {
 		f = o.flights[flightKey{k, o}]
 	}
 	if f != nil {
-		f.refs++
+		if !f.cameBack() {
+			f.refs++
+		}
 		return find{flight: f}, nil
 	}
 	if e := o.index.kept[k]; e != nil {
@@ -95,6 +102,9 @@ func (c *Cache) land(f *flight, err error) {
 	f.cancel()
 	c.mu.Lock()
 	c.detach(f)
+	for f.cameBack() { // or rather, nobody can any more
+		f.refs--
+	}
 	c.setFree(f)
 	if f.yielded && err != nil {
 		err = errAbandoned
@@ -122,6 +132,36 @@ func (c *Cache) release(f *flight) {
 		f.cancel()
 	}
 	c.yield(f)
+}
+
+// part is release for one who leaves with the error of ctx. Whose deadline has passed keeps the place for a while, to come
+// back to it.
+func (c *Cache) part(ctx context.Context, f *flight) {
+	if ctx.Err() == nil || !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		c.release(f)
+		return
+	}
+	c.mu.Lock()
+	landed := c.flights[flightKey{f.key, f.from}] != f
+	if !landed {
+		f.expected = append(f.expected, time.AfterFunc(returning, func() { c.release(f) }))
+	}
+	c.mu.Unlock()
+	if landed {
+		c.release(f)
+	}
+}
+
+// cameBack gives the place of one who is expected back to the caller, if there is one. The Cache's lock is held.
+func (f *flight) cameBack() bool {
+	for len(f.expected) > 0 {
+		t := f.expected[0]
+		f.expected = f.expected[1:]
+		if t.Stop() {
+			return true
+		}
+	}
+	return false
 }
 
 // leave is release for a Blob that was forgotten. It ends nothing, for the garbage collector calls it: f is seen to be

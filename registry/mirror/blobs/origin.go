@@ -58,7 +58,7 @@ func (o *Origin) blob(found find, fetch Fetch) *Blob {
 	if b.flight != nil && o.needs(b.flight) {
 		b.hold(b.flight)
 	} else {
-		o.close(found)
+		o.close(context.Background(), found)
 	}
 	return b
 }
@@ -91,7 +91,7 @@ func (o *Origin) bytes(ctx context.Context, k key, a ask, fetch Fetch) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	defer o.close(found)
+	defer o.close(ctx, found)
 	var buf bytes.Buffer
 	buf.Grow(int(found.size) + bytes.MinRead)
 	if _, err := o.send(ctx, &buf, found, 0, found.size, a); err != nil {
@@ -150,16 +150,17 @@ func (o *Origin) open(ctx context.Context, k key, a ask, fetch Fetch) (find, err
 		found.size, err = found.flight.agree(ctx, a)
 	}
 	if err != nil {
-		o.close(found)
+		o.close(ctx, found)
 		return find{}, err
 	}
 	return found, nil
 }
 
-func (c *Cache) close(found find) {
+// close is for the finder, who may leave because ctx has ended.
+func (c *Cache) close(ctx context.Context, found find) {
 	if found.file != nil {
 		found.file.Close()
 		return
 	}
-	c.release(found.flight)
+	c.part(ctx, found.flight)
 }
