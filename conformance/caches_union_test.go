@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -72,6 +73,45 @@ func TestCachesOneIsDown(t *testing.T) {
 	code, body := s.refused(t, "store/"+hash(forgedPath("absent-1.0")), "latest")
 	if code != http.StatusBadGateway || !strings.Contains(body, "UNAVAILABLE") {
 		t.Errorf("a path that only the cache that is down may have: %d %s, want 502 UNAVAILABLE", code, body)
+	}
+}
+
+// Whatever a cache answers for a path that it does not have, or for one archive, it goes on for all others at once.
+func TestCachesOneBadAnswer(t *testing.T) {
+	want := tinyImage(t)
+	absent := hash(forgedPath("absent-1.0"))
+	login := func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		fmt.Fprint(w, "<html>Please log in</html>")
+	}
+	for name, c := range map[string]struct {
+		f    fault
+		code int
+	}{
+		"403": {status(403), 404}, "404": {status(404), 404}, "410": {status(410), 404}, "400": {status(400), 502}, "401": {status(401), 502},
+		"407": {status(407), 502}, "204": {status(204), 502}, "500": {status(500), 502}, "503": {status(503), 502}, "301": {status(301), 502},
+		"a redirect that is refused": {status(302, "Location", "ftp://localhost/x"), 502}, "none": {drop, 502},
+		"429, for long": {status(429, "Retry-After", "600"), 502}, "a page": {login, 502}, "nothing": {status(200), 502},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // tries in vain take their time
+			u := serveTiny(t)
+			u.spoil(absent+".narinfo", always, c.f)
+			s := start(t, caches(t, u.URL))
+			for range 2 {
+				if code, body := s.refused(t, "store/"+absent, "latest"); code != c.code {
+					t.Errorf("a path that is not there: %d %s, want %d", code, body, c.code)
+				}
+			}
+			s.isTiny(t, "after "+name, want)
+
+			u.spoil(narOf(t, tinyLeaf), always, c.f)
+			s = start(t, caches(t, u.URL))
+			if code, body := s.refused(t, appImage, "latest"); code != c.code {
+				t.Errorf("an image whose archive is not given: %d %s, want %d", code, body, c.code)
+			}
+			u.heal()
+			s.isTiny(t, "once the archive is given", want)
+		})
 	}
 }
 
