@@ -127,7 +127,7 @@ func (l later) Error() string             { return "too many requests" }
 func (l later) Unwrap() error             { return store.ErrUnavailable }
 func (l later) RetryAfter() time.Duration { return time.Duration(l) }
 
-var refused = fmt.Errorf("401: %w: %w", fs.ErrPermission, store.ErrUnavailable)
+var errRefused = fmt.Errorf("401: %w: %w", fs.ErrPermission, store.ErrUnavailable)
 
 // Whatever a cache answers for paths that it does not have, and however many of them somebody asks for, others get theirs, and
 // the cache is looked at no more than once in aliveFor.
@@ -135,7 +135,7 @@ func TestFailuresOfOnePathAreItsOwn(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer, want error
 	}{
-		"500": {store.ErrUnavailable, store.ErrUnavailable}, "401": {refused, store.ErrUnavailable},
+		"500": {store.ErrUnavailable, store.ErrUnavailable}, "401": {errRefused, store.ErrUnavailable},
 		"429": {later(time.Minute), store.ErrUnavailable}, "403": {fs.ErrPermission, fs.ErrNotExist}, "404": {fs.ErrNotExist, fs.ErrNotExist},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestFailuresOfOnePathAreItsOwn(t *testing.T) {
 				c.asked(cacheInfoName)
 				for n := range 300 {
 					_, err := s.Find(t.Context(), fmt.Sprintf("%032d", n))
-					if !errors.Is(err, tc.want) || errors.Is(err, fs.ErrNotExist) != (tc.want == fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && tc.answer != refused {
+					if !errors.Is(err, tc.want) || errors.Is(err, fs.ErrNotExist) != (tc.want == fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && tc.answer != errRefused {
 						t.Fatalf("after %d: %v", n, err)
 					}
 					if n%10 == 0 { // one that is new to the store each time, as far as it is remembered
@@ -176,7 +176,7 @@ func TestFailuresAreRemembered(t *testing.T) {
 	for _, f := range []struct {
 		answer error
 		want   time.Duration
-	}{{store.ErrUnavailable, failedFor}, {refused, failedFor}, {later(30 * time.Second), 30 * time.Second}, {later(100 * time.Hour), time.Hour}} {
+	}{{store.ErrUnavailable, failedFor}, {errRefused, failedFor}, {later(30 * time.Second), 30 * time.Second}, {later(100 * time.Hour), time.Hour}} {
 		inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
 			bad := strings.Repeat("1", store.HashLen)
 			opts.Remote = absentIs(c, p, f.answer)
@@ -204,7 +204,7 @@ func TestFailureOfAnOldNarinfo(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer error
 		found  bool
-	}{"500": {store.ErrUnavailable, true}, "401": {refused, true}, "403": {fs.ErrPermission, false}} {
+	}{"500": {store.ErrUnavailable, true}, "401": {errRefused, true}, "403": {fs.ErrPermission, false}} {
 		inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
 			found(t, open(t, opts), p)
 			time.Sleep(25 * time.Hour)
@@ -271,9 +271,9 @@ func TestForbidden(t *testing.T) {
 	})
 }
 
-// Credentials that are refused for everything are not tried again and again.
+// Credentials that are errRefused for everything are not tried again and again.
 func TestRefusedForEverything(t *testing.T) {
-	for _, answer := range []error{refused, later(10 * time.Minute)} {
+	for _, answer := range []error{errRefused, later(10 * time.Minute)} {
 		inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
 			opts.Remote = oneBad{c, func(string) error { return answer }}
 			s := open(t, opts)
@@ -287,7 +287,7 @@ func TestRefusedForEverything(t *testing.T) {
 			for _, n := range c.count {
 				total += n
 			}
-			if most := map[bool]int{true: 9, false: 1}[answer == refused]; total > most {
+			if most := map[bool]int{true: 9, false: 1}[answer == errRefused]; total > most {
 				t.Errorf("%v: %d requests in ten minutes", answer, total)
 			}
 		})
@@ -297,7 +297,7 @@ func TestRefusedForEverything(t *testing.T) {
 // An archive that cannot be had, or is forbidden, is no matter of others.
 func TestFailuresOfOneArchive(t *testing.T) {
 	for name, tc := range map[string]struct{ answer, want error }{
-		"500": {store.ErrUnavailable, store.ErrUnavailable}, "401": {refused, store.ErrUnavailable},
+		"500": {store.ErrUnavailable, store.ErrUnavailable}, "401": {errRefused, store.ErrUnavailable},
 		"403": {fs.ErrPermission, fs.ErrNotExist}, "404": {fs.ErrNotExist, fs.ErrNotExist},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -312,7 +312,7 @@ func TestFailuresOfOneArchive(t *testing.T) {
 				found(t, s, p)
 				c.asked(cacheInfoName)
 				for range 100 {
-					if _, err := s.Open(t.Context(), p); !errors.Is(err, tc.want) || errors.Is(err, fs.ErrNotExist) != (tc.want == fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && tc.answer != refused {
+					if _, err := s.Open(t.Context(), p); !errors.Is(err, tc.want) || errors.Is(err, fs.ErrNotExist) != (tc.want == fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && tc.answer != errRefused {
 						t.Fatal(err)
 					}
 					if !found(t, s, p) {
