@@ -44,7 +44,7 @@ type Handler struct {
 	// Progress is how long the client may let a response stand still before it is cut; 0 is 2 minutes.
 	// A client must take 512 KiB in that time.
 	Progress time.Duration
-	// Wait is how long a request for a manifest or a blob may be without an answer before its client is asked to come
+	// Wait is how long a request for a manifest, a blob or referrers may be without an answer before its client is asked to come
 	// again, by a redirect to the same URL; 0 is 20 seconds. Clients do so nine times at most, and then get 503.
 	Wait time.Duration
 
@@ -166,7 +166,7 @@ func (h *Handler) serveV2(w *response, r *http.Request) (route, error) {
 	case catalog:
 		err = b.serveCatalog(w, r)
 	case referrers:
-		err = b.serveReferrers(w, r, rt)
+		err = h.serveReferrers(w, r, rt, b)
 	default: // ping
 		w.document(http.StatusOK, "application/json", []byte("{}"))
 	}

@@ -11,10 +11,15 @@ import (
 // serveReferrers answers with an index of what refers to a manifest. What nothing refers to need not exist.
 //
 // Source: OCI distribution specification 1.1, "Listing Referrers".
-func (b backend) serveReferrers(w *response, r *http.Request, rt route) error {
+func (h *Handler) serveReferrers(w *response, r *http.Request, rt route, from backend) error {
 	list := []v1.Descriptor{} // clients expect [], not null
-	if b.referrers != nil && rt.digest.Algorithm == "sha256" {
-		found, err := b.referrers.Referrers(r.Context(), rt.inner, rt.digest)
+	if from.referrers != nil && rt.digest.Algorithm == "sha256" {
+		wait := h.newWait(r)
+		defer wait.close()
+		found, err := from.referrers.Referrers(wait.ctx, rt.inner, rt.digest)
+		if err != nil && wait.passed(r) {
+			return h.again(w, r, rt, err)
+		}
 		if err != nil {
 			return err
 		}

@@ -63,6 +63,28 @@ func TestSlowAnswersRedirect(t *testing.T) {
 	}
 }
 
+// slowReferrers are none that come in time.
+type slowReferrers struct{}
+
+func (slowReferrers) Referrers(ctx context.Context, _ string, _ v1.Hash) ([]v1.Descriptor, error) {
+	return nil, untilEnd(ctx)
+}
+
+// A bill of materials may have to be looked for, in images that are made anew for that.
+func TestSlowReferrersRedirect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := "/v2/a/b/referrers/sha256:" + strings.Repeat("a", 64)
+		res, _ := ask(&Handler{Source: never, Referrers: slowReferrers{}}, http.MethodGet, path+"?artifactType=a%2Fb", nil)
+		if res.StatusCode != http.StatusTemporaryRedirect || res.Header.Get("Location") != "?artifactType=a%2Fb&nixreg_hop=1" || res.Header.Get("Oci-Filters-Applied") != "" {
+			t.Errorf("%d to %q, %v", res.StatusCode, res.Header.Get("Location"), res.Header)
+		}
+		res, body := ask(&Handler{Source: never, Referrers: slowReferrers{}}, http.MethodGet, path+"?nixreg_hop=8", nil)
+		if e := errorsOf(t, res, body); res.StatusCode != http.StatusServiceUnavailable || e.Code != "UNAVAILABLE" {
+			t.Errorf("%d, %+v", res.StatusCode, e)
+		}
+	})
+}
+
 func TestHopsAreCounted(t *testing.T) {
 	for query, want := range map[string]string{
 		"nixreg_hop=1":               "?nixreg_hop=2",
