@@ -210,6 +210,32 @@ func TestHoldWaits(t *testing.T) {
 	}
 }
 
+// One whose time is over and who asks again, and again, waits for one and the same call of nix-store, which may fetch.
+func TestHoldIsNotBegunAnew(t *testing.T) {
+	calls, release := make(chan call, 9), make(chan struct{})
+	newHand(t, func(c call) answer { calls <- c; <-release; return nixStore(c) })
+	r := roots(t, realise.RootsOptions{})
+	ask := func(ctx context.Context) <-chan error {
+		w, done := &waiter{Context: ctx, waits: make(chan struct{})}, make(chan error, 1)
+		go func() { done <- r.Hold(w, "ab", []store.Path{helloPath}) }()
+		wait(t, "one who asks", w.waits)
+		return done
+	}
+	for range 3 {
+		ctx, end := context.WithCancelCause(t.Context())
+		done := ask(ctx)
+		end(context.DeadlineExceeded)
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("one whose time is over gets %v", err)
+		}
+	}
+	done := ask(t.Context())
+	close(release)
+	if err := <-done; err != nil || len(calls) != 1 {
+		t.Errorf("%v after %d calls", err, len(calls))
+	}
+}
+
 func TestHoldClosed(t *testing.T) {
 	calls, never := make(chan call, 1), make(chan struct{})
 	defer close(never)
