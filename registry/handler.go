@@ -45,7 +45,7 @@ type Handler struct {
 	// A client must take 512 KiB in that time.
 	Progress time.Duration
 	// Wait is how long a request for a manifest, a blob or referrers may be without an answer before its client is asked to come
-	// again, by a redirect to the same URL; 0 is 20 seconds. Clients do so nine times at most, and then get 503.
+	// again, by a redirect to the same URL; 0 is 20 seconds. Clients do so eight times at most, and then get 503.
 	Wait time.Duration
 
 	once   sync.Once
