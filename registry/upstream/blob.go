@@ -54,7 +54,7 @@ func (r *Registry) Blob(ctx context.Context, repo string, d v1.Hash) (*Body, err
 	if err != nil {
 		return nil, err
 	}
-	q.wait = blobTimeout
+	q.wait = makeTimeout
 	ctx, cancel := context.WithCancel(ctx)
 	resp, err := r.do(ctx, q)
 	if err != nil {

@@ -57,7 +57,7 @@ func TestBlobOfAProxy(t *testing.T) {
 	for _, tc := range []struct {
 		takes time.Duration
 		ok    bool
-	}{{blobTimeout - time.Second, true}, {blobTimeout + time.Second, false}} {
+	}{{makeTimeout - time.Second, true}, {makeTimeout + time.Second, false}} {
 		for _, url := range []string{"http://r.lab.test", "https://r.lab.test"} {
 			inNetwork(t, func(t *testing.T, n *network) {
 				start := time.Now()
@@ -71,7 +71,7 @@ func TestBlobOfAProxy(t *testing.T) {
 				n.serve("blobs.cdn.test:443", "9.9.9.7", slow)
 				got, _, err := blob(t, n, url, redirected(func(*http.Request) string { return "https://blobs.cdn.test/x" }))
 				var late interface{ Timeout() bool }
-				if (err == nil) != tc.ok || tc.ok && got != "hello" || !tc.ok && (time.Since(start) > blobTimeout || !errors.As(err, &late) || !late.Timeout()) {
+				if (err == nil) != tc.ok || tc.ok && got != "hello" || !tc.ok && (time.Since(start) > makeTimeout || !errors.As(err, &late) || !late.Timeout()) {
 					t.Errorf("%s: %q, %v after %v", url, got, err, time.Since(start))
 				}
 			})

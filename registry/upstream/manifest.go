@@ -54,6 +54,7 @@ func (r *Registry) Manifest(ctx context.Context, repo, ref string, accept ...typ
 	if err != nil {
 		return nil, err
 	}
+	q.wait = makeTimeout
 	doc, err := r.read(ctx, q, MaxManifest)
 	if err != nil {
 		return nil, err

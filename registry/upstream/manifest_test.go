@@ -273,8 +273,35 @@ func TestSilence(t *testing.T) {
 		start := time.Now()
 		_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
 		var timeout interface{ Timeout() bool }
-		if !errors.As(err, &timeout) || !timeout.Timeout() || len(h.saw()) != 1 || time.Since(start) > time.Minute {
+		if !errors.As(err, &timeout) || !timeout.Timeout() || len(h.saw()) != 1 || time.Since(start) > makeTimeout {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})
+}
+
+// A registry that makes a manifest when it is asked for takes longer than one that only looks for it. A question whether a
+// tag has moved is not worth such a wait.
+func TestManifestThatIsMade(t *testing.T) {
+	for method, patience := range map[string]time.Duration{http.MethodGet: makeTimeout, http.MethodHead: headerTimeout} {
+		for _, takes := range []time.Duration{patience - time.Second, patience + time.Second} {
+			inNetwork(t, func(t *testing.T, n *network) {
+				n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+					select {
+					case <-time.After(takes):
+						documents(document1)(w, r)
+					case <-r.Context().Done():
+					}
+				})
+				r, begun := n.open(Options{Name: "r.lab.test"}), time.Now()
+				ask := r.Manifest
+				if method == http.MethodHead {
+					ask = r.Head
+				}
+				_, err := ask(t.Context(), "a", "latest")
+				if (err == nil) != (takes < patience) || time.Since(begun) > patience {
+					t.Errorf("%s that takes %v: %v after %v", method, takes, err, time.Since(begun))
+				}
+			})
+		}
+	}
 }

@@ -22,7 +22,7 @@ const (
 	dialTimeout   = 10 * time.Second
 	tlsTimeout    = 10 * time.Second
 	headerTimeout = 30 * time.Second
-	blobTimeout   = 5 * time.Minute  // for the header of a blob: a registry that is a proxy may get all of it first
+	makeTimeout   = 5 * time.Minute  // for the header of a manifest or a blob: a registry may have to make it, or fetch it, first
 	stallTimeout  = 60 * time.Second // without a byte of a body
 	slowTimeout   = 2 * time.Minute  // for less than slowBytes of a body
 	slowBytes     = 512 << 10
