@@ -318,6 +318,15 @@ func TestFailedBuild(t *testing.T) {
 	if want := "build x for y: nix: error: undefined variable 'x'"; err.Error() != want || publicText(err) != want {
 		t.Errorf("%q, and to everybody %q", err, publicText(err))
 	}
+	quoting = []string{"error: while parsing TOML", "--> fromTOML", "| ", "  2 | password = hush", " trace: hush",
+		`error: expected a set but found a string: "hush"`, `error: found "hush`, "error: attribute 'root:hush:1:' missing", "error: 'two hush",
+		"error: attribute 'hello' missing", "error: builder for '/nix/store/aaa-x-1.0.drv' failed with exit code 1", `x> cannot find "y'z"`}
+	err = answer(&realise.BuildError{What: "build x for y", Lines: quoting, Err: errors.New("exit status 1")})
+	want := `build x for y: nix: error: while parsing TOML | error: expected a set but found a string: "…" | error: found "…" | error: attribute '…' missing` +
+		` | error: '…' | error: attribute 'hello' missing | error: builder for '/nix/store/aaa-x-1.0.drv' failed with exit code 1 | x> cannot find "y'z"`
+	if err.Error() != want || strings.Contains(publicText(err), "hush") {
+		t.Errorf("%q, and to everybody %q", err, publicText(err))
+	}
 	var s *registry.StatusError
 	err = answer(fmt.Errorf("build x: %w", realise.ErrBusy))
 	if !errors.As(err, &s) || s.Status != http.StatusTooManyRequests || s.RetryAfter <= 0 || s.Text != "" {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -174,7 +175,11 @@ const clientLines = 700
 // newFailedBuild tells what Nix wrote, without what it quotes of the files that it evaluates. what is what was built: for a
 // definition no more than where it stands.
 func newFailedBuild(err *realise.BuildError, what string) *failedBuild {
-	lines := strings.Join(slices.DeleteFunc(slices.Clone(err.Lines), quotesFile), " | ")
+	shown := slices.DeleteFunc(slices.Clone(err.Lines), quotesFile)
+	for i, line := range shown {
+		shown[i] = withoutValues(line)
+	}
+	lines := strings.Join(shown, " | ")
 	if over := len(lines) - clientLines; over > 0 {
 		lines = "…" + strings.ToValidUTF8(lines[over:], "")
 	}
@@ -184,11 +189,36 @@ func newFailedBuild(err *realise.BuildError, what string) *failedBuild {
 	return &failedBuild{what + ": nix: " + lines}
 }
 
-// quotesFile reports whether a line of Nix's shows a line of a file, or where that is: "3|  x = y;", "|  ^", "at /x.nix:3:5:".
+// quotesFile reports whether a line of Nix's shows a line of a file, or a value, or where that is: "3|  x = y;", "3 | x = y", "|  ^",
+// "--> fromTOML", "at /x.nix:3:5:", "trace: value".
 //
-// Source: Nix, libutil/error.cc, printCodeLines.
+// Source: Nix, libutil/error.cc, printCodeLines; toml11, format_underline; Nix, libexpr/primops.cc, prim_trace.
 func quotesFile(line string) bool {
-	return strings.HasPrefix(strings.TrimLeft(line, "0123456789"), "|") || strings.HasPrefix(line, "at ") && strings.HasSuffix(line, ":")
+	line = strings.TrimSpace(line)
+	return strings.HasPrefix(strings.TrimLeft(line, "0123456789 "), "|") || strings.HasPrefix(line, "at ") && strings.HasSuffix(line, ":") ||
+		strings.HasPrefix(line, "-->") || strings.HasPrefix(line, "trace:")
+}
+
+var (
+	builderLine = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+._?=-]*> `)
+	quotedValue = regexp.MustCompile(`"[^"]*("|$)`)
+	quotedName  = regexp.MustCompile(`'[^']*('|$)`)
+	plainName   = regexp.MustCompile(`^'[A-Za-z0-9_.+/-]*'$`)
+)
+
+// withoutValues takes out of a message of Nix what it quotes: values, which may come from a file, and names that are none of an
+// attribute, a path or a derivation. What a builder says stays as it is.
+func withoutValues(line string) string {
+	if builderLine.MatchString(line) {
+		return line
+	}
+	line = quotedValue.ReplaceAllString(line, `"…"`)
+	return quotedName.ReplaceAllStringFunc(line, func(name string) string {
+		if plainName.MatchString(name) {
+			return name
+		}
+		return "'…'"
+	})
 }
 
 func (e *failedBuild) Error() string        { return e.text }

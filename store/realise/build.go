@@ -125,7 +125,9 @@ func (b *Builder) watched(ctx context.Context, what string, args []string) ([]by
 	ctx, cancel := context.WithTimeout(ctx, b.o.Timeout)
 	defer cancel()
 	t, start := new(tail), b.now()
-	flight.Progress(ctx, func() string { return fmt.Sprintf("%s, for %s now", what, b.now().Sub(start).Round(time.Second)) })
+	flight.Progress(ctx, func() string { // without what: it may be text of a definition
+		return fmt.Sprintf("a build has run for %s", b.now().Sub(start).Round(time.Second))
+	})
 	ticker := time.NewTicker(b.every)
 	defer ticker.Stop()
 	over, told := make(chan struct{}), make(chan struct{})
