@@ -10,6 +10,7 @@ import (
 
 	"nixreg/internal/lru"
 	"nixreg/manifest/program"
+	"nixreg/store"
 )
 
 // Bounds of what is kept ready to be sent, in bytes.
@@ -26,7 +27,7 @@ type answers = lru.Cache[[2]string, *answer]
 type answer struct {
 	state       string
 	definitions string // their keys
-	moving      bool   // the definitions may change while the state stays
+	moving      bool   // the definitions may be others while the state stays: they are looked up for each request
 	several     bool   // there is one for each of several platforms
 	holdings    []*holding
 	layout      []v1.Descriptor // of an OCI layout: what it has for clients, the index first
@@ -77,7 +78,7 @@ func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, [
 		return nil, nil, err
 	}
 	known, ok := s.answers.Get([2]string{repository, tag})
-	ok = ok && known.state == state
+	ok = ok && known.state == state && !strings.Contains(state, store.Unavailable) // outages look alike
 	if ok && !known.moving {
 		return known, nil, nil
 	}
@@ -86,14 +87,22 @@ func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, [
 		return nil, nil, err
 	}
 	a := &answer{state: state, several: len(defs) > 1}
+	for _, c := range s.catalogs {
+		a.moving = a.moving || !c.Settled(ctx)
+	}
 	for _, d := range defs {
 		a.definitions += d.key()
 		a.moving = a.moving || d.moving
 	}
-	if ok && known.definitions == a.definitions {
-		return known, defs, nil
+	if !ok || known.definitions != a.definitions {
+		return a, defs, nil
 	}
-	return a, defs, nil
+	if known.moving != a.moving {
+		next := *known
+		next.moving, known = a.moving, &next
+		s.keepAnswer(ctx, Request{Repository: repository, Tag: tag}, known, defs)
+	}
+	return known, defs, nil
 }
 
 // catalogState stays the same as long as all names mean the same. It says all that an answer depends on beside them.

@@ -67,15 +67,17 @@ func madeOf[T any](ctx context.Context, s *Source, repository string, digest v1.
 		}
 	}
 	if err != nil {
-		return none, s.unopened(ctx, *b.Recipe, err)
+		return none, s.unopened(ctx, repository, digest, *b.Recipe, err)
 	}
 	return v, nil
 }
 
 // unopened makes the error for a layer that cannot be opened: an image may be made from files that are gone, or are others now.
-func (s *Source) unopened(ctx context.Context, r layer.Recipe, err error) error {
-	s.answers.Clear()
+func (s *Source) unopened(ctx context.Context, repository string, digest v1.Hash, r layer.Recipe, err error) error {
 	if isAbsent(err) {
+		for _, tag := range s.tagsOf(repository, func(a *answer) bool { return a.layout != nil || a.promises(digest) }) {
+			s.answers.Delete([2]string{repository, tag})
+		}
 		err = &concealed{err, "what the blob is made of has gone, or is something else now" + seeLog}
 	}
 	return s.lost(ctx, r, err)

@@ -59,6 +59,9 @@ func (b *builds) moving(tag string) bool { return tag == packages.Latest || tag 
 // State is that of the packages: builds change the stores.
 func (b *builds) State(ctx context.Context) (string, error) { return b.packages.State(ctx) }
 
+// Settled is that of the packages.
+func (b *builds) Settled(ctx context.Context) bool { return b.packages.Settled(ctx) }
+
 // Repositories are those of the packages: what could be built nobody lists.
 func (b *builds) Repositories(ctx context.Context) ([]string, error) {
 	return b.packages.Repositories(ctx)

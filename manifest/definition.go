@@ -72,8 +72,10 @@ type Catalog interface {
 	Newest(ctx context.Context, repository string, n int) ([]string, error)
 	// Repositories returns all repositories, sorted by bytes.
 	Repositories(ctx context.Context) ([]string, error)
-	// State stays the same as long as the answers do.
+	// State stays the same as long as the answers do, once they are settled.
 	State(ctx context.Context) (string, error)
+	// Settled reports whether the last answers were those of the present state. They may be older for a while.
+	Settled(ctx context.Context) bool
 }
 
 // owner returns the first of catalogs that owns a repository.

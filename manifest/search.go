@@ -43,14 +43,19 @@ func searched[T any](ctx context.Context, s *Source, repository string, digest v
 	return found, err
 }
 
-// restore makes anew what answers had promised and the records have lost, and reports whether there was such an answer.
-func (s *Source) restore(ctx context.Context, repository string, digest v1.Hash) bool {
-	var tags []string
+// tagsOf are the tags of a repository whose answers are of a kind.
+func (s *Source) tagsOf(repository string, is func(*answer) bool) (tags []string) {
 	s.answers.Each(func(name [2]string, a *answer) {
-		if name[0] == repository && a.promises(digest) {
+		if name[0] == repository && is(a) {
 			tags = append(tags, name[1])
 		}
 	})
+	return tags
+}
+
+// restore makes anew what answers had promised and the records have lost, and reports whether there was such an answer.
+func (s *Source) restore(ctx context.Context, repository string, digest v1.Hash) bool {
+	tags := s.tagsOf(repository, func(a *answer) bool { return a.promises(digest) })
 	for _, tag := range tags {
 		s.answers.Delete([2]string{repository, tag})
 		c, err := owner(ctx, s.catalogs, repository)

@@ -25,6 +25,9 @@ var ErrChanged = errors.New("changed on disk")
 // does not take our credentials. Whether the path is valid there is not known.
 var ErrUnavailable = errors.New("store unavailable")
 
+// Unavailable is the word for a store or channel that cannot be asked, in a state that is made of several.
+const Unavailable = "unavailable"
+
 // ErrExplained is matched, beside [fs.ErrNotExist], by the error for an absent path that says why it is absent: it was there,
 // or something is that cannot be taken for it.
 var ErrExplained error = explainedError{}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Union returns the stores as one. For each path the first store in which it is valid answers, for Object and Open
@@ -43,6 +44,8 @@ type Joint struct {
 	sharing chan struct{} // maxSharing
 	mu      sync.Mutex
 	closed  bool
+
+	passed atomic.Int64 // how often an answer came from behind a store that failed
 }
 
 // Find implements Store.
@@ -125,6 +128,9 @@ func first[T any](ctx context.Context, u *Joint, what string, ask func(Store) (T
 	for i, s := range u.stores {
 		v, err := ask(s)
 		if err == nil {
+			if tells(failed) == 2 {
+				u.passed.Add(1)
+			}
 			return v, i, nil
 		}
 		failed = worse(failed, err)
@@ -182,14 +188,17 @@ func listUnseen(ctx context.Context, s Store, seen map[Path]bool, yield func(Ent
 	return nil, false
 }
 
-// State implements Store.
+// State implements Store. It changes each time a store that fails is passed over: with that store the answer may be another.
 func (u *Joint) State(ctx context.Context) (string, error) {
 	var b strings.Builder
+	if n := u.passed.Load(); n > 0 {
+		b.WriteString(strconv.FormatInt(n, 10) + " ")
+	}
 	for _, s := range u.stores {
 		state, err := s.State(ctx)
 		switch {
 		case errors.Is(err, ErrUnavailable):
-			b.WriteString("unavailable ")
+			b.WriteString(Unavailable + " ")
 		case err != nil:
 			return "", err
 		default:

@@ -86,12 +86,24 @@ func (p *Catalog) State(ctx context.Context) (string, error) {
 		if err == nil && x.channel != nil {
 			var state string
 			if state, err = x.state(ctx); errors.Is(err, store.ErrUnavailable) {
-				state, err = "unavailable", nil
+				state, err = store.Unavailable, nil
 			}
 			all += " " + strconv.Quote(state)
 		}
 	}
 	return all, err
+}
+
+// Settled reports whether all names mean what the stores and channels have now: a listing may be older than its store for a
+// few seconds, or for as long as that cannot be listed. A store that nobody asked for a name yet does not count.
+func (p *Catalog) Settled(ctx context.Context) bool {
+	for _, x := range p.index {
+		l := x.latest()
+		if state, err := x.state(ctx); l.names != nil && (err != nil || state != l.state) {
+			return false
+		}
+	}
+	return true
 }
 
 // Owns reports whether a repository is one of packages: all components are, or it is a store path's.
