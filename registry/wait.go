@@ -46,7 +46,13 @@ func (h *Handler) newWait(r *http.Request) *wait {
 }
 
 // over lifts the bound, as the answer begins. It returns false if that comes too late.
-func (w *wait) over() bool { return w.timer.Stop() }
+func (w *wait) over() bool {
+	inTime := w.timer.Stop()
+	if !inTime {
+		w.end(errWaited) // the timer's own call may still be on its way
+	}
+	return inTime
+}
 
 // close frees what the wait holds.
 func (w *wait) close() {
@@ -96,7 +102,7 @@ func nextHop(query string, hop int) string {
 	for p := range strings.SplitSeq(query, "&") {
 		key, _, _ := strings.Cut(p, "=")
 		if name, err := url.QueryUnescape(key); p != "" && (err != nil || name != hopKey) {
-			all = append(all, p)
+			all = append(all, strings.ReplaceAll(p, "#", "%23")) // in a Location it would begin a fragment
 		}
 	}
 	return strings.Join(append(all, hopKey+"="+strconv.Itoa(hop)), "&")

@@ -97,6 +97,7 @@ func TestHopsAreCounted(t *testing.T) {
 		"nixreg_hop=x&nixreg_hop=8":  "?nixreg_hop=1",
 		"nixreg_hop=2&nixreg_hop=5":  "?nixreg_hop=3",
 		"%zz=1&nixreg_hop=1":         "?%zz=1&nixreg_hop=2",
+		"a=#b&nixreg_hop=1":          "?a=%23b&nixreg_hop=2",
 		"nixreg_hop=8":               "",
 		"nixreg_hop=8&ns=x.io&ns=no": "",
 	} {
@@ -129,6 +130,17 @@ func TestKnownErrorsAreNoHops(t *testing.T) {
 			t.Errorf("got %d", res.StatusCode)
 		}
 	})
+}
+
+// The end of the time counts as soon as it was seen, even if the timer's own call is late.
+func TestTooLateIsPassed(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	w := new(Handler).newWait(r)
+	defer w.close()
+	w.timer.Stop() // as if its call were on its way
+	if w.over() || !w.passed(r) {
+		t.Error("too late, and not passed")
+	}
 }
 
 // A client that left is no client that comes again.

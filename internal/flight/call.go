@@ -123,6 +123,39 @@ func (c *call) expect() {
 	}
 }
 
+// isExpected reports whether a waiter may come back whose deadline passed.
+func (c *call) isExpected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dropLate()
+	return len(c.expected) > 0
+}
+
+func (c *call) isDone() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// waitsFor reports whether the call is other, or waits for it.
+func (c *call) waitsFor(other *call) bool {
+	if c == other {
+		return true
+	}
+	c.mu.Lock()
+	below := keys(c.below)
+	c.mu.Unlock()
+	for _, b := range below {
+		if b.waitsFor(other) {
+			return true
+		}
+	}
+	return false
+}
+
 // dropLate forgets those who did not come back. mu is held.
 func (c *call) dropLate() {
 	for len(c.expected) > 0 && !time.Now().Before(c.expected[0]) {

@@ -1,8 +1,8 @@
 // Package flight runs work once for all who want it, and decides whose turn it is.
 //
 // It owns single flights ([Group], [Once]), bounded queues ([Queue]), the interest in work that runs elsewhere ([Job]), and
-// the one rule that all follow: work goes on when its last waiter leaves, gives up its slot to work that somebody waits for, and ends when nobody wanted it for a
-// long time. It must know nothing of what the work is: neither Nix, nor images, nor HTTP.
+// the one rule that all follow: work goes on when its last waiter leaves, gives up its slot to work that somebody waits for,
+// and ends when nobody wanted it for a long time. It must know nothing of what the work is: neither Nix, nor images, nor HTTP.
 //
 //	g := flight.NewGroup(context.Background())
 //	defer g.Close()
@@ -78,7 +78,7 @@ func (g *Group) Close() {
 // passes is expected to ask again soon; one that is cancelled is not.
 //
 // A panic in work is an error, with its stack, to every caller. All callers share one result: they must not change what it
-// points to. work must not ask for its own key.
+// points to. Work that would wait for itself gets an error.
 func Once[T any](ctx context.Context, g *Group, key string, work func(context.Context) (T, error)) (T, error) {
 	k := callKey{key: key, result: reflect.TypeFor[T]()}
 	run := func(ctx context.Context) (any, error) { return work(ctx) }
@@ -111,12 +111,18 @@ func (g *Group) join(ctx context.Context, k callKey, work func(context.Context) 
 		g.mu.Unlock()
 		return nil, fmt.Errorf("group is closed: %w", context.Canceled)
 	}
-	started := c == nil
-	if started {
+	by, started := callOf(ctx), c == nil
+	switch {
+	case started:
 		c = newCall(g.ctx, k)
 		g.calls[k] = c
+	case by != nil && c.waitsFor(by):
+		g.mu.Unlock()
+		return nil, errors.New("work waits for itself")
+	case c.isDone(): // it was kept for a caller that comes back, see leaveBehind
+		delete(g.calls, k)
 	}
-	c.enter(callOf(ctx))
+	c.enter(by)
 	if started {
 		g.running.Go(func() { g.run(c, work) })
 	}
@@ -129,14 +135,29 @@ func (g *Group) join(ctx context.Context, k callKey, work func(context.Context) 
 func (g *Group) run(c *call, work func(context.Context) (any, error)) {
 	c.err = fmt.Errorf("%.200s: ended without a result", c.key.key) // stays where runtime.Goexit is called
 	defer c.finish()
-	defer func() {
-		g.mu.Lock()
-		delete(g.calls, c.key)
-		g.mu.Unlock()
-	}()
+	defer g.leaveBehind(c)
 	c.value, c.err = guard(c.ctx, c.key.key, work)
 	if cause := context.Cause(c.ctx); c.err != nil && (cause == errYielded || cause == errAbandoned) {
 		c.err = fmt.Errorf("%.200s: %w", c.key.key, cause)
+	}
+}
+
+// leaveBehind forgets a call that is about to finish. An error that a caller is expected to come back for stays until
+// somebody asks, or until nobody is expected any more: it may be recorded nowhere, and the work would begin anew.
+func (g *Group) leaveBehind(c *call) {
+	failed := c.err != nil && !errors.Is(c.err, errYielded) && !errors.Is(c.err, errAbandoned)
+	if failed && c.isExpected() {
+		time.AfterFunc(returning, func() { g.forget(c) })
+		return
+	}
+	g.forget(c)
+}
+
+func (g *Group) forget(c *call) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.calls[c.key] == c {
+		delete(g.calls, c.key)
 	}
 }
 

@@ -356,3 +356,50 @@ func TestProgressIsTold(t *testing.T) {
 		}
 	})
 }
+
+// An error that comes between two hops is told to the caller that comes back, and the work is not begun anew for it.
+func TestErrorBetweenHops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGroup(t.Context())
+		defer g.Close()
+		runs := 0
+		broken := errors.New("broken")
+		work := func(context.Context) (int, error) {
+			runs++
+			time.Sleep(time.Minute + time.Second)
+			return 0, broken
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := Once(ctx, g, "k", work); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the first: %v", err)
+		}
+		time.Sleep(2 * time.Second)
+		if _, err := Once(t.Context(), g, "k", work); !errors.Is(err, broken) || runs != 1 {
+			t.Errorf("the caller that comes back: %v after %d runs", err, runs)
+		}
+		if _, err := Once(t.Context(), g, "k", work); !errors.Is(err, broken) || runs != 2 {
+			t.Errorf("the next: %v after %d runs, an error is told once", err, runs)
+		}
+		again, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		Once(again, g, "k", work)
+		time.Sleep(returning + 2*time.Second)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if len(g.calls) != 0 {
+			t.Errorf("%d calls are kept for nobody", len(g.calls))
+		}
+	})
+}
+
+func TestWorkThatWaitsForItself(t *testing.T) {
+	g := NewGroup(t.Context())
+	defer g.Close()
+	var a, b func(ctx context.Context) (int, error)
+	a = func(ctx context.Context) (int, error) { return Once(ctx, g, "b", b) }
+	b = func(ctx context.Context) (int, error) { return Once(ctx, g, "a", a) }
+	if _, err := Once(t.Context(), g, "a", a); err == nil {
+		t.Error("no error")
+	}
+}

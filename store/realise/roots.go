@@ -137,9 +137,11 @@ func (r *Roots) hold(ctx context.Context, key string, batch []store.Path) error 
 	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	k.held[name] = held
-	if err == nil && !held {
-		k.trouble = r.now()
+	if err == nil { // of an error nothing is known: another may hold it meanwhile
+		k.held[name] = held
+		if !held {
+			k.trouble = r.now()
+		}
 	}
 	return err
 }
