@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -112,24 +113,41 @@ func (b *bases) prune(names []string) error {
 	return err
 }
 
-// files are those that were fetched before. What a killed process left half written is removed.
-func (b *bases) files() ([]string, error) {
-	entries, err := os.ReadDir(b.dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("directory of base images: %w", err)
-	}
-	var all []string
-	for _, e := range entries {
-		switch file := filepath.Join(b.dir, e.Name()); {
-		case !e.Type().IsRegular():
-		case strings.HasPrefix(e.Name(), "."):
-			_ = os.Remove(file)
-		case strings.HasSuffix(e.Name(), ".tar"):
+// baseName is what a base image is called: its digest and its platform.
+var baseName = regexp.MustCompile(`^[0-9a-f]{64}(-[A-Za-z0-9._]+){2,3}\.tar$`)
+
+// files are those that were fetched before.
+func (b *bases) files() (all []string, err error) {
+	err = b.each(func(name, file string) {
+		if baseName.MatchString(name) {
 			all = append(all, file)
 		}
+	})
+	return all, err
+}
+
+// sweep removes what a killed process left half written.
+func (b *bases) sweep() error {
+	return b.each(func(name, file string) {
+		if strings.HasPrefix(name, ".") {
+			_ = os.Remove(file)
+		}
+	})
+}
+
+// each calls f for the regular files of the directory, which need not be there.
+func (b *bases) each(f func(name, file string)) error {
+	entries, err := os.ReadDir(b.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	return all, nil
+	if err != nil {
+		return fmt.Errorf("directory of base images: %w", err)
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			f(e.Name(), filepath.Join(b.dir, e.Name()))
+		}
+	}
+	return nil
 }

@@ -416,3 +416,21 @@ func TestServerHolds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// later is the error of a store that says when it is to be asked again.
+type later struct{ error }
+
+func (later) RetryAfter() time.Duration { return 2 * time.Minute }
+func (l later) Unwrap() error           { return l.error }
+
+// What a cache says of when to come again is the client's to know.
+func TestAnswerOfABusyCache(t *testing.T) {
+	for err, want := range map[error]time.Duration{
+		fmt.Errorf("open x: %w", later{store.ErrUnavailable}): 2 * time.Minute, store.ErrUnavailable: 0,
+	} {
+		var s *registry.StatusError
+		if !errors.As(answer(err), &s) || s.Status != http.StatusBadGateway || s.RetryAfter != want {
+			t.Errorf("%v: %+v", err, s)
+		}
+	}
+}

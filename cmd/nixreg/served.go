@@ -49,6 +49,15 @@ func publicText(err error) string {
 	return p.Public()
 }
 
+// retryAfter is when it is worth asking a store again; 0 if nobody said.
+func retryAfter(err error) time.Duration {
+	var r interface{ RetryAfter() time.Duration }
+	if !errors.As(err, &r) {
+		return 0
+	}
+	return r.RetryAfter()
+}
+
 // unread returns what keeps a channel from having any packages, or from having those of today; nil if it has them, or is
 // being read. It never waits.
 func unread(c store.Channel) error {
@@ -124,7 +133,7 @@ func answer(err error) error {
 		return &registry.StatusError{Status: http.StatusBadGateway, Text: "a binary cache gives something else than it says it has; the log of nixreg tells what", Err: err}
 	}
 	if errors.Is(err, store.ErrUnavailable) {
-		s := &registry.StatusError{Status: http.StatusBadGateway, Err: err}
+		s := &registry.StatusError{Status: http.StatusBadGateway, RetryAfter: retryAfter(err), Err: err}
 		if publicText(err) == "" {
 			s.Text = "a store that may have it cannot be asked now; the log of nixreg tells which"
 		}

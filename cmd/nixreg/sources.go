@@ -220,6 +220,9 @@ func openConfig(ctx context.Context, c *config, in places, log *slog.Logger, ope
 	}
 	p.bases = &bases{dir: in.bases, mirrors: c.mirrors, group: flight.NewGroup(context.Background()), log: log}
 	p.closes = append(p.closes, func() error { p.bases.group.Close(); return nil })
+	if err := p.bases.sweep(); err != nil {
+		return manifest.Config{}, nil, err
+	}
 	files, err := p.bases.files()
 	if err != nil {
 		return manifest.Config{}, nil, err

@@ -87,6 +87,11 @@ type keptFile struct {
 // keptFiles are those of all caches, by name.
 func keptFiles(data *dataDir) ([]keptFile, error) {
 	var all []keptFile
+	for _, dir := range []string{data.blobs, data.nars, data.mirror, data.bases} {
+		if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+			return nil, fmt.Errorf("%s is no directory: what it leads to is not nixreg's to remove", dir)
+		}
+	}
 	for dir, list := range map[string]func(string) (map[string][sha256.Size]byte, error){
 		data.blobs: layer.KeptBlobs, data.nars: keptArchives, data.mirror: blobs.Kept,
 	} {
@@ -144,7 +149,7 @@ func (v *verification) run(ctx context.Context, files []keptFile) error {
 			continue
 		case ctx.Err() != nil:
 			return fmt.Errorf("interrupted: %d of %d files were read", i, len(files))
-		case errors.Is(err, fs.ErrPermission):
+		case !isDamage(err):
 			failed++
 		default:
 			damaged++
@@ -159,6 +164,13 @@ func (v *verification) run(ctx context.Context, files []keptFile) error {
 		return fmt.Errorf("%d of %d files in %s cannot be read", failed, len(files), v.dir)
 	}
 	return nil
+}
+
+// isDamage tells what is wrong with a file from what kept it from being read: a system that has no descriptors or no memory
+// left says nothing of the bytes.
+func isDamage(err error) bool {
+	var system syscall.Errno
+	return !errors.As(err, &system) || system == syscall.EIO
 }
 
 func (v *verification) shown(name string) string {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -180,10 +181,14 @@ func TestVerifyTakesTheLock(t *testing.T) {
 func TestVerifyKeepsWhatItCannotRead(t *testing.T) {
 	v := &verification{options: new(verifyOptions), dir: t.TempDir(), out: new(bytes.Buffer)}
 	name := filepath.Join(v.dir, "file")
-	if err := os.WriteFile(name, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for want, err := range map[string]error{"cannot be read": &fs.PathError{Op: "open", Err: syscall.EACCES}, "are damaged": syscall.EIO} {
+	for err, want := range map[error]string{
+		&fs.PathError{Op: "open", Err: syscall.EACCES}: "cannot be read", syscall.EIO: "are damaged", syscall.EMFILE: "cannot be read",
+		syscall.ENFILE: "cannot be read", syscall.ENOMEM: "cannot be read", syscall.ESTALE: "cannot be read", syscall.EINTR: "cannot be read",
+		errors.New("it is no archive"): "are damaged",
+	} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		got := v.run(t.Context(), []keptFile{{name, func(context.Context, io.Reader) error { return err }}})
 		if got == nil || !strings.Contains(got.Error(), want) {
 			t.Errorf("%v: %v", err, got)
@@ -191,5 +196,30 @@ func TestVerifyKeepsWhatItCannotRead(t *testing.T) {
 		if _, stat := os.Stat(name); (stat == nil) != (want == "cannot be read") {
 			t.Errorf("%v: %v", err, stat)
 		}
+	}
+}
+
+// What is not nixreg's stays, whether it is asked to remove or not: files of other names, and what links lead to.
+func TestVerifyLeavesWhatIsNotItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	bases := filepath.Join(dir, "bases")
+	if err := os.Mkdir(bases, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{".keep", "foo.tar", strings.Repeat("a", 64) + ".tar"} {
+		writeTo(t, filepath.Join(bases, name), "x")
+	}
+	files, err := keptFiles(&dataDir{blobs: dir + "/blobs", nars: dir + "/nars", mirror: dir + "/mirror", bases: bases})
+	if err != nil || len(files) != 0 {
+		t.Errorf("%d files, %v", len(files), err)
+	}
+	if left, err := os.ReadDir(bases); err != nil || len(left) != 3 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	if err := os.Symlink(bases, dir+"/blobs"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keptFiles(&dataDir{blobs: dir + "/blobs"}); err == nil || !strings.Contains(err.Error(), "is no directory") {
+		t.Errorf("a link in place of a directory: %v", err)
 	}
 }
