@@ -49,15 +49,6 @@ func publicText(err error) string {
 	return p.Public()
 }
 
-// retryAfter is when it is worth asking a store again; 0 if nobody said.
-func retryAfter(err error) time.Duration {
-	var r interface{ RetryAfter() time.Duration }
-	if !errors.As(err, &r) {
-		return 0
-	}
-	return r.RetryAfter()
-}
-
 // unread returns what keeps a channel from having any packages, or from having those of today; nil if it has them, or is
 // being read. It never waits.
 func unread(c store.Channel) error {
@@ -130,7 +121,7 @@ func answer(err error) error {
 		return b
 	}
 	if ofCache(err) { // whose text has what the cache sent: that is for the log alone
-		return &registry.StatusError{Status: http.StatusBadGateway, Text: "a binary cache gives something else than it says it has; the log of nixreg tells what", Err: err}
+		return &registry.StatusError{Status: http.StatusBadGateway, Text: "a binary cache gives something else than it says it has; the log of nixreg tells what", RetryAfter: retryAfter(err), Err: err}
 	}
 	if errors.Is(err, store.ErrUnavailable) {
 		s := &registry.StatusError{Status: http.StatusBadGateway, RetryAfter: retryAfter(err), Err: err}
@@ -140,4 +131,14 @@ func answer(err error) error {
 		return s
 	}
 	return err
+}
+
+// retryAfter is when a store can be asked again, at most an hour from now: a client that comes earlier gets the same error. It
+// is 0 if the store does not say.
+func retryAfter(err error) time.Duration {
+	var a interface{ RetryAfter() time.Duration }
+	if !errors.As(err, &a) {
+		return 0
+	}
+	return min(a.RetryAfter(), time.Hour)
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"syscall"
 	"testing"
+	"time"
 
 	"nixreg/internal/cases"
 	"nixreg/manifest"
@@ -44,6 +45,27 @@ func TestUnavailableStore(t *testing.T) {
 	}
 	if s.Error() != "image: "+down.Error() {
 		t.Errorf("clients are told %q", s.Error())
+	}
+}
+
+// resting is a store that wants to be left alone.
+type resting struct {
+	error
+	rest time.Duration
+}
+
+func (r resting) Unwrap() error             { return r.error }
+func (r resting) RetryAfter() time.Duration { return r.rest }
+
+// TestRestReachesClients: they get the time for which a cache is left alone, within an hour.
+func TestRestReachesClients(t *testing.T) {
+	for _, kind := range []error{store.ErrUnavailable, binarycache.ErrCorrupt} {
+		for rest, want := range map[time.Duration]time.Duration{2 * time.Minute: 2 * time.Minute, 0: 0, 365 * 24 * time.Hour: time.Hour} {
+			var s *registry.StatusError
+			if err := answer(fmt.Errorf("find: %w", resting{kind, rest})); !errors.As(err, &s) || s.RetryAfter != want {
+				t.Errorf("%v, %v: %+v", kind, rest, s)
+			}
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ func (x *remote) get(hash string) (*answer, error) {
 	case errors.Is(err, store.ErrTooLarge):
 		return &answer{err: fmt.Errorf("%s: %w", x.trust.name, tooLarge(name)), until: now.Add(missingFor)}, nil
 	case unavailable:
-		return nil, &pathFailure{err, now.Add(max(failedFor, retryAfter(err)))}
+		return nil, &pathFailure{paused{err, now.Add(max(failedFor, retryAfter(err)))}}
 	case err != nil:
 		return nil, err
 	}
@@ -40,12 +40,7 @@ func (x *remote) get(hash string) (*answer, error) {
 }
 
 // pathFailure is about one file that cannot be had, from a cache that can be asked.
-type pathFailure struct {
-	error
-	until time.Time // when it is worth another try
-}
-
-func (f *pathFailure) Unwrap() error { return f.error }
+type pathFailure struct{ paused }
 
 // tellForbidden logs once that files which the cache forbids count as absent.
 func (x *remote) tellForbidden(err error) {

@@ -27,6 +27,17 @@ type outage struct {
 	probing bool          // somebody does
 }
 
+// paused is a failure after which a file, or the whole cache, is left alone for a while.
+type paused struct {
+	error
+	until time.Time // when it is worth another try
+}
+
+func (p *paused) Unwrap() error { return p.error }
+
+// RetryAfter is the rest of the pause, for clients; 0 when it is over.
+func (p *paused) RetryAfter() time.Duration { return max(0, time.Until(p.until)) }
+
 // turn returns why the cache is of no use now, if it is not. Of those who come when a pause is over one gets probe: it goes
 // ahead all the same, with checkInfo.
 func (x *remote) turn() (probe bool, err error) {
@@ -70,8 +81,7 @@ func (x *remote) checkInfo(ctx context.Context, probe bool) error {
 		return errClosed
 	}
 	if err != nil {
-		x.fail(err, probe)
-		return err
+		return x.fail(err, probe)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -119,15 +129,18 @@ func (x *remote) readInfo() error {
 	return nil
 }
 
-// fail begins an outage, or goes on with the one that was probed. Of those who asked before it began none makes it longer.
-func (x *remote) fail(err error, probe bool) {
+// fail begins an outage, or goes on with the one that was probed. Of those who asked before it began none makes it longer. The
+// error that comes back is a *paused.
+func (x *remote) fail(err error, probe bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.down.err != nil && !probe {
-		return
+		return x.down.err
 	}
 	pause := min(max(2*x.down.pause, downFor), downMost)
-	x.down = outage{err: err, until: time.Now().Add(max(pause, retryAfter(err))), pause: pause}
+	until := time.Now().Add(max(pause, retryAfter(err)))
+	x.down = outage{err: &paused{err, until}, until: until, pause: pause}
+	return x.down.err
 }
 
 // answered is called when the cache said something of a path.
@@ -171,5 +184,9 @@ func (x *remote) noWord(ctx context.Context, err error) error {
 	if ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrClosed) {
 		return err
 	}
-	return fmt.Errorf("%v: %w", err, store.ErrUnavailable)
+	unknown := fmt.Errorf("%v: %w", err, store.ErrUnavailable)
+	if p := (*paused)(nil); errors.As(err, &p) {
+		return &paused{unknown, p.until}
+	}
+	return unknown
 }

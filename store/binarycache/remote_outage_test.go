@@ -199,6 +199,44 @@ func TestFailuresAreRemembered(t *testing.T) {
 	}
 }
 
+// What is left of a pause is in the error, whether it is of one path or of the whole cache, and whatever the reason.
+func TestErrorsTellThePause(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer error
+		all    bool // of the cache
+		html   bool // nix-cache-info is something else
+		want   time.Duration
+	}{
+		"path": {later(2 * time.Minute), false, false, 2 * time.Minute}, "path, unasked": {store.ErrUnavailable, false, false, failedFor},
+		"cache": {later(2 * time.Minute), true, false, 2 * time.Minute}, "cache, unasked": {store.ErrUnavailable, true, false, downFor},
+		"no cache": {nil, false, true, downFor},
+	} {
+		inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
+			opts.Remote = absentIs(c, p, tc.answer)
+			if tc.html {
+				c.files[cacheInfoName].Data = []byte("StoreDir: /elsewhere\n")
+			}
+			if tc.all {
+				c.fail = tc.answer
+			}
+			s := open(t, opts)
+			for _, passed := range []time.Duration{0, time.Second, 3 * time.Second} {
+				time.Sleep(passed)
+				tc.want -= passed
+				_, err := s.Find(t.Context(), strings.Repeat("1", store.HashLen))
+				if got := retryAfter(err); got != tc.want {
+					t.Errorf("%s, after %v: %v, want %v: %v", name, passed, got, tc.want, err)
+				}
+				if tc.all || tc.html {
+					if _, err := s.source.Open(t.Context(), "nar/x"); retryAfter(err) != tc.want || !errors.Is(err, store.ErrUnavailable) {
+						t.Errorf("%s, after %v: of an archive %v, want %v: %v", name, passed, retryAfter(err), tc.want, err)
+					}
+				}
+			}
+		})
+	}
+}
+
 // A narinfo that was there, and cannot be had any more, is used as it was, and stays recorded; one that is forbidden is gone.
 func TestFailureOfAnOldNarinfo(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -123,6 +123,18 @@ func (d *denied) passing() bool {
 	}, d.status)
 }
 
+// wantsRest reports whether a Retry-After is about the load of the server, not about this one file: as long as that the server is
+// left alone.
+//
+// Source: RFC 9110, 10.2.3 and 15.6.4; RFC 6585, 4; RFC 8470, 5.2.
+func (d *denied) wantsRest() bool {
+	switch d.status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return true
+	}
+	return false
+}
+
 // transient reports whether a request is worth another try after an error.
 func transient(err error) bool {
 	var (
@@ -160,7 +172,9 @@ func (c *Client) failed(ctx context.Context, name string, err error, tries int) 
 	f := &failure{kinds: []error{store.ErrUnavailable}, public: "cannot be asked now"}
 	var d *denied
 	if errors.As(err, &d) {
-		f.after = d.after
+		if d.wantsRest() {
+			f.after = d.after
+		}
 		f.public = strings.TrimSpace(fmt.Sprintf("it answers %d %s", d.status, http.StatusText(d.status)))
 	}
 	switch {

@@ -45,7 +45,7 @@ type Options struct {
 // [store.ErrUnavailable] for all else but the end of a context; that of refused or unreadable credentials matches
 // [fs.ErrPermission] as well. One that matches fs.ErrPermission alone is about a file that the server forbids, after it gave
 // others: some servers say that of files that are not there. A RetryAfter method tells for how long the server wants to be
-// left alone, if it said so. None has a credential in its text.
+// left alone, if it said so with 408, 425, 429 or 503. None has a credential in its text.
 type Client struct {
 	location Location
 	log      *slog.Logger

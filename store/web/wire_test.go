@@ -335,3 +335,21 @@ func TestCaseS4RedirectToAnotherNetwork(t *testing.T) {
 		}
 	}
 }
+
+// TestRestIsAskedForByFewStatuses: what else an answer is, its Retry-After leaves nothing alone.
+func TestRestIsAskedForByFewStatuses(t *testing.T) {
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		status, _ := strconv.Atoi(strings.Trim(r.URL.Path, "/"))
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(status)
+	})
+	for status, want := range map[int]time.Duration{
+		408: time.Hour, 425: time.Hour, 429: time.Hour, 503: time.Hour, 400: 0, 401: 0, 404: 0, 418: 0, 500: 0, 502: 0, 504: 0,
+	} {
+		_, err := client(t, s.URL).Get(t.Context(), strconv.Itoa(status), 10)
+		var rest interface{ RetryAfter() time.Duration }
+		if !errors.As(err, &rest) || rest.RetryAfter() != want {
+			t.Errorf("%d: %v, %v", status, rest, err)
+		}
+	}
+}
