@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -214,6 +215,75 @@ func TestGetsAtOnce(t *testing.T) {
 	all.Wait()
 	if most.Load() > maxAsking || len(c.asking) > 0 {
 		t.Errorf("%d at once, %d places are taken", most.Load(), len(c.asking))
+	}
+}
+
+// TestNoPlaceIsKeptBetweenTries: whatever passing error a small file meets, at its beginning or half way, it has a place while it
+// is asked for, and none while it waits for another try.
+func TestNoPlaceIsKeptBetweenTries(t *testing.T) {
+	var c *fake
+	served := make(chan int, 100)
+	s := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		served <- len(c.asking)
+		switch name := strings.Trim(r.URL.Path, "/"); name {
+		case "reset":
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.(*net.TCPConn).SetLinger(0)
+			conn.Close()
+		case "hangup":
+			panic(http.ErrAbortHandler)
+		case "cut", "stalls":
+			w.Header().Set("Content-Length", "10")
+			io.WriteString(w, "half")
+			if name == "cut" {
+				cut(w)
+			}
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		default:
+			status, _ := strconv.Atoi(name)
+			w.WriteHeader(status)
+		}
+	})
+	for _, name := range []string{"408", "425", "429", "500", "502", "503", "504", "reset", "hangup", "cut", "stalls"} {
+		c = client(t, s.URL)
+		if name == "stalls" {
+			c.wire.watch = func(_ time.Duration, stalled func()) func() {
+				stalled()
+				return func() {}
+			}
+		}
+		slept := 0
+		c.sleep = func(context.Context, time.Duration) error {
+			if slept++; len(c.asking) > 0 {
+				t.Errorf("%s: a place is kept before try %d", name, slept+1)
+			}
+			return nil
+		}
+		_, err := c.Get(t.Context(), name, 100)
+		if !errors.Is(err, store.ErrUnavailable) || slept == 0 || len(c.asking) > 0 {
+			t.Errorf("%s: %v after %d pauses, %d places are taken", name, err, slept, len(c.asking))
+		}
+		for len(served) > 0 {
+			if n := <-served; n != 1 {
+				t.Errorf("%s: asked for with %d places", name, n)
+			}
+		}
+	}
+	c = client(t, s.URL) // one who refuses connections
+	s.Close()
+	c.sleep = func(context.Context, time.Duration) error {
+		if len(c.asking) > 0 {
+			t.Error("refused: a place is kept")
+		}
+		return nil
+	}
+	if _, err := c.Get(t.Context(), "x", 1); !errors.Is(err, store.ErrUnavailable) || len(c.asking) > 0 {
+		t.Error(err)
 	}
 }
 
