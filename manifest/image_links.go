@@ -176,7 +176,7 @@ func (e *outsideError) Error() string {
 }
 
 func (e *outsideError) Public() string {
-	return filepath.Base(e.link) + ": the link leads out of --images, to what is no definition"
+	return filepath.Base(e.link) + ": the link leads out of --images, to what is not taken from there"
 }
 
 func (e *outsideError) Is(target error) bool { return target == fs.ErrInvalid }

@@ -129,7 +129,7 @@ func TestLinkThatTurnsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	src.Reload(ctx)
-	want := []string{"a.yaml: the link leads out of --images, to what is no definition"}
+	want := []string{"a.yaml: the link leads out of --images, to what is not taken from there"}
 	if got := src.Faults(ctx); title(src, "x") != "one" || !slices.Equal(got, want) {
 		t.Errorf("%s, %q", title(src, "x"), got)
 	}
