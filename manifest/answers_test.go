@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"nixreg/manifest"
 	"nixreg/store"
@@ -72,21 +74,26 @@ func TestKnownAnswerCostsOneLook(t *testing.T) {
 	}
 }
 
-// TestAnswerFollowsTheStore: a store that changes is seen by the next request.
-func TestAnswerFollowsTheStore(t *testing.T) {
+// TestAnswerFollowsTheStore: a store that changes is seen by the next request, as soon as it may be listed again.
+func TestAnswerFollowsTheStore(t *testing.T) { synctest.Test(t, answerFollowsTheStore) }
+
+func answerFollowsTheStore(t *testing.T) {
 	m, lib, hello := withHello()
 	src := newSource(t, "", m)
 	before := get(t, src, "hello", "latest")
 	newer := m.Add("hello-3.0", storetest.Files{"bin/hello": elf(machineAMD64)}, lib)
+	time.Sleep(time.Minute)
 	after := get(t, src, "hello", "latest")
 	if after.Digest == before.Digest {
 		t.Errorf("after an update it is %s as before", after.Digest)
 	}
 	m.Delete(newer)
+	time.Sleep(time.Minute)
 	if again := get(t, src, "hello", "latest"); again.Digest != before.Digest {
 		t.Errorf("after the update is gone: %s, want %s", again.Digest, before.Digest)
 	}
 	m.Delete(hello)
+	time.Sleep(time.Minute)
 	_, err := src.Manifest(ctx, manifest.Request{Repository: "hello", Tag: "latest", Accept: first})
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after the package is gone: %v", err)
