@@ -403,3 +403,24 @@ func TestWorkThatWaitsForItself(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// One slot that is wanted takes one piece of unwanted work away, not all of it.
+func TestOneWantedSlotEndsOnePieceOfWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGroup(t.Context())
+		defer g.Close()
+		q := &Queue{Running: 2}
+		one, two, wanted := newJob(q), newJob(q), newJob(q)
+		ctx, leave := context.WithCancel(t.Context())
+		ask(ctx, g, "one", one)
+		ask(ctx, g, "two", two)
+		leave()
+		synctest.Wait()
+		ask(t.Context(), g, "wanted", wanted)
+		running(t, wanted, true)
+		if n := len(one.ended) + len(two.ended); n != 1 {
+			t.Errorf("%d pieces of work ended", n)
+		}
+		close(wanted.release)
+	})
+}
