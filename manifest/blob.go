@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 
@@ -78,7 +79,9 @@ func (s *Source) unopened(ctx context.Context, repository string, digest v1.Hash
 		for _, tag := range s.tagsOf(repository, func(a *answer) bool { return a.layout != nil || a.promises(digest) }) {
 			s.answers.Delete([2]string{repository, tag})
 		}
-		err = &concealed{err, "what the blob is made of has gone, or is something else now" + seeLog}
+		if p := publicError(nil); !errors.As(err, &p) {
+			err = &concealed{err, "what the blob is made of has gone, or is something else now" + seeLog}
+		}
 	}
 	return s.lost(ctx, r, err)
 }

@@ -39,6 +39,13 @@ func (e exact) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	return t, nil
 }
 
-func replaced(p store.Path) error {
-	return fmt.Errorf("store path %s was replaced by one with other contents: %w", p, fs.ErrNotExist)
+func replaced(p store.Path) error { return replacedError(p) }
+
+// replacedError matches fs.ErrNotExist. Its text is for everybody: a client that has the image has the path's name.
+type replacedError store.Path
+
+func (e replacedError) Error() string {
+	return fmt.Sprintf("store path %s was replaced by one with other contents", string(e))
 }
+func (e replacedError) Public() string { return e.Error() }
+func (e replacedError) Unwrap() error  { return fs.ErrNotExist }

@@ -142,10 +142,19 @@ func (s *Store) rebuilt(ctx context.Context, p store.Path, rec record) (*store.O
 	return o, err
 }
 
+// goneError is about a path that does not come back. It matches store.ErrExplained. The text for everybody names the path alone:
+// the attribute that it was built of may be text of a definition.
+type goneError struct{ text, public string }
+
+func (e *goneError) Error() string  { return e.text }
+func (e *goneError) Public() string { return e.public }
+func (e *goneError) Unwrap() error  { return store.ErrExplained }
+
 // stays makes the error for a path that has gone and cannot be built.
 func stays(p store.Path, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s has gone from the store, and what it was built of, too: %v: %w", p, err, store.ErrExplained)
+		public := fmt.Sprintf("%s has gone from the store, and what it was built of, too", p)
+		return &goneError{fmt.Sprintf("%s: %v", public, err), public}
 	}
 	return fmt.Errorf("%s has gone from the store: %w", p, err)
 }
@@ -154,9 +163,13 @@ func stays(p store.Path, err error) error {
 func (rec record) check(p store.Path, o *store.Object) error {
 	switch {
 	case o == nil:
-		return fmt.Errorf("%s has gone from the store, and %s gives another path now: %w", p, rec.Attr, store.ErrExplained)
+		return &goneError{
+			fmt.Sprintf("%s has gone from the store, and %s gives another path now", p, rec.Attr),
+			fmt.Sprintf("%s has gone from the store, and its build gives another path now", p),
+		}
 	case o.NarHash.String() != rec.NarHash:
-		return fmt.Errorf("%s has gone from the store, and was built again with other contents: %w", p, store.ErrExplained)
+		text := fmt.Sprintf("%s has gone from the store, and was built again with other contents", p)
+		return &goneError{text, text}
 	}
 	return nil
 }
