@@ -153,8 +153,8 @@ func (x *remote) answered() {
 }
 
 // Open implements opener. No archive is asked of a cache that cannot be asked, or is none any more: that is no word of the
-// archive. One that could not be had is no outage, it may lie elsewhere; but who comes next has a look first, and gets the same
-// error while the pause of that archive lasts. One that is forbidden is absent if the cache can be asked.
+// archive. One that could not be had is no outage, it may lie elsewhere; but who comes next has a look first. One that is
+// forbidden is absent if the cache can be asked.
 func (x *remote) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	probe, err := x.turn()
 	if err == nil || probe {
@@ -163,13 +163,8 @@ func (x *remote) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, x.noWord(ctx, err)
 	}
-	if err := x.failedBefore(name); err != nil {
-		return nil, err
-	}
 	r, err := x.fetch.Open(ctx, name)
 	switch {
-	case err == nil:
-		return &remoteArchive{r, x, name}, nil
 	case isForbidden(err):
 		if down := x.doubt(ctx); down != nil {
 			return nil, x.noWord(ctx, down)
@@ -177,9 +172,11 @@ func (x *remote) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 		x.tellForbidden(err)
 		return nil, fmt.Errorf("%v: %w", err, fs.ErrNotExist)
 	case errors.Is(err, store.ErrUnavailable):
-		return nil, x.archiveFails(name, err)
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.uncheck()
 	}
-	return nil, err
+	return r, err
 }
 
 // noWord is what the error of a cache is to those who want a file of it, of which it says nothing.

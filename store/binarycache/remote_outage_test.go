@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -436,58 +435,6 @@ func TestDownByArchive(t *testing.T) {
 		c.set(func() { c.fail = nil })
 		useTree(t, s, p)
 	})
-}
-
-// The failure of an archive is remembered, too: for a short time or as long as the cache says, be it before the first byte or
-// half way. That of another is another, even where a narinfo calls an archive as a hash part is called.
-func TestFailuresOfArchivesAreRemembered(t *testing.T) {
-	for _, f := range []struct {
-		answer error
-		want   time.Duration
-	}{{store.ErrUnavailable, failedFor}, {errRefused, failedFor}, {later(time.Second), failedFor}, {later(30 * time.Second), 30 * time.Second}, {later(100 * time.Hour), time.Hour}} {
-		for _, half := range []bool{false, true} {
-			inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
-				failing := true
-				opts.Remote = oneBad{c, func(name string) error {
-					if failing && !half && strings.HasPrefix(name, "nar/") {
-						return f.answer
-					}
-					return nil
-				}}
-				c.open = func(r io.Reader) io.Reader {
-					if failing && half {
-						return io.MultiReader(io.LimitReader(r, 10), iotest.ErrReader(f.answer))
-					}
-					return r
-				}
-				s := open(t, opts)
-				n, err := s.narinfo(t.Context(), p.Hash())
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, tc := range []struct {
-					wait  time.Duration
-					asked int
-				}{{0, 1}, {f.want - 1, 0}, {1, 1}} {
-					time.Sleep(tc.wait)
-					for range 3 {
-						if _, err := s.Open(t.Context(), p); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) || retryAfter(err) <= 0 {
-							t.Errorf("%v: %v", f.answer, err)
-						}
-					}
-					if got := c.asked(n.url); got != tc.asked {
-						t.Errorf("%v, half %v, after %v: asked %d times", f.answer, half, tc.wait, got)
-					}
-				}
-				s.index.(*remote).archiveFails(p.Hash(), f.answer)
-				if failing = false; !found(t, s, p) {
-					t.Error("its narinfo is not found")
-				}
-				time.Sleep(f.want)
-				useTree(t, s, p)
-			})
-		}
-	}
 }
 
 // A cache whose nix-cache-info has become something else gives no archives, and loses no narinfo for that.

@@ -16,7 +16,7 @@
 // lie inside the cache.
 //
 // A narinfo of a Remote is believed for 24 hours, in memory and in Options.Records, then asked for again; while it cannot be
-// had the old one is used. That there is none is believed for a minute. One that cannot be had, or an archive, is a matter of that path alone
+// had the old one is used. That there is none is believed for a minute. One that cannot be had is a matter of that path alone
 // as long as nix-cache-info can be read, which is tried at most once in five seconds for such a reason. Otherwise the cache is
 // down: it is left alone for five seconds, then, after each try in vain, for twice as long, up to two minutes. Neither is taken
 // for an absent path.
