@@ -1,4 +1,4 @@
-module nixreg
+module github.com/nixreg/nixreg
 
 go 1.26.0
 

@@ -47,7 +47,7 @@ func newNixMachine(t *testing.T) *nixMachine {
 	m.probe(t)
 	writeInto(t, m.dir, "dev/null", nil)
 	writeInto(t, m.dir, "images/held.yaml", []byte(heldDefinitions))
-	output(t, []string{"CGO_ENABLED=0"}, "go", "build", "-o", filepath.Join(m.dir, "bin", "nix-store"), "nixreg/conformance/nix/nix-store")
+	output(t, []string{"CGO_ENABLED=0"}, "go", "build", "-o", filepath.Join(m.dir, "bin", "nix-store"), "github.com/nixreg/nixreg/conformance/nix/nix-store")
 	m.fill(t)
 	return m
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 )
 
+const module = "github.com/nixreg/nixreg"
+
 // pkg is what go list says of one package of this module.
 type pkg struct {
 	ImportPath, Name, Doc, Dir string
@@ -22,7 +24,7 @@ type pkg struct {
 
 func packages(t *testing.T) []pkg {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Doc,Dir,GoFiles,Deps,TestImports,XTestImports", "nixreg/...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Doc,Dir,GoFiles,Deps,TestImports,XTestImports", module+"/...")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list: %v\n%s", err, stderrOf(err))
@@ -44,7 +46,7 @@ func below(path, tree string) bool { return path == tree || strings.HasPrefix(pa
 
 func isStd(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
-	return first != "nixreg" && !strings.Contains(first, ".")
+	return !strings.Contains(first, ".")
 }
 
 // Who must not come to know whom, not even through another package.
@@ -56,24 +58,24 @@ const (
 )
 
 var forbidden = map[string][]string{
-	"nixreg/registry": {"nixreg/store", "nixreg/manifest", "nixreg/cmd", badger, sqlite},
-	"nixreg/store":    {"nixreg/registry", "nixreg/manifest", "nixreg/cmd", ggcr, mux, badger},
-	"nixreg/manifest": {"nixreg/registry", "nixreg/cmd", mux, sqlite},
-	"nixreg/internal": {"nixreg/registry", "nixreg/manifest", "nixreg/store", "nixreg/cmd", ggcr, mux, badger, sqlite},
+	module + "/registry": {module + "/store", module + "/manifest", module + "/cmd", badger, sqlite},
+	module + "/store":    {module + "/registry", module + "/manifest", module + "/cmd", ggcr, mux, badger},
+	module + "/manifest": {module + "/registry", module + "/cmd", mux, sqlite},
+	module + "/internal": {module + "/registry", module + "/manifest", module + "/store", module + "/cmd", ggcr, mux, badger, sqlite},
 
-	"nixreg/manifest/packages": {"nixreg/manifest/layer", "nixreg/manifest/imagefile", ggcr},
-	"nixreg/manifest/program":  {"nixreg/manifest/layer", "nixreg/manifest/imagefile", ggcr, badger},
+	module + "/manifest/packages": {module + "/manifest/layer", module + "/manifest/imagefile", ggcr},
+	module + "/manifest/program":  {module + "/manifest/layer", module + "/manifest/imagefile", ggcr, badger},
 }
 
 // judges are what a package's tests may hold its work against, although it must not depend on it.
-var judges = map[string]string{"nixreg/manifest/nixdb": sqlite}
+var judges = map[string]string{module + "/manifest/nixdb": sqlite}
 
 // openCases is the list of known failures: tests alone import it, and the command that runs them.
-const openCases = "nixreg/internal/cases"
+const openCases = module + "/internal/cases"
 
-// concrete are the packages below nixreg/store that are one kind of store; only the command names them.
+// concrete are the packages below store that are one kind of store; only the command names them.
 func concrete(path string) bool {
-	return below(path, "nixreg/store") && path != "nixreg/store"
+	return below(path, module+"/store") && path != module+"/store"
 }
 
 func TestImportGraph(t *testing.T) {
@@ -85,17 +87,17 @@ func TestImportGraph(t *testing.T) {
 			}
 		}
 		for _, dep := range p.Deps {
-			named := below(p.ImportPath, "nixreg/cmd") || below(p.ImportPath, "nixreg/store")
+			named := below(p.ImportPath, module+"/cmd") || below(p.ImportPath, module+"/store")
 			if concrete(dep) && !named {
 				t.Errorf("%s must not depend on %s: only cmd/nixreg names concrete stores", p.ImportPath, dep)
 			}
-			if p.ImportPath == "nixreg/store" && !isStd(dep) {
-				t.Errorf("nixreg/store must not depend on %s: the standard library is enough", dep)
+			if p.ImportPath == module+"/store" && !isStd(dep) {
+				t.Errorf("store must not depend on %s: the standard library is enough", dep)
 			}
 			if dep == openCases && !below(p.ImportPath, openCases) {
 				t.Errorf("%s must not depend on %s: it is for tests alone", p.ImportPath, dep)
 			}
-			if below(dep, "nixreg/conformance") || below(dep, "nixreg/cmd") {
+			if below(dep, module+"/conformance") || below(dep, module+"/cmd") {
 				t.Errorf("%s must not depend on %s", p.ImportPath, dep)
 			}
 		}
@@ -124,7 +126,7 @@ func rejectImports(t *testing.T, p pkg, banned []string) {
 // them.
 func TestWiringNamesConcreteTypes(t *testing.T) {
 	for _, p := range packages(t) {
-		if p.ImportPath != "nixreg/cmd/nixreg" {
+		if p.ImportPath != module+"/cmd/nixreg" {
 			continue
 		}
 		for _, name := range p.GoFiles {

@@ -31,10 +31,10 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	binary = filepath.Join(dir, "nixreg")
-	build := exec.Command("go", "build", "-o", binary, "nixreg/cmd/nixreg")
+	build := exec.Command("go", "build", "-o", binary, "github.com/nixreg/nixreg/cmd/nixreg")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "go build nixreg/cmd/nixreg: %v\n%s", err, out)
+		fmt.Fprintf(os.Stderr, "go build github.com/nixreg/nixreg/cmd/nixreg: %v\n%s", err, out)
 		return 1
 	}
 	return m.Run()

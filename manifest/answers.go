@@ -8,9 +8,9 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/internal/lru"
-	"nixreg/manifest/program"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/lru"
+	"github.com/nixreg/nixreg/manifest/program"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Bounds of what is kept ready to be sent, in bytes.

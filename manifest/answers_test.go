@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/manifest"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // stated counts how often the state of a store is asked for, and what else is.

@@ -6,8 +6,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest/layer"
-	"nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/packages"
 )
 
 // ArchiveNotes is what the docker-archive of an image says beside its config and layers.

@@ -11,8 +11,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest"
-	"nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/layer"
 )
 
 func notesOf(t *testing.T, src *manifest.Source, repository, tag string, config v1.Hash) *manifest.ArchiveNotes {

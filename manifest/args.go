@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"nixreg/manifest/imagefile"
-	"nixreg/manifest/layer"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Args is what an image is made of beside its contents: streamLayeredImage's arguments, as a definition file has them.

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/manifest/imagefile"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/store"
 )
 
 // TestMentioned finds store paths wherever in the config they stand.

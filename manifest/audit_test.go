@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/manifest"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestBaseFaultsAreTold before the image is asked for, as far as the base image is there and need not be unpacked: to everybody

@@ -10,9 +10,9 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest/layer"
-	"nixreg/manifest/program"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/program"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Base is an image that another one is built upon.

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // baseImage is a docker-archive whose documents and layers a test may spoil.

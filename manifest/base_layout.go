@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 
-	"nixreg/manifest/layer"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
 )
 
 // layoutBase opens the only image of a layout as a base, of several platforms the one for arch.

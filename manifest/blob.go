@@ -8,7 +8,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/layer"
 )
 
 // Blob is the bytes behind a digest.

@@ -7,10 +7,10 @@ import (
 	"io/fs"
 	"slices"
 
-	"nixreg/manifest/imagefile"
-	"nixreg/manifest/layer"
-	"nixreg/manifest/program"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/program"
+	"github.com/nixreg/nixreg/store"
 )
 
 // draftPackage plans the image of a package, as streamLayeredImage { contents; config = { Cmd; Env }; } does.

@@ -9,8 +9,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest/layer"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
 )
 
 // confObjects returns the objects a conf.json names: a path that is not valid gives an error matching

@@ -5,8 +5,8 @@ import (
 	"context"
 	"slices"
 
-	"nixreg/manifest/layer"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
 )
 
 // hashOrder is the order in which layers are hashed: the largest first, so that none of them is left for the end.

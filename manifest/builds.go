@@ -6,11 +6,11 @@ import (
 	"maps"
 	"slices"
 
-	"nixreg/manifest/digests"
-	"nixreg/manifest/imagefile"
-	"nixreg/manifest/packages"
-	"nixreg/manifest/program"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/manifest/program"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Builder builds what no store has. Safe for concurrent use.

@@ -9,10 +9,10 @@ import (
 	"sync"
 	"testing"
 
-	"nixreg/manifest"
-	"nixreg/manifest/digests"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // workshop is a Builder whose builds put paths into a store.

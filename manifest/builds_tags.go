@@ -5,8 +5,8 @@ import (
 	"errors"
 	"slices"
 
-	"nixreg/manifest/packages"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Tags are the packages', and what the builder answers to. Nothing is built to see which tags an image has of its own.

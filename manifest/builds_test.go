@@ -11,10 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/manifest"
-	"nixreg/manifest/program"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/program"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestBuild: what no store has is built, and is the image that a store with it would have given.

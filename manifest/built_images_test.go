@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/manifest"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestBuiltGolden: an attribute that is a whole image of streamLayeredImage is that image, byte for byte.

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/manifest"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestChannelNames is docs/names.md, "Channels", line by line.

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/manifest/imagefile"
-	"nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/packages"
 )
 
 // Check returns what is wrong with image files, or with all in some directories, as if they were served with cfg: as one

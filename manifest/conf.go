@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"nixreg/manifest/layer"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
 )
 
 // defaultTime is nixpkgs' default for created and mtime.

@@ -10,10 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/manifest"
-	"nixreg/manifest/digests"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 func confFor(t *testing.T, m *storetest.Memory, p store.Path, change map[string]any) string {

@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"testing"
 
-	"nixreg/manifest/digests"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 func sha256Hex(b []byte) string {

@@ -7,9 +7,9 @@ import (
 	"encoding/json"
 	"io/fs"
 
-	"nixreg/manifest/imagefile"
-	"nixreg/manifest/packages"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Definition says what one image, for one platform, is made of. Equal definitions and equal store contents give equal

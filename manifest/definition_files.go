@@ -15,10 +15,10 @@ import (
 	"sync"
 	"time"
 
-	"nixreg/internal/filestamp"
-	"nixreg/manifest/imagefile"
-	"nixreg/manifest/packages"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/store"
 )
 
 // absentFor is for how long a definition file may be gone, and what it said before still stays when a broken one comes in

@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"nixreg/manifest"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/store"
 )
 
 // TestDefinitionDigestIsFoundAgain after the cache was lost, whatever tag it was of; and not any more when the file was

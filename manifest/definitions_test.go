@@ -13,11 +13,11 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/internal/cases"
-	"nixreg/manifest"
-	"nixreg/manifest/digests"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/internal/cases"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // define makes a Source of one definition file.

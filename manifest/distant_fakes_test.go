@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/manifest"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // distant is a store that lies far away: it counts what is opened, and what is to be fetched ahead. While it is out of

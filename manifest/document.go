@@ -8,7 +8,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/layer"
 )
 
 // dialect is one of the two sets of media types an image is served in.

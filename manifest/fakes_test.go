@@ -16,9 +16,9 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest"
-	"nixreg/manifest/digests"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/store"
 )
 
 // shelf is a cache whose records a test can see, take out and exchange.

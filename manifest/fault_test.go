@@ -11,9 +11,9 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"nixreg/manifest"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestUnreadablePathHidesNoOther: one path whose files cannot be read is left out, and nothing else.

@@ -12,12 +12,12 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/manifest"
-	"nixreg/manifest/digests"
-	"nixreg/manifest/layer"
-	"nixreg/store"
-	"nixreg/store/binarycache"
-	"nixreg/store/demo"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/binarycache"
+	"github.com/nixreg/nixreg/store/demo"
 )
 
 var update = flag.Bool("update", false, "print the manifest digests as they are now")

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // golden is one vector made by nixpkgs' own stream_layered_image.py.

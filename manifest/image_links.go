@@ -11,8 +11,8 @@ import (
 	"strings"
 	"syscall"
 
-	"nixreg/manifest/imagefile"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/store"
 )
 
 // imagePlaces are where image files may lie: below --images, and in the store. A link is judged by where it ends. One that

@@ -13,10 +13,10 @@ import (
 	"syscall"
 	"testing"
 
-	"nixreg/manifest"
-	"nixreg/manifest/digests"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // shadow is the text of a file that nobody is to see.

@@ -13,9 +13,9 @@ import (
 	"sync"
 	"time"
 
-	"nixreg/internal/filestamp"
-	"nixreg/manifest/packages"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

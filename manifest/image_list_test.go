@@ -16,9 +16,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/manifest"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // listed are the repositories of image files in dir, with the log.

@@ -14,10 +14,10 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"nixreg/manifest/imagefile"
-	"nixreg/manifest/layer"
-	"nixreg/manifest/packages"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Bounds of an --images directory.

@@ -3,9 +3,9 @@ package manifest
 import (
 	"testing"
 
-	"nixreg/manifest/imagefile"
-	"nixreg/manifest/layer"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
 )
 
 // pathOf is a path whose hash part is one digit, again and again.

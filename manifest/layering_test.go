@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // independent are n paths of one size that refer to nothing, called a, b, c and so on in the order of their hashes.

@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"nixreg/internal/flight"
-	"nixreg/manifest/layer"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
 )
 
 // progressEvery is how often a long making of an image is reported.

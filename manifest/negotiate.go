@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/manifest/program"
+	"github.com/nixreg/nixreg/manifest/program"
 )
 
 // choose finds the dialect to answer in, and whether with an index; nil if the client accepts nothing there is.

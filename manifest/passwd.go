@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/layer"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Hidden is a path that nixpkgs' layering counts but never emits: it has a size and references, and nobody refers to

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // graphOf makes the arguments of Plan from a vector's graph.

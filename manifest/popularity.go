@@ -5,7 +5,7 @@ import (
 	"math/big"
 	"slices"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // PlanByPopularity divides a closure into at most maxLayers-1 layers, bottom first, as nixpkgs did before 25.05: the most

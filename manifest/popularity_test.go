@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // TestPopularityGolden holds the older layering against nixpkgs' own: the same paths in the same order in each layer.

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/internal/cases"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/internal/cases"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestArchitectureOfClosure: contents without programs take the architecture of what they need.

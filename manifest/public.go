@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // An error's text is for the log and for `nixreg check`: it may quote definitions, archives and what links lead to. What is

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // told fails for an error that is not about the image.

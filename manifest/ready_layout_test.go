@@ -12,10 +12,10 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/manifest"
-	"nixreg/manifest/digests"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // all reads every blob of a layout and the documents in it, by digest.

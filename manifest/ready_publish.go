@@ -10,8 +10,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
-	"nixreg/internal/flight"
-	"nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/layer"
 )
 
 // maxVerifying bounds how many blobs of one layout wait to be hashed.

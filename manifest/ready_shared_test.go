@@ -6,10 +6,10 @@ import (
 	"path/filepath"
 	"testing"
 
-	"nixreg/manifest"
-	"nixreg/manifest/layer"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // layoutOf is an OCI layout of an image that is served, as an export leaves it, with an artifact of the empty config.

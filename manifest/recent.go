@@ -3,7 +3,7 @@ package manifest
 import (
 	"time"
 
-	"nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/digests"
 )
 
 // maxSearchedRepo bounds of how many repositories it is remembered; beyond it all is forgotten at once.

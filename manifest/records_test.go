@@ -15,10 +15,10 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest"
-	"nixreg/manifest/layer"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestLostRecords takes the records away one at a time: a pull by tag gives the same image, and all its blobs, whether

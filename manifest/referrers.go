@@ -8,10 +8,10 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/internal/flight"
-	"nixreg/manifest/layer"
-	"nixreg/manifest/packages"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/store"
 )
 
 // sbomTitle is the file name under which clients store a bill of materials.

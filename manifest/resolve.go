@@ -12,10 +12,10 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/manifest/imagefile"
-	"nixreg/manifest/packages"
-	"nixreg/manifest/program"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/manifest/program"
+	"github.com/nixreg/nixreg/store"
 )
 
 // resolver makes definitions of what definition files say: it finds the store paths.

@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/manifest/imagefile"
-	"nixreg/manifest/layer"
-	"nixreg/manifest/packages"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/store"
 )
 
 // rootLayer makes the layer of what programs expect in a root file system and packages do not bring; none, if nothing is

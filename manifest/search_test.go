@@ -8,9 +8,9 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/manifest"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 type acceptance = func(...types.MediaType) (types.MediaType, bool)

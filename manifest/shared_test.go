@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestLayerOfTwoPaths: two images whose last layers are the same bytes of different paths. That one path is deleted

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestShellOfPackages needs no builder.

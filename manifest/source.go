@@ -24,14 +24,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
-	"nixreg/internal/flight"
-	"nixreg/internal/lru"
-	"nixreg/manifest/digests"
-	"nixreg/manifest/hostfile"
-	"nixreg/manifest/imagefile"
-	"nixreg/manifest/layer"
-	"nixreg/manifest/packages"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/internal/lru"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/hostfile"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/store"
 )
 
 // maxBuilding bounds how many images are made at the same time.

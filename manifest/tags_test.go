@@ -9,11 +9,11 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/internal/cases"
-	"nixreg/manifest"
-	"nixreg/manifest/program"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/internal/cases"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/program"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // architectures are those of a tag's images, in their order.

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/manifest"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestServedWhileOutOfReach: after a restart, while caches are out of reach, what is remembered is served, be it of one

@@ -13,7 +13,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/internal/cases"
+	"github.com/nixreg/nixreg/internal/cases"
 )
 
 // A witness is a backend that answers nothing and says what it was asked.

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/internal/cases"
+	"github.com/nixreg/nixreg/internal/cases"
 )
 
 const blobPath = "/v2/a/blobs/" + sha256

@@ -12,8 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // slow is a store each of whose objects takes a round trip.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 func TestClosure(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // far is a store that lies far away. What it is to fetch ahead it sends to asked.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // The pairs are what nix-hash --to-base32 makes of the digits on the left; the first is SHA-256 of no bytes.

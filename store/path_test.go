@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const hash = "0b3sg6sw6wyygb04vywr0x3xfpb733rr"

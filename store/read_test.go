@@ -5,8 +5,8 @@ import (
 	"io/fs"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 func TestResolve(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 func TestUnionContract(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestWithinContract: with all paths allowed it is the store itself.

@@ -16,11 +16,11 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/internal/filestamp"
-	"nixreg/internal/flight"
-	"nixreg/registry"
-	"nixreg/registry/pull"
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/registry/pull"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // bases fetches the base images that definitions name at registries, each once, as the archives that nixpkgs' pullImage

@@ -12,7 +12,7 @@ import (
 	"os"
 	"strings"
 
-	"nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
 // sound reports whether a file was fetched before and is what it was: what an earlier process left, or what was changed

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"nixreg/registry/dockerarchive"
+	"github.com/nixreg/nixreg/registry/dockerarchive"
 )
 
 // TestVerifyBase: every damage to what is kept is seen: to a layer, to the config, to the end.

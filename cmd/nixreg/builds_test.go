@@ -18,13 +18,13 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"nixreg/manifest"
-	"nixreg/manifest/digests"
-	"nixreg/registry"
-	"nixreg/store"
-	"nixreg/store/local"
-	"nixreg/store/realise"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/local"
+	"github.com/nixreg/nixreg/store/realise"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // fakeNix stands in for nix, with a file that has a few attributes. What "greeting" gives is in NIX_FAKE_PATH; what hangs

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/internal/cases"
+	"github.com/nixreg/nixreg/internal/cases"
 )
 
 // TestCaseI3WarningOfReadyMade: check, inspect, the log and healthz tell of a Cmd that is text in a conf.json.

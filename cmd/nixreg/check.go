@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"nixreg/manifest"
-	"nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/imagefile"
 )
 
 func (p *program) checkCommand() *cobra.Command {

@@ -15,8 +15,8 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"nixreg/manifest/imagefile"
-	programs "nixreg/manifest/program"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	programs "github.com/nixreg/nixreg/manifest/program"
 )
 
 // config is what the settings come to: flag over environment over file over default.

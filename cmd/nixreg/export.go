@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/spf13/cobra"
 
-	"nixreg/manifest"
-	"nixreg/manifest/export"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/export"
 )
 
 // exportOptions are the flags of export that have nothing to do with where images come from.

@@ -10,8 +10,8 @@ import (
 	"syscall"
 	"time"
 
-	"nixreg/manifest/export"
-	"nixreg/registry/pull"
+	"github.com/nixreg/nixreg/manifest/export"
+	"github.com/nixreg/nixreg/registry/pull"
 )
 
 // readerPause is how often a pipe is looked at that nobody reads yet.

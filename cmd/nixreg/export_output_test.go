@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"nixreg/manifest/export"
+	"github.com/nixreg/nixreg/manifest/export"
 )
 
 // An archive can go into a pipe that has a name, as it does in a shell's >(command).

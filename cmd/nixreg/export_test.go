@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
-	"nixreg/manifest/export"
+	"github.com/nixreg/nixreg/manifest/export"
 )
 
 func TestExportIsNotForATerminal(t *testing.T) {

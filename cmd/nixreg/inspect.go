@@ -14,7 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
-	"nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest"
 )
 
 func (p *program) inspectCommand() *cobra.Command {

@@ -19,7 +19,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"nixreg/store/local"
+	"github.com/nixreg/nixreg/store/local"
 )
 
 // patience bounds every wait for a condition; nothing depends on how long things take below it.

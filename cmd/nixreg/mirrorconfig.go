@@ -13,7 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/manifest/packages"
 )
 
 // mirrorsSection is the key of the configuration file that says more of mirrors than a flag can.

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"nixreg/manifest/packages"
-	programs "nixreg/manifest/program"
+	"github.com/nixreg/nixreg/manifest/packages"
+	programs "github.com/nixreg/nixreg/manifest/program"
 )
 
 const described = `

@@ -10,10 +10,10 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/google/go-containerregistry/pkg/authn"
 
-	"nixreg/registry"
-	"nixreg/registry/mirror"
-	"nixreg/registry/mirror/blobs"
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/registry/mirror"
+	"github.com/nixreg/nixreg/registry/mirror/blobs"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // openMirrors opens what --mirror names, and the cache that all of them share.

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/internal/cases"
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/internal/cases"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // A run without mirrors keeps what was mirrored before, whatever its own size of the cache, and removes what is half

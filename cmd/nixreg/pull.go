@@ -20,8 +20,8 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
-	"nixreg/registry/pull"
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/registry/pull"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // pullOptions are the flags of pull.

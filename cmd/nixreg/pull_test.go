@@ -22,8 +22,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
-	"nixreg/registry/pull"
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/registry/pull"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 func TestNixExpression(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/registry"
+	"github.com/nixreg/nixreg/registry"
 )
 
 // pipes is a listener whose connections are in memory, so that their time is the test's.

@@ -12,9 +12,9 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest"
-	"nixreg/registry"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/store"
 )
 
 // handler serves everything, for the given image hosts too; or the mirror of that name alone. A client waits no longer than

@@ -12,13 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/internal/cases"
-	"nixreg/manifest"
-	"nixreg/manifest/digests"
-	"nixreg/registry"
-	"nixreg/store"
-	"nixreg/store/binarycache"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/internal/cases"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/binarycache"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestCorruptCache: what a cache gave wrong is its fault, and the client does not see what it was.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	programs "nixreg/manifest/program"
+	programs "github.com/nixreg/nixreg/manifest/program"
 )
 
 func TestParseConfig(t *testing.T) {

@@ -16,12 +16,12 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"nixreg/internal/flight"
-	"nixreg/manifest"
-	"nixreg/manifest/digests"
-	"nixreg/manifest/layer"
-	"nixreg/registry"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/store"
 )
 
 // encodings are the values of --layer-encoding. A better compressor will be another name beside them.

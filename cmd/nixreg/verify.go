@@ -17,8 +17,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"nixreg/manifest/layer"
-	"nixreg/registry/mirror/blobs"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/registry/mirror/blobs"
 )
 
 // verifyOptions are the flags of verify that no other command has.

@@ -15,8 +15,8 @@ import (
 	"syscall"
 	"testing"
 
-	"nixreg/registry/dockerarchive"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/registry/dockerarchive"
+	"github.com/nixreg/nixreg/store"
 )
 
 // dataOf makes a data directory with a file of each kind that is kept, and some that are none, and returns the names of

@@ -12,13 +12,13 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/store"
-	"nixreg/store/binarycache"
-	"nixreg/store/channel"
-	"nixreg/store/demo"
-	"nixreg/store/local"
-	"nixreg/store/nixconf"
-	"nixreg/store/web"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/binarycache"
+	"github.com/nixreg/nixreg/store/channel"
+	"github.com/nixreg/nixreg/store/demo"
+	"github.com/nixreg/nixreg/store/local"
+	"github.com/nixreg/nixreg/store/nixconf"
+	"github.com/nixreg/nixreg/store/web"
 )
 
 // storeURLs are the stores that the settings ask for; defaulted says that they are the cache of nixpkgs because there is

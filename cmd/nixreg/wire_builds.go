@@ -14,12 +14,12 @@ import (
 	"sync"
 	"time"
 
-	"nixreg/manifest"
-	"nixreg/manifest/packages"
-	"nixreg/registry"
-	"nixreg/store"
-	"nixreg/store/local"
-	"nixreg/store/realise"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/local"
+	"github.com/nixreg/nixreg/store/realise"
 )
 
 // openBuilds opens what builds, and what holds, in the local store, which is one of stores; the one it returns in its

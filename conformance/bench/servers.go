@@ -38,7 +38,7 @@ func startAll(ctx context.Context, s settings, names []string) (all []*contestan
 		return nil, stop, err
 	}
 	own := filepath.Join(dir, "nixreg")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", own, "nixreg/cmd/nixreg").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", own, "github.com/nixreg/nixreg/cmd/nixreg").CombinedOutput(); err != nil {
 		return nil, stop, fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	for _, b := range append([]string{"nixreg=" + own}, s.binaries...) {

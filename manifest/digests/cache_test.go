@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"nixreg/internal/lru"
+	"github.com/nixreg/nixreg/internal/lru"
 )
 
 var (

@@ -3,7 +3,7 @@ package digests_test
 import (
 	"testing"
 
-	"nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/digests"
 )
 
 // TestMemo: it holds Max entries, and forgets all of them for the next.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	"nixreg/internal/lru"
+	"github.com/nixreg/nixreg/internal/lru"
 )
 
 // defaultMaxBytes bounds a zero Memory: some hundred thousand small records.

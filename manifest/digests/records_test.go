@@ -5,7 +5,7 @@ import (
 	"io/fs"
 	"testing"
 
-	"nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/digests"
 )
 
 // TestReadWrite: what cannot be read is as good as absent, and what cannot be written is not stored.

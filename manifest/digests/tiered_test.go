@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/digests"
 )
 
 // full is a cache on a disk that may be full.

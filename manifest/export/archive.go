@@ -14,7 +14,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/layer"
 )
 
 // writeBuffer is how many bytes are written at once.

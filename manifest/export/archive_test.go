@@ -13,7 +13,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/layer"
 )
 
 // listing has a line for each member, with its bytes.

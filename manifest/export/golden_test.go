@@ -13,11 +13,11 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/manifest"
-	"nixreg/manifest/digests"
-	"nixreg/manifest/export"
-	"nixreg/store"
-	"nixreg/store/binarycache"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/export"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/binarycache"
 )
 
 // repository is one of a source.

@@ -3,7 +3,7 @@ package hostfile
 import (
 	"fmt"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Fill adds a file under as many paths as there is room for.

@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"nixreg/internal/filestamp"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/store"
 )
 
 // maxNoted bounds how many files of a directory are looked at.

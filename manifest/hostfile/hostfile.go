@@ -26,7 +26,7 @@ import (
 	"sync"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // maxFiles bounds how much can be added.

@@ -14,9 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/manifest/hostfile"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest/hostfile"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // renamed is a hostfile.Store under the paths of fixtures, with what those say of themselves.

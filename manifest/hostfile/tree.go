@@ -13,8 +13,8 @@ import (
 	"strings"
 	"syscall"
 
-	"nixreg/internal/filestamp"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 var problemLine = regexp.MustCompile(`^f[.a-z]*:[1-9][0-9]*:[1-9][0-9]*: .`)

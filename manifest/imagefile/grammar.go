@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

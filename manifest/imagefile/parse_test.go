@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/internal/cases"
+	"github.com/nixreg/nixreg/internal/cases"
 )
 
 const hello = "/nix/store/fm16blchyw0gzy2pa9cvp01927iz053a-hello-2.10"

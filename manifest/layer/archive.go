@@ -10,9 +10,9 @@ import (
 	"io/fs"
 	"path"
 
-	"nixreg/internal/flight"
-	"nixreg/manifest/layer/gunzip"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/layer/gunzip"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Bounds of an archive: it comes from outside.

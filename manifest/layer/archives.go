@@ -8,10 +8,10 @@ import (
 	"encoding/json"
 	"io"
 
-	"nixreg/internal/flight"
-	"nixreg/internal/lru"
-	"nixreg/manifest/layer/gunzip"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/internal/lru"
+	"github.com/nixreg/nixreg/manifest/layer/gunzip"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Bounds of what is remembered of archives, in bytes. What lies in them is asked for with each tag, and small; the indexes

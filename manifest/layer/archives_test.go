@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"testing"
 
-	"nixreg/manifest/layer"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestArchiveAfterRestart: what lies in an archive is recorded, and the next process does not look through it again.

@@ -6,11 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/internal/flight"
-	"nixreg/manifest/digests"
-	"nixreg/manifest/layer"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // benchmarkStore has one path of a large file and many small ones.

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/internal/filestamp"
-	"nixreg/manifest/layer"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // noiseStore has one path that no encoding makes small.

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"io"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // body is the bytes of one layer as they can be made now: the layout is fixed, files are read when asked for.

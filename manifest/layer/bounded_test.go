@@ -6,8 +6,8 @@ import (
 	"io/fs"
 	"testing"
 
-	"nixreg/manifest/layer"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // repeated is a zstd frame of blocks of 128 KiB each, four bytes a block.

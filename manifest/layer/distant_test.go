@@ -9,11 +9,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/internal/flight"
-	"nixreg/manifest/digests"
-	"nixreg/manifest/layer"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // distant is a store whose answers take a second, and that notes what it is to fetch ahead.

@@ -9,7 +9,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/internal/flight"
+	"github.com/nixreg/nixreg/internal/flight"
 )
 
 // encode writes the encoded bytes of a body to w and returns the digest and size of the plain ones.

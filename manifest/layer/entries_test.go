@@ -12,8 +12,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/manifest/layer"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestEntriesGolden pins the bytes of the format root1.

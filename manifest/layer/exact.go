@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"slices"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // exact is the store as a recipe knows it. Between a look at a path's NarHash and the opening of its files a store may

@@ -7,8 +7,8 @@ import (
 	"io"
 	"io/fs"
 
-	"nixreg/manifest/layer/gunzip"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/layer/gunzip"
+	"github.com/nixreg/nixreg/store"
 )
 
 // indexed is from which offset of a gzipped archive on its index is used: what lies before is faster read without.

@@ -8,9 +8,9 @@ import (
 	"os"
 	"testing"
 
-	"nixreg/manifest/layer"
-	"nixreg/store"
-	"nixreg/store/binarycache"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/binarycache"
 )
 
 func tinyCache(t *testing.T) store.Store {

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/manifest/layer"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // ownedArchive is one of a member, another of the same name, and links.

@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"slices"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 func (m *Maker) loose(p store.Path) bool { return m.Loose != nil && m.Loose(p) }

@@ -5,9 +5,9 @@ import (
 	"io/fs"
 	"testing"
 
-	"nixreg/manifest/layer"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestLoosePath: of a path whose NarHash is none of its contents, the files decide what is served.

@@ -15,11 +15,11 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/zstd"
 
-	"nixreg/internal/flight"
-	"nixreg/internal/lru"
-	"nixreg/manifest/digests"
-	"nixreg/manifest/layer/gunzip"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/internal/lru"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/layer/gunzip"
+	"github.com/nixreg/nixreg/store"
 )
 
 // bodiesWeight bounds the memory of the tables that are kept between requests, in bytes.

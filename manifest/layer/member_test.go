@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/manifest/layer"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestMemberBeyondTheEnd: a recipe comes from a record, which may be damaged; so may the one of its digest.

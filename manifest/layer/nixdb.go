@@ -9,8 +9,8 @@ import (
 	"fmt"
 	"io/fs"
 
-	"nixreg/manifest/nixdb"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/nixdb"
+	"github.com/nixreg/nixreg/store"
 )
 
 // NixDBRecipe is that of a layer with the database of a Nix store in which objects are valid, and garbage-collector

@@ -9,9 +9,9 @@ import (
 	"slices"
 	"testing"
 
-	"nixreg/manifest/layer"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // TestNixDB: the files of a database are there, and it is another one when what it says would be.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // nodeReader reads a regular file of a tree through a window, and can seek in it.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"nixreg/manifest/layer/gunzip"
+	"github.com/nixreg/nixreg/manifest/layer/gunzip"
 )
 
 // Packing is how bytes that somebody else made are compressed; "" is not at all. Unlike an [Encoding] it does not fix the

@@ -14,11 +14,11 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"nixreg/internal/flight"
-	"nixreg/manifest/digests"
-	"nixreg/manifest/layer"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 func hexSum(b []byte) string {

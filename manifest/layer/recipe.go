@@ -14,8 +14,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 
-	"nixreg/manifest/nixdb"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/nixdb"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Format names a frozen byte layout. A layout never changes once released; a different one gets a new name.

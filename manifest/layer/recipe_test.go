@@ -4,8 +4,8 @@ import (
 	"reflect"
 	"testing"
 
-	"nixreg/manifest/layer"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
 )
 
 // TestRecipeID: whatever is changed in a recipe, however deep, it has another ID.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // maxLinks bounds the entries of a symlink tree: it is made and kept in memory.

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/manifest/layer"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // links returns the entries of a symlink tar as "name" for a directory and "name -> target" for a link.

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"sort"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

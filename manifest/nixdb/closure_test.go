@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/manifest/nixdb"
+	"github.com/nixreg/nixreg/manifest/nixdb"
 )
 
 const base32 = "0123456789abcdfghijklmnpqrsvwxyz"

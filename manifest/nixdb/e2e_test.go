@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/manifest/nixdb"
+	"github.com/nixreg/nixreg/manifest/nixdb"
 )
 
 // What conformance/nix/mkstore.sh keeps in the store: two closures that share nothing.

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/manifest/nixdb"
+	"github.com/nixreg/nixreg/manifest/nixdb"
 )
 
 // The five paths of a small program, as one finds them.

@@ -15,7 +15,7 @@ import (
 
 	_ "modernc.org/sqlite"
 
-	"nixreg/manifest/nixdb"
+	"github.com/nixreg/nixreg/manifest/nixdb"
 )
 
 // database is what SQLite reads.

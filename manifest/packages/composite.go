@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // composite joins the latest of several packages: in sorted order, so that every order asked for is one image.

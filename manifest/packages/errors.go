@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // UnknownRepository is the error that nobody knows a repository by that name.

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"nixreg/internal/flight"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/store"
 )
 
 // longestPause bounds for how long a listing may be out of date, however long it takes.

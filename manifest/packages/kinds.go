@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"log/slog"
 
-	"nixreg/manifest/digests"
-	"nixreg/manifest/program"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/program"
+	"github.com/nixreg/nixreg/store"
 )
 
 // maxKinds bounds how many paths' kinds are remembered.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"nixreg/manifest/digests"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/store"
 )
 
 // What is recorded of distant paths, by path and NarHash.

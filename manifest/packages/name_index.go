@@ -7,7 +7,7 @@ import (
 	"strings"
 	"sync"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // candidate is a store path under one of its names.

@@ -7,9 +7,9 @@ import (
 	"runtime"
 	"testing"
 
-	"nixreg/internal/flight"
-	"nixreg/manifest/digests"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/store"
 )
 
 // manyPaths is a channel as large as those of nixpkgs: for each path two attributes beside its own name.

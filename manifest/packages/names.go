@@ -3,8 +3,8 @@ package packages
 import (
 	"strings"
 
-	"nixreg/manifest/program"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/program"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

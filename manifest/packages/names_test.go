@@ -4,7 +4,7 @@ import (
 	"regexp"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 func TestSplitName(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/manifest/program"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/manifest/program"
+	"github.com/nixreg/nixreg/store"
 )
 
 // maxSame bounds how many paths of one name and version are looked at for their architectures, and how many of a distant

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Tags lists what the paths of a near store are called that are directories; of a distant one and of a channel, what all

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"testing"
 
-	"nixreg/manifest/program"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/manifest/program"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // header is the start of an ELF file.

@@ -8,8 +8,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/registry"
-	"nixreg/registry/mirror/blobs"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/registry/mirror/blobs"
 )
 
 // Blob implements [registry.Source]. A blob that is not here is fetched, once for all who want it, and goes to them as

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // maxFailures bounds how many are remembered at a time.

@@ -13,9 +13,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/registry"
-	"nixreg/registry/mirror/blobs"
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/registry/mirror/blobs"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // Wrong bytes are no answer, and nothing of them stays.

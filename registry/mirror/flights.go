@@ -3,7 +3,7 @@ package mirror
 import (
 	"context"
 
-	"nixreg/internal/flight"
+	"github.com/nixreg/nixreg/internal/flight"
 )
 
 // maxQuestions is how many questions to an upstream are under way at once.

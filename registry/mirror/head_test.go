@@ -6,7 +6,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/registry"
+	"github.com/nixreg/nixreg/registry"
 )
 
 // A HEAD asks the upstream for what is not here, and fetches nothing; the size is right in each case.

@@ -22,9 +22,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/registry"
-	"nixreg/registry/mirror/blobs"
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/registry/mirror/blobs"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // hub is an upstream registry in memory, which counts what it is asked.

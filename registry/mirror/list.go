@@ -12,7 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // Tags implements [registry.Lister]. The upstream is asked at most once in the mirror's TTL; while it does not answer,

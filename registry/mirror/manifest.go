@@ -12,8 +12,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/registry"
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 const (

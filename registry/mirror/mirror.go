@@ -1,4 +1,4 @@
-// Package mirror is a pull-through cache of another registry: a [nixreg/registry.Source] that asks an upstream for what
+// Package mirror is a pull-through cache of another registry: a [registry.Source] that asks an upstream for what
 // it does not have, gives it to the client while it arrives, and keeps it for the next one.
 //
 // It owns what a name means (tags, and for how long that is believed), which repository may give which blob, what is
@@ -24,9 +24,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/registry"
-	"nixreg/registry/mirror/blobs"
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/registry/mirror/blobs"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // Defaults and bounds of the time that things are believed.

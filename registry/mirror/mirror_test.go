@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
-	"nixreg/registry"
-	"nixreg/registry/mirror/blobs"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/registry/mirror/blobs"
 )
 
 // The first pull asks for each thing once, the next ones for nothing, even of a new process without an upstream.

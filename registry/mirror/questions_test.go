@@ -14,8 +14,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/registry"
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // Of a crowd with as many different questions only some are asked at once, and who leaves before his is asked leaves

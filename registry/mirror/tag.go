@@ -11,7 +11,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // A meaning is what a tag stood for when the upstream was last asked.

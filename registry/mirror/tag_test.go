@@ -16,10 +16,10 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/internal/cases"
-	"nixreg/registry"
-	"nixreg/registry/mirror/blobs"
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/internal/cases"
+	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/registry/mirror/blobs"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // A tag is asked for once in the TTL, by HEAD; the document only if it is another.

@@ -21,7 +21,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/registry/dockerarchive"
+	"github.com/nixreg/nixreg/registry/dockerarchive"
 )
 
 // writeBuffer is how many bytes of the archive are written at once.

@@ -13,7 +13,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"nixreg/internal/cases"
+	"github.com/nixreg/nixreg/internal/cases"
 )
 
 // linked serves pages of tags; link makes the Link header that is sent with page i.

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
-	"nixreg/registry/upstream"
+	"github.com/nixreg/nixreg/registry/upstream"
 )
 
 // Another implementation of a registry, on the loopback, with nothing of this package replaced.

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // contentAddress is what the CA of a narinfo says. A path is content-addressed if its own hash part follows from this;

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // A cache without a signature, as Nix 2.8 wrote it with `nix copy` and compression=br, of paths that it made with

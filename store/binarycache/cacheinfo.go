@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const cacheInfoName = "nix-cache-info"

@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Fetcher gets the files of a cache that lies elsewhere, by their names relative to it. Errors say which cache and file.

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // liar is a remote cache of one path, and what it may lie about.

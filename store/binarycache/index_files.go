@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // settled is how old a directory's time must be to tell it from any later one: file systems' clocks are coarse.

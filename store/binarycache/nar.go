@@ -8,7 +8,7 @@ import (
 	"math"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // What an archive may have at most. Nothing that a file system of Linux can hold goes beyond the first four.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"sort"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // textBlock bounds what one name that somebody keeps holds in memory, in bytes. It is more than a node's text can have.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // checkIndex packs nodes and looks for each.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // narOf joins the strings of an archive. What starts with "=" is put in as it is.

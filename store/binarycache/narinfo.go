@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // maxNarinfo is the largest narinfo that is read, in bytes; it leaves room for some ten thousand references.

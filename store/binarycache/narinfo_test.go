@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const goodNarinfo = `StorePath: /nix/store/0b3sg6sw6wyygb04vywr0x3xfpb733rr-link-1

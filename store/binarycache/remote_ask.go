@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // get asks the cache for a narinfo. That there is none, or one of no use, is an answer. One that cannot be had from a cache

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // fakeCache is a Fetcher over a map, that counts and can be made to fail.

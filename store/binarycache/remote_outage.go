@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // While a cache is left alone, what is recorded of it is served: narinfo files and archives, after a restart too.

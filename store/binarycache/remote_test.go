@@ -17,10 +17,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/internal/cases"
-	"nixreg/store"
-	"nixreg/store/storetest"
-	"nixreg/store/web"
+	"github.com/nixreg/nixreg/internal/cases"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store/web"
 )
 
 func TestRemoteContract(t *testing.T) {

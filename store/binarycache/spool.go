@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"nixreg/internal/flight"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/store"
 )
 
 const defaultSpool = 256 << 20 // bytes

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // line is archives of one size that wait for a word each before they are fetched, and say when they are asked for.

@@ -10,8 +10,8 @@ import (
 	"os"
 	"syscall"
 
-	"nixreg/internal/filestamp"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/store"
 )
 
 // archive is a verified NAR, open. Its file may have lost its name.

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
 func BenchmarkOpenSpool100k(b *testing.B) {

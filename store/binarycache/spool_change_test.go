@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 func openTree(t *testing.T, s *Spool, n *testNAR) *tree {

@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"nixreg/internal/filestamp"
-	"nixreg/internal/flight"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/store"
 )
 
 // create fetches the archive of f. What is not brought to its end leaves nothing.

@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // testNAR is an archive that can be fetched.

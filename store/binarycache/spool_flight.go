@@ -9,9 +9,9 @@ import (
 	"syscall"
 	"time"
 
-	"nixreg/internal/filestamp"
-	"nixreg/internal/flight"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/internal/flight"
+	"github.com/nixreg/nixreg/internal/flight"
 )
 
 // hangs makes n never come to its end; a value in ended is the cause of its context.

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
 func TestSpoolEviction(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
 // seed fills dir with archives, as an earlier process does.

@@ -36,7 +36,7 @@ import (
 	"log/slog"
 	"slices"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // ErrCorrupt is matched by errors about a narinfo, an archive or a nix-cache-info that is malformed or is not what it

@@ -13,9 +13,9 @@ import (
 	"testing/fstest"
 	"time"
 
-	"nixreg/internal/cases"
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/internal/cases"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 func TestContract(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"sync"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // trust decides which narinfo files make their path valid.

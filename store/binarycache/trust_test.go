@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // A user who forgot a key sees once why nothing is found, and which key it would take.

@@ -9,7 +9,7 @@ import (
 	"io"
 	"io/fs"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // unpack fetches the archive of n and writes it to w, and has verified size and hash of both its forms, and the content

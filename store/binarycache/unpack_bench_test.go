@@ -8,8 +8,8 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // BenchmarkUnpack measures one archive of 16 MiB of text that compresses about as well as programs do: decompressed, both

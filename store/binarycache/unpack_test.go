@@ -11,8 +11,8 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // What bzip2 makes of the archive of a file "hello\n"; the standard library cannot write that.

@@ -25,7 +25,7 @@ import (
 	"sync"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

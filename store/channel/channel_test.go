@@ -15,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 var discard = slog.New(slog.DiscardHandler)

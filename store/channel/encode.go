@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"math"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // errDamaged is the error of a saved index that cannot be what was saved. It is made anew then.

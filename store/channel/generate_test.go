@@ -13,7 +13,7 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/ulikunitz/xz"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // generator makes channels of the shape nixpkgs has: a third of the paths are other outputs, three systems have most

@@ -7,7 +7,7 @@ import (
 	"iter"
 	"slices"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // maxPairs bounds how many names all paths of a channel have together: a few attributes with the name of many paths

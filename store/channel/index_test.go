@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // built is the index of a list of paths and of attributes.

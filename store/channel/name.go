@@ -8,7 +8,7 @@ import (
 	"path"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

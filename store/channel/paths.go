@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

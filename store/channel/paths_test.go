@@ -10,7 +10,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // pathWith is a store path with a hash of one letter.

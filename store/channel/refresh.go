@@ -9,7 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

@@ -8,10 +8,10 @@ import (
 	"slices"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/binarycache"
-	"nixreg/store/demo"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/binarycache"
+	"github.com/nixreg/nixreg/store/demo"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 func open(t *testing.T) *binarycache.Store {

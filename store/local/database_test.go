@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/local"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/local"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 func small(name string, refs ...store.Path) storetest.Fixture {

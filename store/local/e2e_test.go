@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/local"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/local"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // roots are what conformance/nix/mkstore.sh keeps in the store. Other tests add paths to it and delete them meanwhile.

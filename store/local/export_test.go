@@ -3,7 +3,7 @@ package local
 import (
 	"io/fs"
 
-	"nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
 // Ctime is for tests that have to wait until the kernel's clock has ticked.

@@ -9,7 +9,7 @@ import (
 	"os"
 	"syscall"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

@@ -21,7 +21,7 @@ import (
 	"strings"
 	"sync"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const databaseFile = "/nix/var/nix/db/db.sqlite"

@@ -4,8 +4,8 @@ import (
 	"os"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 func TestIdle(t *testing.T) {

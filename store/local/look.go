@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
 // tick is more than the step of file times on any kernel: a file written later than a tick after its time has another.

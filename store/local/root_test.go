@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/store"
-	"nixreg/store/local"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/local"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // The schema is that of Nix 2.8, schema version 10.

@@ -10,7 +10,7 @@ import (
 
 	"modernc.org/sqlite"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // batchSize is how many rows a listing reads at once: a few milliseconds, as a long reader keeps Nix from cleaning up

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"syscall"
 
-	"nixreg/internal/filestamp"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/store"
 )
 
 // tree holds no file open: a path may be deleted beside it, and its reads then say so.

@@ -13,9 +13,9 @@ import (
 	"syscall"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/local"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/local"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 func openTree(t *testing.T, s store.Store, p store.Path) store.Tree {

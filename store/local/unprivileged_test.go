@@ -14,9 +14,9 @@ import (
 	"syscall"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/local"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/local"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // readerRoot in the environment makes the test binary a reader of that store: see reader.

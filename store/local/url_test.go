@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store/local"
+	"github.com/nixreg/nixreg/store/local"
 )
 
 func TestParseURL(t *testing.T) {

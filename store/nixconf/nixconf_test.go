@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"nixreg/store/nixconf"
+	"github.com/nixreg/nixreg/store/nixconf"
 )
 
 const (

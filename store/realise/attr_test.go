@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store/realise"
+	"github.com/nixreg/nixreg/store/realise"
 )
 
 func TestParseAttr(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"nixreg/internal/flight"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/store"
 )
 
 // features are what nix calls experimental to this day.

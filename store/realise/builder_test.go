@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/store"
-	"nixreg/store/realise"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/realise"
 )
 
 const host = "x86_64-linux"

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

@@ -17,9 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/store"
-	"nixreg/store/local"
-	"nixreg/store/realise"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/local"
+	"github.com/nixreg/nixreg/store/realise"
 )
 
 // packages is a set of derivations that need nothing but the shell of the machine; %[1]s is another in each test.

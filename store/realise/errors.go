@@ -5,7 +5,7 @@ import (
 	"io/fs"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // ErrBusy is matched by the error of a call that would have to wait for its turn behind too many others. It matches

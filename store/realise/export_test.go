@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // SetClock replaces the clock.

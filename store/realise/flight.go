@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"nixreg/internal/flight"
+	"github.com/nixreg/nixreg/internal/flight"
 )
 
 // once is [flight.Once], with the error that callers of a closed Builder or Roots get.

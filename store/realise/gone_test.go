@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // What everybody may know of a path that does not come back is its name, and not what it was built of.

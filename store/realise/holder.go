@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Holder holds closures that need not be in the local store, or not as a whole. Nix is never made to fetch a path that

@@ -13,9 +13,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/realise"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/realise"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // halves is a closure of which a cache has all, and the local store some: top, in no way local, refers to mid and lib; mid

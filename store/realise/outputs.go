@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // outputPaths gives the paths of all outputs of a package, or none.

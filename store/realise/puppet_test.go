@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/store/realise"
+	"github.com/nixreg/nixreg/store/realise"
 )
 
 // handAddr is the variable by which a puppet finds its test: nix's own variables reach a child.

@@ -23,8 +23,8 @@ import (
 	"strings"
 	"time"
 
-	"nixreg/internal/flight"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Options says what is built, and within which bounds. Exactly one of Installable and File is given.

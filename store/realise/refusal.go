@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // refusalTime is how long a Nix that refused is left alone.

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/store"
-	"nixreg/store/realise"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/realise"
 )
 
 // TestHoldNoDerivations: to realise a derivation is to build it.

@@ -15,8 +15,8 @@ import (
 	"sync"
 	"time"
 
-	"nixreg/internal/flight"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

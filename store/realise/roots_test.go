@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/store"
-	"nixreg/store/realise"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/realise"
 )
 
 // nixStore answers as nix-store does: it makes the links.

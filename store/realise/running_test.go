@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/store"
-	"nixreg/store/realise"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/realise"
 )
 
 // file is a builder's file: its packages are not looked for below packages and legacyPackages.

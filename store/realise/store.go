@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Records remembers small values for good; losing them costs a rebuild. A key that is not there gives an error matching fs.ErrNotExist.

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/store"
-	"nixreg/store/realise"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/realise"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // records is a Records in memory.

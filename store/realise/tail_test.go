@@ -7,7 +7,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"nixreg/store/realise"
+	"github.com/nixreg/nixreg/store/realise"
 )
 
 func TestCleanLine(t *testing.T) {

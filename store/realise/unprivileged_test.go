@@ -11,8 +11,8 @@ import (
 	"syscall"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/realise"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/realise"
 )
 
 // TestRealDaemon holds a path as a user who may not write to the store, through Nix's daemon.

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Check checks all that must hold of the given paths in any store, whatever they are: the hash of the files' archive

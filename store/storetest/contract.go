@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Test checks that a kind of store keeps the contract of store.Store and store.Tree. open makes a store in which

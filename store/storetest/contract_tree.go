@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 func mustOpen(t *testing.T, s store.Store, p store.Path) store.Tree {

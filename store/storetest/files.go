@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Files are the files of one store path by their names: "/" between components, arbitrary bytes otherwise.

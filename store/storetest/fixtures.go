@@ -3,7 +3,7 @@ package storetest
 import (
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // fixtures are paths with every oddity a NAR can have: each kind of root, links of all sorts, names that sort

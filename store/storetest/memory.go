@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"sync"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // Memory is a store.Store in memory. Safe for concurrent use; what is added or deleted is seen at once.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
-	"nixreg/store/storetest"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // The hash is what nix-hash --type sha256 --base32 says of the same files on disk, the size that of nix-store --dump.

@@ -11,7 +11,7 @@ import (
 	"path"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // WriteNAR writes t to w as a Nix archive. It trusts the order in which t yields its nodes, so that the archive of a

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // held is how many of the last bytes WriteFile keeps until it has looked at the file a second time.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 func content(n int) []byte {

@@ -17,7 +17,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

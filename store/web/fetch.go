@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 const (

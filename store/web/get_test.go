@@ -22,7 +22,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 func TestGet(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // What a proxy says of a connection that it does not make is not what the store says of a file.

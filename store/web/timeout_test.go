@@ -15,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // A host that does not answer is asked once: the next store must not wait for it.

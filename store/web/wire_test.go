@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"nixreg/internal/cases"
-	"nixreg/store"
+	"github.com/nixreg/nixreg/internal/cases"
+	"github.com/nixreg/nixreg/store"
 )
 
 // file writes a file and returns its name.

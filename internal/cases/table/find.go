@@ -15,7 +15,7 @@ import (
 )
 
 // casesPackage is the import path of the list.
-const casesPackage = "nixreg/internal/cases"
+const casesPackage = "github.com/nixreg/nixreg/internal/cases"
 
 // caseTest is a test that opens a case.
 type caseTest struct {
@@ -41,7 +41,7 @@ func find(root string) ([]caseTest, error) {
 		if err != nil {
 			return err
 		}
-		tests, err := findIn(name, path.Join("nixreg", filepath.ToSlash(dir)))
+		tests, err := findIn(name, path.Join("github.com/nixreg/nixreg", filepath.ToSlash(dir)))
 		all = append(all, tests...)
 		return err
 	})

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"nixreg/internal/cases"
+	"github.com/nixreg/nixreg/internal/cases"
 )
 
 func main() {

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/internal/cases"
+	"github.com/nixreg/nixreg/internal/cases"
 )
 
 // event is a line of go test -json.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"nixreg/internal/cases"
+	"github.com/nixreg/nixreg/internal/cases"
 )
 
 // Each case of the list has a test, and each test that opens a case names one of the list.
@@ -43,15 +43,15 @@ func TestListAndTests(t *testing.T) {
 
 func TestFind(t *testing.T) {
 	for _, c := range []struct{ body, want string }{
-		{`func TestX(t *testing.T) { cases.Open(t, "I1"); t.Fail() }`, "I1 nixreg/a.TestX"},
-		{`func TestX(t *testing.T) { t.Fail() }; func TestY(t *testing.T) { cases.Open(t, "R1b") }`, "R1b nixreg/a.TestY"},
+		{`func TestX(t *testing.T) { cases.Open(t, "I1"); t.Fail() }`, "I1 github.com/nixreg/nixreg/a.TestX"},
+		{`func TestX(t *testing.T) { t.Fail() }; func TestY(t *testing.T) { cases.Open(t, "R1b") }`, "R1b github.com/nixreg/nixreg/a.TestY"},
 		{`func TestX(t *testing.T) { t.Log(); cases.Open(t, "I1") }`, "error"},
 		{`func TestX(t *testing.T) { t.Run("y", func(t *testing.T) { cases.Open(t, "I1") }) }`, "error"},
 		{`func TestX(t *testing.T) { cases.Open(t, id) }`, "error"},
 		{`func open(t *testing.T) { cases.Open(t, "I1") }`, "error"},
 	} {
 		dir := t.TempDir()
-		src := "package a_test\nimport (\"testing\"; \"nixreg/internal/cases\")\n" + c.body
+		src := "package a_test\nimport (\"testing\"; \"github.com/nixreg/nixreg/internal/cases\")\n" + c.body
 		for _, name := range []string{"a/a_test.go", "a/testdata/b_test.go", "a/c.go"} {
 			file := filepath.Join(dir, name)
 			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

@@ -17,7 +17,7 @@ import (
 
 	kp "github.com/klauspost/compress/gzip"
 
-	"nixreg/manifest/layer/gunzip"
+	"github.com/nixreg/nixreg/manifest/layer/gunzip"
 )
 
 // text is n bytes that compress as text and programs do: words, runs, and some noise.

@@ -9,7 +9,7 @@ import (
 	"runtime"
 	"sync/atomic"
 
-	"nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
 // maxTries is how often a blob is looked for that changes meanwhile.

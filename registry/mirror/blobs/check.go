@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 
-	"nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
 // errDamage is about a kept file that has not the bytes of its blob. That it cannot be read is none.

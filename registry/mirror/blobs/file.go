@@ -13,7 +13,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
 // A cache's directory holds sha256/ab/<64 hex digits> for what is complete, and incoming/blob-<random> for what is not.

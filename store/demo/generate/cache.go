@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 // writeCache makes dir a binary cache of exactly these objects: uncompressed, unsigned.

@@ -15,7 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"nixreg/store"
+	"github.com/nixreg/nixreg/store"
 )
 
 func main() {
