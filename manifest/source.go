@@ -27,11 +27,11 @@ import (
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/manifest/digests"
-	"github.com/nixreg/nixreg/manifest/hostfile"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/hostfile"
 )
 
 // maxBuilding bounds how many images are made at the same time.

@@ -19,9 +19,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/disktree"
 )
 
 const databaseFile = "/nix/var/nix/db/db.sqlite"
@@ -35,9 +35,8 @@ type Options struct {
 // Store is a store.Store. A process should open each Nix database once: of two Stores on one database, the locks that
 // one closes are lost to the other (POSIX locks belong to the process).
 type Store struct {
-	dir     string // of the store's files
-	db      *database
-	buffers sync.Pool // *[smallFile]byte
+	dir disktree.Dir // of the store's files
+	db  *database
 }
 
 // Exists reports whether this machine has a Nix store of its own, for those who choose a store by looking.
@@ -56,8 +55,7 @@ func Open(opts Options) (*Store, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	root := strings.TrimRight(opts.Root, "/")
-	s := &Store{dir: root + store.Dir, db: &database{file: root + databaseFile, log: log}}
-	s.buffers.New = func() any { return new([smallFile]byte) }
+	s := &Store{dir: disktree.Dir(root + store.Dir), db: &database{file: root + databaseFile, log: log}}
 	if err := readable(s.db.file); err != nil {
 		return nil, fmt.Errorf("open nix store: %w", err)
 	}
@@ -105,11 +103,10 @@ func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	if _, err := s.Object(ctx, p); err != nil {
 		return nil, err
 	}
-	t := &tree{s: s, p: p}
-	if _, err := t.locate(""); err != nil {
+	if _, err := s.dir.Lstat(string(p)); err != nil {
 		return nil, fmt.Errorf("open %s: valid, but not on disk: %w", p, err)
 	}
-	return t, nil
+	return &disktree.Tree{Path: p, Files: s.dir, Base: string(p)}, nil
 }
 
 // List implements store.Store. The newest rows of the database come first; rows that make no sense are left out, with

@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/nixreg/nixreg/manifest/hostfile"
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/hostfile"
 	"github.com/nixreg/nixreg/store/storetest"
 )
 

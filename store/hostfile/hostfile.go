@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/disktree"
 )
 
 // maxFiles bounds how much can be added.
@@ -40,7 +41,6 @@ type Store struct {
 	looked time.Time             // zero: not since the last Add
 
 	looking sync.Mutex // one looks at a time
-	buffers sync.Pool  // *[smallFile]byte
 }
 
 // Add makes a file or directory a path of the store, and returns that path: always the same one for the same name. Its
@@ -152,14 +152,15 @@ func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", p, nameless(err))
 	}
-	t := &tree{s: s, path: p, base: "."}
+	base := "."
 	if !fi.IsDir() {
-		name, t.base = filepath.Dir(name), filepath.Base(name)
+		name, base = filepath.Dir(name), filepath.Base(name)
 	}
-	if t.root, err = os.OpenRoot(name); err != nil {
+	root, err := os.OpenRoot(name)
+	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", p, nameless(err))
 	}
-	return t, nil
+	return &disktree.Tree{Path: p, Files: root, Base: base}, nil
 }
 
 // List implements store.Store: it cannot.
