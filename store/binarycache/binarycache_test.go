@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"io/fs"
@@ -22,6 +23,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 	"github.com/nixreg/nixreg/store/storetest"
 )
 
@@ -50,21 +52,21 @@ func (s signer) sign(n *narinfo) string {
 	return s.name + ":" + base64.StdEncoding.EncodeToString(ed25519.Sign(s.key, n.fingerprint()))
 }
 
-func compress(t testing.TB, c compression, b []byte) []byte {
+func compress(t testing.TB, c nar.Compression, b []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	var w io.WriteCloser
 	var err error
 	switch c {
-	case noStream:
+	case nar.None:
 		return b
-	case gzipStream:
+	case nar.Gzip:
 		w = gzip.NewWriter(&out)
-	case xzStream:
+	case nar.XZ:
 		w, err = xz.WriterConfig{DictCap: 64 << 10}.NewWriter(&out) // a reader allocates as much
-	case zstdStream:
+	case nar.Zstd:
 		w, err = zstd.NewWriter(&out)
-	case brotliStream:
+	case nar.Brotli:
 		w = brotli.NewWriter(&out)
 	default:
 		t.Fatalf("no writer for %s", c)
@@ -84,7 +86,7 @@ func compress(t testing.TB, c compression, b []byte) []byte {
 const cacheInfo = "StoreDir: /nix/store\nWantMassQuery: 1\nPriority: 40\n"
 
 // makeCache writes a binary cache of fixtures.
-func makeCache(t *testing.T, c compression, by signer, objs ...storetest.Fixture) fstest.MapFS {
+func makeCache(t *testing.T, c nar.Compression, by signer, objs ...storetest.Fixture) fstest.MapFS {
 	t.Helper()
 	out := fstest.MapFS{"nix-cache-info": {Data: []byte(cacheInfo)}}
 	m := storetest.New()
@@ -98,19 +100,19 @@ func makeCache(t *testing.T, c compression, by signer, objs ...storetest.Fixture
 		if err != nil {
 			t.Fatal(err)
 		}
-		var nar bytes.Buffer
-		if err := storetest.WriteNAR(t.Context(), &nar, tr); err != nil {
+		var archive bytes.Buffer
+		if err := storetest.WriteNAR(t.Context(), &archive, tr); err != nil {
 			t.Fatal(err)
 		}
-		addNAR(t, out, c, by, obj, nar.Bytes())
+		addNAR(t, out, c, by, obj, archive.Bytes())
 	}
 	return out
 }
 
-// addNAR adds a signed path to a cache; nar need not be what obj says.
-func addNAR(t *testing.T, cache fstest.MapFS, c compression, by signer, obj *store.Object, nar []byte) {
+// addNAR adds a signed path to a cache; archive need not be what obj says.
+func addNAR(t *testing.T, cache fstest.MapFS, c nar.Compression, by signer, obj *store.Object, archive []byte) {
 	t.Helper()
-	file := compress(t, c, nar)
+	file := compress(t, c, archive)
 	url := fmt.Sprintf("nar/%s.nar.%s", obj.Path.Hash(), c)
 	cache[url] = &fstest.MapFile{Data: file}
 	n := &narinfo{object: *obj, url: url, compression: c, fileHash: sha256.Sum256(file), fileSize: int64(len(file))}
@@ -189,4 +191,24 @@ func writeDir(t *testing.T, cache fstest.MapFS) string {
 		}
 	}
 	return root
+}
+
+// narOf joins the strings of an archive.
+func narOf(list ...string) []byte {
+	var b []byte
+	for _, s := range append([]string{"nix-archive-1"}, list...) {
+		b = binary.LittleEndian.AppendUint64(b, uint64(len(s)))
+		b = append(b, s...)
+		b = append(b, make([]byte, -len(s)&7)...)
+	}
+	return b
+}
+
+// dirOf is the archive of a directory of empty files.
+func dirOf(names ...string) []byte {
+	list := []string{"(", "type", "directory"}
+	for _, n := range names {
+		list = append(list, "entry", "(", "name", n, "node", "(", "type", "regular", "contents", "", ")", ")")
+	}
+	return narOf(append(list, ")")...)
 }

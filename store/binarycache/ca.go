@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 )
 
 // contentAddress is what the CA of a narinfo says. A path is content-addressed if its own hash part follows from this;
@@ -140,7 +141,7 @@ func (n *narinfo) contentAddressed() (ca contentAddress, err error) {
 type contentCheck struct {
 	ca    contentAddress
 	hash  hash.Hash
-	shape *fileShape // of the archive, where the hash is that of the one file in it
+	shape *nar.File // of the archive, where the hash is that of the one file in it
 }
 
 // contentCheck returns what has to see the archive of n. It passes everything if n's path is signed or trusted: then
@@ -152,7 +153,7 @@ func (n *narinfo) contentCheck() *contentCheck {
 	c := &contentCheck{ca: *n.byContent}
 	c.hash, _ = caHash(c.ca.algo)
 	if c.ca.method != narMethod {
-		c.shape = newFileShape(n.object.NarSize)
+		c.shape = nar.NewFile(n.object.NarSize)
 	}
 	return c
 }
@@ -161,7 +162,7 @@ func (n *narinfo) contentCheck() *contentCheck {
 func (c *contentCheck) Write(b []byte) (int, error) {
 	switch {
 	case c.shape != nil:
-		c.hash.Write(c.shape.contents(b))
+		c.hash.Write(c.shape.Contents(b))
 	case c.hash != nil:
 		c.hash.Write(b)
 	}
@@ -172,7 +173,7 @@ func (c *contentCheck) verify() error {
 	if c.hash == nil {
 		return nil
 	}
-	if c.shape != nil && !c.shape.whole() {
+	if c.shape != nil && !c.shape.Complete() {
 		return corrupt("content address %s%s: the archive is not one regular, not executable file", c.ca.method, c.ca.algo)
 	}
 	if got := c.hash.Sum(nil); !slices.Equal(got, c.ca.hash) {

@@ -13,6 +13,7 @@ import (
 	"testing/fstest"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 	"github.com/nixreg/nixreg/store/storetest"
 )
 
@@ -49,7 +50,7 @@ func TestContentAddressedCache(t *testing.T) {
 }
 
 // caCache is a cache of one unsigned path, named after a content address but not necessarily with that content.
-func caCache(t *testing.T, ca string, nar []byte, refs ...store.Path) (fstest.MapFS, store.Path) {
+func caCache(t *testing.T, ca string, archive []byte, refs ...store.Path) (fstest.MapFS, store.Path) {
 	t.Helper()
 	a, err := parseCA(ca)
 	if err != nil {
@@ -59,9 +60,9 @@ func caCache(t *testing.T, ca string, nar []byte, refs ...store.Path) (fstest.Ma
 	if err != nil {
 		t.Fatal(err)
 	}
-	obj := &store.Object{Entry: store.Entry{Path: p, CA: ca}, NarHash: sha256.Sum256(nar), NarSize: int64(len(nar)), References: refs}
+	obj := &store.Object{Entry: store.Entry{Path: p, CA: ca}, NarHash: sha256.Sum256(archive), NarSize: int64(len(archive)), References: refs}
 	cache := fstest.MapFS{"nix-cache-info": {Data: []byte(cacheInfo)}}
-	addNAR(t, cache, xzStream, newSigner("nobody"), obj, nar)
+	addNAR(t, cache, nar.XZ, newSigner("nobody"), obj, archive)
 	return cache, p
 }
 
@@ -73,7 +74,7 @@ func TestContentAddress(t *testing.T) {
 	long := strings.Repeat("0123456789", 100_000)
 	for _, tc := range []struct {
 		name, ca string
-		nar      []byte
+		archive  []byte
 		ok       bool
 	}{
 		{"flat", "fixed:sha256:" + sum, file("contents"), true},
@@ -90,7 +91,7 @@ func TestContentAddress(t *testing.T) {
 		{"another archive, sha1", "fixed:r:sha1:" + strings.Repeat("0", 40), file("b"), false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			cache, p := caCache(t, tc.ca, tc.nar)
+			cache, p := caCache(t, tc.ca, tc.archive)
 			s := open(t, Options{FS: cache})
 			tr, err := s.Open(t.Context(), p)
 			if err == nil {
@@ -105,8 +106,8 @@ func TestContentAddress(t *testing.T) {
 
 // What does not stand for itself needs a signature.
 func TestNotContentAddressed(t *testing.T) {
-	nar := narOf("(", "type", "regular", "contents", "a", ")")
-	cache, p := caCache(t, fmt.Sprintf("fixed:r:sha256:%x", sha256.Sum256(nar)), nar)
+	archive := narOf("(", "type", "regular", "contents", "a", ")")
+	cache, p := caCache(t, fmt.Sprintf("fixed:r:sha256:%x", sha256.Sum256(archive)), archive)
 	info := cache[p.Hash()+narinfoSuffix]
 	good := info.Data
 	for name, edit := range map[string][2]string{

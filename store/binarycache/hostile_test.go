@@ -13,6 +13,7 @@ import (
 	"testing/fstest"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 	"github.com/nixreg/nixreg/store/storetest"
 )
 
@@ -30,13 +31,13 @@ func newLiar(t *testing.T) *liar {
 	t.Helper()
 	f := storetest.NewFixture("victim-1", storetest.Files{"f": storetest.File("contents"), "g": storetest.File("more")})
 	l := &liar{by: newSigner("test-1"), path: f.Path}
-	l.fakeCache = newFake(makeCache(t, xzStream, l.by, f))
+	l.fakeCache = newFake(makeCache(t, nar.XZ, l.by, f))
 	n, err := parseNarinfo(string(l.file().Data), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.info = n
-	r, err := n.compression.open(bytes.NewReader(l.files[n.url].Data), n.object.NarSize)
+	r, err := n.compression.Open(bytes.NewReader(l.files[n.url].Data), n.object.NarSize)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,9 +56,9 @@ func (l *liar) stores(b []byte) {
 }
 
 // signs makes the narinfo one of this archive, with a good signature: the key's owner errs.
-func (l *liar) signs(t *testing.T, nar []byte) {
-	l.stores(compress(t, xzStream, nar))
-	l.info.object.NarHash, l.info.object.NarSize = sha256.Sum256(nar), int64(len(nar))
+func (l *liar) signs(t *testing.T, archive []byte) {
+	l.stores(compress(t, nar.XZ, archive))
+	l.info.object.NarHash, l.info.object.NarSize = sha256.Sum256(archive), int64(len(archive))
 	l.info.signatures = []string{l.by.sign(l.info)}
 }
 
@@ -105,20 +106,20 @@ func TestLies(t *testing.T) {
 
 		{"truncated", func(_ *testing.T, l *liar) { b := l.files[l.info.url].Data; l.stores(b[:len(b)-1]) }, ErrCorrupt},
 		{"connection cut", func(_ *testing.T, l *liar) { l.open = func(r io.Reader) io.Reader { return io.LimitReader(r, 60) } }, ErrCorrupt},
-		{"longer", func(t *testing.T, l *liar) { l.stores(compress(t, xzStream, append(l.nar, 0))) }, ErrCorrupt},
+		{"longer", func(t *testing.T, l *liar) { l.stores(compress(t, nar.XZ, append(l.nar, 0))) }, ErrCorrupt},
 		{"other contents", func(t *testing.T, l *liar) {
-			l.stores(compress(t, xzStream, bytes.Replace(l.nar, []byte("more"), []byte("MORE"), 1)))
+			l.stores(compress(t, nar.XZ, bytes.Replace(l.nar, []byte("more"), []byte("MORE"), 1)))
 		}, ErrCorrupt},
 		{"FileHash", func(_ *testing.T, l *liar) { l.info.fileHash[0]++ }, ErrCorrupt},
 		{"FileSize", func(_ *testing.T, l *liar) { l.info.fileSize++ }, ErrCorrupt},
-		{"xz bomb", func(t *testing.T, l *liar) { l.stores(compress(t, xzStream, make([]byte, 4<<20))) }, ErrCorrupt},
+		{"xz bomb", func(t *testing.T, l *liar) { l.stores(compress(t, nar.XZ, make([]byte, 4<<20))) }, ErrCorrupt},
 		{"zstd bomb", func(t *testing.T, l *liar) {
-			l.info.compression = zstdStream
-			l.stores(compress(t, zstdStream, make([]byte, 4<<20)))
+			l.info.compression = nar.Zstd
+			l.stores(compress(t, nar.Zstd, make([]byte, 4<<20)))
 		}, ErrCorrupt},
 		{"brotli bomb", func(t *testing.T, l *liar) {
-			l.info.compression = brotliStream
-			l.stores(compress(t, brotliStream, append(l.nar, make([]byte, 4<<20)...)))
+			l.info.compression = nar.Brotli
+			l.stores(compress(t, nar.Brotli, append(l.nar, make([]byte, 4<<20)...)))
 		}, ErrCorrupt},
 		{"endless", func(_ *testing.T, l *liar) { l.fakeCache.open = endless }, ErrCorrupt},
 		{"endless, size not told", func(_ *testing.T, l *liar) {

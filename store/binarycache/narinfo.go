@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 )
 
 // maxNarinfo is the largest narinfo that is read, in bytes; it leaves room for some ten thousand references.
@@ -18,7 +19,7 @@ const maxNarinfo = 1 << 20
 type narinfo struct {
 	object      store.Object
 	url         string // of the archive, relative to the cache
-	compression compression
+	compression nar.Compression
 	fileHash    store.Hash // of the archive as stored; zero where it is not told
 	fileSize    int64      // of the same; 0 where it is not told
 	signatures  []string   // "<name>:<base64>"
@@ -32,7 +33,7 @@ type narinfo struct {
 //
 // Source: Nix, libstore/nar-info.cc.
 func parseNarinfo(text, cache string) (*narinfo, error) {
-	n := &narinfo{compression: bzip2Stream} // Nix's default, from before the key existed
+	n := &narinfo{compression: nar.Bzip2} // Nix's default, from before the key existed
 	seen := make(map[string]bool)
 	for line, err := range keyLines(text) {
 		if err != nil {
@@ -87,7 +88,7 @@ func (n *narinfo) set(key, value, cache string) (known bool, err error) {
 	case "URL":
 		n.url, err = parseURL(value, cache)
 	case "Compression":
-		n.compression, err = parseCompression(value)
+		n.compression, err = nar.ParseCompression(value)
 	case "FileHash":
 		n.fileHash, err = store.ParseHash(value)
 	case "FileSize":

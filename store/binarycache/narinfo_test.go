@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 )
 
 const goodNarinfo = `StorePath: /nix/store/0b3sg6sw6wyygb04vywr0x3xfpb733rr-link-1
@@ -29,7 +30,7 @@ func TestParseNarinfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n.object.Path != "0b3sg6sw6wyygb04vywr0x3xfpb733rr-link-1" || n.object.Deriver != "y51l7r23xwbwy0m18hp6mqvxj4za2kl6-link-1.drv" ||
-		n.object.NarSize != 176 || n.url != "nar/0al3.nar.xz" || n.compression != xzStream || n.fileSize != 180 {
+		n.object.NarSize != 176 || n.url != "nar/0al3.nar.xz" || n.compression != nar.XZ || n.fileSize != 180 {
 		t.Errorf("%+v", n)
 	}
 	const want = "1;/nix/store/0b3sg6sw6wyygb04vywr0x3xfpb733rr-link-1;sha256:1qa4gk46h3pszy8pvdjd5bygfrprwvjgfr8aj51qp0hr9rnvaswl;176;" +

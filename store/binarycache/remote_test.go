@@ -19,6 +19,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/cases"
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 	"github.com/nixreg/nixreg/store/storetest"
 	"github.com/nixreg/nixreg/store/web"
 )
@@ -26,7 +27,7 @@ import (
 func TestRemoteContract(t *testing.T) {
 	by := newSigner("test-1")
 	storetest.Test(t, func(t *testing.T, objs []storetest.Fixture) store.Store {
-		c := serve(t, makeCache(t, zstdStream, by, objs...))
+		c := serve(t, makeCache(t, nar.Zstd, by, objs...))
 		return open(t, Options{Remote: c, Name: c.url, Keys: []PublicKey{by.public(t)}, Records: new(memory)})
 	})
 }
@@ -35,7 +36,7 @@ func TestRemoteContract(t *testing.T) {
 func inBubble(t *testing.T, test func(t *testing.T, c *fakeCache, p store.Path, opts Options)) {
 	f := storetest.NewFixture("a-1", storetest.Files{"f": storetest.File("a")})
 	by := newSigner("test-1")
-	cache, keys := makeCache(t, xzStream, by, f), []PublicKey{by.public(t)}
+	cache, keys := makeCache(t, nar.XZ, by, f), []PublicKey{by.public(t)}
 	synctest.Test(t, func(t *testing.T) {
 		c := newFake(cache)
 		test(t, c, f.Path, Options{Remote: c, Name: "https://cache.example.org", Keys: keys, Records: new(memory)})
@@ -360,7 +361,7 @@ func TestCaseC5CutWithoutALength(t *testing.T) {
 	cases.Open(t, "C5")
 	by := newSigner("test-1")
 	f := storetest.NewFixture("a-1", storetest.Files{"f": storetest.File(strings.Repeat("a", 300_000))})
-	cache := makeCache(t, noStream, by, f)
+	cache := makeCache(t, nar.None, by, f)
 	for name, tc := range map[string]struct {
 		length bool
 		cuts   int32

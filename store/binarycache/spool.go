@@ -34,7 +34,7 @@ type archiveID struct {
 type wanted struct {
 	id     archiveID
 	size   int64 // bytes of the archive
-	window int64 // bytes that fill may take to look back at; at most maxWindow
+	window int64 // bytes that fill may take to look back at; at most MaxWindow of package nar
 	fill   filler
 }
 

@@ -3,6 +3,8 @@ package binarycache
 import (
 	"context"
 	"iter"
+
+	"github.com/nixreg/nixreg/store/nar"
 )
 
 const (
@@ -87,7 +89,7 @@ func (s *Spool) beginAhead(p *aheadPlan, w wanted) bool {
 		return true
 	}
 	room := s.ahead.bytes+w.size <= s.limit/2 && s.ahead.files < maxAhead
-	if !room || s.fetching.free < 2 || s.fetching.memory < w.window+maxWindow { // so that while somebody queues nothing begins
+	if !room || s.fetching.free < 2 || s.fetching.memory < w.window+nar.MaxWindow { // so that while somebody queues nothing begins
 		return false
 	}
 	f := s.newFlight(key, w)

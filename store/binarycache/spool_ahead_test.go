@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 )
 
 // line is archives of one size that wait for a word each before they are fetched, and say when they are asked for.
@@ -103,12 +104,12 @@ func TestPrefetchGivesWay(t *testing.T) {
 		s := openSpool(t, SpoolOptions{Size: 1 << 30})
 		l := makeLine(20, 100)
 		for _, n := range l.nars {
-			n.window = maxWindow / 2
+			n.window = nar.MaxWindow / 2
 		}
 		s.prefetch(t.Context(), l.all())
 		l.want(t, 0, 1, 2, 3, 4, 5) // what is left is for who waits
 		urgent, second := makeNAR("urgent", 100), makeNAR("second", 100)
-		urgent.window, second.window = maxWindow, maxWindow
+		urgent.window, second.window = nar.MaxWindow, nar.MaxWindow
 		entered, pass := urgent.gated()
 		var wg sync.WaitGroup
 		wg.Go(func() { use(t, s, urgent) })

@@ -12,15 +12,17 @@ import (
 
 	"github.com/nixreg/nixreg/internal/filestamp"
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 )
 
 // archive is a verified NAR, open. Its file may have lost its name.
 type archive struct {
-	spool *Spool
-	file  *spoolFile
-	fd    *os.File
-	state filestamp.Stamp // as verified
-	index narIndex
+	spool  *Spool
+	file   *spoolFile
+	fd     *os.File
+	state  filestamp.Stamp // as verified
+	index  *nar.Index
+	memory int64 // of the index, in bytes
 
 	uses int           // guarded by Spool.mu
 	idle *list.Element // in Spool.idle; nil while in use
@@ -101,8 +103,7 @@ func (a *archive) inspect(ctx context.Context, f *narFlight, verified filestamp.
 func (a *archive) verify(ctx context.Context, f *narFlight) error {
 	h := sha256.New()
 	r := io.TeeReader(contextReader{ctx, io.NewSectionReader(a.fd, 0, a.state.Size)}, h)
-	err := parseNAR(r, a.addNode)
-	a.index.finish()
+	err := a.setIndex(r)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return err
 	}
@@ -120,17 +121,17 @@ func (a *archive) verify(ctx context.Context, f *narFlight) error {
 
 // readIndex reads what is known to be the right archive.
 func (a *archive) readIndex(ctx context.Context, f *narFlight) error {
-	err := parseNAR(contextFile{ctx, io.NewSectionReader(a.fd, 0, f.want.size)}, a.addNode)
-	a.index.finish()
+	err := a.setIndex(contextFile{ctx, io.NewSectionReader(a.fd, 0, f.want.size)})
 	if errors.Is(err, ErrCorrupt) {
 		return malformedError{fmt.Errorf("%s: %w", f.want.id.path, err)}
 	}
 	return err
 }
 
-func (a *archive) addNode(nd narNode) error {
-	a.index.add(nd)
-	return nil
+func (a *archive) setIndex(r io.Reader) (err error) {
+	a.index, err = nar.ReadIndex(r)
+	a.memory = a.index.Memory()
+	return err
 }
 
 // contextFile is a contextReader that can seek.

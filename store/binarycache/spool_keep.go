@@ -15,7 +15,7 @@ func (s *Spool) use(a *archive, users int) {
 	if a.idle != nil {
 		s.idle.Remove(a.idle)
 		a.idle = nil
-		s.idleMemory -= a.index.memory()
+		s.idleMemory -= a.memory
 	}
 	a.uses += users
 	a.file.used = time.Now().UnixNano()
@@ -38,7 +38,7 @@ func (s *Spool) drop(a *archive) {
 		s.shut(a)
 	} else {
 		a.idle = s.idle.PushFront(a)
-		s.idleMemory += a.index.memory()
+		s.idleMemory += a.memory
 	}
 	s.unpin(a.file)
 	for s.idle.Len() > maxOpen || s.idleMemory > maxOpenMemory {
@@ -51,7 +51,7 @@ func (s *Spool) shut(a *archive) {
 	if a.idle != nil {
 		s.idle.Remove(a.idle)
 		a.idle = nil
-		s.idleMemory -= a.index.memory()
+		s.idleMemory -= a.memory
 	}
 	if a.file.open == a {
 		a.file.open = nil

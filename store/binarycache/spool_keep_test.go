@@ -180,7 +180,7 @@ func TestSpoolOpenMemory(t *testing.T) {
 	a, b := makeNAR("a", 10), makeNAR("b", 10)
 	use(t, s, a)
 	large := get(t, s, b)
-	large.index.nodes = append(make([]packedNode, 0, maxOpenMemory/packedSize+1), large.index.nodes...)
+	large.memory = maxOpenMemory + 1
 	s.release(large)
 	if got := s.idle.Len(); got != 0 {
 		t.Errorf("%d are open", got)

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/nixreg/nixreg/store/nar"
 )
 
 func TestSpoolOnce(t *testing.T) { synctest.Test(t, testSpoolOnce) }
@@ -221,12 +223,12 @@ func TestSpoolMalformed(t *testing.T) {
 // Many small archives are fetched at once, but few large ones, unless they need no memory.
 func TestSpoolSlots(t *testing.T) {
 	for _, tc := range []struct {
-		c    compression
+		c    nar.Compression
 		size int64
 		want int
 	}{
-		{xzStream, 100, 16}, {zstdStream, 32 << 20, 16}, {xzStream, 33 << 20, 8}, {zstdStream, 65 << 20, 4}, {xzStream, 16 << 30, 4},
-		{noStream, 16 << 30, 16}, {gzipStream, 16 << 30, 16}, {bzip2Stream, 16 << 30, 16}, {brotliStream, 16 << 30, 16},
+		{nar.XZ, 100, 16}, {nar.Zstd, 32 << 20, 16}, {nar.XZ, 33 << 20, 8}, {nar.Zstd, 65 << 20, 4}, {nar.XZ, 16 << 30, 4},
+		{nar.None, 16 << 30, 16}, {nar.Gzip, 16 << 30, 16}, {nar.Bzip2, 16 << 30, 16}, {nar.Brotli, 16 << 30, 16},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := openSpool(t, SpoolOptions{})
@@ -234,7 +236,7 @@ func TestSpoolSlots(t *testing.T) {
 			var at atomic.Int32
 			var wg sync.WaitGroup
 			for i := range 20 {
-				w := wanted{id: makeNAR(fmt.Sprint(i), 10).id, size: tc.size, window: tc.c.window(tc.size)}
+				w := wanted{id: makeNAR(fmt.Sprint(i), 10).id, size: tc.size, window: tc.c.Window(tc.size)}
 				if i == 0 {
 					w.window = 1 << 20 // so that the last ones do not fit exactly
 				}

@@ -37,11 +37,12 @@ import (
 	"slices"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 )
 
-// ErrCorrupt is matched by errors about a narinfo, an archive or a nix-cache-info that is malformed or is not what it
-// was said to be.
-var ErrCorrupt = errors.New("corrupt")
+// ErrCorrupt is matched by errors about a narinfo, an archive or a nix-cache-info that is malformed, or differs from its hash or
+// size. It is that of package nar.
+var ErrCorrupt = nar.ErrCorrupt
 
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, ErrCorrupt)...)
@@ -189,7 +190,7 @@ func (s *Store) wanted(n *narinfo) wanted {
 	return wanted{
 		id:     archiveID{n.object.Path, n.object.NarHash},
 		size:   n.object.NarSize,
-		window: n.compression.window(n.object.NarSize),
+		window: n.compression.Window(n.object.NarSize),
 		fill:   func(ctx context.Context, w io.Writer) error { return s.unpack(ctx, n, w) },
 	}
 }

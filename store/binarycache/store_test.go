@@ -15,12 +15,13 @@ import (
 
 	"github.com/nixreg/nixreg/internal/cases"
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 	"github.com/nixreg/nixreg/store/storetest"
 )
 
 func TestContract(t *testing.T) {
 	by := newSigner("test-1")
-	for _, c := range []compression{noStream, xzStream, zstdStream, gzipStream, brotliStream} {
+	for _, c := range []nar.Compression{nar.None, nar.XZ, nar.Zstd, nar.Gzip, nar.Brotli} {
 		t.Run(string(c), func(t *testing.T) {
 			storetest.Test(t, func(t *testing.T, objs []storetest.Fixture) store.Store {
 				return open(t, Options{FS: makeCache(t, c, by, objs...), Keys: []PublicKey{by.public(t)}})
@@ -29,7 +30,7 @@ func TestContract(t *testing.T) {
 	}
 	t.Run("directory, nothing kept", func(t *testing.T) {
 		storetest.Test(t, func(t *testing.T, objs []storetest.Fixture) store.Store {
-			return open(t, Options{FS: os.DirFS(writeDir(t, makeCache(t, zstdStream, by, objs...))), Trusted: true, Spool: openSpool(t, SpoolOptions{Size: -1})})
+			return open(t, Options{FS: os.DirFS(writeDir(t, makeCache(t, nar.Zstd, by, objs...))), Trusted: true, Spool: openSpool(t, SpoolOptions{Size: -1})})
 		})
 	})
 }
@@ -106,7 +107,7 @@ func TestSignatures(t *testing.T) {
 		{name: "another file size", signer: by, keys: both, edit: [2]string{"FileSize: ", "FileSize: 1"}, valid: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			cache := makeCache(t, noStream, tc.signer, f)
+			cache := makeCache(t, nar.None, tc.signer, f)
 			text := string(cache[info].Data)
 			if tc.edit[0] != "" {
 				text = strings.ReplaceAll(text, tc.edit[0], tc.edit[1])
@@ -132,7 +133,7 @@ func TestSignatures(t *testing.T) {
 
 func TestAnotherName(t *testing.T) {
 	f := storetest.NewFixture("x-1", storetest.Files{})
-	s := open(t, Options{FS: makeCache(t, noStream, newSigner("a"), f), Trusted: true})
+	s := open(t, Options{FS: makeCache(t, nar.None, newSigner("a"), f), Trusted: true})
 	p := store.Path(f.Path.Hash() + "-y-1")
 	if _, err := s.Object(t.Context(), p); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("object: %v", err)
@@ -154,7 +155,7 @@ func TestListLeavesOut(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cache := makeCache(t, noStream, newSigner("a"), a, b)
+			cache := makeCache(t, nar.None, newSigner("a"), a, b)
 			spoil(cache, cache[a.Path.Hash()+narinfoSuffix])
 			var log bytes.Buffer
 			s := open(t, Options{FS: cache, Trusted: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -176,7 +177,7 @@ func TestListLeavesOut(t *testing.T) {
 func TestState(t *testing.T) {
 	a := storetest.NewFixture("a-1", storetest.Files{"f": storetest.File("a")})
 	b := storetest.NewFixture("b-1", storetest.Files{"f": storetest.File("b")})
-	cache := makeCache(t, xzStream, newSigner("a"), a)
+	cache := makeCache(t, nar.XZ, newSigner("a"), a)
 	root := writeDir(t, cache)
 	s := open(t, Options{FS: os.DirFS(root), Trusted: true})
 	seen := make(map[string]bool)
@@ -188,7 +189,7 @@ func TestState(t *testing.T) {
 		return st
 	}
 	seen[state()] = true
-	more := makeCache(t, xzStream, newSigner("a"), b)
+	more := makeCache(t, nar.XZ, newSigner("a"), b)
 	for _, name := range []string{"nar/" + b.Path.Hash() + ".nar.xz", b.Path.Hash() + narinfoSuffix} {
 		if err := os.WriteFile(filepath.Join(root, name), more[name].Data, 0o666); err != nil {
 			t.Fatal(err)
@@ -215,7 +216,7 @@ func TestState(t *testing.T) {
 // A directory whose time may still stand for another content is read again, whatever its time.
 func TestStateOfYoungDirectory(t *testing.T) {
 	a := storetest.NewFixture("a-1", storetest.Files{})
-	root := writeDir(t, makeCache(t, noStream, newSigner("a"), a))
+	root := writeDir(t, makeCache(t, nar.None, newSigner("a"), a))
 	s := open(t, Options{FS: os.DirFS(root), Trusted: true})
 	later := time.Now().Add(time.Hour)
 	state := func() string {
@@ -242,7 +243,7 @@ func TestStateOfYoungDirectory(t *testing.T) {
 
 func TestChangedNarinfo(t *testing.T) {
 	f := storetest.NewFixture("a-1", storetest.Files{})
-	cache := makeCache(t, noStream, newSigner("a"), f)
+	cache := makeCache(t, nar.None, newSigner("a"), f)
 	s := open(t, Options{FS: cache, Trusted: true})
 	if obj, err := s.Object(t.Context(), f.Path); err != nil || obj.CA != "" {
 		t.Fatalf("%+v, %v", obj, err)
@@ -285,7 +286,7 @@ func TestCaseC3InfoByHand(t *testing.T) {
 		"\r\nStoreDir: /gnu/store\r\n":                   errors.ErrUnsupported,
 		"<html>\nStoreDir:  /gnu/store \n":               errors.ErrUnsupported,
 	} {
-		cache := makeCache(t, xzStream, by, f)
+		cache := makeCache(t, nar.XZ, by, f)
 		cache[cacheInfoName] = &fstest.MapFile{Data: []byte(text)}
 		keys, spool := []PublicKey{by.public(t)}, openSpool(t, SpoolOptions{})
 		s, err := Open(Options{FS: cache, Keys: keys, Spool: spool})
@@ -316,7 +317,7 @@ func TestCaseC4WrongFileHash(t *testing.T) {
 		"size 1": {"FileSize: ", "FileSize: 1\nIgnored: "}, "too large": {"FileSize: ", "FileSize: 9"}, "hash": {"FileHash: sha256:", "FileHash: sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881\nIgnored: "},
 	} {
 		for _, where := range []string{"directory", "server"} {
-			cache := makeCache(t, xzStream, by, a, b)
+			cache := makeCache(t, nar.XZ, by, a, b)
 			for _, f := range []storetest.Fixture{a, b} {
 				info := cache[f.Path.Hash()+narinfoSuffix]
 				info.Data = []byte(strings.Replace(string(info.Data), edit[0], edit[1], 1))
@@ -347,7 +348,7 @@ func TestCaseC4WrongFileHash(t *testing.T) {
 			}
 		}
 	}
-	cache := makeCache(t, xzStream, by, a, b)
+	cache := makeCache(t, nar.XZ, by, a, b)
 	cache[valueOf(cache, a, "URL")].Data = cache[valueOf(cache, b, "URL")].Data
 	if tree, err := open(t, Options{FS: cache, Keys: []PublicKey{by.public(t)}}).Open(t.Context(), a.Path); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("the archive of another path: %v, %v", tree, err)
@@ -384,7 +385,7 @@ func TestUnreadableFiles(t *testing.T) {
 		list error // nil where the listing leaves the path out
 	}{"forbidden": {syscall.EACCES, nil}, "disk": {syscall.EIO, store.ErrUnavailable}, "loop": {syscall.ELOOP, store.ErrUnavailable}} {
 		t.Run(name, func(t *testing.T) {
-			cache := faulty{makeCache(t, xzStream, newSigner("test-1"), good, bad), func(name string) error {
+			cache := faulty{makeCache(t, nar.XZ, newSigner("test-1"), good, bad), func(name string) error {
 				if name == bad.Path.Hash()+narinfoSuffix {
 					return tc.err
 				}
@@ -409,7 +410,7 @@ func TestUnreadableFiles(t *testing.T) {
 			}
 		})
 	}
-	cache := faulty{makeCache(t, xzStream, newSigner("test-1"), good), func(name string) error {
+	cache := faulty{makeCache(t, nar.XZ, newSigner("test-1"), good), func(name string) error {
 		if strings.HasPrefix(name, "nar/") || strings.HasSuffix(name, narinfoSuffix) {
 			return syscall.EACCES
 		}

@@ -44,14 +44,14 @@ func (t *tree) Nodes(ctx context.Context, under string) iter.Seq2[store.Node, er
 			yield(store.Node{}, fmt.Errorf("%s: %w", t.path, fs.ErrClosed))
 			return
 		}
-		nodes := &t.archive.index
-		first, ok := nodes.find(under)
+		nodes := t.archive.index
+		first, ok := nodes.Find(under)
 		if !ok {
 			yield(store.Node{}, fmt.Errorf("%s: %.300q: %w", t.path, under, fs.ErrNotExist))
 			return
 		}
-		for i := first; i < nodes.len(); i++ {
-			nd := nodes.at(i)
+		for i := first; i < nodes.Len(); i++ {
+			nd := nodes.At(i)
 			if i > first && under != "" && !strings.HasPrefix(nd.Name, under+"/") {
 				return
 			}
@@ -81,14 +81,14 @@ func (t *tree) writeFile(ctx context.Context, w io.Writer, nd store.Node, off, n
 	if nd.Kind != store.Regular || off < 0 || n < 0 || off > nd.Size || n > nd.Size-off {
 		return fmt.Errorf("bytes %d+%d of %d: %w", off, n, nd.Size, fs.ErrInvalid)
 	}
-	i, ok := t.archive.index.find(nd.Name)
-	if !ok || t.archive.index.at(i).Node != nd {
+	i, ok := t.archive.index.Find(nd.Name)
+	if !ok || t.archive.index.At(i).Node != nd {
 		return store.ErrChanged
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return t.archive.writeTo(ctx, w, t.archive.index.at(i).offset+off, n)
+	return t.archive.writeTo(ctx, w, t.archive.index.At(i).Offset+off, n)
 }
 
 // writeTo writes n bytes from off on. The last ones are handed over after a second look at the file.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 	"github.com/nixreg/nixreg/store/storetest"
 )
 
@@ -28,7 +29,7 @@ func TestUntrustedIsTold(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var log bytes.Buffer
-			s := open(t, Options{FS: makeCache(t, noStream, newSigner("test-1"), a, b), Name: "file:///cache", Keys: tc.keys, Log: slog.New(slog.NewTextHandler(&log, nil))})
+			s := open(t, Options{FS: makeCache(t, nar.None, newSigner("test-1"), a, b), Name: "file:///cache", Keys: tc.keys, Log: slog.New(slog.NewTextHandler(&log, nil))})
 			for range 2 {
 				for _, f := range []storetest.Fixture{a, b} {
 					_, err := s.Object(t.Context(), f.Path)
@@ -86,7 +87,7 @@ func TestPrefetch(t *testing.T) {
 	a := storetest.NewFixture("a-1", storetest.Files{"f": storetest.File("a")})
 	none := storetest.NewFixture("none-1", storetest.Files{})
 	by := newSigner("test-1")
-	c := newFake(makeCache(t, zstdStream, by, a))
+	c := newFake(makeCache(t, nar.Zstd, by, a))
 	fetched := make(chan struct{})
 	n, err := parseNarinfo(string(c.files[a.Path.Hash()+narinfoSuffix].Data), "")
 	if err != nil {

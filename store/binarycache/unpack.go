@@ -48,12 +48,12 @@ func (s *Store) stream(ctx context.Context, n *narinfo, w io.Writer) error {
 
 // copy decompresses and verifies what is stored.
 func (n *narinfo) copy(ctx context.Context, w io.Writer, stored *measured) error {
-	content, nar := n.contentCheck(), sha256.New()
-	size, err := n.decompress(ctx, io.MultiWriter(nar, content, w), stored)
+	content, whole := n.contentCheck(), sha256.New()
+	size, err := n.decompress(ctx, io.MultiWriter(whole, content, w), stored)
 	if err != nil {
 		return err
 	}
-	if err := n.verify(stored, size, store.Hash(nar.Sum(nil))); err != nil {
+	if err := n.verify(stored, size, store.Hash(whole.Sum(nil))); err != nil {
 		return err
 	}
 	return content.verify()
@@ -93,7 +93,7 @@ func (n *narinfo) read(p *pipe, stored *measured) (size int64, err error) {
 			err = corrupt("%s: decompressor panics: %v", n.compression, v)
 		}
 	}()
-	r, err := n.compression.open(stored, n.object.NarSize)
+	r, err := n.compression.Open(stored, n.object.NarSize)
 	if err != nil {
 		return 0, n.undecodable(err)
 	}
@@ -116,7 +116,7 @@ func (n *narinfo) read(p *pipe, stored *measured) (size int64, err error) {
 func (n *narinfo) undecodable(err error) error { return corrupt("%s: %v", n.compression, err) }
 
 // verify compares what was read with what the narinfo says.
-func (n *narinfo) verify(stored *measured, size int64, nar store.Hash) error {
+func (n *narinfo) verify(stored *measured, size int64, got store.Hash) error {
 	want := &n.object
 	if size > want.NarSize {
 		return corrupt("archive is larger than %d bytes, its NarSize", want.NarSize)
@@ -124,8 +124,8 @@ func (n *narinfo) verify(stored *measured, size int64, nar store.Hash) error {
 	if size != want.NarSize {
 		return corrupt("archive has %d bytes, NarSize is %d", size, want.NarSize)
 	}
-	if nar != want.NarHash {
-		return corrupt("archive has hash %s, NarHash is %s", nar, want.NarHash)
+	if got != want.NarHash {
+		return corrupt("archive has hash %s, NarHash is %s", got, want.NarHash)
 	}
 	if n.fileSize > 0 && stored.size != n.fileSize {
 		return corrupt("file has %d bytes, FileSize is %d", stored.size, n.fileSize)

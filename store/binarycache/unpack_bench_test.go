@@ -9,6 +9,7 @@ import (
 	"testing/fstest"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 	"github.com/nixreg/nixreg/store/storetest"
 )
 
@@ -21,12 +22,12 @@ func BenchmarkUnpack(b *testing.B) {
 		text.WriteString(strings.Repeat("x", rnd.IntN(12)))
 		text.WriteByte(byte(rnd.Uint32()))
 	}
-	nar := narOf("(", "type", "regular", "contents", text.String(), ")")
+	archive := narOf("(", "type", "regular", "contents", text.String(), ")")
 	p := storetest.NewFixture("a-1", storetest.Files{}).Path
-	obj := store.Object{Entry: store.Entry{Path: p}, NarHash: sha256.Sum256(nar), NarSize: int64(len(nar))}
-	for _, c := range []compression{noStream, xzStream, zstdStream, gzipStream, brotliStream} {
+	obj := store.Object{Entry: store.Entry{Path: p}, NarHash: sha256.Sum256(archive), NarSize: int64(len(archive))}
+	for _, c := range []nar.Compression{nar.None, nar.XZ, nar.Zstd, nar.Gzip, nar.Brotli} {
 		b.Run(string(c), func(b *testing.B) {
-			file := compress(b, c, nar)
+			file := compress(b, c, archive)
 			n := &narinfo{object: obj, url: "nar/a", compression: c, fileHash: sha256.Sum256(file), fileSize: int64(len(file))}
 			s := &Store{source: newFake(fstest.MapFS{n.url: {Data: file}}), maxNAR: 1 << 30}
 			b.SetBytes(obj.NarSize)

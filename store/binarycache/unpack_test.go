@@ -12,6 +12,7 @@ import (
 	"testing/fstest"
 
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 	"github.com/nixreg/nixreg/store/storetest"
 )
 
@@ -24,13 +25,13 @@ func TestBzip2(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := storetest.NewFixture("a-1", storetest.Files{"": storetest.File("hello\n")})
-	cache := makeCache(t, noStream, newSigner("a"), f)
+	cache := makeCache(t, nar.None, newSigner("a"), f)
 	info := cache[f.Path.Hash()+narinfoSuffix]
 	n, err := parseNarinfo(string(info.Data), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.compression, n.fileHash, n.fileSize = bzip2Stream, sha256.Sum256(b), int64(len(b))
+	n.compression, n.fileHash, n.fileSize = nar.Bzip2, sha256.Sum256(b), int64(len(b))
 	info.Data = []byte(n.text())
 	cache[n.url].Data = b
 	storetest.Check(t, open(t, Options{FS: cache, Trusted: true}), f.Path)
@@ -63,7 +64,7 @@ func spoiled(t *testing.T, cache fstest.MapFS, opts Options, p store.Path) error
 // A flipped byte anywhere in the archive's file is noticed; without FileHash, anywhere that it matters.
 func TestFlippedByte(t *testing.T) {
 	f := storetest.NewFixture("a-1", storetest.Files{"f": storetest.Exec("contents"), "l": storetest.Link("f")})
-	for _, c := range []compression{noStream, xzStream, zstdStream, gzipStream, brotliStream} {
+	for _, c := range []nar.Compression{nar.None, nar.XZ, nar.Zstd, nar.Gzip, nar.Brotli} {
 		cache := makeCache(t, c, newSigner("a"), f)
 		info := cache[f.Path.Hash()+narinfoSuffix]
 		n, err := parseNarinfo(string(info.Data), "")
@@ -82,7 +83,7 @@ func TestFlippedByte(t *testing.T) {
 				t.Errorf("%s, byte %d: %v", c, i, err)
 			}
 			info.Data = bare
-			if err := spoiled(t, cache, Options{}, f.Path); err != nil && !errors.Is(err, ErrCorrupt) || err == nil && c == noStream {
+			if err := spoiled(t, cache, Options{}, f.Path); err != nil && !errors.Is(err, ErrCorrupt) || err == nil && c == nar.None {
 				t.Errorf("%s without FileHash, byte %d: %v", c, i, err)
 			}
 		}
@@ -106,13 +107,13 @@ func TestSpoiledArchive(t *testing.T) {
 		{"NarHash", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.object.NarHash[0]++ }, ErrCorrupt, "NarHash"},
 		{"FileHash", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.fileHash[0]++ }, ErrCorrupt, "FileHash"},
 		{"FileSize", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.fileSize++ }, ErrCorrupt, "FileSize"},
-		{"another compression", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.compression = gzipStream }, ErrCorrupt, "gzip"},
+		{"another compression", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.compression = nar.Gzip }, ErrCorrupt, "gzip"},
 		{"too large", Options{MaxNAR: 10}, func(*narinfo, *fstest.MapFile) {}, store.ErrTooLarge, "at most 10"},
 		{"not there", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.url = "nar/none" }, fs.ErrNotExist, "nar/none"},
 		{"a folder", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.url = "nar" }, nil, "not a regular file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			cache := makeCache(t, zstdStream, newSigner("a"), f)
+			cache := makeCache(t, nar.Zstd, newSigner("a"), f)
 			info := cache[f.Path.Hash()+narinfoSuffix]
 			n, err := parseNarinfo(string(info.Data), "")
 			if err != nil {
@@ -131,10 +132,10 @@ func TestSpoiledArchive(t *testing.T) {
 // A hash that is right does not make an archive one.
 func TestMalformedArchive(t *testing.T) {
 	f := storetest.NewFixture("a-1", storetest.Files{})
-	cache := makeCache(t, noStream, newSigner("a"), f)
-	nar := dirOf("..")
-	obj := &store.Object{Entry: f.Entry, NarHash: sha256.Sum256(nar), NarSize: int64(len(nar))}
-	addNAR(t, cache, xzStream, newSigner("a"), obj, nar)
+	cache := makeCache(t, nar.None, newSigner("a"), f)
+	archive := dirOf("..")
+	obj := &store.Object{Entry: f.Entry, NarHash: sha256.Sum256(archive), NarSize: int64(len(archive))}
+	addNAR(t, cache, nar.XZ, newSigner("a"), obj, archive)
 	if err := spoiled(t, cache, Options{}, f.Path); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), `".."`) {
 		t.Error(err)
 	}

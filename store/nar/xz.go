@@ -1,4 +1,4 @@
-package binarycache
+package nar
 
 import (
 	"bufio"
@@ -14,13 +14,13 @@ import (
 
 const (
 	xzMagic      = "\xfd7zXZ\x00"
-	xzStreamHead = 12 // bytes: magic, flags, check sum
+	xzStreamHead = 12 // bytes: magic, flags, checksum
 )
 
 var errFilters = errors.New("a block with other filters than LZMA2")
 
-// newXZReader reads the size bytes of an xz stream, or of several in a row. The first block names the size of its
-// dictionary, up to 4 GiB, of which the decoder allocates as much at once; here it gets no more than size asks for.
+// newXZReader reads the size unpacked bytes of an xz stream, or of several in a row. The decoder allocates the dictionary that the
+// first block names, up to 4 GiB, at once. So the dictionary is lowered to what size bytes can use.
 func newXZReader(r io.Reader, size int64) (io.Reader, error) {
 	b := bufio.NewReaderSize(r, 64<<10)
 	if err := shrinkXZDictionary(b, size); err != nil {
@@ -29,8 +29,8 @@ func newXZReader(r io.Reader, size int64) (io.Reader, error) {
 	return xz.NewReader(b, uint32(windowFor(size)))
 }
 
-// shrinkXZDictionary lowers the dictionary that the first block in b asks for to what size bytes can make use of, in
-// b's buffer. Blocks with filters, which Nix never writes, are refused here.
+// shrinkXZDictionary lowers the dictionary of the first block, in b's buffer, to what size bytes can use. It refuses blocks with
+// filters, which Nix never writes.
 //
 // Source: The .xz File Format, version 1.2.0, 2.1.1 and 3.1.
 func shrinkXZDictionary(b *bufio.Reader, size int64) error {
@@ -41,7 +41,7 @@ func shrinkXZDictionary(b *bufio.Reader, size int64) error {
 	if string(head[:len(xzMagic)]) != xzMagic {
 		return errors.New("not an xz stream")
 	}
-	blockHead := int(head[xzStreamHead]) * 4 // but for its check sum
+	blockHead := int(head[xzStreamHead]) * 4 // without its checksum
 	if blockHead == 0 {
 		return nil // no block: the index begins here
 	}
@@ -51,7 +51,7 @@ func shrinkXZDictionary(b *bufio.Reader, size int64) error {
 	head = head[xzStreamHead:]
 	sum := head[blockHead:]
 	if crc32.ChecksumIEEE(head[:blockHead]) != binary.LittleEndian.Uint32(sum) {
-		return errors.New("check sum of a block's header is wrong")
+		return errors.New("checksum of a block's header is wrong")
 	}
 	at, err := dictionaryAt(head[:blockHead])
 	if err != nil {
@@ -64,7 +64,7 @@ func shrinkXZDictionary(b *bufio.Reader, size int64) error {
 	return nil
 }
 
-// dictionaryAt returns where in a block's header, without its check sum, the size of the dictionary stands.
+// dictionaryAt returns the place of the dictionary's size in a block's header, which is given without its checksum.
 func dictionaryAt(head []byte) (int, error) {
 	flags, at := head[1], 2
 	for _, sized := range []byte{0x40, 0x80} { // the block's compressed and uncompressed size, where they are given
@@ -79,8 +79,7 @@ func dictionaryAt(head []byte) (int, error) {
 	return at + 2, nil
 }
 
-// xzDictionary is the code of the smallest dictionary of a power of two that holds size bytes, or of the largest that
-// is allowed.
+// xzDictionary is the code of the smallest dictionary, a power of two, that holds size bytes, or of the largest allowed one.
 func xzDictionary(size int64) byte {
-	return byte(bits.Len64(uint64(min(roundUp(size), 2*maxWindow)))-1-12) * 2
+	return byte(bits.Len64(uint64(min(roundUp(size), 2*MaxWindow)))-1-12) * 2
 }

@@ -1,4 +1,4 @@
-package binarycache
+package nar
 
 import (
 	"fmt"
@@ -9,25 +9,25 @@ import (
 )
 
 // checkIndex packs nodes and looks for each.
-func checkIndex(t *testing.T, nodes []narNode) *narIndex {
+func checkIndex(t *testing.T, nodes []Node) *Index {
 	t.Helper()
-	var x narIndex
+	var x Index
 	for _, nd := range nodes {
 		x.add(nd)
 	}
 	x.finish()
-	if x.len() != len(nodes) {
-		t.Fatalf("%d nodes, want %d", x.len(), len(nodes))
+	if x.Len() != len(nodes) {
+		t.Fatalf("%d nodes, want %d", x.Len(), len(nodes))
 	}
 	for i, nd := range nodes {
-		if got := x.at(i); got != nd {
+		if got := x.At(i); got != nd {
 			t.Fatalf("node %d is %+v, want %+v", i, got, nd)
 		}
-		if at, ok := x.find(nd.Name); !ok || at != i {
+		if at, ok := x.Find(nd.Name); !ok || at != i {
 			t.Errorf("%q is found at %d, not at %d", nd.Name, at, i)
 		}
 	}
-	if at, ok := x.find("nowhere/at/all"); ok {
+	if at, ok := x.Find("nowhere/at/all"); ok {
 		t.Errorf("what is not there is found at %d", at)
 	}
 	return &x
@@ -35,9 +35,9 @@ func checkIndex(t *testing.T, nodes []narNode) *narIndex {
 
 // Text goes into blocks that end at other places than names do.
 func TestNARIndex(t *testing.T) {
-	nodes := []narNode{{Node: store.Node{Kind: store.Directory}}}
+	nodes := []Node{{Node: store.Node{Kind: store.Directory}}}
 	for i := range 5000 {
-		nd := narNode{Node: store.Node{Name: fmt.Sprintf("%05d%s", i, strings.Repeat("x", i%97)), Kind: store.Regular, Size: int64(i), Executable: i%2 == 0}, offset: int64(i) << 32}
+		nd := Node{Node: store.Node{Name: fmt.Sprintf("%05d%s", i, strings.Repeat("x", i%97)), Kind: store.Regular, Size: int64(i), Executable: i%2 == 0}, Offset: int64(i) << 32}
 		if i%7 == 0 {
 			nd.Node = store.Node{Name: nd.Name, Kind: store.Symlink, Target: strings.Repeat("t", i%maxTarget+1)}
 		}

@@ -1,4 +1,4 @@
-package binarycache
+package nar
 
 import (
 	"bytes"
@@ -44,18 +44,18 @@ func dirOf(names ...string) []byte {
 	return narOf(append(list, ")")...)
 }
 
-func parseAll(b []byte) (nodes []narNode, err error) {
+func parseAll(b []byte) (nodes []Node, err error) {
 	return parseFrom(onlyReader{bytes.NewReader(b)})
 }
 
 // parseSkipping passes over contents.
-func parseSkipping(b []byte) (nodes []narNode, err error) { return parseFrom(bytes.NewReader(b)) }
+func parseSkipping(b []byte) (nodes []Node, err error) { return parseFrom(bytes.NewReader(b)) }
 
 // onlyReader cannot seek.
 type onlyReader struct{ io.Reader }
 
-func parseFrom(r io.Reader) (nodes []narNode, err error) {
-	err = parseNAR(r, func(nd narNode) error {
+func parseFrom(r io.Reader) (nodes []Node, err error) {
+	err = parse(r, func(nd Node) error {
 		nodes = append(nodes, nd)
 		return nil
 	})
@@ -81,8 +81,8 @@ func TestParseNAR(t *testing.T) {
 			t.Errorf("%+v, want %+v", nd.Node, want[i])
 		}
 	}
-	if got := string(b[nodes[1].offset:][:5]); got != "hello" {
-		t.Errorf("at the file's offset: %q", got)
+	if got := string(b[nodes[1].Offset:][:5]); got != "hello" {
+		t.Errorf("at the file's Offset: %q", got)
 	}
 }
 
@@ -155,10 +155,10 @@ func TestParseNARPassesErrors(t *testing.T) {
 	broken := errors.New("broken")
 	b := dirOf("a")
 	r := io.MultiReader(bytes.NewReader(b[:40]), iotest.ErrReader(broken))
-	if err := parseNAR(r, func(narNode) error { return nil }); !errors.Is(err, broken) || errors.Is(err, ErrCorrupt) {
+	if err := parse(r, func(Node) error { return nil }); !errors.Is(err, broken) || errors.Is(err, ErrCorrupt) {
 		t.Error(err)
 	}
-	if err := parseNAR(bytes.NewReader(b), func(narNode) error { return broken }); !errors.Is(err, broken) {
+	if err := parse(bytes.NewReader(b), func(Node) error { return broken }); !errors.Is(err, broken) {
 		t.Error(err)
 	}
 }
@@ -201,7 +201,7 @@ func FuzzParseNAR(f *testing.F) {
 }
 
 // rewrite makes the archive of nodes, whose contents lie in b.
-func rewrite(b []byte, nodes []narNode) []byte {
+func rewrite(b []byte, nodes []Node) []byte {
 	var list []string
 	var open []string // names of directories
 	for _, nd := range nodes {
@@ -224,7 +224,7 @@ func rewrite(b []byte, nodes []narNode) []byte {
 			if nd.Executable {
 				list = append(list, "executable", "")
 			}
-			list = append(list, "contents", string(b[nd.offset:nd.offset+nd.Size]), ")")
+			list = append(list, "contents", string(b[nd.Offset:nd.Offset+nd.Size]), ")")
 		default:
 			panic(fmt.Sprint("kind ", nd.Kind))
 		}

@@ -1,4 +1,4 @@
-package binarycache
+package nar
 
 import (
 	"bytes"
@@ -32,7 +32,7 @@ func toZstd(t *testing.T, window int, text []byte) []byte {
 }
 
 func unzstd(b []byte, size int64) ([]byte, error) {
-	r, err := zstdStream.open(bytes.NewReader(b), size)
+	r, err := Zstd.Open(bytes.NewReader(b), size)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package binarycache
+package nar
 
 import (
 	"bufio"

@@ -1,23 +1,26 @@
-package binarycache
+package nar
 
 import (
+	"io"
 	"slices"
 	"sort"
 
 	"github.com/nixreg/nixreg/store"
 )
 
-// textBlock bounds what one name that somebody keeps holds in memory, in bytes. It is more than a node's text can have.
+// textBlock is the size of the blocks that hold names and targets, in bytes. A string of an index keeps its whole block in memory.
+// It is more than the text of one node can have.
 const textBlock = 1 << 16
 
-// narIndex is the nodes of one archive, in its order. They are packed, as an archive may have a million of them.
-type narIndex struct {
+// Index is the nodes of one archive, in archive order. Each takes 32 bytes and its text, because an archive may have a million.
+// Safe for concurrent use.
+type Index struct {
 	nodes []packedNode
 	text  []string // names and targets, in blocks
-	block []byte   // the one being filled
+	block []byte   // the block being filled
 }
 
-// packedNode is a narNode without pointers.
+// packedNode is a [Node] without pointers.
 type packedNode struct {
 	offset     int64 // of a regular file's contents
 	size       int64
@@ -30,12 +33,21 @@ type packedNode struct {
 
 const packedSize = 32 // bytes of a packedNode
 
-func (x *narIndex) add(nd narNode) {
+// ReadIndex reads a whole archive. If r is an [io.Seeker], contents are skipped. Errors are those of r, and for a malformed
+// archive, of which r may not be read to its end, one matching [ErrCorrupt].
+func ReadIndex(r io.Reader) (*Index, error) {
+	x := new(Index)
+	err := parse(r, func(nd Node) error { x.add(nd); return nil })
+	x.finish()
+	return x, err
+}
+
+func (x *Index) add(nd Node) {
 	if len(x.block)+len(nd.Name)+len(nd.Target) > textBlock {
 		x.endBlock()
 	}
 	x.nodes = append(x.nodes, packedNode{
-		offset:     nd.offset,
+		offset:     nd.Offset,
 		size:       nd.Size,
 		text:       uint32(len(x.text)*textBlock + len(x.block)),
 		name:       uint16(len(nd.Name)),
@@ -46,13 +58,13 @@ func (x *narIndex) add(nd narNode) {
 	x.block = append(append(x.block, nd.Name...), nd.Target...)
 }
 
-func (x *narIndex) endBlock() {
+func (x *Index) endBlock() {
 	x.text = append(x.text, string(x.block))
 	x.block = x.block[:0]
 }
 
-// finish is called after the last add, before anything is looked up.
-func (x *narIndex) finish() {
+// finish ends the last block. It comes after the last add and before the first look-up.
+func (x *Index) finish() {
 	x.endBlock()
 	x.block = nil
 	if cap(x.nodes) > len(x.nodes)+len(x.nodes)/8 {
@@ -60,31 +72,32 @@ func (x *narIndex) finish() {
 	}
 }
 
-func (x *narIndex) len() int { return len(x.nodes) }
+// Len is the number of nodes.
+func (x *Index) Len() int { return len(x.nodes) }
 
-// at returns node i. Its strings share the index's memory.
-func (x *narIndex) at(i int) narNode {
+// At returns node i. Its strings share the memory of the index.
+func (x *Index) At(i int) Node {
 	nd := &x.nodes[i]
 	name, target := x.texts(i)
-	return narNode{store.Node{Name: name, Kind: nd.kind, Executable: nd.executable, Size: nd.size, Target: target}, nd.offset}
+	return Node{store.Node{Name: name, Kind: nd.kind, Executable: nd.executable, Size: nd.size, Target: target}, nd.offset}
 }
 
-func (x *narIndex) texts(i int) (name, target string) {
+func (x *Index) texts(i int) (name, target string) {
 	nd := &x.nodes[i]
 	text := x.text[nd.text/textBlock][nd.text%textBlock:]
 	return text[:nd.name], text[nd.name:][:nd.target]
 }
 
-// find returns the place of the node called name.
-func (x *narIndex) find(name string) (int, bool) {
+// Find returns the place of the node called name. The nodes below a directory follow it without a gap.
+func (x *Index) Find(name string) (int, bool) {
 	return sort.Find(len(x.nodes), func(i int) int {
 		other, _ := x.texts(i)
 		return compareNames(name, other)
 	})
 }
 
-// memory is about what the index takes, in bytes.
-func (x *narIndex) memory() int64 {
+// Memory is about the size of the index, in bytes.
+func (x *Index) Memory() int64 {
 	n := int64(cap(x.nodes)) * packedSize
 	for _, block := range x.text {
 		n += int64(len(block))
@@ -92,7 +105,7 @@ func (x *narIndex) memory() int64 {
 	return n
 }
 
-// compareNames orders names component by component, so that what is below a directory follows it at once.
+// compareNames orders names by components, so that the nodes below a directory follow it.
 func compareNames(a, b string) int {
 	for i := range min(len(a), len(b)) {
 		switch {

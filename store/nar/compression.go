@@ -1,0 +1,134 @@
+package nar
+
+import (
+	"bufio"
+	"compress/bzip2"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Compression is the format in which an archive is stored, in the spelling of narinfo files.
+//
+// Source: Nix, libutil/compression.cc.
+type Compression string
+
+const (
+	None   Compression = "none"
+	XZ     Compression = "xz"
+	Zstd   Compression = "zstd"
+	Bzip2  Compression = "bzip2"
+	Gzip   Compression = "gzip"
+	Brotli Compression = "br" // Nix writes and reads no other spelling
+)
+
+// ParseCompression reads the value of a narinfo's Compression; "" is bzip2. An unknown one gives an error matching
+// [errors.ErrUnsupported].
+func ParseCompression(s string) (Compression, error) {
+	switch c := Compression(s); c {
+	case None, XZ, Zstd, Bzip2, Gzip, Brotli:
+		return c, nil
+	case "":
+		return Bzip2, nil
+	}
+	return "", fmt.Errorf("compression %.100q: %w", s, errors.ErrUnsupported)
+}
+
+const (
+	// MaxWindow is the largest window of xz and zstd, in bytes. zstd -19 and xz -9 need 8 and 64 MiB.
+	MaxWindow = 128 << 20
+	// minWindow is the bound for the smallest archive.
+	minWindow = 8 << 20
+	// maxBrotliWindow is the bound of the format. The decoder does not read the extension "large window".
+	maxBrotliWindow = 16 << 20
+)
+
+// windowFor is the largest window, in bytes, that a stream of size unpacked bytes may ask for. A window larger than the stream
+// is of no use.
+func windowFor(size int64) int64 { return min(max(minWindow, roundUp(size)), MaxWindow) }
+
+// roundUp returns the power of two that is n or follows it, at least 4 KiB.
+func roundUp(n int64) int64 {
+	if n <= 4<<10 {
+		return 4 << 10
+	}
+	return 1 << min(bits.Len64(uint64(n-1)), 62)
+}
+
+// Window is the most memory that the window of a decompressor takes for size unpacked bytes, in bytes. The blocks of bzip2 and
+// the 32 KiB of gzip are not counted.
+func (c Compression) Window(size int64) int64 {
+	switch c {
+	case XZ, Zstd:
+		return windowFor(size)
+	case Brotli:
+		return maxBrotliWindow
+	}
+	return 0
+}
+
+// Open returns a reader of the size unpacked bytes that are stored in r. Its memory is bounded, see [Compression.Window]. The
+// caller closes it, which does not close r. Malformed input gives errors of any kind, or a panic.
+func (c Compression) Open(r io.Reader, size int64) (io.ReadCloser, error) {
+	switch c {
+	case XZ:
+		x, err := newXZReader(r, size)
+		if err != nil {
+			return nil, err
+		}
+		return io.NopCloser(x), nil
+	case Zstd:
+		return newZstdReader(r, size)
+	case Bzip2:
+		return io.NopCloser(bzip2.NewReader(r)), nil
+	case Gzip:
+		return gzip.NewReader(r)
+	case Brotli:
+		return io.NopCloser(brotli.NewReader(r)), nil
+	}
+	return io.NopCloser(r), nil
+}
+
+func newZstdReader(r io.Reader, size int64) (io.ReadCloser, error) {
+	b := bufio.NewReader(r)
+	if err := shrinkZstdWindow(b, size); err != nil {
+		return nil, err
+	}
+	z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(uint64(windowFor(size))))
+	if err != nil {
+		return nil, err
+	}
+	return z.IOReadCloser(), nil
+}
+
+// shrinkZstdWindow lowers the window of the first frame in b to what size bytes can use. A stream of unknown length asks for the
+// window of a long one. The descriptor is changed in b's buffer; no checksum covers it.
+//
+// Source: RFC 8878, 3.1.1.1.
+func shrinkZstdWindow(b *bufio.Reader, size int64) error {
+	const magic = "\x28\xb5\x2f\xfd"
+	head, err := b.Peek(len(magic) + 2)
+	if err != nil || string(head[:4]) != magic {
+		return noEOF(err) // nil: the reader says what is wrong
+	}
+	if singleSegment := head[4]&0x20 != 0; singleSegment || roundUp(size) > MaxWindow {
+		return nil
+	}
+	exponent := byte(bits.Len64(uint64(roundUp(size))) - 1 - 10)
+	head[5] = min(head[5], exponent<<3)
+	return nil
+}
+
+// noEOF makes [io.ErrUnexpectedEOF] of [io.EOF].
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
