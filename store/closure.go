@@ -11,10 +11,9 @@ import (
 // closureWidth bounds how many objects of a distant store are asked for at the same time.
 const closureWidth = 32
 
-// Closure returns the objects of roots and of everything they refer to, each once, sorted by path.
+// Closure returns the objects of roots and of all paths that they refer to, each once, sorted by path.
 // A reference that is not valid in s gives an error matching [io/fs.ErrNotExist]. A distant store is asked for several
-// objects at a time; all of these have been answered when Closure returns. Of several errors one is returned, and not
-// those that follow from giving up.
+// objects at a time; no request is running when Closure returns. Of several errors the first one is returned.
 func Closure(ctx context.Context, s Store, roots ...Path) ([]*Object, error) {
 	w := closureWalk{store: s, seen: make(map[Path]bool), follow: true}
 	out, err := w.walk(ctx, roots)
@@ -24,18 +23,18 @@ func Closure(ctx context.Context, s Store, roots ...Path) ([]*Object, error) {
 	return out, nil
 }
 
-// Objects returns the objects of paths, each once, sorted by path, as [Closure] does of all that they refer to.
+// Objects returns the objects of paths, each once, sorted by path. Unlike [Closure] it does not follow references.
 func Objects(ctx context.Context, s Store, paths ...Path) ([]*Object, error) {
 	w := closureWalk{store: s, seen: make(map[Path]bool)}
 	return w.walk(ctx, paths)
 }
 
-// closureWalk goes from objects to those they refer to, if it is to follow.
+// closureWalk asks for the objects of paths.
 type closureWalk struct {
 	store  Store
-	follow bool
+	follow bool // to the references of each object
 	seen   map[Path]bool
-	todo   []Path // seen, but not asked for
+	todo   []Path // seen, not asked for yet
 	out    []*Object
 }
 
@@ -77,7 +76,7 @@ func (w *closureWalk) found(o *Object) {
 	}
 }
 
-// inTurn asks for one object after the other: where that takes microseconds, more at a time would be slower.
+// inTurn asks for one object after the other. A near store answers in microseconds: goroutines would be slower.
 func (w *closureWalk) inTurn(ctx context.Context) error {
 	for len(w.todo) > 0 {
 		o, err := w.store.Object(ctx, w.take())
@@ -89,13 +88,13 @@ func (w *closureWalk) inTurn(ctx context.Context) error {
 	return nil
 }
 
-// answer is what one goroutine of abreast found.
+// answer is the result of one goroutine of abreast.
 type answer struct {
 	object *Object
 	err    error
 }
 
-// abreast asks for up to closureWidth objects at a time. It waits for those that it asked.
+// abreast asks for up to closureWidth objects at a time. It waits for all its requests.
 func (w *closureWalk) abreast(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -113,7 +112,7 @@ func (w *closureWalk) abreast(ctx context.Context) error {
 		switch {
 		case a.err == nil:
 			w.found(a.object)
-		case failed == nil: // the others give up for its sake
+		case failed == nil: // the other requests are cancelled
 			failed = a.err
 			cancel()
 		}
@@ -121,7 +120,7 @@ func (w *closureWalk) abreast(ctx context.Context) error {
 	return failed
 }
 
-// ask makes an error of a panic: on a goroutine of our own nobody else would, and the process would end.
+// ask makes an error of a panic, which would end the process on this goroutine.
 func (w *closureWalk) ask(ctx context.Context, p Path) (a answer) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -19,8 +19,7 @@ func Lookup(ctx context.Context, t Tree, name string) (Node, error) {
 	return Node{}, fmt.Errorf("look up %.300q: %w", name, fs.ErrNotExist)
 }
 
-// ErrTooLarge is matched by the error of [ReadFile] for a file above its limit. It matches [fs.ErrInvalid], too: what was
-// asked to be read is not what it should be.
+// ErrTooLarge is matched by the error of [ReadFile] for a file above its limit. It matches [fs.ErrInvalid], too.
 var ErrTooLarge error = tooLargeError{}
 
 type tooLargeError struct{}
@@ -28,9 +27,9 @@ type tooLargeError struct{}
 func (tooLargeError) Error() string        { return "file too large" }
 func (tooLargeError) Is(target error) bool { return target == fs.ErrInvalid }
 
-// Resolve follows the absolute path abs, which must lie below [Dir], and every symbolic link on its way, inside the
-// store only: a link that leaves the store, or passes through a path that is not valid, gives an error matching
-// [fs.ErrNotExist]. It returns the store path that is reached and the node in it, never a symbolic link.
+// Resolve follows the absolute path abs, which must lie below [Dir], and every symbolic link on its way. A link that leaves
+// the store or passes through a path that is not valid gives an error matching [fs.ErrNotExist]. Resolve returns a store
+// path and a node in it that is no symbolic link.
 func Resolve(ctx context.Context, s Store, abs string) (Path, Node, error) {
 	r := resolver{s: s}
 	defer r.close()
@@ -41,13 +40,13 @@ func Resolve(ctx context.Context, s Store, abs string) (Path, Node, error) {
 	return p, nd, nil
 }
 
-// resolver goes as the kernel does, component by component: ".." leads out of the directory a link led to, not of the
-// one the link lies in, so that names cannot be shortened before they are walked.
+// resolver goes component by component, as the kernel does. Names cannot be cleaned first: ".." behind a link is the parent
+// of the link's target.
 type resolver struct {
 	s    Store
 	path Path // the store path being walked; "" in the store directory itself
 	tree Tree // of path
-	at   Node // where the walk has come in it, never a symbolic link
+	at   Node // the current node of tree, never a symbolic link
 }
 
 func (r *resolver) resolve(ctx context.Context, abs string) (Path, Node, error) {
@@ -74,7 +73,7 @@ func (r *resolver) resolve(ctx context.Context, abs string) (Path, Node, error) 
 	return r.path, r.at, err
 }
 
-// step goes to name, or returns the target of the link that has this name.
+// step goes to name. If name is a symbolic link, step returns its target and stays.
 func (r *resolver) step(ctx context.Context, name string) (link string, err error) {
 	switch {
 	case name == "" || name == ".":
@@ -100,7 +99,7 @@ func (r *resolver) step(ctx context.Context, name string) (link string, err erro
 func (r *resolver) enter(ctx context.Context, base string) (link string, err error) {
 	p, err := ParsePath(base)
 	if err != nil {
-		return "", fmt.Errorf("%v: %w", err, fs.ErrNotExist) // no path of that name can be valid
+		return "", fmt.Errorf("%v: %w", err, fs.ErrNotExist) // no valid path has that name
 	}
 	if r.tree, err = r.s.Open(ctx, p); err != nil {
 		return "", err
@@ -134,7 +133,7 @@ func (r *resolver) close() {
 	r.path, r.tree, r.at = "", nil, Node{}
 }
 
-// below returns what follows the store directory in abs.
+// below returns the part of abs after the store directory.
 func below(abs string) (string, error) {
 	rest, ok := strings.CutPrefix(abs, Dir)
 	if !ok || rest != "" && rest[0] != '/' {

@@ -1,8 +1,8 @@
-// Package store is nixreg's view of Nix: store paths, what is known of them, and the files they hold.
+// Package store is nixreg's view of Nix: store paths, their metadata, and their files.
 //
-// It owns the words ([Path], [Object], [Node]) and the two contracts every kind of store fulfils ([Store], [Tree]);
-// store/storetest checks them. Concrete stores live below (store/local, store/binarycache). It knows nothing of OCI,
-// of HTTP serving or of any cache of digests, and needs only the standard library.
+// It owns the types [Path], [Object] and [Node], and the two contracts of every kind of store, [Store] and [Tree];
+// store/storetest checks them. Concrete stores live below it (store/local, store/binarycache). It must not know OCI,
+// HTTP serving or caches of digests, and imports only the standard library.
 //
 //	obj, err := s.Object(ctx, path)       // is it valid, what does it refer to?
 //	tree, err := s.Open(ctx, path)        // its files
@@ -18,18 +18,18 @@ import (
 	"iter"
 )
 
-// ErrChanged is matched by the error of a read that met a file which is no longer what its [Node] describes.
+// ErrChanged is matched by the error of a read of a file that has changed since its [Node] was made.
 var ErrChanged = errors.New("changed on disk")
 
-// ErrUnavailable is matched by the error of a store that cannot be asked now: it is out of reach, refuses for a while, or
-// does not take our credentials. Whether the path is valid there is not known.
+// ErrUnavailable is matched by the error of a store that cannot be asked now: it is out of reach, refuses requests for a
+// while, or does not accept the credentials. It is not known whether the path is valid there.
 var ErrUnavailable = errors.New("store unavailable")
 
-// Unavailable is the word for a store or channel that cannot be asked, in a state that is made of several.
+// Unavailable stands for a store or channel that cannot be asked in the State of several.
 const Unavailable = "unavailable"
 
-// ErrExplained is matched, beside [fs.ErrNotExist], by the error for an absent path that says why it is absent: it was there,
-// or something is that cannot be taken for it.
+// ErrExplained is matched, beside [fs.ErrNotExist], by an error that says why a path is absent: it was deleted, say, or no
+// trusted key has signed it.
 var ErrExplained error = explainedError{}
 
 type explainedError struct{}
@@ -45,67 +45,68 @@ type Entry struct {
 	CA         string // content address ("fixed:…", "text:…"); "" for input-addressed paths, and where it is not known
 }
 
-// Object is what a store knows of one valid path.
+// Object is the metadata of one valid path.
 type Object struct {
 	Entry
 	NarHash    Hash   // of the path's NAR
 	NarSize    int64  // bytes
-	References []Path // sorted; a path that mentions itself is among its own
+	References []Path // sorted; includes the path itself if it refers to itself
 }
 
-// Store reads one Nix store. All methods are safe for concurrent use. A path that is not valid in the store, even
-// where files of that name lie on disk, gives an error matching [io/fs.ErrNotExist].
+// Store reads one Nix store. All methods are safe for concurrent use. A path that is not valid in the store gives an error
+// matching [io/fs.ErrNotExist], even if files of that name are on disk.
 type Store interface {
 	// Find returns the valid path with this 32-character hash part.
 	Find(ctx context.Context, hash string) (Path, error)
-	// Object returns what the store knows of p.
+	// Object returns the metadata of p.
 	Object(ctx context.Context, p Path) (*Object, error)
 	// Open returns the files of p. The caller closes the Tree.
 	Open(ctx context.Context, p Path) (Tree, error)
-	// List yields every valid path, each once; the order is the store's own order of preference among equals.
+	// List yields every valid path once. Of two paths of equal name and version the preferred one comes first.
 	// A store that cannot list yields one error matching errors.ErrUnsupported. Iteration ends after an error.
 	List(ctx context.Context) iter.Seq2[Entry, error]
-	// State is an opaque string: as long as it stays the same, so do the answers of Find, Object and List.
-	// It is cheap: fit to be asked on each request.
+	// State returns an opaque string. While it stays the same, the answers of Find, Object and List stay the same.
+	// It is cheap enough to be called on each request.
 	State(ctx context.Context) (string, error)
 }
 
-// Distant is an optional ability of a [Store]. Nobody opens a path of a distant store only to see what it is.
+// Distant is an optional ability of a [Store]. Callers do not open a path of a distant store only to look at it.
 type Distant interface {
-	// Distant reports whether Open may have to fetch a path from afar.
+	// Distant reports whether Open may download a path.
 	Distant() bool
 }
 
 // Prefetcher is an optional ability of a [Store] whose Open takes long.
 type Prefetcher interface {
-	// Prefetch begins to make ready what Open will be asked for, in this order, and returns at once. How far ahead it works
-	// is the store's own matter. The work goes on until ctx ends or the store is closed; its errors are met again by Open.
+	// Prefetch starts to download paths that Open will be asked for, in this order, and returns at once. The store decides
+	// how many it downloads ahead. The work ends when ctx ends or the store is closed. Open meets its errors again.
 	Prefetch(ctx context.Context, paths []Path)
 }
 
-// Hashed is an optional ability of a [Tree]: it knows which NAR its files are of, whatever the store says of the path by now.
+// Hashed is an optional ability of a [Tree]. Its files are those of one NAR, even if the store has another one by now.
 type Hashed interface {
+	// NarHash is the hash of that NAR.
 	NarHash() Hash
 }
 
 // Package is a path that a [Channel] names.
 type Package struct {
 	Path  Path
-	Names []string // what it is called beside the path's own name: attribute paths, as "python3Packages.requests"
+	Names []string // attribute paths, such as "python3Packages.requests"
 }
 
-// Channel names paths without having them: stores do. Safe for concurrent use.
+// Channel names paths. Their files are in stores. Safe for concurrent use.
 type Channel interface {
-	// Name is what people call it: "nixos-unstable".
+	// Name is the channel's name, such as "nixos-unstable".
 	Name() string
-	// Packages yields the paths of the channel, each once, in its order of preference among equals. A channel that was not
-	// read yet gives an error matching [ErrUnavailable]. Iteration ends after an error.
+	// Packages yields every path of the channel once. Of two paths of equal name and version the preferred one comes first.
+	// A channel that was not read yet gives an error matching [ErrUnavailable]. Iteration ends after an error.
 	Packages(ctx context.Context) iter.Seq2[Package, error]
-	// State stays the same as long as the packages do. It is cheap.
+	// State returns an opaque string, as [Store].State does. It is cheap.
 	State(ctx context.Context) (string, error)
 }
 
-// Kind is what a [Node] is. There are no others in a NAR.
+// Kind is the kind of a [Node]. A NAR has no others.
 type Kind uint8
 
 // The kinds of nodes.
@@ -115,7 +116,7 @@ const (
 	Symlink
 )
 
-// Node is one file, directory or symbolic link of a store path, as its NAR would describe it.
+// Node is one file, directory or symbolic link of a store path, as a NAR describes it.
 type Node struct {
 	Name       string // relative to the store path, "/" between components, arbitrary bytes; "" is the path itself
 	Kind       Kind
@@ -125,8 +126,7 @@ type Node struct {
 	Stamp      Stamp  // regular files
 }
 
-// Stamp tells whether a file on disk is still the one that was looked at. Files whose bytes are fixed by other means
-// (a verified NAR) have the zero Stamp.
+// Stamp shows whether a file on disk is still the same file. Files of a verified NAR have the zero Stamp.
 type Stamp struct {
 	Inode uint64
 	Ctime int64 // nanoseconds since 1970
@@ -141,13 +141,13 @@ type Tree interface {
 	// an error.
 	Nodes(ctx context.Context, under string) iter.Seq2[Node, error]
 
-	// WriteFile writes n bytes of the regular file nd, from byte off on, to w; off and n lie within nd.Size.
-	// nd is one that Nodes yielded, maybe long ago or from another Tree of the same path: if the file on disk no
-	// longer has nd's size and stamp, WriteFile gives an error matching ErrChanged. That is checked before the first
-	// byte and again before the last ones are handed over, so a changed file never arrives complete.
-	// Where w is an io.ReaderFrom, large files reach it as an io.LimitedReader over an *os.File (for sendfile).
+	// WriteFile writes n bytes of the regular file nd to w, from byte off on; off and n lie within nd.Size.
+	// Nodes has yielded nd, perhaps long ago or from another Tree of the same path. If the file on disk has no longer
+	// nd's size and stamp, WriteFile gives an error matching ErrChanged. It checks them before the first byte and again
+	// before the last ones, so a changed file never arrives complete.
+	// If w is an io.ReaderFrom, it gets large files as an io.LimitedReader over an *os.File (for sendfile).
 	WriteFile(ctx context.Context, w io.Writer, nd Node, off, n int64) error
 
-	// Close frees what the Tree holds.
+	// Close frees the files that the Tree holds open.
 	io.Closer
 }

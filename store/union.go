@@ -13,21 +13,19 @@ import (
 	"sync/atomic"
 )
 
-// Union returns the stores as one. For each path the first store in which it is valid answers, for Object and Open
-// alike. One that fails, as it is unavailable or tells nonsense, is passed over; if no other has the path, its error is
-// the answer: nobody knows.
+// Union returns several stores as one. The first store in which a path is valid answers for it, in Object and Open alike.
+// A store that fails is passed over. If no other store has the path, the error of that store is the answer.
 //
-// Open goes on to later stores if the one that answers Object cannot give the files: to those only that tell the same
-// NarHash.
+// If that store cannot give the files, Open tries the later stores that have the path with the same NarHash.
 //
-// List gives the stores' listings one after the other and leaves out the stores that cannot list; if none can, neither
-// can the union. That a store was unavailable is told last, when the others have been listed. State has a word for an
-// unavailable store and never fails for it.
+// List yields the listings of the stores one after the other and leaves out stores that cannot list. If none can, the
+// union cannot. The error of an unavailable store comes last, after all listings. State does not fail for an unavailable
+// store.
 //
-// Of the errors for an absent path one that matches [ErrExplained] is told, if there is one, as it says more.
+// If several stores give errors for an absent path, one that matches [ErrExplained] is returned.
 //
-// The union is [Distant] if any of the stores is, and hands each path of a [Prefetcher]'s list to the first store that
-// has it. The caller closes it, before the stores.
+// The union is [Distant] if one of the stores is. Prefetch hands each path to the first store that has it. The caller
+// closes the union before the stores.
 func Union(stores ...Store) *Joint {
 	u := &Joint{stores: slices.Clone(stores), sharing: make(chan struct{}, maxSharing)}
 	u.ctx, u.cancel = context.WithCancel(context.Background())
@@ -45,7 +43,7 @@ type Joint struct {
 	mu      sync.Mutex
 	closed  bool
 
-	passed atomic.Int64 // how often an answer came from behind a store that failed
+	passed atomic.Int64 // answers that came after another store had failed
 }
 
 // Find implements Store.
@@ -60,8 +58,8 @@ func (u *Joint) Object(ctx context.Context, p Path) (*Object, error) {
 	return obj, err
 }
 
-// Open implements Store. It asks for the object first: a store that has the path valid but lost its files must not
-// hand over to one whose files have another hash than the one Object tells.
+// Open implements Store. It asks for the object first: if a store has lost the files of a valid path, the files of another
+// store must have the hash that Object gives.
 func (u *Joint) Open(ctx context.Context, p Path) (Tree, error) {
 	obj, at, err := u.object(ctx, p)
 	if err != nil {
@@ -76,7 +74,7 @@ func (u *Joint) Open(ctx context.Context, p Path) (Tree, error) {
 		if err == nil {
 			return t, nil
 		}
-		failed = worse(failed, err)
+		failed = stronger(failed, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", p, err)
@@ -84,7 +82,7 @@ func (u *Joint) Open(ctx context.Context, p Path) (Tree, error) {
 	return nil, failed
 }
 
-// openSame opens a path that has the NarHash of obj in s, too.
+// openSame opens a path of s if it has the NarHash of obj.
 func openSame(ctx context.Context, s Store, obj *Object) (Tree, error) {
 	own, err := s.Object(ctx, obj.Path)
 	if err != nil {
@@ -96,15 +94,16 @@ func openSame(ctx context.Context, s Store, obj *Object) (Tree, error) {
 	return s.Open(ctx, obj.Path)
 }
 
-// worse is the first of two errors, unless the second says more: why the path is not there, or that nobody knows.
-func worse(a, b error) error {
-	if tells(b) > tells(a) {
+// stronger returns the first of two errors, unless the second has the higher rank.
+func stronger(a, b error) error {
+	if rank(b) > rank(a) {
 		return b
 	}
 	return a
 }
 
-func tells(err error) int {
+// rank is 2 for a store that failed, 1 for an absent path with a reason, 0 for an absent path.
+func rank(err error) int {
 	switch {
 	case !errors.Is(err, fs.ErrNotExist):
 		return 2
@@ -118,7 +117,7 @@ func (u *Joint) object(ctx context.Context, p Path) (*Object, int, error) {
 	return first(ctx, u, "object "+string(p), func(s Store) (*Object, error) { return s.Object(ctx, p) })
 }
 
-// first asks the stores in turn until one answers, and tells which that was.
+// first asks the stores in turn until one answers. It returns the answer and the index of that store.
 func first[T any](ctx context.Context, u *Joint, what string, ask func(Store) (T, error)) (T, int, error) {
 	var none T
 	if err := ctx.Err(); err != nil {
@@ -128,14 +127,14 @@ func first[T any](ctx context.Context, u *Joint, what string, ask func(Store) (T
 	for i, s := range u.stores {
 		v, err := ask(s)
 		if err == nil {
-			if tells(failed) == 2 {
+			if rank(failed) == 2 {
 				u.passed.Add(1)
 			}
 			return v, i, nil
 		}
-		failed = worse(failed, err)
+		failed = stronger(failed, err)
 	}
-	if err := ctx.Err(); err != nil { // what may have kept a store from answering
+	if err := ctx.Err(); err != nil { // the stores may have failed because of it
 		return none, 0, fmt.Errorf("%s: %w", what, err)
 	}
 	return none, 0, failed
@@ -171,7 +170,7 @@ func (u *Joint) List(ctx context.Context) iter.Seq2[Entry, error] {
 	}
 }
 
-// listUnseen yields what s lists and no store before it did. stopped tells that the reader wants no more.
+// listUnseen yields the entries of s that no store before it has listed. stopped reports that the caller has ended the iteration.
 func listUnseen(ctx context.Context, s Store, seen map[Path]bool, yield func(Entry, error) bool) (err error, stopped bool) {
 	for e, err := range s.List(ctx) {
 		if err != nil {
@@ -188,7 +187,7 @@ func listUnseen(ctx context.Context, s Store, seen map[Path]bool, yield func(Ent
 	return nil, false
 }
 
-// State implements Store. It changes each time a store that fails is passed over: with that store the answer may be another.
+// State implements Store. It changes each time a failed store is passed over, because that store may have another answer.
 func (u *Joint) State(ctx context.Context) (string, error) {
 	var b strings.Builder
 	if n := u.passed.Load(); n > 0 {
@@ -202,7 +201,7 @@ func (u *Joint) State(ctx context.Context) (string, error) {
 		case err != nil:
 			return "", err
 		default:
-			b.WriteString(strconv.Quote(state)) // quoted, no two lists of states look the same
+			b.WriteString(strconv.Quote(state)) // so that no two lists of states are the same string
 		}
 	}
 	return b.String(), nil

@@ -5,12 +5,11 @@ import (
 	"slices"
 )
 
-// maxSharing is how many lists of paths are divided among the stores of a union at the same time.
+// maxSharing bounds the lists of paths that a union divides among its stores at the same time.
 const maxSharing = 16
 
-// Prefetch implements Prefetcher. Which store has a path may take a while to find out where nobody asked before; that
-// goes on until ctx ends or the union is closed. Of more than 16 lists at the same time the last ones are let go: their
-// paths are fetched when they are opened.
+// Prefetch implements Prefetcher. It may take a while to find out which store has a path; that work ends when ctx ends or
+// the union is closed. If 16 lists are being divided, further ones are ignored: Open downloads their paths.
 func (u *Joint) Prefetch(ctx context.Context, paths []Path) {
 	if !slices.ContainsFunc(u.stores, func(s Store) bool { _, ok := s.(Prefetcher); return ok }) {
 		return
@@ -28,12 +27,12 @@ func (u *Joint) Prefetch(ctx context.Context, paths []Path) {
 	paths = slices.Clone(paths)
 	u.running.Go(func() {
 		defer func() { <-u.sharing }()
-		defer func() { _ = recover() }() // of a store: Open meets it again, where somebody makes an error of it
+		defer func() { _ = recover() }() // Open meets the panic of a store again, and its caller makes an error of it
 		u.share(ctx, paths)
 	})
 }
 
-// share gives each path to the first store that has it, all of one store at once and in their order.
+// share hands the paths of each store to that store, in one call and in their order.
 func (u *Joint) share(ctx context.Context, paths []Path) {
 	asking, stop := context.WithCancel(ctx)
 	defer stop()
@@ -44,7 +43,7 @@ func (u *Joint) share(ctx context.Context, paths []Path) {
 		if asking.Err() != nil {
 			return
 		}
-		if err == nil { // or else Open meets it again
+		if err == nil { // else Open meets the error again
 			of[i] = append(of[i], p)
 		}
 	}
@@ -53,7 +52,7 @@ func (u *Joint) share(ctx context.Context, paths []Path) {
 	}
 }
 
-// Close ends what Prefetch began to divide, and waits for that. It closes none of the stores.
+// Close ends the work that Prefetch has begun and waits for its end. It does not close the stores.
 func (u *Joint) Close() error {
 	u.mu.Lock()
 	u.closed = true

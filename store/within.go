@@ -8,9 +8,9 @@ import (
 	"slices"
 )
 
-// Within returns s as if only the given paths were valid in it. What is made of a closure depends on that closure alone
-// when it is read through it: a link to some other path leads nowhere, whether that path happens to be there or not. It is
-// distant if s is, and fetches ahead, of these paths, what s does.
+// Within returns a view of s in which only the given paths are valid. An image that is made of a closure through it depends
+// on that closure alone: a link to another path leads nowhere, even if that path is in s. The view is distant if s is, and
+// prefetches the given paths only.
 func Within(s Store, paths ...Path) Store {
 	w := within{Store: s, paths: make(map[Path]bool, len(paths))}
 	for _, p := range paths {
