@@ -6,45 +6,46 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 )
 
 const (
-	small    = 64 << 10 // bytes; up to here a range is read wholly before any of it is handed over
-	heldBack = 4 << 10  // of larger ranges, how many of the last bytes are handed over after the second look
-	piece    = 16 << 20 // bytes between two looks at the context
+	small    = 64 << 10 // bytes of a range that is read wholly before any of it is written
+	heldBack = 4 << 10  // last bytes of a larger range, written after the second check
+	piece    = 4 << 20  // bytes between two looks at the context
 )
 
-// WriteRange writes n bytes of f, from off on, to w. Before the first byte and again before the last ones it calls unchanged,
-// whose error ends it: a file that changed never arrives complete. It returns how many bytes w took. A file that is too
-// short gives the error of unchanged, or io.ErrUnexpectedEOF.
+var buffers = sync.Pool{New: func() any { return new([small]byte) }}
+
+// WriteRange writes n bytes of f to w, from off on. It calls unchanged before the first byte and again before the last ones,
+// and ends with its error, so a changed file never arrives complete. It returns the number of bytes that w took. A file that
+// is too short gives the error of unchanged, or [io.ErrUnexpectedEOF].
 //
 // Most of a large range reaches w as an [io.LimitedReader] right over f, for sendfile.
 func WriteRange(ctx context.Context, w io.Writer, f *os.File, off, n int64, unchanged func() error) (done int64, err error) {
-	if n == 0 {
-		return 0, ctx.Err()
-	}
-	if err := cmp.Or(ctx.Err(), unchanged()); err != nil {
+	if err := cmp.Or(ctx.Err(), unchanged()); err != nil || n == 0 {
 		return 0, err
 	}
+	buf := buffers.Get().(*[small]byte)
+	defer buffers.Put(buf)
 	last := n
 	if n > small {
 		last = heldBack
-		if done, err = send(ctx, w, f, off, n-last); err != nil {
+		if done, err = send(ctx, w, f, off, n-last, buf[:]); err != nil {
 			return done, shorter(err, unchanged)
 		}
 	}
-	buf := make([]byte, last)
-	if _, err := f.ReadAt(buf, off+done); err != nil {
+	if _, err := f.ReadAt(buf[:last], off+done); err != nil {
 		return done, shorter(err, unchanged)
 	}
 	if err := unchanged(); err != nil {
 		return done, err
 	}
-	m, err := w.Write(buf)
+	m, err := w.Write(buf[:last])
 	return done + int64(m), err
 }
 
-func send(ctx context.Context, w io.Writer, f *os.File, off, n int64) (done int64, err error) {
+func send(ctx context.Context, w io.Writer, f *os.File, off, n int64, buf []byte) (done int64, err error) {
 	if _, err := f.Seek(off, io.SeekStart); err != nil {
 		return 0, err
 	}
@@ -53,7 +54,7 @@ func send(ctx context.Context, w io.Writer, f *os.File, off, n int64) (done int6
 			return done, err
 		}
 		want := min(n-done, piece)
-		m, err := io.Copy(w, &io.LimitedReader{R: f, N: want})
+		m, err := io.CopyBuffer(w, io.LimitReader(f, want), buf)
 		done += m
 		if err == nil && m < want {
 			err = io.EOF
@@ -65,7 +66,7 @@ func send(ctx context.Context, w io.Writer, f *os.File, off, n int64) (done int6
 	return done, nil
 }
 
-// shorter makes the error for a file that ended where it did not before.
+// shorter makes the error for a file that has become shorter.
 func shorter(err error, unchanged func() error) error {
 	if errors.Is(err, io.EOF) {
 		return cmp.Or(unchanged(), io.ErrUnexpectedEOF)
