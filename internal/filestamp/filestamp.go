@@ -1,6 +1,6 @@
-// Package filestamp tells whether a file is still the one whose bytes were verified, and sends a range of such a file.
+// Package filestamp shows whether a file has changed since its bytes were verified, and sends a range of such a file.
 //
-// The package owns what tells one state of a file from the next. It must not know what files are for.
+// It owns the attributes that tell one state of a file from another. It must not know the purpose of a file.
 //
 //	s, _ := filestamp.Of(info)
 //	how := s.Changed(file)
@@ -14,19 +14,19 @@ import (
 	"time"
 )
 
-// Stamp is the state of a file. Every write to the file, and every change of its times, moves the stamp, except within one
-// tick of the file system's clock. The zero Stamp is that of no file.
+// Stamp is the state of a file. Every write and every change of the file's times changes the stamp, except within one tick
+// of the file system's clock. No file has the zero Stamp.
 type Stamp struct {
 	Size          int64
 	Device, Inode uint64
 	Mtime, Ctime  int64 // nanoseconds since 1970
 }
 
-// Of returns the stamp of a file, and how many names the file has.
+// Of returns the stamp of a file and its number of names (hard links).
 func Of(info fs.FileInfo) (s Stamp, names uint64) { return ofSystem(info.Sys().(*syscall.Stat_t)) }
 
-// Stat returns the stamp of the file called name, which it follows to the end of symbolic links. It takes half the time of
-// [os.Stat], and its errors are those of that.
+// Stat returns the stamp of the file called name. It follows symbolic links, has the errors of [os.Stat], and takes half its
+// time.
 func Stat(name string) (Stamp, error) {
 	var st syscall.Stat_t
 	err := syscall.Stat(name, &st)
@@ -40,8 +40,8 @@ func Stat(name string) (Stamp, error) {
 	return s, nil
 }
 
-// Changed says how an open file differs from s; "" says that it does not. A file that lost its last name keeps its bytes
-// while it is open: that this moved its ctime is no change.
+// Changed describes how an open file differs from s; "" means that it does not. A file that has lost its last name keeps its
+// bytes while it is open, so its new ctime does not count.
 func (s Stamp) Changed(f *os.File) string {
 	info, err := f.Stat()
 	if err != nil {
@@ -62,8 +62,8 @@ func (s Stamp) Changed(f *os.File) string {
 	return ""
 }
 
-// Backdate gives a file a time that no write from now on can give it, however coarse the clock of the file system is. The
-// caller takes the stamp afterwards, and sees there what went wrong.
+// Backdate gives a file a time that no later write can give it, even on a file system with a coarse clock. The caller takes
+// the stamp afterwards; an error shows there.
 func Backdate(name string) {
 	then := time.Now().Add(-2 * time.Second)
 	_ = os.Chtimes(name, then, then)

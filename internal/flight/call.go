@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// call is one running piece of work. Its waiters are callers that are no work themselves, and the calls above it: work
-// that waits for this work. A call is awaited if it has a waiter of the first kind, or if a call above it is awaited.
+// call is one running piece of work. Its waiters are callers outside of any work, and other calls, which are above it. A
+// call is awaited if it has a waiter of the first kind or if a call above it is awaited.
 //
-// Lock order: Queue.mu, then a call's mu, then that of the calls above it. Watchers are called without any of them.
+// Lock order: Queue.mu, then the mu of a call, then the mu of the calls above it. Watchers are called without a lock.
 type call struct {
 	key    callKey
 	ctx    context.Context
@@ -21,19 +21,19 @@ type call struct {
 
 	mu       sync.Mutex // guards what follows
 	waiters  int
-	expected []time.Time // until when each waiter may come back whose deadline passed, the first one first
-	returns  *time.Timer // fires after the last of them
+	expected []time.Time // for each waiter that may return, when it counts no longer; earliest first
+	returns  *time.Timer // fires at the last of these times
 	above    map[*call]int
 	below    map[*call]int
-	watchers map[*func()]bool // called when the call may have become awaited, or has ceased to be
-	lingers  *time.Timer      // ends the work; nil while it is awaited
+	watchers map[*func()]bool // called when awaited may have changed
+	lingers  *time.Timer      // ends the work; nil while the call is awaited
 	ended    bool
 	text     func() string
 }
 
 type contextKey struct{}
 
-// callOf is the call whose work ctx belongs to, or nil.
+// callOf returns the call to whose work ctx belongs, or nil.
 func callOf(ctx context.Context) *call {
 	c, _ := ctx.Value(contextKey{}).(*call)
 	return c
@@ -45,13 +45,13 @@ func newCall(ctx context.Context, k callKey) *call {
 	return c
 }
 
-// enter counts a waiter: the call by, or a caller that is no work if by is nil.
+// enter adds a waiter: the call by, or a caller outside of any work if by is nil.
 func (c *call) enter(by *call) {
 	c.mu.Lock()
 	if by == nil {
 		c.waiters++
 		if c.dropLate(); len(c.expected) > 0 {
-			c.expected = c.expected[1:] // here it is
+			c.expected = c.expected[1:] // this is the one that returns
 		}
 	} else {
 		c.above[by]++
@@ -64,7 +64,7 @@ func (c *call) enter(by *call) {
 	}
 }
 
-// leave is enter undone.
+// leave removes a waiter that enter has added.
 func (c *call) leave(by *call) {
 	c.mu.Lock()
 	if by == nil {
@@ -87,7 +87,7 @@ func decrement(m map[*call]int, c *call) {
 	}
 }
 
-// await waits for the end of the call, which the caller has entered, or for that of ctx, which is an error.
+// await waits for the end of the call, which the caller has entered. The end of ctx is an error.
 func (c *call) await(ctx context.Context) error {
 	by := callOf(ctx)
 	defer c.leave(by)
@@ -97,7 +97,7 @@ func (c *call) await(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	select {
-	case <-c.done: // both at once: the result counts
+	case <-c.done: // both have ended: the result counts
 		return nil
 	default:
 	}
@@ -107,7 +107,7 @@ func (c *call) await(ctx context.Context) error {
 	return &waitError{c.key.key, c.progress(), ctx.Err()}
 }
 
-// expect counts a waiter whose deadline passed for a while longer.
+// expect counts a waiter whose deadline has passed for returnTime longer.
 func (c *call) expect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -115,15 +115,15 @@ func (c *call) expect() {
 		return
 	}
 	c.dropLate()
-	c.expected = append(c.expected, time.Now().Add(returning))
+	c.expected = append(c.expected, time.Now().Add(returnTime))
 	if c.returns == nil {
-		c.returns = time.AfterFunc(returning, c.changed)
+		c.returns = time.AfterFunc(returnTime, c.changed)
 	} else {
-		c.returns.Reset(returning)
+		c.returns.Reset(returnTime)
 	}
 }
 
-// isExpected reports whether a waiter may come back whose deadline passed.
+// isExpected reports whether a waiter whose deadline has passed may return.
 func (c *call) isExpected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -156,14 +156,14 @@ func (c *call) waitsFor(other *call) bool {
 	return false
 }
 
-// dropLate forgets those who did not come back. mu is held.
+// dropLate removes expected waiters that did not return in time. mu is held.
 func (c *call) dropLate() {
 	for len(c.expected) > 0 && !time.Now().Before(c.expected[0]) {
 		c.expected = c.expected[1:]
 	}
 }
 
-// awaited reports whether somebody waits for the call. A nil call is a caller's own doing, for which it waits.
+// awaited reports whether the call has a waiter. A nil call stands for a caller outside of any work, and is awaited.
 func (c *call) awaited() bool {
 	if c == nil {
 		return true
@@ -186,7 +186,7 @@ func (c *call) isAwaited() bool {
 	return false
 }
 
-// changed looks at who waits for the call, and tells those below it and its watchers.
+// changed starts or stops the timer that ends the work, and passes the change on to the calls below and to the watchers.
 func (c *call) changed() {
 	c.mu.Lock()
 	switch awaited := c.isAwaited(); {
@@ -215,14 +215,14 @@ func keys[K comparable, V any](m map[K]V) []K {
 	return all
 }
 
-// expire ends the work, unless somebody waits for it again.
+// expire ends the work unless it has a waiter again.
 func (c *call) expire() {
 	if !c.awaited() {
 		c.cancel(errAbandoned)
 	}
 }
 
-// watch has f called after each change of who waits for the call, until stop.
+// watch registers f, which is called after each change of the waiters until stop is called.
 func (c *call) watch(f func()) (stop func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -234,7 +234,7 @@ func (c *call) watch(f func()) (stop func()) {
 	}
 }
 
-// finish tells the waiters that value and err are set.
+// finish wakes the waiters. value and err are set.
 func (c *call) finish() {
 	c.mu.Lock()
 	c.ended = true
@@ -248,7 +248,7 @@ func (c *call) finish() {
 	c.cancel(nil)
 }
 
-// detach lets those above a finished call forget it.
+// detach removes a finished call from the calls above it.
 func (c *call) detach() {
 	c.mu.Lock()
 	above := keys(c.above)
@@ -261,7 +261,7 @@ func (c *call) detach() {
 	}
 }
 
-// progress is the call's own text, or that of work it waits for.
+// progress returns the text of the call or of a call below it.
 func (c *call) progress() string {
 	c.mu.Lock()
 	text, below := c.text, keys(c.below)

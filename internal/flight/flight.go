@@ -1,8 +1,8 @@
-// Package flight runs work once for all who want it, and decides whose turn it is.
+// Package flight runs each piece of work once for all its callers, and bounds how much work runs at the same time.
 //
-// It owns single flights ([Group], [Once]), bounded queues ([Queue]), the interest in work that runs elsewhere ([Job]), and
-// the one rule that all follow: work goes on when its last waiter leaves, gives up its slot to work that somebody waits for,
-// and ends when nobody wanted it for a long time. It must know nothing of what the work is: neither Nix, nor images, nor HTTP.
+// It owns the single flight ([Group], [Once]), the semaphore with a queue ([Queue]), the waiters of work that runs elsewhere
+// ([Job]), and the rule for work that nobody waits for: it goes on, gives up its slot to work that has a waiter, and ends
+// after [Linger]. The package must not know what the work is: neither Nix, nor images, nor HTTP.
 //
 //	g := flight.NewGroup(context.Background())
 //	defer g.Close()
@@ -27,21 +27,20 @@ import (
 	"time"
 )
 
-// Linger is for how long work goes on that nobody waits for, unless its slot is wanted.
+// Linger is how long work goes on without a waiter, unless its slot is needed.
 const Linger = 15 * time.Minute
 
-// returning is for how long a waiter whose deadline passed is expected back, and counts as if it waited still.
-const returning = 30 * time.Second
+// returnTime is how long a waiter whose deadline has passed still counts as a waiter: its client is expected to ask again.
+const returnTime = 30 * time.Second
 
 var (
-	errYielded   = errors.New("gave up its slot to work that somebody waits for")
-	errAbandoned = errors.New("nobody waited for it")
+	errYielded   = errors.New("gave up its slot to work that has a waiter")
+	errAbandoned = errors.New("had no waiter")
 )
 
-// Group knows which work is running, so that each piece runs once however many ask for it at the same time. It remembers
-// nothing of what is finished. Safe for concurrent use.
+// Group is a set of running calls with one call per key. It keeps no results. Safe for concurrent use.
 type Group struct {
-	ctx    context.Context // the work's, not any caller's
+	ctx    context.Context // of the work, not of a caller
 	cancel context.CancelFunc
 
 	mu      sync.Mutex // guards what follows
@@ -50,7 +49,7 @@ type Group struct {
 	running sync.WaitGroup
 }
 
-// callKey has the result's type, so that a key used for two types is two pieces of work and no wrong conversion.
+// callKey includes the type of the result: one key used with two types means two calls, and no conversion can fail.
 type callKey struct {
 	key    string
 	result reflect.Type
@@ -63,8 +62,8 @@ func NewGroup(ctx context.Context) *Group {
 	return g
 }
 
-// Close cancels the running work and waits for its end. After that, [Once] gives an error matching [context.Canceled].
-// Closing again does nothing more.
+// Close cancels the running work and waits for its end. [Once] gives an error matching [context.Canceled] from then on.
+// A second Close does nothing.
 func (g *Group) Close() {
 	g.mu.Lock()
 	g.closed = true
@@ -73,12 +72,12 @@ func (g *Group) Close() {
 	g.running.Wait()
 }
 
-// Once returns what work returns under key, and runs it once for all who ask while it runs. work gets a context of its
-// own, so it outlives a caller that leaves; the end of ctx ends the wait of this caller alone. A caller whose deadline
-// passes is expected to ask again soon; one that is cancelled is not.
+// Once returns the result of work. Callers that use the same key while work runs share one run. work gets a context of its
+// own and outlives its callers; the end of ctx ends the wait of this caller alone. A caller whose deadline passes is
+// expected to ask again soon; a cancelled caller is not.
 //
-// A panic in work is an error, with its stack, to every caller. All callers share one result: they must not change what it
-// points to. Work that would wait for itself gets an error.
+// A panic in work becomes an error with its stack. All callers share one result and must not change what it points to.
+// Work that would wait for itself gets an error.
 func Once[T any](ctx context.Context, g *Group, key string, work func(context.Context) (T, error)) (T, error) {
 	k := callKey{key: key, result: reflect.TypeFor[T]()}
 	run := func(ctx context.Context) (any, error) { return work(ctx) }
@@ -100,7 +99,7 @@ func Once[T any](ctx context.Context, g *Group, key string, work func(context.Co
 	}
 }
 
-// join finds the call of a key, or starts it, and counts the caller among its waiters.
+// join finds or starts the call of a key, and counts the caller as a waiter.
 func (g *Group) join(ctx context.Context, k callKey, work func(context.Context) (any, error)) (*call, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -119,7 +118,7 @@ func (g *Group) join(ctx context.Context, k callKey, work func(context.Context) 
 	case by != nil && c.waitsFor(by):
 		g.mu.Unlock()
 		return nil, errors.New("work waits for itself")
-	case c.isDone(): // it was kept for a caller that comes back, see leaveBehind
+	case c.isDone(): // retire has kept it for this caller
 		delete(g.calls, k)
 	}
 	c.enter(by)
@@ -131,29 +130,29 @@ func (g *Group) join(ctx context.Context, k callKey, work func(context.Context) 
 	return c, nil
 }
 
-// run does the work of a call. Callers that come after its end start anew.
+// run does the work of a call. Later callers start a new call.
 func (g *Group) run(c *call, work func(context.Context) (any, error)) {
-	c.err = fmt.Errorf("%.200s: ended without a result", c.key.key) // stays where runtime.Goexit is called
+	c.err = fmt.Errorf("%.200s: ended without a result", c.key.key) // the error after runtime.Goexit
 	defer c.finish()
-	defer g.leaveBehind(c)
+	defer g.retire(c)
 	c.value, c.err = guard(c.ctx, c.key.key, work)
 	if cause := context.Cause(c.ctx); c.err != nil && (cause == errYielded || cause == errAbandoned) {
 		c.err = fmt.Errorf("%.200s: %w", c.key.key, cause)
 	}
 }
 
-// leaveBehind forgets a call that is about to finish. An error that a caller is expected to come back for stays until
-// somebody asks, or until nobody is expected any more: it may be recorded nowhere, and the work would begin anew.
-func (g *Group) leaveBehind(c *call) {
+// retire removes a call that is about to finish. If a caller is expected back, an error is kept for it until it asks or
+// returnTime has passed: nothing else may have recorded the error, and the work would start again.
+func (g *Group) retire(c *call) {
 	failed := c.err != nil && !errors.Is(c.err, errYielded) && !errors.Is(c.err, errAbandoned)
 	if failed && c.isExpected() {
-		time.AfterFunc(returning, func() { g.forget(c) })
+		time.AfterFunc(returnTime, func() { g.remove(c) })
 		return
 	}
-	g.forget(c)
+	g.remove(c)
 }
 
-func (g *Group) forget(c *call) {
+func (g *Group) remove(c *call) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.calls[c.key] == c {
@@ -161,8 +160,8 @@ func (g *Group) forget(c *call) {
 	}
 }
 
-// guard makes an error of a panic. What a panic carries is never wrapped: a stray value that matches fs.ErrNotExist must
-// not be taken for an absent thing.
+// guard makes an error of a panic. It does not wrap the value of the panic: a value that matches fs.ErrNotExist must not
+// make something look absent.
 func guard(ctx context.Context, key string, work func(context.Context) (any, error)) (v any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -172,8 +171,8 @@ func guard(ctx context.Context, key string, work func(context.Context) (any, err
 	return work(ctx)
 }
 
-// Progress sets how the work that ctx belongs to tells how far it is, in a few words for people: "3 of 97 layers". text
-// is safe for concurrent use and does not block. Progress does nothing for a context that is no work's.
+// Progress sets the function that describes the progress of the work of ctx in a few words, such as "3 of 97 layers". text
+// must be safe for concurrent use and must not block. Progress does nothing if ctx belongs to no work.
 func Progress(ctx context.Context, text func() string) {
 	if c := callOf(ctx); c != nil {
 		c.mu.Lock()
@@ -182,7 +181,7 @@ func Progress(ctx context.Context, text func() string) {
 	}
 }
 
-// waitError is what a caller gets that leaves before the work is done. It matches the context's error.
+// waitError is the error of a caller whose context ends before the work. It matches the error of the context.
 type waitError struct {
 	key  string
 	text string
@@ -195,5 +194,5 @@ func (e *waitError) Error() string {
 
 func (e *waitError) Unwrap() error { return e.err }
 
-// Progress is how far the work was, "" if it does not tell.
+// Progress describes how far the work was; "" if it is not known.
 func (e *waitError) Progress() string { return e.text }

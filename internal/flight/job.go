@@ -6,28 +6,28 @@ import (
 	"fmt"
 )
 
-// Job is work that its owner starts, queues and hands out by itself, and that follows the rule of this package all the
-// same. Its owner says who waits for it, asks whether anybody does, and may let it give way. Safe for concurrent use.
+// Job is work that its owner starts, queues and hands out itself, under the rule of this package for work that nobody waits
+// for. The owner reports its waiters and may let it yield. Safe for concurrent use.
 type Job struct{ call *call }
 
-// NewJob returns a Job whose work is to run on [Job.Context]. changed is called when Awaited may have changed; it must not
-// block. The owner ends the Job by Done.
+// NewJob returns a Job whose work uses [Job.Context]. changed is called when Awaited may have changed; it must not block.
+// The owner ends the Job with Done.
 func NewJob(ctx context.Context, changed func()) *Job {
 	c := newCall(ctx, callKey{})
 	c.watch(changed)
 	return &Job{c}
 }
 
-// Context is the work's own. It ends with that of NewJob, with Yield, and [Linger] after the last waiter has left.
+// Context is the context of the work. It ends with the context of NewJob, by Yield, and [Linger] after the last waiter left.
 func (j *Job) Context() context.Context { return j.call.ctx }
 
-// Enter counts a waiter: the work that ctx belongs to, or a caller that is no work.
+// Enter adds a waiter: the work of ctx, or a caller outside of any work.
 func (j *Job) Enter(ctx context.Context) {
 	j.call.enter(callOf(ctx))
 	j.call.changed()
 }
 
-// Leave is for a waiter that leaves before Done. One whose deadline has passed is expected to ask again soon.
+// Leave removes a waiter that leaves before Done. If its deadline has passed, it is expected to ask again soon.
 func (j *Job) Leave(ctx context.Context) {
 	by := callOf(ctx)
 	if by == nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
@@ -36,28 +36,27 @@ func (j *Job) Leave(ctx context.Context) {
 	j.call.leave(by)
 }
 
-// Awaited reports whether somebody waits for the work.
+// Awaited reports whether the work has a waiter.
 func (j *Job) Awaited() bool { return j.call.awaited() }
 
-// Yield ends the work's context: its slot is wanted more elsewhere.
+// Yield ends the context of the work: other work needs its slot.
 func (j *Job) Yield() { j.call.cancel(errYielded) }
 
-// Err is the error of the work: err, or that it was ended before its result was wanted, see [Again].
+// Err returns err, or an error for which [Again] reports true if the work was ended for lack of a waiter.
 func (j *Job) Err(err error) error {
 	if cause := context.Cause(j.call.ctx); err != nil && (cause == errYielded || cause == errAbandoned) {
-		return fmt.Errorf("%w: %v", cause, err) // what err matches came of the end
+		return fmt.Errorf("%w: %v", cause, err) // err is a consequence of the end
 	}
 	return err
 }
 
-// Done is for work that has ended. Those who wait for it need not leave.
+// Done ends the Job. Its waiters need not leave.
 func (j *Job) Done() {
 	j.call.finish()
 	j.call.detach()
 }
 
-// Again reports whether err says that work was ended before its result was wanted, so that a caller with ctx starts it
-// anew.
+// Again reports whether err says that work was ended for lack of a waiter, so that a caller with ctx has to start it again.
 func Again(ctx context.Context, err error) bool {
 	return errors.Is(err, errYielded) || errors.Is(err, errAbandoned) && callOf(ctx).awaited()
 }

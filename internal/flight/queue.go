@@ -7,137 +7,118 @@ import (
 	"sync"
 )
 
-// ErrFull is the error of a [Queue] in which too many wait.
+// ErrFull is the error of a [Queue] in which too many requests wait.
 var ErrFull = errors.New("too many are waiting")
 
-// Queue gives a bounded number of slots, in the order in which they were asked for, but to work that somebody waits for
-// first. If all slots are taken and one is wanted by such work, work that nobody waits for gives up its own: its context
-// ends. Work that waits for what gave up its slot asks again, and waits for another turn.
+// Queue is a semaphore: it gives a bounded number of slots in the order of the requests, to awaited work first. If all slots
+// are taken and awaited work needs one, work without a waiter gives up its slot: its context ends. Its waiters, if any
+// come later, start it again.
 //
 // Set the fields before the first use. Safe for concurrent use; it must not be copied.
 type Queue struct {
-	// Running is how many have a slot at the same time.
+	// Running is the number of slots.
 	Running int
-	// Waiting is how many may wait for one; 0 is any number.
+	// Waiting bounds the requests that wait for a slot; 0 is no bound.
 	Waiting int
-	// Drop ends work that waits for a slot when nobody waits for the work any more: it has done nothing yet.
+	// Drop ends work that waits for a slot as soon as it has no waiter: it has done nothing yet.
 	Drop bool
 
 	mu      sync.Mutex
-	holders []*turn
-	line    []*turn
+	holders []*request
+	pending []*request
 }
 
-// turn is one who has a slot, or waits for it.
-type turn struct {
-	call     *call         // nil: no work, but a caller
-	ready    chan struct{} // closed when it has a slot
-	yielding bool          // it was told to give the slot up
+// request is a request for a slot, until it is released.
+type request struct {
+	call     *call         // nil for a caller outside of any work
+	granted  chan struct{} // closed when it has a slot
+	yielding bool          // its work was told to end
 	unwatch  func()
 }
 
-// Acquire waits for a slot, which the caller gives back by release, once. The errors are that of ctx, and [ErrFull].
+// Acquire waits for a slot. The caller calls release once. The errors are [ErrFull] and the error of ctx.
 func (q *Queue) Acquire(ctx context.Context) (release func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	t := &turn{call: callOf(ctx), ready: make(chan struct{}), unwatch: func() {}}
-	if err := q.join(t); err != nil {
+	r := &request{call: callOf(ctx), granted: make(chan struct{}), unwatch: func() {}}
+	if err := q.join(r); err != nil {
 		return nil, err
 	}
-	if t.call != nil {
-		t.unwatch = t.call.watch(q.review)
+	if r.call != nil {
+		r.unwatch = r.call.watch(q.review)
 	}
 	q.review()
 	select {
-	case <-t.ready:
-		return func() { q.leave(t) }, nil
+	case <-r.granted:
+		return func() { q.leave(r) }, nil
 	case <-ctx.Done():
-		q.leave(t)
+		q.leave(r)
 		return nil, ctx.Err()
 	}
 }
 
-func (q *Queue) join(t *turn) error {
+func (q *Queue) join(r *request) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	free := q.Running - len(q.holders)
-	if q.Waiting > 0 && free <= 0 && len(q.line) >= q.Waiting {
+	if q.Waiting > 0 && free <= 0 && len(q.pending) >= q.Waiting {
 		return ErrFull
 	}
-	q.line = append(q.line, t)
+	q.pending = append(q.pending, r)
 	return nil
 }
 
-func (q *Queue) leave(t *turn) {
-	t.unwatch()
+func (q *Queue) leave(r *request) {
+	r.unwatch()
 	q.mu.Lock()
-	is := func(other *turn) bool { return other == t }
-	q.holders, q.line = slices.DeleteFunc(q.holders, is), slices.DeleteFunc(q.line, is)
+	is := func(other *request) bool { return other == r }
+	q.holders, q.pending = slices.DeleteFunc(q.holders, is), slices.DeleteFunc(q.pending, is)
 	q.mu.Unlock()
 	q.review()
 }
 
-// review gives away what is free, and takes back what is wanted more.
+// review grants free slots, and takes slots from work without a waiter if awaited work needs them.
 func (q *Queue) review() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.Drop {
-		q.line = slices.DeleteFunc(q.line, (*turn).drop)
+		q.pending = slices.DeleteFunc(q.pending, (*request).drop)
 	}
-	for len(q.line) > 0 && len(q.holders) < q.Running {
-		i := max(0, slices.IndexFunc(q.line, (*turn).awaited))
-		t := q.line[i]
-		q.line = slices.Delete(q.line, i, i+1)
-		q.holders = append(q.holders, t)
-		close(t.ready)
+	for len(q.pending) > 0 && len(q.holders) < q.Running {
+		i := max(0, slices.IndexFunc(q.pending, (*request).awaited))
+		r := q.pending[i]
+		q.pending = slices.Delete(q.pending, i, i+1)
+		q.holders = append(q.holders, r)
+		close(r.granted)
 	}
-	for _, h := range q.idle() {
-		if q.ending() >= q.wanted() {
-			return
-		}
-		h.yielding = true
-		h.call.cancel(errYielded)
-	}
-}
-
-func (t *turn) awaited() bool { return t.call.awaited() }
-
-// drop ends what nobody waits for.
-func (t *turn) drop() bool {
-	if t.awaited() {
-		return false
-	}
-	t.call.cancel(errAbandoned)
-	return true
-}
-
-// idle are the slots that nobody waits for.
-func (q *Queue) idle() (all []*turn) {
-	for _, h := range q.holders {
-		if len(q.line) > 0 && !h.yielding && !h.awaited() {
-			all = append(all, h)
+	needed := 0 // slots that awaited work waits for, and that no yielding work is about to free
+	for _, r := range q.pending {
+		if r.awaited() {
+			needed++
 		}
 	}
-	return all
-}
-
-// ending is how many slots are about to be free.
-func (q *Queue) ending() (n int) {
 	for _, h := range q.holders {
 		if h.yielding {
-			n++
+			needed--
 		}
 	}
-	return n
+	for _, h := range q.holders {
+		if needed > 0 && !h.yielding && !h.awaited() {
+			h.yielding = true
+			needed--
+			h.call.cancel(errYielded)
+		}
+	}
 }
 
-// wanted is how many of those in line do work that somebody waits for.
-func (q *Queue) wanted() (n int) {
-	for _, t := range q.line {
-		if t.awaited() {
-			n++
-		}
+func (r *request) awaited() bool { return r.call.awaited() }
+
+// drop ends work without a waiter.
+func (r *request) drop() bool {
+	if r.awaited() {
+		return false
 	}
-	return n
+	r.call.cancel(errAbandoned)
+	return true
 }

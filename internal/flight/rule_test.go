@@ -194,10 +194,10 @@ func TestDeadlineIsNotLeaving(t *testing.T) {
 		}
 		hop()
 		ask(t.Context(), g, "other", other)
-		time.Sleep(returning - time.Second)
+		time.Sleep(returnTime - time.Second)
 		running(t, slow, true)
 		hop() // it came back in time
-		time.Sleep(returning - time.Second)
+		time.Sleep(returnTime - time.Second)
 		running(t, slow, true)
 		time.Sleep(2 * time.Second)
 		running(t, slow, false)
@@ -307,8 +307,8 @@ func TestQueueIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		again()
-		if len(q.holders)+len(q.line) != 0 {
-			t.Errorf("%d turns are left", len(q.holders)+len(q.line))
+		if len(q.holders)+len(q.pending) != 0 {
+			t.Errorf("%d turns are left", len(q.holders)+len(q.pending))
 		}
 	})
 }
@@ -384,7 +384,7 @@ func TestErrorBetweenHops(t *testing.T) {
 		again, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		Once(again, g, "k", work)
-		time.Sleep(returning + 2*time.Second)
+		time.Sleep(returnTime + 2*time.Second)
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if len(g.calls) != 0 {
