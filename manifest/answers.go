@@ -51,7 +51,7 @@ func (s *Source) manifestByTag(ctx context.Context, r Request) (*v1.Descriptor, 
 	if a.layout != nil || defs != nil && isLayoutImage(defs) {
 		return s.layoutManifest(ctx, r, a, defs)
 	}
-	for _, among := range [][]*dialect{{oci, docker}, {oci}} { // Docker has no types for some layers
+	for _, among := range [][]*dialect{{ociDialect, dockerDialect}, {ociDialect}} { // Docker has no types for some layers
 		d, isIndex := choose(r.Accept, a.several, among)
 		if d == nil {
 			break

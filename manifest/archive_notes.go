@@ -69,7 +69,7 @@ func (s *Source) imageWith(ctx context.Context, repository, tag string, config v
 			if d.Ready != nil {
 				continue
 			}
-			m, err := s.image(ctx, repository, d, oci.encoding(s.encoding), false)
+			m, err := s.image(ctx, repository, d, ociDialect.encoding(s.encoding), false)
 			if err != nil && !packages.IsUserError(err) {
 				return nil, nil, err
 			}

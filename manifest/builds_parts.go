@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 )
@@ -100,7 +101,7 @@ func (b *builds) supply(ctx context.Context, name string, attributes bool) (supp
 }
 
 func (b *builds) attribute(ctx context.Context, name string) (supply, error) {
-	if b.builder == nil || len(name) > packages.MaxRepository {
+	if b.builder == nil || len(name) > oci.MaxName {
 		return supply{}, packages.UnknownRepository(name)
 	}
 	attr, err := b.builder.Find(ctx, name)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -153,11 +154,10 @@ func storePath(s string) (store.Path, error) {
 }
 
 func (c *Conf) names(f *confFile) error {
-	i := strings.LastIndexByte(f.RepoTag, ':')
-	if i <= strings.LastIndexByte(f.RepoTag, '/') || i == 0 || i == len(f.RepoTag)-1 { // a colon before it is a port's
+	c.Name, c.Tag, _ = oci.SplitTag(f.RepoTag)
+	if c.Name == "" || c.Tag == "" {
 		return fmt.Errorf("repo_tag %.300q is not name:tag: %w", f.RepoTag, fs.ErrInvalid)
 	}
-	c.Name, c.Tag = f.RepoTag[:i], f.RepoTag[i+1:]
 	return nil
 }
 

@@ -19,14 +19,14 @@ type dialect struct {
 }
 
 var (
-	oci = &dialect{
+	ociDialect = &dialect{
 		index: types.OCIImageIndex, manifest: types.OCIManifestSchema1, config: types.OCIConfigJSON,
 		layers: map[layer.Encoding]types.MediaType{
 			layer.Tar: types.OCIUncompressedLayer, layer.Gzip: types.OCILayer, layer.Zstd: types.OCILayerZStd,
 		},
 		annotated: true,
 	}
-	docker = &dialect{
+	dockerDialect = &dialect{
 		index: types.DockerManifestList, manifest: types.DockerManifestSchema2, config: types.DockerConfigJSON,
 		layers: map[layer.Encoding]types.MediaType{
 			layer.Tar: types.DockerUncompressedLayer, layer.Gzip: types.DockerLayer,

@@ -42,10 +42,10 @@ func (s *Source) dialectsLike(d *dialect) []*dialect {
 
 // served are all dialects, those with one encoding together.
 func (s *Source) served() [][]*dialect {
-	if oci.encoding(s.encoding) == docker.encoding(s.encoding) {
-		return [][]*dialect{{oci, docker}}
+	if ociDialect.encoding(s.encoding) == dockerDialect.encoding(s.encoding) {
+		return [][]*dialect{{ociDialect, dockerDialect}}
 	}
-	return [][]*dialect{{oci}, {docker}}
+	return [][]*dialect{{ociDialect}, {dockerDialect}}
 }
 
 // preferred is the image for a client that knows no indexes.

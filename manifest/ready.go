@@ -12,9 +12,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
@@ -142,8 +144,9 @@ func (m *images) readInto(ctx context.Context, f *readyFile, kind readyKind, o *
 		var title, version string
 		var tags []string
 		for i, ref := range image.RepoTags {
-			name, tag := splitReference(ref)
-			if i == 0 && isTitle(name) {
+			ref, _, _ = strings.Cut(ref, "@")
+			name, tag, _ := oci.SplitTag(ref)
+			if i == 0 && oci.IsName(name) { // else a manifest's title would have what no registry takes
 				title, version = name, tag
 			}
 			tags = append(tags, tag)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -110,27 +108,6 @@ func diffIDs(config []byte) ([]v1.Hash, error) {
 	}
 	return doc.RootFS.DiffIDs, nil
 }
-
-// splitReference parts a reference such as localhost:5000/app:v1.
-func splitReference(ref string) (name, tag string) {
-	ref, _, _ = strings.Cut(ref, "@")
-	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
-		return ref[:i], ref[i+1:]
-	}
-	return ref, ""
-}
-
-const maxTitle = 255 // bytes of a repository's name, as registries have it
-
-// titleName is a repository's name, with or without a registry's.
-//
-// Source: OCI distribution-spec 1.1, "Pulling manifests".
-var titleName = regexp.MustCompile(`^([A-Za-z0-9.-]+(:[0-9]+)?/)?` + titlePart + `(/` + titlePart + `)*$`)
-
-const titlePart = `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
-
-// isTitle reports whether an image may be titled so in its manifest.
-func isTitle(name string) bool { return len(name) <= maxTitle && titleName.MatchString(name) }
 
 // draftArchive takes an image of a docker-archive as it is: its config stays byte for byte, and so do its layers.
 func (s *Source) draftArchive(ctx context.Context, r *ready, o *store.Object) (*draft, error) {

@@ -13,6 +13,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -92,7 +93,8 @@ func addLayoutImages(ctx context.Context, s store.Store, f *readyFile, o *store.
 	for _, d := range list {
 		tag := d.Annotations[refName]
 		if strings.ContainsAny(tag, ":/") {
-			_, tag = splitReference(tag)
+			tag, _, _ = strings.Cut(tag, "@")
+			_, tag, _ = oci.SplitTag(tag)
 		}
 		root := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Platform: d.Platform}
 		f.add("", "", ready{Path: o.Path, File: dir, Root: &root}, tag)
@@ -108,7 +110,7 @@ func arePlatforms(list []v1.Descriptor) bool {
 
 // indexedLayout is the image whose index is a layout's own, with the bytes b.
 func indexedLayout(o *store.Object, dir string, b []byte) *ready {
-	root := &v1.Descriptor{MediaType: oci.index, Digest: digestOf(b), Size: int64(len(b))}
+	root := &v1.Descriptor{MediaType: types.OCIImageIndex, Digest: digestOf(b), Size: int64(len(b))}
 	return &ready{Path: o.Path, File: dir, Root: root, Index: true}
 }
 
@@ -136,7 +138,7 @@ func (d *layoutDocument) descriptor() *v1.Descriptor {
 // isImage reports whether it is the manifest of an image: neither an index, nor what builders put beside images for no
 // platform, such as attestations.
 func (d *layoutDocument) isImage() bool {
-	return !isIndex(d.MediaType) && (d.Platform == nil || d.Platform.OS != "unknown")
+	return !d.MediaType.IsIndex() && (d.Platform == nil || d.Platform.OS != "unknown")
 }
 
 type layoutBlob struct {
@@ -152,8 +154,6 @@ type layoutManifest struct {
 	Layers    []v1.Descriptor
 	Manifests []v1.Descriptor
 }
-
-func isIndex(mt types.MediaType) bool { return mt == oci.index || mt == docker.index }
 
 // layoutReader walks from a descriptor to all that it leads to.
 type layoutReader struct {
@@ -194,7 +194,7 @@ func (l *layoutReader) document(ctx context.Context, d v1.Descriptor, depth int)
 		return err
 	}
 	doc.Platform = d.Platform
-	if isIndex(doc.MediaType) {
+	if doc.MediaType.IsIndex() {
 		err = l.children(ctx, doc, depth)
 	} else {
 		err = l.addBlobs(doc)

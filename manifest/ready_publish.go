@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nixreg/nixreg/internal/flight"
@@ -161,7 +162,7 @@ func (s *Source) layoutReport(ctx context.Context, repository string, doc *layou
 
 // layoutConfig reads a config; an artifact's, which is none, says nothing.
 func (s *Source) layoutConfig(ctx context.Context, repository string, d *v1.Descriptor) (*configDocument, error) {
-	if d.MediaType != oci.config && d.MediaType != docker.config || d.Size > maxBaseDocument {
+	if d.MediaType != types.OCIConfigJSON && d.MediaType != types.DockerConfigJSON || d.Size > maxBaseDocument {
 		return new(configDocument), nil
 	}
 	b, err := s.records.blob(ctx, repository, d.Digest)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -63,7 +64,7 @@ func (s *Source) attach(ctx context.Context, repository, imageKey string, subjec
 	}
 	sbom := sbomBytes(m, objects)
 	content := v1.Descriptor{MediaType: spdxJSON, Digest: digestOf(sbom), Size: int64(len(sbom))}
-	artifact := document(oci.manifest, artifactBytes(subject, content, sbomTitle))
+	artifact := document(types.OCIManifestSchema1, artifactBytes(subject, content, sbomTitle))
 	artifact.ArtifactType = string(spdxJSON)
 	for _, blob := range [][]byte{sbom, []byte(emptyConfig)} {
 		if err := s.records.putInline(ctx, repository, blob); err != nil {
@@ -126,9 +127,9 @@ func (s *Source) referrersIndex(ctx context.Context, r Request, digest v1.Hash) 
 	if len(list) == 0 {
 		return nil, packages.UnknownTag(r.Repository, r.Tag)
 	}
-	if _, ok := r.Accept(oci.index); !ok {
+	if _, ok := r.Accept(types.OCIImageIndex); !ok {
 		return nil, &unacceptableError{r.Repository, r.Tag}
 	}
-	d := document(oci.index, referrersBytes(list))
+	d := document(types.OCIImageIndex, referrersBytes(list))
 	return d, s.records.putDocument(ctx, r.Repository, d, "")
 }

@@ -45,11 +45,11 @@ func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report
 	if isLayoutImage(defs) {
 		return s.layoutReports(ctx, repository, tag, defs[0])
 	}
-	p, err := s.make(ctx, repository, defs, s.dialectsLike(oci), false)
+	p, err := s.make(ctx, repository, defs, s.dialectsLike(ociDialect), false)
 	if err != nil {
 		return nil, err
 	}
-	forDocker, err := s.make(ctx, repository, defs, s.dialectsLike(docker), false)
+	forDocker, err := s.make(ctx, repository, defs, s.dialectsLike(dockerDialect), false)
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +57,8 @@ func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report
 	for i, m := range p.images {
 		r := report(m)
 		r.Repository, r.Tag = repository, tag
-		if d := forDocker.images[i]; d.in(docker) {
-			r.DockerManifest = d.manifest(docker).Digest
+		if d := forDocker.images[i]; d.in(dockerDialect) {
+			r.DockerManifest = d.manifest(dockerDialect).Digest
 		}
 		out = append(out, r)
 	}
@@ -68,11 +68,11 @@ func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report
 func report(m *Image) *Report {
 	r := &Report{
 		Title: m.Title, Version: m.Version, OS: m.OS, Architecture: m.Architecture, Variant: m.Variant,
-		Manifest: m.manifest(oci).Digest, MediaType: oci.manifest,
+		Manifest: m.manifest(ociDialect).Digest, MediaType: types.OCIManifestSchema1,
 		Config: m.Config, Command: m.Command, CommandNote: m.CommandNote, Env: m.Env, Warnings: m.Warnings,
 	}
 	for _, l := range m.Layers {
-		r.Layers = append(r.Layers, ReportLayer{oci.layer(l.Recipe), l.Digest, l.Size, l.Contents})
+		r.Layers = append(r.Layers, ReportLayer{ociDialect.layer(l.Recipe), l.Digest, l.Size, l.Contents})
 		r.Size += l.Size
 	}
 	return r

@@ -124,7 +124,7 @@ func relation(from, kind, to string) value {
 //
 // Source: OCI image-spec 1.1, manifest.md, "Guidelines for Artifact Usage".
 func artifactBytes(subject, content v1.Descriptor, title string) []byte {
-	doc := head(oci.manifest)
+	doc := head(types.OCIManifestSchema1)
 	doc.set("artifactType", stringValue(string(content.MediaType)))
 	doc.set("config", descriptorValue(v1.Descriptor{
 		MediaType: emptyJSON, Digest: digestOf([]byte(emptyConfig)), Size: int64(len(emptyConfig)),
@@ -142,7 +142,7 @@ func artifactBytes(subject, content v1.Descriptor, title string) []byte {
 //
 // Source: OCI distribution-spec 1.1, "Listing Referrers" and "Referrers Tag Schema".
 func referrersBytes(list []v1.Descriptor) []byte {
-	doc := head(oci.index)
+	doc := head(types.OCIImageIndex)
 	entries := listValue()
 	for _, d := range list {
 		v := descriptorValue(d)

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // A Mirror has the images of another registry. Clients reach it in two ways: as containerd reaches mirrors, by naming
@@ -64,7 +66,7 @@ func (m Mirror) backend() backend { return backend{m.Source, m.Lister, m.Referre
 // namespace reads the host that containerd names when it takes this registry for a mirror of it.
 func namespace(r *http.Request) (string, error) {
 	ns := r.URL.Query().Get("ns")
-	if len(ns) > maxRepository || strings.Trim(ns, namespaceBytes) != "" {
+	if len(ns) > oci.MaxName || strings.Trim(ns, namespaceBytes) != "" {
 		return "", problem(errNameInvalid, "ns %q is not a host", truncate(ns, 100))
 	}
 	return ns, nil

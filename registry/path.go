@@ -4,17 +4,16 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
-// Limits of what a path may hold. The longest legal path, with every character escaped, is shorter than maxPath.
-const (
-	maxPath       = 2048
-	maxRepository = 255
-	maxTag        = 128
-)
+// maxPath is longer than the longest legal path with every character escaped.
+const maxPath = 2048
 
 // A kind is what a path asks for.
 type kind uint8
@@ -102,12 +101,13 @@ func parseRepositoryPath(parts []string) (rt route, err error) {
 	switch {
 	case rt.kind == tags:
 	case rt.kind == manifest && !strings.Contains(ref, ":"):
-		rt.tag, err = parseTag(ref)
+		if rt.tag = ref; !oci.IsTag(ref) {
+			return route{}, problem(errTagInvalid, "tag %q: want %s", truncate(ref, 160), oci.TagForm)
+		}
 	default:
-		rt.digest, err = parseDigest(ref)
-	}
-	if err != nil {
-		return route{}, err
+		if rt.digest, err = v1.NewHash(ref); err != nil {
+			return route{}, problem(errDigestInvalid, "digest %q: want sha256: or sha512: and its hex digits in lower case", truncate(ref, 160))
+		}
 	}
 	return rt, nil
 }
@@ -125,79 +125,18 @@ func noEndpoint(parts []string) error {
 	return problem(errEndpoint, "no such endpoint")
 }
 
-// parseRepository reads the components of a name: [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*, joined by slashes.
+// parseRepository reads the components of a name.
 func parseRepository(components []string) (string, error) {
 	name := strings.Join(components, "/")
-	if len(name) > maxRepository {
-		return "", problem(errNameInvalid, "repository name is longer than %d characters", maxRepository)
-	}
-	if len(components) == 0 {
+	switch i := slices.IndexFunc(components, func(c string) bool { return !oci.IsComponent(c) }); {
+	case len(components) == 0:
 		return "", problem(errNameInvalid, "repository name is empty")
-	}
-	for _, c := range components {
-		if !isComponent(c) {
-			return "", problem(errNameInvalid, "repository name %q has the illegal component %q", name, c)
-		}
+	case len(name) > oci.MaxName:
+		return "", problem(errNameInvalid, "repository name is longer than %d characters", oci.MaxName)
+	case i >= 0:
+		return "", problem(errNameInvalid, "repository name %q has the illegal component %q", name, components[i])
 	}
 	return name, nil
-}
-
-func isComponent(s string) bool {
-	for {
-		s0 := s
-		s = strings.TrimLeft(s, "abcdefghijklmnopqrstuvwxyz0123456789")
-		if len(s) == len(s0) {
-			return false // empty, or not a letter or digit where one must be
-		}
-		if s == "" {
-			return true
-		}
-		switch s0 = s; s[0] {
-		case '.':
-			s = s[1:]
-		case '_':
-			s = strings.TrimPrefix(s[1:], "_")
-		default:
-			if s = strings.TrimLeft(s, "-"); len(s) == len(s0) {
-				return false
-			}
-		}
-	}
-}
-
-// parseTag reads [A-Za-z0-9_][A-Za-z0-9._-]{0,127}.
-func parseTag(s string) (string, error) {
-	if s == "" || len(s) > maxTag {
-		return "", problem(errTagInvalid, "tag must have 1 to %d characters", maxTag)
-	}
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_':
-		case i > 0 && (c == '.' || c == '-'):
-		default:
-			return "", problem(errTagInvalid, "tag %q has the illegal character %q", s, c)
-		}
-	}
-	return s, nil
-}
-
-// parseDigest reads the two digests the image specification registers; hex digits are lower case.
-func parseDigest(s string) (v1.Hash, error) {
-	algorithm, digits, _ := strings.Cut(s, ":")
-	want := 0
-	switch algorithm {
-	case "sha256":
-		want = 64
-	case "sha512":
-		want = 128
-	default:
-		return v1.Hash{}, problem(errDigestInvalid, "digest %q is neither sha256 nor sha512", truncate(s, 160))
-	}
-	if len(digits) != want || strings.Trim(digits, "0123456789abcdef") != "" {
-		return v1.Hash{}, problem(errDigestInvalid, "digest %q: want %d lower case hex digits", truncate(s, 160), want)
-	}
-	return v1.Hash{Algorithm: algorithm, Hex: digits}, nil
 }
 
 // known tells whether content can have d as its digest here: everything is named by its sha256.

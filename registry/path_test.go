@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 const (
@@ -14,7 +16,7 @@ const (
 )
 
 func TestParsePath(t *testing.T) {
-	long := strings.Repeat("a", maxRepository)
+	long := strings.Repeat("a", oci.MaxName)
 	for path, want := range map[string]string{
 		"/v2":                                                    "ping",
 		"/v2/":                                                   "ping",
@@ -35,8 +37,8 @@ func TestParsePath(t *testing.T) {
 		"/v2/a/blobs/" + sha256:                                  "blob a " + sha256,
 		"/v2/a/blobs/" + sha512:                                  "blob a " + sha512,
 		"/v2/a/referrers/" + sha256:                              "referrers a " + sha256,
-		"/v2/a/manifests/" + tagOf(maxTag):                       "manifest a " + tagOf(maxTag),
-		"/v2/a/manifests/" + tagOf(maxTag+1):                     "TAG_INVALID",
+		"/v2/a/manifests/" + tagOf(oci.MaxTag):                   "manifest a " + tagOf(oci.MaxTag),
+		"/v2/a/manifests/" + tagOf(oci.MaxTag+1):                 "TAG_INVALID",
 		"/v2/a/manifests/":                                       "TAG_INVALID",
 		"/v2/a/manifests/.x":                                     "TAG_INVALID",
 		"/v2/a/manifests/-x":                                     "TAG_INVALID",
@@ -159,22 +161,4 @@ func FuzzParsePath(f *testing.F) {
 			t.Fatalf("%q: neither a tag nor a digest, or both: %+v", path, rt)
 		}
 	})
-}
-
-// The grammar is written as a loop; the specification writes it as this expression.
-func TestIsComponent(t *testing.T) {
-	spec := regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
-	letters := "a0._-A"
-	var try func(s string)
-	try = func(s string) {
-		if got, want := isComponent(s), spec.MatchString(s); got != want {
-			t.Errorf("%q: got %t, want %t", s, got, want)
-		}
-		if len(s) < 6 {
-			for i := range len(letters) {
-				try(s + letters[i:i+1])
-			}
-		}
-	}
-	try("")
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	programs "github.com/nixreg/nixreg/manifest/program"
 )
@@ -142,9 +142,6 @@ func (c *config) checkAll(cmd *cobra.Command) error {
 	return c.check()
 }
 
-// imageHost is a host as it stands in front of an image's name.
-var imageHost = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
-
 // fillServer reads what the settings of serve alone come to.
 func (c *config) fillServer() (err error) {
 	if err := checkAddress("listen", c.listen); err != nil {
@@ -154,7 +151,7 @@ func (c *config) fillServer() (err error) {
 		return fmt.Errorf("wait %v: want a duration from 1s to 1h", c.wait)
 	}
 	for _, h := range c.serveAs {
-		if !imageHost.MatchString(h) {
+		if !oci.IsHost(h) {
 			return fmt.Errorf("serve-as %.100q: want a host as images have it, such as docker.io or registry.example.com:5000", h)
 		}
 	}

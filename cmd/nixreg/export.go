@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/spf13/cobra"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest"
 	"github.com/nixreg/nixreg/manifest/export"
 )
@@ -144,7 +145,7 @@ func parseExported(image string) (r exported, err error) {
 		return r, err
 	}
 	if byDigest {
-		if strings.LastIndexByte(name, ':') > strings.LastIndexByte(name, '/') {
+		if _, _, tagged := oci.SplitTag(name); tagged {
 			return r, fmt.Errorf("image %.300q: want a tag or a digest, not both", image)
 		}
 		r.tag = ""

@@ -14,6 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest"
 )
 
@@ -78,9 +79,9 @@ func imageNames(s string) (repositories []string, tag string, err error) {
 	if _, name, ok := strings.Cut(s, "://"); ok {
 		return nil, "", fmt.Errorf("image %.300q: want no more than its name, %.300q", s, name)
 	}
-	repository, tag := s, "latest"
-	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, '/') {
-		repository, tag = s[:i], s[i+1:]
+	repository, tag, tagged := oci.SplitTag(s)
+	if !tagged {
+		tag = oci.Latest
 	}
 	repositories = []string{repository}
 	if host, rest, ok := strings.Cut(repository, "/"); ok {

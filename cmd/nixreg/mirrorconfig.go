@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/packages"
 )
 
@@ -30,11 +30,6 @@ type mirrorConfig struct {
 	allow, deny  []string
 }
 
-// mirrorName is one component of a repository's name.
-//
-// Source: OCI distribution specification 1.1, "Pulling manifests".
-var mirrorName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
-
 // parseMirror reads NAME or NAME=URL.
 func parseMirror(s string) (mirrorConfig, error) {
 	name, url, _ := strings.Cut(s, "=")
@@ -43,7 +38,7 @@ func parseMirror(s string) (mirrorConfig, error) {
 }
 
 func (m mirrorConfig) check() error {
-	if !mirrorName.MatchString(m.name) {
+	if !oci.IsComponent(m.name) {
 		return fmt.Errorf("mirror %.200q: want NAME or NAME=URL, where NAME can be part of an image's name: docker.io, lab=http://127.0.0.1:5001", m.name)
 	}
 	if packages.Reserved(m.name) {
@@ -193,8 +188,8 @@ func parseMirrorListener(s string, mirrors []mirrorConfig) (mirrorListener, erro
 	if !ok {
 		addr = s
 		switch {
-		case slices.ContainsFunc(mirrors, func(m mirrorConfig) bool { return m.name == dockerHub }):
-			name = dockerHub
+		case slices.ContainsFunc(mirrors, func(m mirrorConfig) bool { return m.name == oci.DockerHub }):
+			name = oci.DockerHub
 		case len(mirrors) == 1:
 			name = mirrors[0].name
 		case len(mirrors) == 0:
@@ -211,9 +206,6 @@ func parseMirrorListener(s string, mirrors []mirrorConfig) (mirrorListener, erro
 	}
 	return mirrorListener{name, addr}, nil
 }
-
-// dockerHub is the registry that Docker's registry-mirrors are for.
-const dockerHub = "docker.io"
 
 func checkAddress(setting, addr string) error {
 	_, port, err := net.SplitHostPort(addr)

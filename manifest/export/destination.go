@@ -1,10 +1,9 @@
 package export
 
 import (
-	"regexp"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // Transport is a kind of destination.
@@ -71,25 +70,17 @@ func parseArchive(s, rest string) (Destination, error) {
 	if !named {
 		return d, nil
 	}
-	tag, err := name.NewTag(repoTag, name.WeakValidation)
-	if err != nil {
+	ref, err := oci.ParseReference(repoTag)
+	if err != nil || ref.Digest != "" {
 		return Destination{}, invalid("destination %.300q: %.300q is not NAME:TAG", s, repoTag)
 	}
-	d.Name = repoTag
-	if !strings.HasSuffix(repoTag, ":"+tag.TagStr()) {
-		d.Name += ":" + tag.TagStr()
-	}
+	d.Name = ref.Familiar + ":" + ref.Tag
 	return d, nil
 }
 
-// imageName is what the name of an image in a layout's index may be.
-//
-// Source: OCI image-spec 1.1, annotations.md, org.opencontainers.image.ref.name.
-var imageName = regexp.MustCompile(`^[A-Za-z0-9]+(([-._:@+]|--)[A-Za-z0-9]+)*(/[A-Za-z0-9]+(([-._:@+]|--)[A-Za-z0-9]+)*)*$`)
-
 func parseLayout(s, rest string) (Destination, error) {
 	dir, image, named := strings.Cut(rest, ":")
-	if dir == "" || named && (len(image) > 255 || !imageName.MatchString(image)) {
+	if dir == "" || named && !oci.IsRefName(image) {
 		return Destination{}, invalid("destination %.300q: want oci:DIR[:TAG]", s)
 	}
 	return Destination{Transport: OCI, Path: dir, Name: image}, nil
@@ -100,9 +91,9 @@ func parseTarget(s, rest string) (Destination, error) {
 	if !ok {
 		return Destination{}, invalid("destination %.300q: want docker://HOST/REPO[:TAG]", s)
 	}
-	tag, err := name.NewTag(ref, name.WeakValidation)
-	if err != nil {
+	parsed, err := oci.ParseReference(ref)
+	if err != nil || parsed.Digest != "" {
 		return Destination{}, invalid("destination %.300q: want docker://HOST/REPO[:TAG], in lower case and without a digest", s)
 	}
-	return Destination{Transport: Docker, Path: tag.Name()}, nil
+	return Destination{Transport: Docker, Path: parsed.String()}, nil
 }

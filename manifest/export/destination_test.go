@@ -22,7 +22,7 @@ func TestParseDestination(t *testing.T) {
 		"oci:dir:app:1.0":                     {OCI, "dir", "app:1.0"},
 		"docker://h.example/a/b":              {Docker, "h.example/a/b:latest", ""},
 		"docker://localhost:5000/a:1":         {Docker, "localhost:5000/a:1", ""},
-		"docker://app":                        {Docker, "index.docker.io/library/app:latest", ""},
+		"docker://app":                        {Docker, "docker.io/library/app:latest", ""},
 	} {
 		if got, err := ParseDestination(s); err != nil || got != want {
 			t.Errorf("%s: %v, %v; want %v", s, got, err, want)

@@ -16,6 +16,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // What a layout consists of beside its blobs.
@@ -36,7 +38,7 @@ const (
 // file gets its name when it is complete and on the disk, index.json last; after an error, files that are new are removed.
 // Of several that write to one layout, in whatever processes, each waits for the one before.
 func (img *Image) WriteLayout(ctx context.Context, dir, name string, progress Progress) (err error) {
-	if name != "" && !imageName.MatchString(name) {
+	if name != "" && !oci.IsRefName(name) {
 		return invalid("name %.300q in an oci layout", name)
 	}
 	l := &layout{dir: dir, repository: img.repository, meter: newMeter(progress, img.size()), seen: make(map[v1.Hash]bool)}

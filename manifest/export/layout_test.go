@@ -14,6 +14,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	ocilayout "github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // namesIn are the names in a layout's index, with the digests of their images.
@@ -211,7 +213,7 @@ func FuzzAddToIndex(f *testing.F) {
 	f.Add([]byte(`null`), "")
 	d := v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: hashOf([]byte("a")), Size: 1}
 	f.Fuzz(func(t *testing.T, index []byte, name string) {
-		if name != "" && !imageName.MatchString(name) {
+		if name != "" && !oci.IsRefName(name) {
 			return
 		}
 		got, err := addToIndex(index, d, name)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // arguments are the keys of an image, with what reads them. They get no null.
@@ -39,9 +41,9 @@ func (r *reader) name(a argument) {
 	s, ok := r.text(a)
 	switch {
 	case !ok:
-	case len(s) > maxRepository:
-		r.invalid(a.value.at, badValue, "name: more than %d characters", maxRepository)
-	case !imageName.MatchString(s):
+	case len(s) > oci.MaxName:
+		r.invalid(a.value.at, badValue, "name: more than %d characters", oci.MaxName)
+	case !oci.IsImageName(s):
 		r.invalid(a.value.at, badValue, "name: %.100q: want letters and digits, with ., _, __ or dashes between them, and parts joined by /", s)
 	default:
 		r.image.Name = s
@@ -50,8 +52,8 @@ func (r *reader) name(a argument) {
 
 func (r *reader) tag(a argument) {
 	s, ok := r.text(a)
-	if ok && !tagName.MatchString(s) {
-		r.invalid(a.value.at, badValue, "tag: %.150q: want 1 to 128 letters, digits, _, . and -, the first no . or -", s)
+	if ok && !oci.IsTag(s) {
+		r.invalid(a.value.at, badValue, "tag: %.150q: want %s", s, oci.TagForm)
 		return
 	}
 	r.image.Tag = s

@@ -6,32 +6,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/store"
 )
 
-const (
-	maxRepository = 255 // what clients take
-	maxOwner      = 255
-)
+const maxOwner = 255
 
-// Names, as clients pull them: lower case in a repository, which nixpkgs sees to for an image's own name.
-//
-// Source: OCI distribution-spec 1.1, "Pulling manifests".
-const (
-	component         = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
-	repositoryPattern = component + `(?:/` + component + `)*`
-	tagPattern        = `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`
-
-	// Packages may be written as attributes, too: in any case, and with the _ before what would begin with a digit.
-	attribute      = `_?[A-Za-z0-9]+(?:(?:\._?|_|__|-+)[A-Za-z0-9]+)*`
-	packagePattern = attribute + `(?:/` + attribute + `)*`
-)
+// attribute is one component of a package's name, which may be written as an attribute path, too: in any case, and with the _
+// before what would begin with a digit.
+const attribute = `_?[A-Za-z0-9]+(?:(?:\._?|_|__|-+)[A-Za-z0-9]+)*`
 
 var (
-	imageName        = regexp.MustCompile(`^` + strings.ReplaceAll(repositoryPattern, "a-z", "A-Za-z") + `$`)
-	tagName          = regexp.MustCompile(`^` + tagPattern + `$`)
-	packageName      = regexp.MustCompile(`^` + packagePattern + `(?::` + tagPattern + `)?$`)
-	pinned           = regexp.MustCompile(`^docker://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?/` + repositoryPattern + `@sha256:[0-9a-f]{64}$`)
+	packageName      = regexp.MustCompile(`^` + attribute + `(?:/` + attribute + `)*$`)
 	transport        = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:`)
 	architectureName = regexp.MustCompile(`^[a-z0-9]{1,32}$`)
 	variantName      = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
@@ -48,7 +34,8 @@ var goarchOf = map[string]string{
 // contentProblem says what is wrong with one of contents, "" if nothing is.
 func contentProblem(s string) string {
 	if !strings.HasPrefix(s, "/") {
-		if len(s) > maxRepository+1+128 || !packageName.MatchString(s) {
+		name, tag, tagged := oci.SplitTag(s)
+		if len(s) > oci.MaxName+len(":")+oci.MaxTag || !packageName.MatchString(name) || tagged && !oci.IsTag(tag) {
 			return "neither a store path nor a package: want its name, as in docker pull, or attribute path, with :TAG if need be"
 		}
 		return ""
@@ -86,12 +73,12 @@ func baseImage(file, s string) (ref, problem string) {
 func upstreamProblem(s string) string {
 	name, digest, _ := strings.Cut(strings.TrimPrefix(s, "docker://"), "@")
 	host, rest, _ := strings.Cut(name, "/")
-	switch {
+	switch _, _, err := oci.SplitHost(name); {
 	case digest == "":
 		return "pin it by digest: docker://HOST/REPO@sha256:DIGITS, without a tag"
 	case rest == "" || host != "localhost" && !strings.ContainsAny(host, ".:"):
 		return "name the host, such as docker.io/library/" + name[strings.LastIndexByte(name, '/')+1:]
-	case !pinned.MatchString(s):
+	case err != nil || !oci.IsDigest(digest) || !strings.HasPrefix(digest, "sha256:"):
 		return "want docker://HOST/REPO@sha256:DIGITS, without a tag"
 	}
 	return ""

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/store"
 )
 
@@ -84,7 +85,7 @@ func (b *nameIndexer) add(e store.Entry, attributes ...string) {
 
 // addName gives c a name, unless it has that since the pair first.
 func (b *nameIndexer) addName(c *candidate, name string, attribute bool, first int) {
-	if name == "" || len(name) > MaxRepository {
+	if name == "" || len(name) > oci.MaxName {
 		return
 	}
 	if b.numbers == nil {

@@ -3,6 +3,7 @@ package packages
 import (
 	"strings"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/program"
 	"github.com/nixreg/nixreg/store"
 )
@@ -12,10 +13,6 @@ const (
 	Latest = "latest"
 	// MaxComponents bounds a composite such as git/hello.
 	MaxComponents = 32
-	// MaxRepository is the longest repository name that registries take, in bytes.
-	MaxRepository = 255
-	// maxTag is the longest tag the distribution spec allows.
-	maxTag = 128
 )
 
 // SplitName is Nix's parseDrvName: the version starts after the first dash that no letter follows.
@@ -133,17 +130,10 @@ func separator(run string) string {
 }
 
 // TagName spells a version as a tag, "" if it cannot be one.
-//
-// Source: OCI distribution-spec 1.1, "Pulling manifests": [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}.
 func TagName(version string) string {
 	tag := strings.ReplaceAll(version, "+", "_")
-	if tag == "" || len(tag) > maxTag || tag[0] == '.' || tag[0] == '-' {
+	if !oci.IsTag(tag) {
 		return ""
-	}
-	for i := range len(tag) {
-		if c := tag[i]; !letter(c) && !digit(c) && strings.IndexByte("._-", c) < 0 {
-			return ""
-		}
 	}
 	return tag
 }

@@ -21,6 +21,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/registry/dockerarchive"
 )
 
@@ -78,12 +79,12 @@ type Puller struct {
 // is the disk. In memory each of the four layers that come at the same time has less than 1 MiB, and if it is in zstd as
 // much as it refers back to: usually 8 MiB, at most 128.
 func (p *Puller) Pull(ctx context.Context, r Request, w io.Writer) (*Result, error) {
-	name, err := NormalizeName(r.FinalName)
+	host, repository, err := oci.SplitHost(r.FinalName)
 	if err != nil {
 		return nil, err
 	}
-	if !tagPattern.MatchString(r.FinalTag) {
-		return nil, badTag(r.FinalTag)
+	if !oci.IsTag(r.FinalTag) {
+		return nil, invalid("image tag %.300q: want %s", r.FinalTag, oci.TagForm)
 	}
 	if err := r.Platform.check(); err != nil {
 		return nil, err
@@ -96,7 +97,7 @@ func (p *Puller) Pull(ctx context.Context, r Request, w io.Writer) (*Result, err
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", r.Image, err)
 	}
-	return img.write(ctx, name, r.FinalTag, w)
+	return img.write(ctx, host+"/"+repository, r.FinalTag, w)
 }
 
 // write writes the archive of an image that is complete.

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 const someDigest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -87,7 +89,7 @@ func FuzzParseReference(f *testing.F) {
 		if strings.ContainsAny(r.String(), "\"\\$ \n\x00") { // it goes into Nix expressions and file names
 			t.Fatalf("%q is %q", s, r)
 		}
-		if name, err := NormalizeName(r.Familiar); err != nil || name != r.Host+"/"+r.Repository {
+		if host, name, err := oci.SplitHost(r.Familiar); err != nil || host != r.Host || name != r.Repository {
 			t.Fatalf("%q is %q, %v", r.Familiar, name, err)
 		}
 	})

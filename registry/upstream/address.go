@@ -10,11 +10,8 @@ import (
 	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/name"
-)
 
-const (
-	dockerHub = "docker.io"
-	maxName   = 255
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // address is where the registry is reached.
@@ -25,12 +22,12 @@ type address struct {
 }
 
 func newAddress(registry, raw string) (*address, error) {
-	if registry == "" || len(registry) > maxName || strings.Trim(registry, nameBytes) != "" {
+	if registry == "" || len(registry) > oci.MaxName || strings.Trim(registry, nameBytes) != "" {
 		return nil, fmt.Errorf("registry name %.100q: want a host such as quay.io, or host:port: %w", registry, fs.ErrInvalid)
 	}
 	if raw == "" {
 		raw = "https://" + registry
-		if registry == dockerHub {
+		if registry == oci.DockerHub {
 			raw = "https://" + name.DefaultRegistry
 		}
 	}
@@ -63,7 +60,7 @@ func (a *address) origin() origin {
 // isHub reports whether a host is one at which Docker Hub is reached. Docker's configuration has one name for them all.
 func isHub(host string) bool {
 	switch strings.ToLower(strings.TrimSuffix(host, ".")) {
-	case dockerHub, name.DefaultRegistry, "registry-1.docker.io", "registry.hub.docker.com":
+	case oci.DockerHub, name.DefaultRegistry, "registry-1.docker.io", "registry.hub.docker.com":
 		return true
 	}
 	return false
@@ -76,7 +73,7 @@ func keychainTarget(registry string, a *address) target {
 		return name.DefaultRegistry
 	}
 	t := target(strings.ToLower(registry))
-	if t == dockerHub {
+	if t == oci.DockerHub {
 		t = name.DefaultRegistry
 	}
 	if own := (&url.URL{Host: string(t)}).Hostname(); !sameParty(own, a.hostname()) {

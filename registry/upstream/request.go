@@ -9,13 +9,13 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 const (
@@ -35,27 +35,19 @@ type query struct {
 	wait    time.Duration // for the header of the answer
 }
 
-// Grammar of names and tags.
-//
-// Source: OCI distribution specification 1.1, "Pulling manifests".
-var (
-	repositoryPattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagPattern        = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-)
-
 // query makes one for a thing of a repository: kind is "manifests", "blobs" and so on, ref a tag or digest.
 func (r *Registry) query(method, repo, kind, ref string, accept ...types.MediaType) (query, error) {
 	q := query{method: method, repo: repo, path: repo + "/" + kind + "/" + ref, header: http.Header{}, wait: headerTimeout}
-	if len(repo) > maxName || !repositoryPattern.MatchString(repo) {
+	if !oci.IsRepository(repo) {
 		return q, r.about(fmt.Sprintf("repository %.100q", repo), fs.ErrInvalid)
 	}
 	for _, a := range accept {
 		q.header.Add("Accept", string(a))
 	}
-	switch _, err := v1.NewHash(ref); {
-	case err == nil:
+	switch {
+	case oci.IsDigest(ref):
 		q.subject = repo + "@" + ref
-	case tagPattern.MatchString(ref):
+	case oci.IsTag(ref):
 		q.subject = repo + ":" + ref
 	default:
 		return q, r.about(fmt.Sprintf("%s: tag or digest %.100q", repo, ref), fs.ErrInvalid)
