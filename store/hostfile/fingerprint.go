@@ -13,12 +13,12 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// maxNoted bounds how many files of a directory are looked at.
+// maxNoted bounds the number of files of a directory in its fingerprint.
 const maxNoted = 1000
 
-// fingerprint is a hash of a name and of the state of what lies under it: kind, size, mtime, inode and ctime; of a
-// directory also of what is in it, two levels down. A file that lies deeper and is changed in place leaves the
-// fingerprint as it is, and is caught by the stamp of its node.
+// fingerprint is a hash of a name and of the file's kind, size, mtime, inode and ctime. That of a directory covers its
+// contents two levels down. A change in place of a deeper file leaves the fingerprint as it is; the stamp of the file's
+// node shows it.
 func fingerprint(name string) (store.Hash, int64, error) {
 	p := printer{hash: sha256.New()}
 	fi, err := os.Lstat(name)
@@ -48,7 +48,7 @@ func (p *printer) note(name string, fi fs.FileInfo) {
 	p.noted++
 }
 
-// directory notes the entries of a directory, and of those that are directories down to a depth.
+// directory adds the entries of a directory, and those of its directories down to depth.
 func (p *printer) directory(name string, depth int) error {
 	entries, err := os.ReadDir(name) // sorted
 	if err != nil {

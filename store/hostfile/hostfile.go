@@ -1,8 +1,8 @@
-// Package hostfile gives files and directories outside the Nix store the form of store paths, so that what reads a
-// store reads them as well.
+// Package hostfile makes store paths of files and directories outside the Nix store, so that readers of a store can read
+// them.
 //
-// It owns the names and the fingerprints of such paths. Only what was added exists; nothing can be found or listed, so
-// that no image gets its name from here. It knows neither archives nor images.
+// It owns the names and the fingerprints of such paths. Only added files exist; they can be neither found nor listed, so
+// that no image gets its name from here. The package must not know archives or images.
 //
 //	s := new(hostfile.Store)
 //	p, err := s.Add("/srv/images/app.tar.gz")
@@ -30,22 +30,22 @@ import (
 	"github.com/nixreg/nixreg/store/disktree"
 )
 
-// maxFiles bounds how much can be added.
+// maxFiles bounds the number of added files.
 const maxFiles = 10_000
 
 // Store is a [store.Store]. Its zero value is empty and ready. Safe for concurrent use; there is nothing to close.
 type Store struct {
-	mu     sync.Mutex
-	names  map[store.Path]string // absolute
-	state  string                // of all files, as they were at the time looked
-	looked time.Time             // zero: not since the last Add
+	mu      sync.Mutex
+	names   map[store.Path]string // absolute
+	state   string                // of all files at the time checked
+	checked time.Time             // zero after Add
 
-	looking sync.Mutex // one looks at a time
+	checking sync.Mutex // one check at a time
 }
 
-// Add makes a file or directory a path of the store, and returns that path: always the same one for the same name. Its
-// contents may change as they like. A name that is not absolute gives an error matching [fs.ErrInvalid], one that leads
-// nowhere [fs.ErrNotExist]. Beyond 10,000 the files that are gone are forgotten; if none is, the error matches
+// Add makes a file or directory a path of the store and returns that path. The same name always gives the same path; the
+// contents may change. A relative name gives an error matching [fs.ErrInvalid], an absent file one matching
+// [fs.ErrNotExist]. If there are 10,000 files, those that no longer exist are removed; if all exist, the error matches
 // [errors.ErrUnsupported].
 func (s *Store) Add(name string) (store.Path, error) {
 	if !filepath.IsAbs(name) {
@@ -74,13 +74,13 @@ func (s *Store) Add(name string) (store.Path, error) {
 		s.names = make(map[store.Path]string)
 	}
 	if s.names[p] == "" {
-		s.looked = time.Time{}
+		s.checked = time.Time{}
 	}
 	s.names[p] = name
 	return p, nil
 }
 
-// pathOf is the path of a name: its hash part is made from the name, not from the contents.
+// pathOf returns the path of a name. Its hash part is made from the name, not from the contents.
 func pathOf(name string) (store.Path, error) {
 	sum := sha256.Sum256([]byte(name))
 	base := strings.Map(func(r rune) rune {
@@ -114,13 +114,13 @@ func (s *Store) name(ctx context.Context, what string, p store.Path) (string, er
 	return name, nil
 }
 
-// Find implements store.Store; it finds nothing.
+// Find implements store.Store. It finds nothing.
 func (s *Store) Find(ctx context.Context, hash string) (store.Path, error) {
 	return "", fmt.Errorf("find %.100q: %w", hash, cmp.Or(ctx.Err(), fs.ErrNotExist))
 }
 
-// Object implements store.Store. NarHash is no hash of the contents but a fingerprint, see [fingerprint]; NarSize is
-// the size of a file, 0 for a directory.
+// Object implements store.Store. NarHash is not a hash of the contents but a fingerprint, see [fingerprint]. NarSize is
+// the size of a file, and 0 for a directory.
 func (s *Store) Object(ctx context.Context, p store.Path) (*store.Object, error) {
 	name, err := s.name(ctx, "object", p)
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *Store) Object(ctx context.Context, p store.Path) (*store.Object, error)
 	return &store.Object{Entry: store.Entry{Path: p}, NarHash: hash, NarSize: size, References: []store.Path{}}, nil
 }
 
-// nameless takes the name out of an error: clients are told of it, and need not know where the file is.
+// nameless removes the file's name from an error that clients may see.
 func nameless(err error) error {
 	if e := (*fs.PathError)(nil); errors.As(err, &e) {
 		return e.Err
@@ -141,8 +141,8 @@ func nameless(err error) error {
 	return err
 }
 
-// Open implements store.Store. Symbolic links are nodes, as in every tree; whatever takes their place while the tree is
-// read, nothing outside of the directory that was added can be reached.
+// Open implements store.Store. Symbolic links are nodes, as in every tree. No link that appears while the tree is read leads
+// out of the added directory.
 func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	name, err := s.name(ctx, "open", p)
 	if err != nil {
@@ -163,25 +163,25 @@ func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	return &disktree.Tree{Path: p, Files: root, Base: base}, nil
 }
 
-// List implements store.Store: it cannot.
+// List implements store.Store. It always fails.
 func (s *Store) List(ctx context.Context) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		yield(store.Entry{}, fmt.Errorf("list files: %w", cmp.Or(ctx.Err(), errors.ErrUnsupported)))
 	}
 }
 
-// lookAgain is for how long the state of the files is taken for what it was. A file that is changed meanwhile is caught by
-// the stamp of its node when it is read.
-const lookAgain = time.Second
+// checkAgain is how long State returns the last state without a check. A file that has changed meanwhile is noticed by the
+// stamp of its node when it is read.
+const checkAgain = time.Second
 
-// State implements store.Store. It looks at every file that was added, once a second.
+// State implements store.Store. It checks every added file, at most once a second.
 func (s *Store) State(ctx context.Context) (string, error) {
 	if state, ok := s.lastState(); ok {
 		return state, nil
 	}
-	s.looking.Lock()
-	defer s.looking.Unlock()
-	if state, ok := s.lastState(); ok { // somebody else has looked in the meantime
+	s.checking.Lock()
+	defer s.checking.Unlock()
+	if state, ok := s.lastState(); ok { // another request has checked meanwhile
 		return state, nil
 	}
 	s.mu.Lock()
@@ -193,20 +193,20 @@ func (s *Store) State(ctx context.Context) (string, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.names) == len(names) { // else one was added that was not looked at
-		s.state, s.looked = state, now
+	if len(s.names) == len(names) { // else a file was added that was not checked
+		s.state, s.checked = state, now
 	}
 	return state, nil
 }
 
-// lastState is the state if it was found out lately.
+// lastState returns the last state and whether it is recent.
 func (s *Store) lastState() (string, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state, !s.looked.IsZero() && time.Since(s.looked) < lookAgain
+	return s.state, !s.checked.IsZero() && time.Since(s.checked) < checkAgain
 }
 
-// stateOf changes when one of the files does.
+// stateOf hashes the fingerprints of files.
 func stateOf(ctx context.Context, names []string) (string, error) {
 	h := sha256.New()
 	for _, name := range names {

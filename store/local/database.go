@@ -15,22 +15,22 @@ import (
 )
 
 const (
-	maxTries = 12 // with waits from firstWait doubling up to longestWait: between one and two seconds
-	// Nix holds its database for longer only while it is being upgraded.
+	maxTries = 12 // with waits that double from firstWait to longestWait: one to two seconds together
+	// Nix locks its database for a longer time only during an upgrade.
 	firstWait   = 5 * time.Millisecond
 	longestWait = 250 * time.Millisecond
 )
 
-// errMoved says that the files changed during a read that can only be trusted if they did not.
+// errMoved is the error of a read during which the files changed.
 var errMoved = errors.New("nix database changed while it was read")
 
-// database reads Nix's database in whatever way SQLite permits at the moment. How that is, is decided anew for each
-// read, as Nix may start or stop at any time and the file may be replaced.
+// database reads Nix's database in the mode that SQLite permits at the moment. Each read chooses the mode again, because Nix
+// may start or stop and the file may be replaced at any time.
 type database struct {
 	file string
 	log  *slog.Logger
 
-	mu     sync.RWMutex // held for reading by each read, for writing while the handle is exchanged
+	mu     sync.RWMutex // read-locked by each read, locked while the handle is exchanged
 	h      *handle
 	closed bool
 }
@@ -38,15 +38,15 @@ type database struct {
 // handle is the database opened in one mode.
 type handle struct {
 	mode               mode
-	seen               files // what the handle is good for: the same files (still, copied) or the same inode (live)
+	seen               files // the handle can read these files only (still, copied), or this inode (live)
 	db                 *sql.DB
 	find, object, list *sql.Stmt
 	dir                string      // of a private copy
-	rest               *time.Timer // live: closes connections that idle
+	rest               *time.Timer // live: closes idle connections
 }
 
-// read calls use with a handle, again if what it read cannot be trusted or if SQLite asks for patience. use must keep
-// nothing of an earlier call, must leave no rows open, and must return quickly.
+// read calls use with a handle. It calls use again if the files changed meanwhile or if SQLite is busy. use must discard
+// the result of an earlier call, must leave no rows open, and must return quickly.
 func (d *database) read(ctx context.Context, use func(context.Context, *handle) error) error {
 	wait := firstWait
 	for try := 1; ; try++ {
@@ -76,7 +76,7 @@ func (d *database) attempt(ctx context.Context, use func(context.Context, *handl
 	h, err := d.acquire(ctx, before)
 	if err != nil {
 		if after, lookErr := look(d.file); lookErr == nil && !before.same(after) {
-			return errMoved // whatever SQLite says of files in the middle of a change
+			return errMoved // an error of SQLite for files that change means nothing
 		}
 		return err
 	}
@@ -95,7 +95,7 @@ func (d *database) attempt(ctx context.Context, use func(context.Context, *handl
 	return err
 }
 
-// opaque hides the kind of an error about the database's own files: that they are gone does not mean that a path is.
+// opaque hides the kind of an error about the database's own files: an absent database is no absent path.
 func opaque(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%v", err)
@@ -103,7 +103,7 @@ func opaque(err error) error {
 	return err
 }
 
-// settled looks at the files. Where a read will rely on their times it waits until a write would show in them.
+// settled looks at the files. If a read will depend on their times, it waits until any write would change a time.
 func (d *database) settled(ctx context.Context) (files, error) {
 	for range maxTries {
 		l, err := look(d.file)
@@ -117,7 +117,7 @@ func (d *database) settled(ctx context.Context) (files, error) {
 	return files{}, errMoved
 }
 
-// acquire returns a handle that fits l, with d.mu held for reading.
+// acquire returns a handle that fits l, with d.mu read-locked.
 func (d *database) acquire(ctx context.Context, l files) (*handle, error) {
 	d.mu.RLock()
 	if d.h != nil && d.h.mode == l.mode() && d.h.fits(l) {
@@ -135,7 +135,7 @@ func (d *database) acquire(ctx context.Context, l files) (*handle, error) {
 	return nil, errMoved
 }
 
-// exchange closes the handle and opens one that fits l, in this order: to close a file drops the locks of all handles.
+// exchange closes the handle before it opens one that fits l: closing a file drops the POSIX locks of all handles.
 func (d *database) exchange(ctx context.Context, l files) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -162,7 +162,7 @@ func (d *database) exchange(ctx context.Context, l files) error {
 	return nil
 }
 
-// Close waits for reads to end.
+// Close waits for the end of running reads.
 func (d *database) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -175,7 +175,7 @@ func (d *database) Close() error {
 	return h.close()
 }
 
-// fits reports whether what h reads is what l shows.
+// fits reports whether h reads the files that l describes.
 func (h *handle) fits(l files) bool {
 	if h.mode == live {
 		return h.seen.db.dev == l.db.dev && h.seen.db.ino == l.db.ino
@@ -183,8 +183,8 @@ func (h *handle) fits(l files) bool {
 	return h.seen.same(l)
 }
 
-// transient reports whether err may be gone at the next attempt. What SQLite says of files that come and go under it
-// (cannot open, read-only, short read) is.
+// transient reports whether another try may succeed. SQLite's errors for files that are created and removed meanwhile
+// (cannot open, read-only, short read) are transient.
 func transient(err error) bool {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
@@ -208,7 +208,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// readable gives the reason why this process cannot read a file. It does not open it: see file.
+// readable returns the reason why this process cannot read a file. It does not open the file: see the type file.
 func readable(name string) error {
 	const readPermission = 4
 	if err := syscall.Access(name, readPermission); err != nil {

@@ -24,11 +24,11 @@ const (
 	sqliteProtocol = sqlite3.SQLITE_PROTOCOL
 
 	maxConns = 4
-	// A live connection that idles is given up: the last Nix to leave can remove the -wal only if nobody else is there.
+	// liveIdle is short because the last process that closes the database removes the -wal, and that should be Nix.
 	liveIdle = 50 * time.Millisecond
 )
 
-// open opens the database as its files permit.
+// open opens the database in the mode that its files permit.
 func open(ctx context.Context, name string, l files) (_ *handle, err error) {
 	h := &handle{mode: l.mode(), seen: l}
 	defer func() {
@@ -44,14 +44,14 @@ func open(ctx context.Context, name string, l files) (_ *handle, err error) {
 		if name, err = h.copy(ctx, name); err != nil {
 			return h, err
 		}
-		params = "mode=rw" // to make a -wal index of its own
+		params = "mode=rw" // creates a -wal index beside the copy
 	}
 	if h.db, err = openSQL(name, params); err != nil {
 		return h, err
 	}
 	if h.mode == live {
 		h.rest = time.AfterFunc(liveIdle, func() {
-			h.db.SetMaxIdleConns(0) // closes those that idle
+			h.db.SetMaxIdleConns(0) // closes idle connections
 			h.db.SetMaxIdleConns(maxConns)
 		})
 	}
@@ -75,7 +75,7 @@ func (h *handle) prepare(ctx context.Context) error {
 	if err := h.db.QueryRowContext(ctx, hasCA).Scan(&n); err != nil {
 		return err
 	}
-	ca := "NULL" // databases from before content-addressed paths
+	ca := "NULL" // old databases have no content-addressed paths
 	if n > 0 {
 		ca = "v.ca"
 	}
@@ -91,7 +91,7 @@ func (h *handle) prepare(ctx context.Context) error {
 	return nil
 }
 
-// close closes the statements along with the connections.
+// close closes the connections, and with them the statements.
 func (h *handle) close() error {
 	var errs []error
 	if h.rest != nil {
@@ -106,8 +106,8 @@ func (h *handle) close() error {
 	return errors.Join(errs...)
 }
 
-// copy copies the database and its -wal to a directory of h's own. Whether the two belong together is checked as after
-// each read: the files must not have changed.
+// copy copies the database and its -wal to a private directory. The check after each read shows whether the two copies belong
+// together: the files must not have changed.
 func (h *handle) copy(ctx context.Context, name string) (string, error) {
 	var err error
 	if h.dir, err = os.MkdirTemp("", "nixreg-db-"); err != nil {
@@ -139,7 +139,7 @@ func copyFile(ctx context.Context, to, from string) error {
 	return errors.Join(err, out.Close())
 }
 
-// contextReader ends a copy when its context, which bounds that one call, ends.
+// contextReader ends a copy when the context of the call ends.
 type contextReader struct {
 	ctx context.Context
 	r   io.Reader

@@ -1,6 +1,5 @@
-// Package local reads the Nix store of this machine: its files as they lie on disk, and Nix's own SQLite database,
-// which says which of them are valid. It never writes either, needs no Nix daemon, and works beside a Nix that does
-// write, for root and for any user who may read the files.
+// Package local reads the Nix store of this machine: its files, and Nix's SQLite database of valid paths. It writes
+// neither, needs no Nix daemon, and works beside a running Nix, as root or as any user with read permission.
 //
 //	s, err := local.Open(local.Options{})        // /nix/store
 //	s, err := local.Open(local.Options{Root: "/mnt"}) // /mnt/nix/store, whose paths are still named /nix/store/…
@@ -26,20 +25,20 @@ import (
 
 const databaseFile = "/nix/var/nix/db/db.sqlite"
 
-// Options say which store.
+// Options choose the store.
 type Options struct {
-	Root string       // the directory in which nix/store and nix/var lie, absolute; "" is the host's own root
+	Root string       // absolute directory of nix/store and nix/var; "" is the root of the host
 	Log  *slog.Logger // nil logs nothing
 }
 
-// Store is a store.Store. A process should open each Nix database once: of two Stores on one database, the locks that
-// one closes are lost to the other (POSIX locks belong to the process).
+// Store is a store.Store. A process should open each Nix database once: POSIX locks belong to the process, so one Store
+// would drop the locks of another one on the same database when it closes a file.
 type Store struct {
 	dir disktree.Dir // of the store's files
 	db  *database
 }
 
-// Exists reports whether this machine has a Nix store of its own, for those who choose a store by looking.
+// Exists reports whether this machine has a Nix store.
 func Exists() bool {
 	_, err := os.Stat(databaseFile)
 	return err == nil
@@ -59,14 +58,14 @@ func Open(opts Options) (*Store, error) {
 	if err := readable(s.db.file); err != nil {
 		return nil, fmt.Errorf("open nix store: %w", err)
 	}
-	probe := func(ctx context.Context, h *handle) error { return nil } // opening looks at the schema
+	probe := func(ctx context.Context, h *handle) error { return nil } // opening reads the schema
 	if err := s.db.read(context.Background(), probe); err != nil {
 		return nil, fmt.Errorf("open nix store: %s: %w", s.db.file, errors.Join(err, s.db.Close()))
 	}
 	return s, nil
 }
 
-// Close frees the database. Trees that are open stay usable.
+// Close closes the database. Open Trees stay usable.
 func (s *Store) Close() error { return s.db.Close() }
 
 // Find implements store.Store.
@@ -89,7 +88,7 @@ func (s *Store) Find(ctx context.Context, hash string) (store.Path, error) {
 func (s *Store) Object(ctx context.Context, p store.Path) (*store.Object, error) {
 	var r row
 	err := s.db.read(ctx, func(ctx context.Context, h *handle) error {
-		r = row{} // of an attempt that failed
+		r = row{} // drops the result of a failed try
 		return r.scanObject(h.object.QueryRowContext(ctx, p.Abs()))
 	})
 	if err != nil {
@@ -109,9 +108,8 @@ func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	return &disktree.Tree{Path: p, Files: s.dir, Base: string(p)}, nil
 }
 
-// List implements store.Store. The newest rows of the database come first; rows that make no sense are left out, with
-// a warning. It reads in batches and holds nothing of
-// the database while the caller works, so that paths deleted meanwhile may still be listed.
+// List implements store.Store. The newest rows come first. Malformed rows are left out with a warning. List reads in batches
+// and holds no transaction while the caller works, so it may yield paths that were deleted meanwhile.
 func (s *Store) List(ctx context.Context) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		below := int64(math.MaxInt64)
@@ -143,7 +141,7 @@ func (s *Store) List(ctx context.Context) iter.Seq2[store.Entry, error] {
 func (s *Store) batch(ctx context.Context, below int64) ([]row, error) {
 	var out []row
 	err := s.db.read(ctx, func(ctx context.Context, h *handle) error {
-		out = out[:0] // of an attempt that failed
+		out = out[:0] // drops the result of a failed try
 		rows, err := h.list.QueryContext(ctx, below, batchSize)
 		if err != nil {
 			return err
@@ -161,16 +159,16 @@ func (s *Store) batch(ctx context.Context, below int64) ([]row, error) {
 	return out, err
 }
 
-// State implements store.Store. It is made of the database files' identities, sizes and times. As file times are
-// coarse, two commits in a row may look like one: the state of a database that was written within the last second
-// differs from the one it has later, so that whoever missed a commit finds it then.
+// State implements store.Store. It is made of the identities, sizes and times of the database files. File times are coarse:
+// two commits in a row may look like one. So the state within a second after a write differs from the later state, and a
+// missed commit shows then.
 func (s *Store) State(ctx context.Context) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("state of nix store: %w", err)
 	}
 	l, err := glance(s.db.file)
 	if err != nil {
-		return "", fmt.Errorf("state of nix store: %v", err) // that the database is gone does not mean that a path is
+		return "", fmt.Errorf("state of nix store: %v", err) // an absent database is no absent path
 	}
 	return l.state(), nil
 }

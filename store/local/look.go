@@ -10,14 +10,14 @@ import (
 	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
-// tick is more than the step of file times on any kernel: a file written later than a tick after its time has another.
+// tick is longer than the step of file times on any kernel: a write more than a tick after a file's time changes that time.
 const tick = 10 * time.Millisecond
 
-// fresh is how long after a write State expects that it may have missed a part of it.
+// fresh is how long after a write State may have missed a part of it.
 const fresh = time.Second
 
-// file is what tells two versions of a database file apart without opening it. Opening is out of the question: to
-// close a file drops all POSIX locks this process has on it, SQLite's own included.
+// file tells two versions of a database file apart without opening it: closing it would drop all POSIX locks of this process
+// on it, SQLite's own included.
 type file struct {
 	exists   bool
 	dev, ino uint64
@@ -26,30 +26,29 @@ type file struct {
 	ctime    int64
 }
 
-// files are the database and what SQLite keeps beside it, as they were at one look.
+// files are the database and SQLite's files beside it at one moment.
 type files struct {
 	db, wal, journal file
 	shm              bool
 	age              time.Duration // of the last write; not part of the identity
 }
 
-// mode is how SQLite may read the files as they are.
+// mode is the way in which SQLite may read the files.
 type mode uint8
 
 const (
 	_ mode = iota
-	// live: another process has the database open, or had: SQLite's locks and its -wal do the work.
+	// live: another process has or had the database open. SQLite's locks and -wal keep reads consistent.
 	live
-	// still: nothing is in flight and the database file holds everything. It is read as if it could not change, which
-	// needs neither locks nor write access nor a -wal and -shm (which SQLite would make, as root, and leave behind);
-	// that it did not change is checked after each read.
+	// still: no transaction is open and the database file is complete. SQLite reads it as immutable, without locks, write
+	// access, -wal or -shm (which SQLite as root would create and leave). Each read checks afterwards that it did not change.
 	still
-	// copied: there is a -wal but no -shm (a crash, or a copy of the files). SQLite would have to make one, which a
-	// user who may only read cannot: both files are copied, and the copy is read until they change.
+	// copied: there is a -wal but no -shm (a crash, or a copy of the files). SQLite would create one, for which a reader
+	// has no permission. Both files are copied, and the copy is read until they change.
 	copied
 )
 
-// look looks at all of them.
+// look reads the attributes of all files.
 func look(db string) (l files, err error) {
 	if l, err = glance(db); err != nil {
 		return l, err
@@ -65,7 +64,7 @@ func look(db string) (l files, err error) {
 	return l, nil
 }
 
-// glance looks at what each transaction changes alone: at the database and its -wal.
+// glance reads the attributes of the files that each transaction changes: the database and its -wal.
 func glance(db string) (l files, err error) {
 	if l.db, err = stat(db); err == nil && !l.db.exists {
 		err = &fs.PathError{Op: "stat", Path: db, Err: fs.ErrNotExist}
@@ -84,7 +83,7 @@ func glance(db string) (l files, err error) {
 	return l, nil
 }
 
-// stat looks at a file; one that does not exist is no error.
+// stat reads the attributes of a file. An absent file is no error.
 func stat(name string) (file, error) {
 	s, err := filestamp.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -98,7 +97,7 @@ func stat(name string) (file, error) {
 
 func (l files) mode() mode {
 	switch {
-	case l.journal.size > 0: // a database without write-ahead log, in the middle of a transaction
+	case l.journal.size > 0: // a transaction is open in a database without write-ahead log
 		return live
 	case l.wal.size > 0 && !l.shm:
 		return copied
@@ -109,8 +108,7 @@ func (l files) mode() mode {
 	}
 }
 
-// same reports whether nothing was written between the two looks, provided that the first was a tick or more after the
-// last write.
+// same reports whether no write came between l and the other look. l must be at least a tick after the last write.
 func (l files) same(m files) bool {
 	l.age, m.age = 0, 0
 	return l == m
@@ -119,7 +117,7 @@ func (l files) same(m files) bool {
 // settled reports whether a write after this look would change a time.
 func (l files) settled() bool { return l.age < 0 || l.age >= tick }
 
-// state leaves an empty -wal out: Nix makes and removes one each time it only reads.
+// state leaves out an empty -wal: Nix creates and removes one each time it reads.
 func (l files) state() string {
 	var buf [128]byte
 	s := appendNumbers(buf[:0], int64(l.db.dev), int64(l.db.ino), l.db.size, l.db.mtime)

@@ -13,13 +13,13 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// batchSize is how many rows a listing reads at once: a few milliseconds, as a long reader keeps Nix from cleaning up
-// its -wal.
+// batchSize is the number of rows that a listing reads in one transaction of a few milliseconds: a long transaction keeps
+// Nix from truncating its -wal.
 const batchSize = 2000
 
 const (
 	findSQL = `SELECT path FROM ValidPaths WHERE path >= ? AND path < ? LIMIT 1`
-	// One statement, so that the row and its references are of one moment. Store paths hold no spaces.
+	// One statement reads the row and its references at one moment. Store paths have no spaces.
 	objectSQL = `SELECT v.id, v.path, v.registrationTime, v.deriver, %s, v.hash, v.narSize,
 		(SELECT group_concat(t.path, ' ') FROM Refs r JOIN ValidPaths t ON t.id = r.reference WHERE r.referrer = v.id)
 		FROM ValidPaths v WHERE v.path = ?`
@@ -27,7 +27,7 @@ const (
 	hasCA   = `SELECT count(*) FROM pragma_table_info('ValidPaths') WHERE name = 'ca'`
 )
 
-// row is a line of ValidPaths as Nix wrote it, not parsed yet.
+// row is a row of ValidPaths, not parsed yet.
 type row struct {
 	id         int64
 	path       string
@@ -37,7 +37,7 @@ type row struct {
 	hash       sql.NullString
 	size       sql.NullInt64
 	refs       sql.NullString
-	fault      error // why the row makes no sense, if its columns say so already
+	fault      error // of a malformed column
 }
 
 type scanner interface{ Scan(dest ...any) error }
@@ -50,7 +50,7 @@ func (r *row) scanObject(s scanner) error {
 	return r.named(s.Scan(&r.id, &r.path, &r.registered, &r.deriver, &r.ca, &r.hash, &r.size, &r.refs))
 }
 
-// named adds to an error of a column which row it is in; errors of SQLite and of the context stay as they are.
+// named adds the row to the error of a column. Errors of SQLite and of the context stay as they are.
 func (r *row) named(err error) error {
 	var db *sqlite.Error
 	if err == nil || r.id == 0 || errors.As(err, &db) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
@@ -60,7 +60,7 @@ func (r *row) named(err error) error {
 	return r.fault
 }
 
-// bad hides the kind of err: a row that makes no sense is not the caller's invalid argument.
+// bad hides the kind of err: a malformed row is not an invalid argument of the caller.
 func (r *row) bad(err error) error {
 	return fmt.Errorf("row %d of ValidPaths (path %.300q): %v", r.id, r.path, err)
 }
@@ -104,7 +104,7 @@ func (r *row) object() (*store.Object, error) {
 	return obj, nil
 }
 
-// parsePath reads a full store path with nothing after it.
+// parsePath parses an absolute store path with nothing after it.
 func parsePath(abs string) (store.Path, error) {
 	base, ok := strings.CutPrefix(abs, store.Dir+"/")
 	if !ok {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-const maxFiles = 256 // that are included in all
+const maxFiles = 256 // included files, all together
 
 // reader applies the lines of files to a configuration.
 type reader struct {
@@ -30,7 +30,7 @@ func readText(r io.Reader, name string) (string, error) {
 	return string(b), nil
 }
 
-// file applies a file that need not be there.
+// file applies a file, which may be absent.
 func (r *reader) file(name string) error {
 	text, err := r.readFile(name)
 	if err == nil {
@@ -61,7 +61,7 @@ func (r *reader) text(name, text string) error {
 	return nil
 }
 
-// isSpace: Nix knows no other white space.
+// isSpace reports whether c is white space for Nix.
 func isSpace(c rune) bool { return c == ' ' || c == '\t' || c == '\r' }
 
 func (r *reader) line(name, at string, words []string) error {
@@ -77,7 +77,7 @@ func (r *reader) line(name, at string, words []string) error {
 	return r.config.set(at, words[0], words[2:])
 }
 
-// resolve returns the path of a file as one called name means it.
+// resolve returns the path of an included file, relative to the file called name.
 func resolve(name, file string) string {
 	if filepath.IsAbs(file) {
 		return filepath.Clean(file)
@@ -85,7 +85,7 @@ func resolve(name, file string) string {
 	return filepath.Join(filepath.Dir(name), file)
 }
 
-// include applies a file that another one names.
+// include applies a file that another file includes.
 func (r *reader) include(at, name string, optional bool) error {
 	r.included++
 	if r.included > maxFiles {
@@ -104,7 +104,7 @@ func (r *reader) include(at, name string, optional bool) error {
 	return fmt.Errorf("%s: include: %w (!include does without)", at, err)
 }
 
-// set gives the setting called name its value, if it is one that is wanted.
+// set stores the value of a setting, if it is one of Config.
 //
 // Source: NixOS/nix src/libutil/configuration.cc, Config::set.
 func (c *Config) set(at, name string, words []string) error {
@@ -127,7 +127,7 @@ func (c *Config) set(at, name string, words []string) error {
 	return nil
 }
 
-// lists are the settings that are lists, by all their names.
+// lists are the settings that are lists, by all of their names.
 func (c *Config) lists() map[string]*[]string {
 	return map[string]*[]string{
 		"substituters": &c.Substituters, "binary-caches": &c.Substituters,

@@ -1,8 +1,8 @@
-// Package nixconf reads what Nix's own configuration says of substituters: which caches there are, whose signatures are
-// trusted, and where credentials and certificates lie. It looks where Nix looks, and reads lines as Nix reads them; all
-// other settings are passed over.
+// Package nixconf reads the settings of Nix's own configuration that concern substituters: the caches, the trusted keys, and
+// the files of credentials and certificates. It reads the files that Nix reads, with the same syntax, and ignores all
+// other settings.
 //
-// It opens no store, and does not know what the URLs mean.
+// The package must not open stores or know the meaning of their URLs.
 //
 //	conf, err := nixconf.Read(os.LookupEnv)
 //	conf.Substituters // "https://cache.nixos.org/", …
@@ -16,16 +16,16 @@ import (
 	"path/filepath"
 )
 
-// Config is what the settings come to.
+// Config is the result of all settings.
 type Config struct {
-	Substituters      []string // store URLs, as they are written, in order; extra-substituters among them
-	TrustedPublicKeys []string // "<name>:<base64>", as they are written
+	Substituters      []string // store URLs as written, in order, extra-substituters included
+	TrustedPublicKeys []string // "<name>:<base64>", as written
 	RequireSigs       bool
-	NetrcFile         string // credentials; "" for none. It need not exist if it is named
-	SSLCertFile       string // certificate authorities; "" for those of the system
+	NetrcFile         string // credentials; "" is none. The file need not exist if a setting names it
+	SSLCertFile       string // certificate authorities; "" is those of the system
 
-	// Unread are files that are there and could not be read. Nix passes over them, which may be meant: secrets are often
-	// included from a file that is for root alone.
+	// Unread are files that exist and could not be read. Nix ignores them, often on purpose: a file with secrets that only
+	// root may read is included.
 	Unread []error
 }
 
@@ -40,16 +40,16 @@ func defaults() *Config {
 	}
 }
 
-// Read reads the configuration of whoever runs the program: the system's file, those of the user, and the variable
-// NIX_CONFIG, each over the one before. Files that are absent are no error; a line that Nix would refuse gives one that
-// begins with file:line and matches [fs.ErrInvalid], and the include of an absent file one that matches [fs.ErrNotExist].
+// Read reads the configuration of the user of this process: the system's file, the user's files, and the variable
+// NIX_CONFIG. Each overrides the one before. Absent files are no error. A line that Nix would refuse gives an error that
+// begins with file:line and matches [fs.ErrInvalid]; the include of an absent file gives one matching [fs.ErrNotExist].
 //
 // Source: NixOS/nix src/libstore/globals.cc, loadConfFile.
 func Read(lookupEnv func(string) (string, bool)) (*Config, error) {
 	e := environment(lookupEnv)
 	r := &reader{config: defaults(), readFile: readFile}
 	r.config.NetrcFile = e.netrc()
-	r.config.SSLCertFile, _ = e.value("NIX_SSL_CERT_FILE") // SSL_CERT_FILE is the system's own way to say where they are
+	r.config.SSLCertFile, _ = e.value("NIX_SSL_CERT_FILE") // crypto/x509 reads SSL_CERT_FILE itself
 	for _, file := range e.files() {
 		if err := r.file(file); err != nil {
 			return nil, err
