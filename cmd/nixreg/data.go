@@ -121,6 +121,15 @@ func (d *dataDir) checkVersion(file string, log *slog.Logger) error {
 	if err != nil || found == dataVersion {
 		return err
 	}
+	younger, err := filepath.Glob(d.digests + "-[0-9]*") // generations of digests; the oldest alone is set aside
+	if err != nil {
+		return err
+	}
+	for _, dir := range younger {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
 	old := d.digests + ".old-" + found
 	switch _, err := os.Lstat(d.digests); {
 	case err == nil:

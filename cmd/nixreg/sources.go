@@ -95,9 +95,6 @@ func memorySource(ctx context.Context, c *config, log *slog.Logger) (*parts, err
 	return p, p.openSource(cfg)
 }
 
-// nearDigests is how many bytes of records are kept in memory in front of those on disk.
-const nearDigests = 16 << 20
-
 // servedSource makes images with digests kept in a data directory.
 func servedSource(ctx context.Context, c *config, data *dataDir, log *slog.Logger) (_ *parts, err error) {
 	size, err := humanize.ParseBytes(c.narCache)
@@ -121,7 +118,7 @@ func servedSource(ctx context.Context, c *config, data *dataDir, log *slog.Logge
 			return nil, err
 		}
 		p.closes = append(p.closes, b.Close)
-		return &digests.Tiered{Near: digests.NewMemory(nearDigests), Far: b, Log: log}, nil
+		return b, nil
 	})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,300 @@
+package digests
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+const (
+	keptAsides = 3
+	maxLevels  = 7
+
+	// spareSpace is how many bytes must be free for a write: more than all files that badger maps before it fills them. A
+	// mapped write to a full disk ends the process, without an error.
+	spareSpace = 128 << 20
+)
+
+var (
+	errLocked  = errors.New("another process is using it")
+	errForeign = errors.New("not a digest cache: it has no " + badger.ManifestFilename)
+)
+
+// badgerOptions keep badger at a few MB, where its defaults take above a hundred. Blocks are not compressed, so they are read from
+// the page cache and need no cache of their own.
+//
+// MemTableSize must not become smaller: badger ends the process when it replays a larger log of an earlier process. Change it only
+// together with the directory's name.
+func badgerOptions(dir string, log *badgerLog) badger.Options {
+	o := badger.DefaultOptions(dir)
+	o.Logger = log
+	o.MetricsEnabled = false
+	o.NumGoroutines = 1
+	o.NumMemtables = 2
+	o.NumCompactors = 2
+	o.MaxLevels = maxLevels
+	o.MemTableSize = 4 << 20
+	o.ValueThreshold = 2 << 10
+	o.ValueLogFileSize = 2 * maxValue
+	o.Compression = options.None
+	o.BlockCacheSize = 0
+	o.IndexCacheSize = 0
+	o.ChecksumVerificationMode = options.OnBlockRead
+	o.VerifyValueChecksum = true // before badger believes the lengths in an entry
+	return o
+}
+
+// name is the directory of a generation. That of number 0 has no number: earlier versions knew no other.
+func (b *Badger) name(number int) string {
+	if number == 0 {
+		return filepath.Clean(b.dir)
+	}
+	return fmt.Sprintf("%s-%d", filepath.Clean(b.dir), number)
+}
+
+// openGeneration opens a directory. A damaged one is moved away, and an empty one takes its place.
+func (b *Badger) openGeneration(number int) (*generation, error) {
+	dir := b.name(number)
+	db, err := openDB(dir, b.log)
+	if err != nil && !environmental(err) {
+		aside, moved := setAside(dir)
+		if moved != nil {
+			return nil, errors.Join(err, moved)
+		}
+		b.log.Warn("digest cache was damaged, starting with an empty one", "dir", dir, "old", aside, "err", err)
+		db, err = openDB(dir, b.log)
+	}
+	if err != nil {
+		return nil, err
+	}
+	g := &generation{DB: db, number: number}
+	g.measure()
+	return g, nil
+}
+
+func openDB(dir string, log *slog.Logger) (*badger.DB, error) {
+	if fi, err := os.Lstat(dir); err == nil && fi.Mode().IsRegular() {
+		return nil, errForeign
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := checkLocked(dir); err != nil {
+		return nil, err
+	}
+	bl := &badgerLog{log: log}
+	db, err := guardedOpen(badgerOptions(dir, bl))
+	if err != nil {
+		return nil, err
+	}
+	bl.opened.Store(true)
+	return db, nil
+}
+
+func guardedOpen(o badger.Options) (db *badger.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			db, err = nil, fmt.Errorf("badger panicked: %v", r)
+		}
+	}()
+	return badger.Open(o)
+}
+
+// checkLocked checks dir under badger's own lock, so that no process has dir open. The lock is released before badger takes it.
+func checkLocked(dir string) error {
+	lock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := checkOurs(dir); err != nil {
+		return err
+	}
+	if err := errors.Join(checkWritable(dir), checkSpace(dir, spareSpace)); err != nil {
+		return err
+	}
+	return checkFiles(dir)
+}
+
+// checkOurs checks that dir is empty, or has the file that badger makes first. Any other directory is not ours to write to, be it
+// the target of a link or the rest of an old cache.
+func checkOurs(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	others := false
+	for _, e := range entries {
+		if e.Name() == badger.ManifestFilename {
+			return nil
+		}
+		others = others || e.Name() != "LOCK" && !strings.HasPrefix(e.Name(), "probe-")
+	}
+	if others {
+		return errForeign
+	}
+	return nil
+}
+
+// lockDir holds the lock (flock on the directory) until the file that it returns is closed.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = errLocked
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	return f, nil
+}
+
+// checkWritable writes to dir, so that an error comes early and with its kind.
+func checkWritable(dir string) error {
+	f, err := os.CreateTemp(dir, "probe-*.tmp")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(make([]byte, 64<<10))
+	return errors.Join(err, f.Close())
+}
+
+// checkSpace gives an error matching [syscall.ENOSPC] if less than spare bytes are free for dir.
+func checkSpace(dir string, spare int64) error {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	if free := int64(st.Bavail) * int64(st.Bsize); free < spare {
+		return fmt.Errorf("%d MB are free for %s, %d are needed: %w", free>>20, dir, spare>>20, syscall.ENOSPC)
+	}
+	return nil
+}
+
+// environmental reports whether err comes from the state of the machine, and not from the contents of the directory. Badger makes
+// text of causes, so the text is searched as well.
+func environmental(err error) bool {
+	if errors.Is(err, errLocked) || strings.Contains(err.Error(), "Another process is using this Badger database") {
+		return true
+	}
+	for _, e := range []syscall.Errno{
+		syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.ENOTDIR,
+	} {
+		if errors.Is(err, e) || strings.Contains(err.Error(), e.Error()) {
+			return true
+		}
+	}
+	return false
+}
+
+// setAside renames dir to the next free <dir>.damaged-<n> and removes all but the newest of them.
+func setAside(dir string) (string, error) {
+	lock, err := lockDir(dir)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	prefix := filepath.Clean(dir) + ".damaged-"
+	old, err := numbered(prefix)
+	if err != nil {
+		return "", err
+	}
+	next := 1
+	if len(old) > 0 {
+		next = old[len(old)-1] + 1
+	}
+	aside := prefix + strconv.Itoa(next)
+	if err := os.Rename(dir, aside); err != nil {
+		return "", err
+	}
+	for _, n := range old[:max(0, len(old)+1-keptAsides)] {
+		if err := os.RemoveAll(prefix + strconv.Itoa(n)); err != nil {
+			return "", err
+		}
+	}
+	return aside, nil
+}
+
+// numbered returns the numbers n of the directories <prefix><n>, sorted.
+func numbered(prefix string) ([]int, error) {
+	entries, err := os.ReadDir(filepath.Dir(prefix))
+	if err != nil {
+		return nil, err
+	}
+	var ns []int
+	for _, e := range entries {
+		s, ok := strings.CutPrefix(e.Name(), filepath.Base(prefix))
+		if n, err := strconv.Atoi(s); ok && err == nil && n > 0 && strconv.Itoa(n) == s && e.IsDir() {
+			ns = append(ns, n)
+		}
+	}
+	slices.Sort(ns)
+	return ns, nil
+}
+
+// removeGeneration deletes a directory, badger's manifest last: a directory without it is not ours, see checkOurs.
+func removeGeneration(dir string) error {
+	if err := checkOurs(dir); err != nil {
+		return fmt.Errorf("remove %s: %w", dir, err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != badger.ManifestFilename {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+// badgerLog writes badger's messages to slog, at debug level. The first error of each kind is a warning; badger repeats some for
+// every read. Errors while a directory is being opened stay at debug level: OpenBadger says how that ended.
+type badgerLog struct {
+	log    *slog.Logger
+	opened atomic.Bool
+	warned sync.Map // format strings, of which badger has a fixed number
+}
+
+func (l *badgerLog) Errorf(format string, args ...any) {
+	if l.opened.Load() {
+		if _, again := l.warned.LoadOrStore(format, true); !again {
+			l.log.Warn("digest cache: " + message(format, args))
+			return
+		}
+	}
+	l.Debugf(format, args...)
+}
+
+func (l *badgerLog) Warningf(format string, args ...any) { l.Debugf(format, args...) }
+
+func (l *badgerLog) Infof(format string, args ...any) { l.Debugf(format, args...) }
+
+func (l *badgerLog) Debugf(format string, args ...any) {
+	l.log.Debug("digest cache: " + message(format, args))
+}
+
+func message(format string, args []any) string {
+	return strings.TrimSpace(fmt.Sprintf("%.500s", fmt.Sprintf(format, args...)))
+}
