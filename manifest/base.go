@@ -10,6 +10,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/program"
 	"github.com/nixreg/nixreg/store"
@@ -98,7 +99,7 @@ func (b *Base) architecture() string {
 	var doc struct {
 		Architecture string `json:"architecture"`
 	}
-	if json.Unmarshal(b.Config, &doc) != nil || !architectureName.MatchString(doc.Architecture) {
+	if json.Unmarshal(b.Config, &doc) != nil || !oci.IsPlatformWord(doc.Architecture) {
 		return ""
 	}
 	return doc.Architecture

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -104,9 +103,9 @@ func (c *Conf) platform(f *confFile) error {
 		return fmt.Errorf("os %.50q: only linux images exist: %w", f.OS, errors.ErrUnsupported)
 	case f.StoreDir != nil && *f.StoreDir != store.Dir:
 		return fmt.Errorf("store_dir %.200q: only %s is served: %w", *f.StoreDir, store.Dir, errors.ErrUnsupported)
-	case !architectureName.MatchString(f.Architecture):
+	case !oci.IsPlatformWord(f.Architecture):
 		return fmt.Errorf("architecture %.50q: %w", f.Architecture, fs.ErrInvalid)
-	case f.Variant != "" && !architectureName.MatchString(f.Variant):
+	case f.Variant != "" && !oci.IsPlatformWord(f.Variant):
 		return fmt.Errorf("variant %.50q: %w", f.Variant, fs.ErrInvalid)
 	}
 	if c.Config.kind == 0 { // absent
@@ -114,8 +113,6 @@ func (c *Conf) platform(f *confFile) error {
 	}
 	return nil
 }
-
-var architectureName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
 
 func (c *Conf) paths(f *confFile) (err error) {
 	if len(f.StoreLayers) > maxLayersOfConf {

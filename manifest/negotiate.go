@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/program"
 )
 
@@ -50,12 +51,13 @@ func (s *Source) served() [][]*dialect {
 
 // preferred is the image for a client that knows no indexes.
 func preferred(images []*Image) *Image {
-	for _, m := range images {
-		if m.Architecture == program.DefaultArchitecture {
-			return m
-		}
+	m, err := oci.Choose(images, func(m *Image) oci.Platform {
+		return oci.Platform{OS: m.OS, Architecture: m.Architecture, Variant: m.Variant}
+	}, oci.Linux(program.DefaultArchitecture)...)
+	if err != nil {
+		return images[0]
 	}
-	return images[0]
+	return m
 }
 
 type unacceptableError struct{ repository, tag string }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/internal/oci"
+	"github.com/nixreg/nixreg/internal/oci/listing"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -285,20 +286,23 @@ func (l *layoutReader) recipe(d v1.Hash) layer.Recipe {
 	return layer.Recipe{Format: layer.Verbatim, Objects: []layer.Ref{layer.RefOf(l.object)}, File: l.file(d)}
 }
 
-// manifest finds the manifest of an image by platform: the only one, or the one for an architecture, or else the first.
+// manifest finds the manifest of an image by platform: the one for an architecture, or else the first; nil if there is none. Images
+// for Windows go before what stands behind them, as ever: digests that clients have would be others.
 func (l *layout) manifest(arch string) *layoutDocument {
-	var first *layoutDocument
+	var images []*layoutDocument
 	for i := range l.Documents {
-		d := &l.Documents[i]
-		switch {
-		case !d.isImage():
-		case d.Platform != nil && d.Platform.Architecture == arch:
-			return d
-		case first == nil:
-			first = d
+		if d := &l.Documents[i]; d.isImage() {
+			images = append(images, d)
 		}
 	}
-	return first
+	if len(images) == 0 {
+		return nil
+	}
+	d, err := oci.Choose(images, func(d *layoutDocument) oci.Platform { return listing.PlatformOf(d.Platform) }, oci.AnySystem(arch))
+	if err != nil {
+		return images[0]
+	}
+	return d
 }
 
 // present looks for the blobs, whose digests it does not compare.

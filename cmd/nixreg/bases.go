@@ -50,7 +50,7 @@ func (b *bases) pull(ctx context.Context, name string, platform v1.Platform) (st
 		if ok, err := b.sound(ctx, file); ok || err != nil {
 			return file, err
 		}
-		return file, b.fetch(ctx, ref, pull.Platform{OS: platform.OS, Arch: platform.Architecture, Variant: platform.Variant}, file)
+		return file, b.fetch(ctx, ref, pull.Platform{OS: platform.OS, Architecture: platform.Architecture, Variant: platform.Variant}, file)
 	})
 }
 

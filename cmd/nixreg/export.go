@@ -28,7 +28,7 @@ type exportOptions struct {
 	tlsVerify    bool
 	force, quiet bool
 
-	want *v1.Platform // what platform comes to; nil: whichever is likely to be meant
+	want export.Platform // what platform comes to; zero: whichever is likely to be meant
 	to   export.Destination
 	log  *slog.Logger
 }
@@ -74,14 +74,14 @@ func (o *exportOptions) complete(destination string, terminal bool) (err error) 
 		return err
 	}
 	if o.platform != "" {
-		if o.want, err = export.ParsePlatform(o.platform); err != nil {
+		if o.want, err = oci.ParsePlatform(o.platform); err != nil {
 			return err
 		}
 	}
 	switch archive := o.to.Transport == export.DockerArchive; {
 	case archive && o.all:
 		return errors.New("--all: a docker-archive holds the image of one platform")
-	case o.all && o.want != nil:
+	case o.all && o.platform != "":
 		return errors.New("--all and --platform: give one of them")
 	case len(o.mountFrom) > 0 && o.to.Transport != export.Docker:
 		return errors.New("--mount-from: goes with docker:// alone")

@@ -112,10 +112,7 @@ func printReports(w io.Writer, reports []*manifest.Report) error {
 
 func printReport(w io.Writer, r *manifest.Report) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	platform := r.OS + "/" + r.Architecture
-	if r.Variant != "" {
-		platform += "/" + r.Variant
-	}
+	platform := oci.Platform{OS: r.OS, Architecture: r.Architecture, Variant: r.Variant}
 	fmt.Fprintf(tw, "image\t%s:%s\n", r.Repository, r.Tag)
 	fmt.Fprintf(tw, "platform\t%s\n", platform)
 	fmt.Fprintf(tw, "manifest\t%s (OCI)\n", r.Manifest)

@@ -54,7 +54,7 @@ and podman login keep.`,
 	f := cmd.Flags()
 	f.StringVarP(&o.output, "output", "o", "", "`file` to write, - for standard output (default docker-image-NAME-TAG.tar, or none with --print-nix or --json)")
 	f.StringVar(&o.platform.OS, "os", "linux", "operating system, of an image for several")
-	f.StringVar(&o.platform.Arch, "arch", runtime.GOARCH, "architecture, of an image for several")
+	f.StringVar(&o.platform.Architecture, "arch", runtime.GOARCH, "architecture, of an image for several")
 	f.StringVar(&o.platform.Variant, "variant", "", "variant of the architecture, such as v8")
 	f.StringVar(&o.finalName, "final-name", "", "`name` of the image in the archive (default the image's own)")
 	f.StringVar(&o.finalTag, "final-tag", "", "`tag` of the image in the archive (default the one asked for, or latest)")
@@ -190,7 +190,7 @@ func newPulled(r pull.Request, result *pull.Result, tlsVerify bool) pulled {
 	return pulled{
 		ImageName: r.Image.Familiar, ImageDigest: result.Digest.String(), Hash: result.Hash,
 		FinalImageName: r.FinalName, FinalImageTag: r.FinalTag,
-		OS: r.Platform.OS, Arch: r.Platform.Arch, Variant: r.Platform.Variant,
+		OS: r.Platform.OS, Arch: r.Platform.Architecture, Variant: r.Platform.Variant,
 		TLSVerify: tlsVerify,
 		chosen:    result.Digest != result.Manifest,
 	}

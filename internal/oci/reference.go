@@ -71,11 +71,14 @@ func SplitHost(name string) (host, repository string, err error) {
 	return host, repository, nil
 }
 
-// invalidError matches [fs.ErrInvalid], whose words are not in its text.
-type invalidError struct{ error }
+// kindError is of a kind that its text need not name.
+type kindError struct {
+	error
+	kind error
+}
 
-func (invalidError) Is(target error) bool { return target == fs.ErrInvalid }
+func (e kindError) Is(target error) bool { return target == e.kind }
 
 func invalid(format string, args ...any) error {
-	return invalidError{fmt.Errorf(format, args...)}
+	return kindError{fmt.Errorf(format, args...), fs.ErrInvalid}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // listing has a line for each member, with its bytes.
-func listing(t *testing.T, archive []byte) string {
+func listed(t *testing.T, archive []byte) string {
 	t.Helper()
 	var b strings.Builder
 	for r := tar.NewReader(bytes.NewReader(archive)); ; {
@@ -72,7 +72,7 @@ func TestArchiveHoldsPlainLayers(t *testing.T) {
     }
 ]
 `, img.Config().Hex, name("one"), name("two"), name("three"), name("one"))
-	if listing := listing(t, got); listing != want.String() {
+	if listing := listed(t, got); listing != want.String() {
 		t.Errorf("archive has\n%swant\n%s", listing, want.String())
 	}
 	if len(got)%10240 != 0 {
@@ -85,7 +85,7 @@ func TestArchiveKeepsNamedLayers(t *testing.T) {
 	m := newMemory()
 	base := gzipped(t, "base")
 	img := open(t, m, m.add(t, "amd64", base, plain("own")))
-	got := listing(t, archiveOf(t, img, Notes{MTime: 1, Layers: []layer.Header{
+	got := listed(t, archiveOf(t, img, Notes{MTime: 1, Layers: []layer.Header{
 		{Name: "base.tar", Mode: 0o400, UID: 5, GID: 6, Uname: "u", Gname: "g", MTime: 9}, {Mode: 0o444, Uname: "root", Gname: "root", MTime: 1},
 	}}))
 	want := fmt.Sprintf("0400 5:6 u:g 9 base.tar %s\n0444 0:0 root:root 1 %s/layer.tar own\n", base.served, hexSHA256([]byte("own")))

@@ -92,13 +92,12 @@ func OpenAll(ctx context.Context, r Repository, top *v1.Descriptor) (*Image, err
 	return &Image{repository: r, top: doc}, nil
 }
 
-// Open reads what top stands for, of an index the image for a platform; nil takes one that is likely to be meant: see
-// [Choose]. An image for another platform only gives an error matching [fs.ErrNotExist].
-func Open(ctx context.Context, r Repository, top *v1.Descriptor, want *v1.Platform) (*Image, error) {
+// Open reads what top stands for, of an index the image for a platform; see [Platform] for the zero one. An image for another platform only gives an error matching [fs.ErrNotExist].
+func Open(ctx context.Context, r Repository, top *v1.Descriptor, want Platform) (*Image, error) {
 	if !top.MediaType.IsIndex() {
 		img, err := OpenAll(ctx, r, top)
-		if err == nil && want != nil {
-			err = img.is(ctx, *want)
+		if err == nil && want != (Platform{}) {
+			err = img.is(ctx, want)
 		}
 		if err != nil {
 			return nil, err
@@ -109,7 +108,7 @@ func Open(ctx context.Context, r Repository, top *v1.Descriptor, want *v1.Platfo
 	if err != nil {
 		return nil, fmt.Errorf("index %s: %w: %w", top.Digest, err, fs.ErrInvalid)
 	}
-	child, err := Choose(index.Manifests, want)
+	child, err := choose(index.Manifests, want)
 	if err != nil {
 		return nil, fmt.Errorf("index %s: %w", top.Digest, err)
 	}

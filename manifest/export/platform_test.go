@@ -9,6 +9,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // indexOf lists images of these platforms, the digest of each its number.
@@ -18,7 +20,8 @@ func indexOf(platforms ...string) []v1.Descriptor {
 		d := v1.Descriptor{MediaType: types.OCIManifestSchema1, Size: int64(i)}
 		if s != "" {
 			p, _, _ := strings.Cut(s, " ")
-			d.Platform, _ = ParsePlatform(p)
+			want, _ := oci.ParsePlatform(p)
+			d.Platform = &v1.Platform{OS: want.OS, Architecture: want.Architecture, Variant: want.Variant}
 		}
 		if strings.HasSuffix(s, " index") {
 			d.MediaType = types.OCIImageIndex
@@ -37,12 +40,14 @@ func TestChoose(t *testing.T) {
 	}{
 		"asked for":           {indexOf("linux/amd64", "linux/arm64"), "linux/arm64", 1},
 		"a variant":           {indexOf("linux/arm/v6", "linux/arm/v7"), "linux/arm/v7", 1},
-		"any variant":         {indexOf("linux/arm/v6", "linux/arm/v7"), "linux/arm", 0},
+		"the best variant":    {indexOf("linux/arm/v6", "linux/arm/v7"), "linux/arm", 1},
+		"an unknown variant":  {indexOf("linux/arm64", "linux/amd64/v3"), "linux/amd64", 1},
 		"none before others":  {indexOf("linux/arm/v6", "linux/arm"), "linux/arm", 1},
 		"arm64 is v8":         {indexOf("linux/amd64", "linux/arm64"), "linux/arm64/v8", 1},
 		"v8 is arm64":         {indexOf("linux/arm64/v9", "linux/arm64/v8"), "linux/arm64", 1},
-		"no other arm64":      {indexOf("linux/arm64"), "linux/arm64/v9", -1},
-		"another variant":     {indexOf("linux/arm/v6", "linux/arm"), "linux/arm/v8", -1},
+		"what runs on all":    {indexOf("linux/arm64"), "linux/arm64/v9", 0},
+		"a lesser variant":    {indexOf("linux/arm/v6", "linux/arm"), "linux/arm/v8", 0},
+		"a greater variant":   {indexOf("linux/arm/v7"), "linux/arm/v6", -1},
 		"another system":      {indexOf("windows/amd64"), "linux/amd64", -1},
 		"not an index":        {indexOf("linux/amd64 index", "linux/amd64"), "linux/amd64", 1},
 		"this machine":        {indexOf("linux/s390x", own), "", 1},
@@ -53,11 +58,8 @@ func TestChoose(t *testing.T) {
 		"no platforms":        {indexOf("", ""), "", -1},
 		"nothing":             {nil, "", -1},
 	} {
-		var want *v1.Platform
-		if c.want != "" {
-			want, _ = ParsePlatform(c.want)
-		}
-		got, err := Choose(c.index, want)
+		want, _ := oci.ParsePlatform(c.want)
+		got, err := choose(c.index, want)
 		switch {
 		case c.found < 0 && !errors.Is(err, fs.ErrNotExist):
 			t.Errorf("%s: %v, %v", name, got, err)
@@ -65,23 +67,15 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%s: number %d, %v; want %d", name, got.Size, err, c.found)
 		}
 	}
-	_, err := Choose(indexOf("linux/s390x", "linux/arm/v7", ""), &v1.Platform{OS: "linux", Architecture: "amd64"})
-	if want := "no image for linux/amd64, only for linux/s390x, linux/arm/v7, unknown"; err == nil || err.Error() != want {
+	_, err := choose(indexOf("linux/s390x", "linux/arm/v7", ""), Platform{OS: "linux", Architecture: "amd64"})
+	if want := "no image for linux/amd64, only for linux/s390x, linux/arm/v7"; err == nil || err.Error() != want {
 		t.Errorf("error is %v, want %s", err, want)
-	}
-}
-
-func TestParsePlatform(t *testing.T) {
-	for _, s := range []string{"", "linux", "linux/", "/amd64", "linux/arm/", "linux/arm/v7/x"} {
-		if got, err := ParsePlatform(s); !errors.Is(err, fs.ErrInvalid) {
-			t.Errorf("%q: %v, %v", s, got, err)
-		}
 	}
 }
 
 func TestOpen(t *testing.T) {
 	m, index := twoPlatforms(t)
-	arm := &v1.Platform{OS: "linux", Architecture: "arm64"}
+	arm := Platform{OS: "linux", Architecture: "arm64"}
 	img, err := Open(t.Context(), m, index, arm)
 	if err != nil {
 		t.Fatal(err)
@@ -90,10 +84,10 @@ func TestOpen(t *testing.T) {
 	if _, err := Open(t.Context(), m, top, arm); err != nil {
 		t.Errorf("the image itself: %v", err)
 	}
-	if _, err := Open(t.Context(), m, top, nil); err != nil {
+	if _, err := Open(t.Context(), m, top, Platform{}); err != nil {
 		t.Errorf("whichever platform: %v", err)
 	}
-	if _, err := Open(t.Context(), m, top, &v1.Platform{OS: "linux", Architecture: "amd64"}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Open(t.Context(), m, top, Platform{OS: "linux", Architecture: "amd64"}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("another platform: %v", err)
 	}
 	delete(m.documents, img.Digest())
@@ -124,7 +118,7 @@ func TestOpenIsBounded(t *testing.T) {
 			t.Errorf("%s: %v", mt, err)
 		}
 	}
-	if _, err := Open(t.Context(), m, &v1.Descriptor{MediaType: types.OCIImageIndex, Data: []byte("x")}, nil); !errors.Is(err, fs.ErrInvalid) {
+	if _, err := Open(t.Context(), m, &v1.Descriptor{MediaType: types.OCIImageIndex, Data: []byte("x")}, Platform{}); !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("no index: %v", err)
 	}
 }

@@ -126,7 +126,7 @@ func (r *reader) architecture(a argument) {
 	case !ok:
 	case goarch != "":
 		r.invalid(a.value.at, badValue, "architecture: %q: write %s, Go's name for it", s, goarch)
-	case !architectureName.MatchString(s):
+	case !oci.IsPlatformWord(s) || strings.ContainsAny(s, "._-"):
 		r.invalid(a.value.at, badValue, "architecture: %.50q: want Go's name for one, such as amd64 or arm64", s)
 	default:
 		r.image.Architecture = s
@@ -135,7 +135,7 @@ func (r *reader) architecture(a argument) {
 
 func (r *reader) variant(a argument) {
 	s, ok := r.text(a)
-	if ok && s != "" && !variantName.MatchString(s) {
+	if ok && s != "" && !oci.IsPlatformWord(s) {
 		r.invalid(a.value.at, badValue, "variant: %.50q: want one such as v7 or v8", s)
 		return
 	}

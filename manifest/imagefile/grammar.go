@@ -17,10 +17,8 @@ const maxOwner = 255
 const attribute = `_?[A-Za-z0-9]+(?:(?:\._?|_|__|-+)[A-Za-z0-9]+)*`
 
 var (
-	packageName      = regexp.MustCompile(`^` + attribute + `(?:/` + attribute + `)*$`)
-	transport        = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:`)
-	architectureName = regexp.MustCompile(`^[a-z0-9]{1,32}$`)
-	variantName      = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
+	packageName = regexp.MustCompile(`^` + attribute + `(?:/` + attribute + `)*$`)
+	transport   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:`)
 )
 
 // goarchOf translates what others call an architecture.

@@ -12,6 +12,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nixreg/nixreg/internal/oci"
+	"github.com/nixreg/nixreg/internal/oci/listing"
 	"github.com/nixreg/nixreg/registry"
 	"github.com/nixreg/nixreg/registry/upstream"
 )
@@ -51,14 +53,14 @@ func (m *Mirror) negotiate(ctx context.Context, repo string, d *v1.Descriptor, r
 		if err != nil {
 			return nil, answer(m.malformed(repo, d.Digest, err))
 		}
-		for _, child := range index.Manifests {
-			if p := child.Platform; p == nil || p.OS != "linux" || p.Architecture != "amd64" {
-				continue
-			}
-			if _, ok := r.Accept(child.MediaType); ok {
-				d, err := m.document(ctx, repo, child.Digest)
-				return d, answer(err)
-			}
+		accepted := slices.DeleteFunc(index.Manifests, func(d v1.Descriptor) bool {
+			_, ok := r.Accept(d.MediaType)
+			return !ok
+		})
+		child, err := listing.Choose(accepted, oci.Linux("amd64")...)
+		if err == nil {
+			d, err := m.document(ctx, repo, child.Digest)
+			return d, answer(err)
 		}
 	}
 	return nil, saidf("%s/%s:%s is a %.100s, which the client does not accept: %w", m.upstream.Name(), repo, r.Tag, d.MediaType, errors.ErrUnsupported)

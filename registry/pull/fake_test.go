@@ -95,7 +95,7 @@ func (g *golden) request(t *testing.T) Request {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Request{Image: ref, Platform: Platform{g.OS, g.Arch, g.Variant}, FinalName: g.FinalName, FinalTag: g.FinalTag}
+	return Request{Image: ref, Platform: Platform{OS: g.OS, Architecture: g.Arch, Variant: g.Variant}, FinalName: g.FinalName, FinalTag: g.FinalTag}
 }
 
 // pull pulls the image; nothing may be left in the directory.

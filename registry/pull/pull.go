@@ -6,7 +6,7 @@
 //
 //	ref, err := pull.ParseReference("docker://nginx:1.29")
 //	p := pull.Puller{Upstream: hub, Dir: dir}
-//	result, err := p.Pull(ctx, pull.Request{Image: ref, Platform: pull.Platform{OS: "linux", Arch: "amd64"},
+//	result, err := p.Pull(ctx, pull.Request{Image: ref, Platform: pull.Platform{OS: "linux", Architecture: "amd64"},
 //		FinalName: "nginx", FinalTag: "1.29"}, w)
 package pull
 
@@ -36,6 +36,9 @@ type Upstream interface {
 	// Blob gives the bytes of a blob, which are verified here; the caller closes it.
 	Blob(ctx context.Context, repo string, d v1.Hash) (io.ReadCloser, error)
 }
+
+// Platform is what an image is for.
+type Platform = oci.Platform
 
 // Request says what to pull, and how it is called in the archive.
 type Request struct {
@@ -86,7 +89,7 @@ func (p *Puller) Pull(ctx context.Context, r Request, w io.Writer) (*Result, err
 	if !oci.IsTag(r.FinalTag) {
 		return nil, invalid("image tag %.300q: want %s", r.FinalTag, oci.TagForm)
 	}
-	if err := r.Platform.check(); err != nil {
+	if err := r.Platform.Check(); err != nil {
 		return nil, err
 	}
 	img, err := p.resolve(ctx, r)

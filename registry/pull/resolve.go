@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/oci/listing"
 )
 
 const (
@@ -56,9 +59,8 @@ func (p *Puller) resolve(ctx context.Context, r Request) (*image, error) {
 	if err := img.parseConfig(); err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", img.manifest.Config.Digest, err)
 	}
-	if got := img.result.Platform; got.OS != r.Platform.OS || got.Arch != r.Platform.Arch {
-		p.log().Warn("the image is for another platform", "image", r.Image.String(), "platform", fmt.Sprintf("%.100s", got),
-			"wanted", r.Platform.String())
+	if got := img.result.Platform; got.OS != r.Platform.OS || got.Architecture != r.Platform.Architecture {
+		p.log().Warn("the image is for another platform", "image", r.Image.String(), "platform", got, "wanted", r.Platform)
 	}
 	return img, nil
 }
@@ -82,7 +84,7 @@ func (p *Puller) fromIndex(ctx context.Context, r Request, d *v1.Descriptor) (*v
 	if err != nil {
 		return nil, fmt.Errorf("index %s: %w", d.Digest, malformed(err))
 	}
-	chosen, err := choose(index, d.MediaType == types.OCIImageIndex, r.Platform)
+	chosen, err := choose(index.Manifests, d.MediaType == types.OCIImageIndex, r.Platform)
 	if err != nil {
 		return nil, fmt.Errorf("index %s: %w", d.Digest, err)
 	}
@@ -94,6 +96,16 @@ func (p *Puller) fromIndex(ctx context.Context, r Request, d *v1.Descriptor) (*v
 		return nil, unsupported("index %s: has an index in the place of an image", d.Digest)
 	}
 	return m, nil
+}
+
+// choose returns the image of a list that is for a platform. In an index of OCI's, one that does not say what it is for will do
+// if no other does, as it does for containers/image 5.22.
+func choose(list []v1.Descriptor, ofOCI bool, p Platform) (v1.Descriptor, error) {
+	chosen, err := listing.Choose(list, p)
+	if i := slices.IndexFunc(list, func(d v1.Descriptor) bool { return d.Platform == nil }); err != nil && ofOCI && i >= 0 {
+		return list[i], nil
+	}
+	return chosen, err
 }
 
 // fields are the ones by which manifests differ.
@@ -230,6 +242,6 @@ func (img *image) parseConfig() error {
 		return corrupt("knows %d layers, the manifest %d", len(c.RootFS.DiffIDs), len(img.manifest.Layers))
 	}
 	img.diffIDs = c.RootFS.DiffIDs
-	img.result.Platform = Platform{c.OS, c.Architecture, c.Variant}
+	img.result.Platform = Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}
 	return nil
 }
