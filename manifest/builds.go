@@ -6,7 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/manifest/program"
@@ -40,13 +40,13 @@ type builds struct {
 	records  records
 	root     []imagefile.RootPart // of every image
 	archs    []string
-	results  digests.Memo[order, buildResult]
+	results  lru.Cache[order, buildResult]
 }
 
 func newBuilds(all store.Store, p *packages.Catalog, cfg Config) *builds {
 	b := &builds{store: all, packages: p, builder: cfg.Builder, holder: cfg.Holder, records: records{cfg.Cache}, archs: cfg.Architectures}
 	b.root = slices.Compact(slices.Sorted(slices.Values(cfg.Root)))
-	b.results.Max = maxAnswers
+	b.results.Max = resultBytes
 	if b.builder != nil {
 		b.ref = packages.TagName(b.builder.Ref())
 	}

@@ -17,8 +17,8 @@ import (
 const (
 	// believed is how long what was built is taken for what would be built: the source of the builder may move.
 	believed = time.Minute
-	// maxAnswers bounds what is remembered of that.
-	maxAnswers = 4096
+	// resultBytes bounds what is remembered of that.
+	resultBytes = 2 << 20
 	// maxOutputs bounds what one attribute may bring.
 	maxOutputs = 64
 	// maxBuildTries is how often something is built that the garbage collector deletes before it is held.
@@ -79,7 +79,7 @@ func (b *builds) build(ctx context.Context, o order) ([]store.Path, error) {
 			gone = b.present(ctx, paths)
 		}
 		if gone == nil {
-			b.results.Put(o, buildResult{slices.Clone(paths), time.Now()})
+			b.results.Put(o, buildResult{slices.Clone(paths), time.Now()}, int64(len(o.attr)+100*len(paths)))
 			return paths, nil
 		}
 		if !isAbsent(gone) {

@@ -16,8 +16,15 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// maxSearched is how many of a repository's newest images are made anew to find an unknown digest.
-const maxSearched = 8
+const (
+	// maxSearched is how many of a repository's newest images are made anew to find an unknown digest.
+	maxSearched = 8
+	// searchAgain is after how long an unknown digest may lead to another search in the same state: a record may have been lost
+	// since. Images whose layers are recorded cost little to make again.
+	searchAgain = time.Minute
+	// searchedBytes bounds what is remembered of searches.
+	searchedBytes = 1 << 20
+)
 
 // searched returns what find knows of a digest, after a search if that is nothing. A digest that is still unknown gives an
 // error matching fs.ErrNotExist; if an image could not be made because a store is out of reach, one matching
@@ -80,7 +87,7 @@ func (s *Source) search(ctx context.Context, repository string) error {
 	if err != nil {
 		return err
 	}
-	if s.searched.has(repository, state) {
+	if last, ok := s.searched.Get(repository); ok && last == state {
 		return nil
 	}
 	_, err = flight.Once(ctx, s.group, fmt.Sprint("search/", repository, " ", state), func(ctx context.Context) (struct{}, error) {
@@ -124,7 +131,7 @@ func (s *Source) remake(ctx context.Context, c Catalog, repository, state string
 		}
 	}
 	if complete && unavailable == nil {
-		s.searched.Put(repository, searchedState{state, time.Now()})
+		s.searched.Put(repository, state, int64(len(repository)+len(state)))
 	}
 	return unavailable
 }

@@ -102,7 +102,7 @@ type Source struct {
 	hashed    atomic.Int64
 	answers   answers
 	documents lru.Cache[[2]string, servedDocument] // by repository and digest
-	searched  searchedRepositories
+	searched  lru.Cache[string, string]            // in which state a repository was last searched for an unknown digest
 }
 
 // NewSource makes a Source. The caller closes it. A definition file with mistakes is an error that has all of them, one a
@@ -144,7 +144,8 @@ func newSource(cfg Config) (*Source, error) {
 		holder:   cfg.Holder,
 		building: &flight.Queue{Running: maxBuilding},
 	}
-	s.answers.Max, s.documents.Max, s.held.Max, s.searched.Max = answersWeight, documentsWeight, heldWeight, maxSearchedRepo
+	s.answers.Max, s.documents.Max, s.held.Max = answersWeight, documentsWeight, heldWeight
+	s.searched.Max, s.searched.TTL = searchedBytes, searchAgain
 	s.layers = &layer.Maker{
 		Store: all, Cache: cfg.Cache, Group: group,
 		Loose:    host.Holds,

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/manifest"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/registry"
@@ -43,7 +44,7 @@ func (p *parts) openBuilds(c *config, stores []store.Store, in places, log *slog
 		}
 		p.closes = append(p.closes, b.Close)
 		again := realise.NewStore(p.local, b, p.cache)
-		p.builder, p.builds = &builder{builder: b, built: again, log: log}, c.buildSource()
+		p.builder, p.builds = &builder{builder: b, built: again, log: log, noted: lru.Cache[string, string]{Max: notedBytes}}, c.buildSource()
 		all[at] = again
 	}
 	return all, p.openRoots(all, in, log)
@@ -86,8 +87,7 @@ type builder struct {
 	built   *realise.Store
 	log     *slog.Logger
 
-	mu    sync.Mutex
-	noted map[string]string // what of each attribute can be built again
+	noted lru.Cache[string, string] // the paths by attribute and system of which it is recorded how they are built again
 }
 
 var _ manifest.Builder = (*builder)(nil)
@@ -121,16 +121,13 @@ func (b *builder) Build(ctx context.Context, attr, arch string) ([]store.Path, e
 
 func (b *builder) Ref() string { return b.builder.Ref() }
 
-// maxNoted is how many attributes are remembered as noted; beyond that some are noted twice.
-const maxNoted = 1024
+// notedBytes bounds the attributes that are remembered as noted; beyond that some are noted twice.
+const notedBytes = 1 << 20
 
 // note writes down, once for what was built, how its closure comes back.
 func (b *builder) note(ctx context.Context, attr realise.Attr, system string, paths []store.Path) error {
 	key, value := string(attr)+" "+system, fmt.Sprint(paths)
-	b.mu.Lock()
-	done := b.noted[key] == value
-	b.mu.Unlock()
-	if done {
+	if noted, ok := b.noted.Get(key); ok && noted == value {
 		return nil
 	}
 	objects, err := store.Closure(ctx, b.built.Store, paths...)
@@ -140,12 +137,7 @@ func (b *builder) note(ctx context.Context, attr realise.Attr, system string, pa
 	if err := b.built.Remember(ctx, attr, system, paths, objects); err != nil {
 		return err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.noted == nil || len(b.noted) >= maxNoted {
-		b.noted = make(map[string]string)
-	}
-	b.noted[key] = value
+	b.noted.Put(key, value, int64(len(key)+len(value)))
 	return nil
 }
 

@@ -1,6 +1,6 @@
-// Package lru keeps what was used last, within a bound in bytes.
+// Package lru keeps the values that were used last, within a bound in bytes and, where callers ask for it, in time.
 //
-// It owns the order of use and the bound. It does not know what a value weighs: callers say so.
+// It owns the order of use and the bounds. It does not know what a value weighs: callers say so.
 //
 //	var answers = lru.Cache[string, []byte]{Max: 32 << 20}
 //	answers.Put(name, answer, int64(len(answer)))
@@ -9,6 +9,7 @@ package lru
 import (
 	"container/list"
 	"sync"
+	"time"
 )
 
 // Overhead is about what the map, the list and the headers of one entry take beside key and value, in bytes.
@@ -21,10 +22,14 @@ type Cache[K comparable, V any] struct {
 	Max int64
 	// KeepLast keeps the value stored last even if it is heavier than Max by itself.
 	KeepLast bool
+	// TTL is for how long a value is kept after its Put; 0 is for ever.
+	TTL time.Duration
+	// Now is the clock of TTL; nil is [time.Now].
+	Now func() time.Time
 
 	mu      sync.Mutex
 	entries map[K]*list.Element // of *entry[K, V]
-	recent  list.List           // the one used last in front
+	recent  list.List           // the entry used last in front
 	weight  int64
 }
 
@@ -32,23 +37,32 @@ type entry[K comparable, V any] struct {
 	key    K
 	value  V
 	weight int64
+	until  time.Time // zero: for ever
 }
 
 // Get returns the value under key, and counts as a use of it.
 func (c *Cache[K, V]) Get(key K) (value V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.entries[key]
+	at, ok := c.entries[key]
 	if !ok {
 		return value, false
 	}
-	c.recent.MoveToFront(e)
-	return e.Value.(*entry[K, V]).value, true
+	e := at.Value.(*entry[K, V])
+	if !e.until.IsZero() && !c.now().Before(e.until) {
+		c.remove(key)
+		return value, false
+	}
+	c.recent.MoveToFront(at)
+	return e.value, true
 }
 
-// Put stores value under key, in place of what may be there. weight is its size in bytes, without [Overhead]. A value that
+// Put stores value under key for TTL, in place of what may be there. weight is its size in bytes, without [Overhead]. A value that
 // is heavier than Max by itself is not kept, unless KeepLast is set.
-func (c *Cache[K, V]) Put(key K, value V, weight int64) {
+func (c *Cache[K, V]) Put(key K, value V, weight int64) { c.PutFor(key, value, weight, c.TTL) }
+
+// PutFor is Put with a TTL of its own; 0 is for ever.
+func (c *Cache[K, V]) PutFor(key K, value V, weight int64, ttl time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.remove(key)
@@ -58,10 +72,21 @@ func (c *Cache[K, V]) Put(key K, value V, weight int64) {
 	if c.entries == nil {
 		c.entries = make(map[K]*list.Element)
 	}
-	c.entries[key] = c.recent.PushFront(&entry[K, V]{key, value, weight})
+	e := &entry[K, V]{key: key, value: value, weight: weight}
+	if ttl > 0 {
+		e.until = c.now().Add(ttl)
+	}
+	c.entries[key] = c.recent.PushFront(e)
 	for c.weight += weight; c.weight > c.Max && c.recent.Len() > 1; {
 		c.remove(c.recent.Back().Value.(*entry[K, V]).key)
 	}
+}
+
+func (c *Cache[K, V]) now() time.Time {
+	if c.Now != nil {
+		return c.Now()
+	}
+	return time.Now()
 }
 
 // Delete removes the entry under key, if there is one.
@@ -71,7 +96,7 @@ func (c *Cache[K, V]) Delete(key K) {
 	c.remove(key)
 }
 
-// Each calls f for each entry, the one used last first, and counts as no use. f must not call the Cache.
+// Each calls f for each entry, the one used last first, expired ones included, and counts as no use. f must not call the Cache.
 func (c *Cache[K, V]) Each(f func(key K, value V)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

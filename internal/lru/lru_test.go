@@ -3,6 +3,7 @@ package lru
 import (
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestEvictsWhatWasUsedLeastRecently(t *testing.T) {
@@ -73,5 +74,30 @@ func TestDeleteAndClear(t *testing.T) {
 	c.Put(2, 3, 1)
 	if v, ok := c.Get(2); v != 3 || !ok {
 		t.Errorf("after clear: %d, %t", v, ok)
+	}
+}
+
+func TestTTL(t *testing.T) {
+	now := time.Now()
+	c := Cache[string, int]{Max: 1 << 20, TTL: time.Minute, Now: func() time.Time { return now }}
+	c.Put("a", 1, 10)
+	c.PutFor("b", 2, 10, time.Hour)
+	c.PutFor("c", 3, 10, 0)
+	for _, step := range []struct {
+		after time.Duration
+		want  []string
+	}{
+		{time.Minute - 1, []string{"a", "b", "c"}}, {1, []string{"b", "c"}}, {time.Hour, []string{"c"}}, {1000 * time.Hour, []string{"c"}},
+	} {
+		now = now.Add(step.after)
+		var got []string
+		for _, k := range []string{"a", "b", "c"} {
+			if _, ok := c.Get(k); ok {
+				got = append(got, k)
+			}
+		}
+		if want := int64(len(step.want) * (Overhead + 10)); !slices.Equal(got, step.want) || c.Weight() != want {
+			t.Errorf("%v later: %q, weight %d, want %q, weight %d", step.after, got, c.Weight(), step.want, want)
+		}
 	}
 }

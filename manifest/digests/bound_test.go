@@ -150,7 +150,11 @@ func TestBadgerEvictsWhileItIsUsed(t *testing.T) {
 					t.Error(err)
 				}
 				b.near.Delete(key)
-				if got, err := b.Get(t.Context(), key); err != nil || !bytes.Equal(got, value) {
+				got, err := b.Get(t.Context(), key)
+				if errors.Is(err, fs.ErrNotExist) { // others have filled two generations since
+					continue
+				}
+				if err != nil || !bytes.Equal(got, value) {
 					t.Errorf("%s: %d bytes, %v", key, len(got), err)
 				}
 			}

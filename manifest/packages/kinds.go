@@ -7,13 +7,14 @@ import (
 	"io/fs"
 	"log/slog"
 
+	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/manifest/program"
 	"github.com/nixreg/nixreg/store"
 )
 
-// maxKinds bounds how many paths' kinds are remembered.
-const maxKinds = 200_000
+// kindBytes bounds each kind of memory of paths: about 200,000 paths.
+const kindBytes = 64 << 20
 
 // pathKinds remembers what is seen of store paths: whether one is a directory, whether it has programs, and which
 // architecture they are for. Safe for concurrent use.
@@ -21,18 +22,15 @@ type pathKinds struct {
 	log *slog.Logger
 	// records keeps what was seen where paths lie far away: it must be known when they are out of reach. nil otherwise.
 	records digests.Cache
-	kinds   digests.Memo[registration, pathKind]
-	dirs    digests.Memo[pathRef, bool] // of distant paths
-	archs   digests.Memo[pathRef, string]
+	kinds   lru.Cache[registration, pathKind]
+	dirs    lru.Cache[pathRef, bool] // of distant paths
+	archs   lru.Cache[pathRef, string]
 }
 
 func newPathKinds(log *slog.Logger) *pathKinds {
-	return &pathKinds{
-		log:   log,
-		kinds: digests.Memo[registration, pathKind]{Max: maxKinds},
-		dirs:  digests.Memo[pathRef, bool]{Max: maxKinds},
-		archs: digests.Memo[pathRef, string]{Max: maxKinds},
-	}
+	k := &pathKinds{log: log}
+	k.kinds.Max, k.dirs.Max, k.archs.Max = kindBytes, kindBytes, kindBytes
+	return k
 }
 
 // registration is one life of a path: it may be deleted and built again with other contents.
@@ -62,7 +60,7 @@ func (k *pathKinds) of(ctx context.Context, s store.Store, e store.Entry) (pathK
 		k.log.Warn("store path left out", "path", e.Path, "error", err)
 		return pathKind{}, nil
 	}
-	k.kinds.Put(key, kind)
+	k.kinds.Put(key, kind, int64(len(e.Path)))
 	return kind, nil
 }
 

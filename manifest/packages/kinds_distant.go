@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/store"
 )
@@ -57,24 +58,27 @@ type pathRef struct {
 
 func refOf(o *store.Object) pathRef { return pathRef{o.Path, o.NarHash} }
 
+// refBytes is the weight of what is remembered of a ref.
+func refBytes(ref pathRef) int64 { return int64(len(ref.path) + len(ref.narHash)) }
+
 func kindKey(what string, ref pathRef) string {
 	return what + "/" + string(ref.path) + "/" + ref.narHash.String()
 }
 
 // recall returns what is remembered of a path's contents, by this process or an earlier one.
-func recall[V any](ctx context.Context, k *pathKinds, m *digests.Memo[pathRef, V], what string, ref pathRef) (V, bool) {
+func recall[V any](ctx context.Context, k *pathKinds, m *lru.Cache[pathRef, V], what string, ref pathRef) (V, bool) {
 	v, ok := m.Get(ref)
 	if !ok && k.records != nil {
 		if ok = digests.Read(ctx, k.records, kindKey(what, ref), &v) == nil; ok {
-			m.Put(ref, v)
+			m.Put(ref, v, refBytes(ref))
 		}
 	}
 	return v, ok
 }
 
 // keep remembers what was seen of a path's contents.
-func keep[V any](ctx context.Context, k *pathKinds, m *digests.Memo[pathRef, V], what string, ref pathRef, v V) error {
-	m.Put(ref, v)
+func keep[V any](ctx context.Context, k *pathKinds, m *lru.Cache[pathRef, V], what string, ref pathRef, v V) error {
+	m.Put(ref, v, refBytes(ref))
 	if k.records == nil {
 		return nil
 	}

@@ -89,7 +89,7 @@ type Mirror struct {
 	log      *slog.Logger
 	now      func() time.Time
 	flights  flights
-	failures failures
+	failures *failures
 }
 
 // New makes a Mirror. A pattern that is none is an error matching [fs.ErrInvalid]. The caller closes the Mirror.
@@ -114,7 +114,7 @@ func New(c Config) (*Mirror, error) {
 	if m.now == nil {
 		m.now = time.Now
 	}
-	m.failures.now = m.now
+	m.failures = newFailures(m.now)
 	m.flights.start()
 	return m, nil
 }

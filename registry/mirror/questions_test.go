@@ -207,3 +207,25 @@ func TestPanickingQuestion(t *testing.T) {
 		t.Errorf("%d, %v", n, err)
 	}
 }
+
+// However many names somebody asks for in vain, what is remembered of it has a bound, and that the upstream wants fewer requests
+// is not evicted.
+func TestFailuresAreBounded(t *testing.T) {
+	now := time.Now()
+	f := newFailures(func() time.Time { return now })
+	f.putDocument("first", &upstream.Error{Registry: "lab", Status: http.StatusTooManyRequests, Err: errors.New("slow down")})
+	for i := range 50_000 {
+		key := fmt.Sprint("tag/app:", i)
+		if err := f.get(key, busyKey); err == nil {
+			t.Fatalf("after %d names the upstream would be asked", i)
+		}
+		f.put(key, &upstream.Error{Registry: "lab", Status: http.StatusNotFound, Err: fs.ErrNotExist})
+	}
+	if w := f.known.Weight(); w > failureBytes {
+		t.Errorf("%d bytes", w)
+	}
+	now = now.Add(busyFor)
+	if err := f.get("next", busyKey); err != nil {
+		t.Errorf("after its time: %v", err)
+	}
+}

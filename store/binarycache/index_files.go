@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/store"
 )
 
@@ -21,9 +22,9 @@ type files struct {
 	fs    fs.FS
 	trust *trust
 
+	parsed lru.Cache[string, parsedFile] // by hash part
+
 	mu     sync.Mutex
-	parsed map[string]parsedFile // by hash part
-	size   int64                 // bytes of their text
 	listed listing
 }
 
@@ -46,7 +47,7 @@ type listing struct {
 }
 
 func newFiles(fsys fs.FS, t *trust) *files {
-	return &files{fs: fsys, trust: t, parsed: make(map[string]parsedFile)}
+	return &files{fs: fsys, trust: t, parsed: lru.Cache[string, parsedFile]{Max: maxParsed}}
 }
 
 // narinfo implements index. Trust is asked once for each file.
@@ -56,13 +57,13 @@ func (x *files) narinfo(ctx context.Context, hash string) (*narinfo, error) {
 	if err != nil {
 		return nil, ofFile(err)
 	}
-	f, ok := x.remembered(hash, stamp{st.Size(), st.ModTime()})
-	if !ok {
+	f, ok := x.parsed.Get(hash)
+	if !ok || f.file.size != st.Size() || !f.file.time.Equal(st.ModTime()) {
 		if f, err = x.read(hash); err != nil {
 			return nil, ofFile(err)
 		}
 		f.valid = x.trust.check(f.info)
-		x.remember(hash, f)
+		x.parsed.Put(hash, f, 2*f.file.size)
 	}
 	if f.valid != nil {
 		return nil, f.valid
@@ -80,34 +81,8 @@ func (x *files) read(hash string) (f parsedFile, err error) {
 	return f, err
 }
 
-func (x *files) remembered(hash string, now stamp) (parsedFile, bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	f, ok := x.parsed[hash]
-	return f, ok && f.file.size == now.size && f.file.time.Equal(now.time)
-}
-
 // forget implements index. There is nothing to forget: a file is looked at each time.
 func (x *files) forget(context.Context, string) {}
-
-func (x *files) remember(hash string, f parsedFile) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.drop(hash)
-	for old := range x.parsed { // any one: reading it again is cheap
-		if x.size+f.file.size <= maxParsed {
-			break
-		}
-		x.drop(old)
-	}
-	x.parsed[hash] = f
-	x.size += f.file.size
-}
-
-func (x *files) drop(hash string) {
-	x.size -= x.parsed[hash].file.size
-	delete(x.parsed, hash)
-}
 
 // hashes implements index.
 func (x *files) hashes() ([]string, error) {

@@ -3,6 +3,7 @@ package binarycache
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -255,16 +256,21 @@ func TestChangedNarinfo(t *testing.T) {
 	}
 }
 
-// What is remembered of narinfo files has a bound.
+// What is remembered of narinfo files has a bound in bytes.
 func TestRemembered(t *testing.T) {
-	x := newFiles(fstest.MapFS{}, &trust{})
+	var all []storetest.Fixture
 	for i := range 10 {
-		f := parsedFile{info: &narinfo{}, file: stamp{size: maxParsed / 4}}
-		x.remember(string(rune('a'+i)), f)
-		x.remember(string(rune('a'+i)), f)
+		all = append(all, storetest.NewFixture(fmt.Sprintf("a-%d", i), storetest.Files{}))
 	}
-	if len(x.parsed) != 4 || x.size != maxParsed {
-		t.Errorf("%d files of %d bytes", len(x.parsed), x.size)
+	x := newFiles(makeCache(t, nar.None, newSigner("a"), all...), &trust{all: true})
+	x.parsed.Max = 6000
+	for _, f := range all {
+		if _, err := x.narinfo(t.Context(), f.Path.Hash()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w := x.parsed.Weight(); w > x.parsed.Max || w < x.parsed.Max/2 {
+		t.Errorf("%d bytes, at most %d are allowed", w, x.parsed.Max)
 	}
 }
 

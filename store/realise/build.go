@@ -34,22 +34,9 @@ func (b *Builder) build(ctx context.Context, attr Attr, system string, again boo
 	if err != nil {
 		return nil, err
 	}
-	key, state := string(attr)+" "+system, b.source.state()
-	if paths, ok := b.built.get(key, state, b.now().Add(-b.o.Fresh)); ok && !again && b.present(paths) {
-		return slices.Clone(paths), nil
-	}
-	failure := "build " + key
-	if err, ok := b.failed.get(failure, state, b.now().Add(-b.o.FailureTTL)); ok {
-		return nil, err
-	}
-	paths, err := once(ctx, b.group, "build "+key, func(ctx context.Context) ([]store.Path, error) {
-		paths, err := b.realise(ctx, attr, system)
-		if err != nil {
-			b.remember(failure, state, err)
-			return nil, err
-		}
-		b.built.put(key, state, b.now(), paths)
-		return paths, nil
+	good := func(paths []store.Path) bool { return !again && b.present(paths) }
+	paths, err := cached(ctx, b, b.built, "build "+string(attr)+" "+system, good, func(ctx context.Context) ([]store.Path, error) {
+		return b.realise(ctx, attr, system)
 	})
 	return slices.Clone(paths), err
 }
@@ -72,13 +59,6 @@ func present(paths []store.Path) bool {
 		}
 	}
 	return true
-}
-
-// remember remembers a failure of the source, not of ours.
-func (b *Builder) remember(key, state string, err error) {
-	if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, context.Canceled) {
-		b.failed.put(key, state, b.now(), err)
-	}
 }
 
 // realise runs one build, once it is its turn.

@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/nixreg/nixreg/store"
 )
 
 // Description is what evaluation alone tells of a package. Fields are empty where the package does not say.
@@ -36,22 +40,8 @@ func (b *Builder) Describe(ctx context.Context, attr Attr, system string) (Descr
 	if err != nil {
 		return Description{}, err
 	}
-	key, state := string(attr)+" "+system, b.source.state()
-	if d, ok := b.described.get(key, state, b.now().Add(-b.o.Fresh)); ok {
-		return d, nil
-	}
-	failure := "describe " + key
-	if err, ok := b.failed.get(failure, state, b.now().Add(-b.o.FailureTTL)); ok {
-		return Description{}, err
-	}
-	return once(ctx, b.group, "describe "+key, func(ctx context.Context) (Description, error) {
-		d, err := b.look(ctx, attr, system)
-		if err != nil {
-			b.remember(failure, state, err)
-			return Description{}, err
-		}
-		b.described.put(key, state, b.now(), d)
-		return d, nil
+	return cached(ctx, b, b.described, "describe "+string(attr)+" "+system, always, func(ctx context.Context) (Description, error) {
+		return b.look(ctx, attr, system)
 	})
 }
 
@@ -73,4 +63,57 @@ func (b *Builder) look(ctx context.Context, attr Attr, system string) (Descripti
 		return Description{}, fmt.Errorf("%s: not a package: %w", what, fs.ErrNotExist)
 	}
 	return *d, nil
+}
+
+// outputPaths gives the paths of all outputs of a package, or none.
+//
+// Source: nixpkgs, lib/customisation.nix, and Nix, corepkgs/derivation.nix: each output is an attribute.
+const outputPaths = `d: if (d.type or "") != "derivation" then [ ] else map (o: d.${o}.outPath or "") (d.outputs or [ "out" ])`
+
+// outputs evaluates which paths a build of attr for system would give. There are none if they cannot be known before it is built.
+// Errors as for [Builder.Describe].
+func (b *Builder) outputs(ctx context.Context, attr Attr, system string) ([]store.Path, error) {
+	system, err := checked(attr, system)
+	if err != nil {
+		return nil, err
+	}
+	paths, err := cached(ctx, b, b.foreseen, "outputs "+string(attr)+" "+system, always, func(ctx context.Context) ([]store.Path, error) {
+		return b.foresee(ctx, attr, system)
+	})
+	return slices.Clone(paths), err
+}
+
+func (b *Builder) foresee(ctx context.Context, attr Attr, system string) ([]store.Path, error) {
+	what := fmt.Sprintf("evaluate %s for %s", attr, system)
+	full, err := b.locate(ctx, attr, system)
+	if err != nil {
+		return nil, err
+	}
+	out, err := b.evaluate(ctx, what, full, system, outputPaths)
+	if err != nil {
+		return nil, err
+	}
+	paths, err := parseOutputs(out)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return paths, nil
+}
+
+// parseOutputs reads a JSON list of paths. If one of them is not a path, as that of an output whose name follows from its
+// contents, none is known.
+func parseOutputs(out []byte) ([]store.Path, error) {
+	var names []string
+	if err := json.Unmarshal(out, &names); err != nil {
+		return nil, fmt.Errorf("nix's list of outputs: %w: %w", err, fs.ErrInvalid)
+	}
+	var paths []store.Path
+	for _, name := range names {
+		p, err := store.ParsePath(strings.TrimPrefix(name, store.Dir+"/"))
+		if err != nil {
+			return nil, nil
+		}
+		paths = append(paths, p)
+	}
+	return paths, nil
 }

@@ -101,6 +101,15 @@ type level struct {
 	names   []string            // sorted
 	spelled map[string][]string // by what a repository calls them
 	told    sync.Map            // spellings whose ambiguity was logged
+	made    time.Time
+}
+
+// weight counts each name twice, in both fields.
+func (l *level) weight() (n int64) {
+	for _, name := range l.names {
+		n += 2*int64(len(name)) + 100
+	}
+	return n
 }
 
 func exactly(l *level, c string) string {
@@ -128,22 +137,9 @@ func (b *Builder) pick(l *level, c string) string {
 
 // level returns the names of the set full, evaluated since, or now. A set that does not exist is an empty one.
 func (b *Builder) level(ctx context.Context, full, system string, since time.Time) (*level, error) {
-	key, state := full+" "+system, b.source.state()
-	if l, ok := b.levels.get(key, state, since); ok {
-		return l, nil
-	}
-	failure := "names " + key
-	if err, ok := b.failed.get(failure, state, b.now().Add(-b.o.FailureTTL)); ok {
-		return nil, err
-	}
-	return once(ctx, b.group, "names "+key, func(ctx context.Context) (*level, error) {
-		l, err := b.load(ctx, full, system)
-		if err != nil {
-			b.remember(failure, state, err)
-			return nil, err
-		}
-		b.levels.put(key, state, b.now(), l)
-		return l, nil
+	good := func(l *level) bool { return !l.made.Before(since) }
+	return cached(ctx, b, b.levels, "names "+full+" "+system, good, func(ctx context.Context) (*level, error) {
+		return b.load(ctx, full, system)
 	})
 }
 
@@ -156,7 +152,7 @@ func (b *Builder) load(ctx context.Context, full, system string) (*level, error)
 	what := "look for attributes in " + orSource(full)
 	out, err := b.evaluate(ctx, what, full, system, fmt.Sprintf(attrNames, full == "", system))
 	if errors.Is(err, fs.ErrNotExist) {
-		return new(level), nil
+		return &level{made: b.now()}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -165,7 +161,7 @@ func (b *Builder) load(ctx context.Context, full, system string) (*level, error)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	l := &level{names: names, spelled: make(map[string][]string, len(names))}
+	l := &level{names: names, spelled: make(map[string][]string, len(names)), made: b.now()}
 	for _, n := range names {
 		s := b.o.Spell(n)
 		l.spelled[s] = append(l.spelled[s], n)

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
-	"time"
 
+	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/store"
 )
 
@@ -15,12 +15,12 @@ import (
 type Holder struct {
 	roots      *Roots
 	local, all store.Store
-	frontiers  memo[[]store.Path] // by key, for these paths
+	frontiers  lru.Cache[string, []store.Path] // by key and paths
 }
 
 // NewHolder holds with r what of all lies in local: the store of this machine's Nix, one that builds nothing again.
 func NewHolder(r *Roots, local, all store.Store) *Holder {
-	return &Holder{roots: r, local: local, all: all, frontiers: memo[[]store.Path]{max: maxResults}}
+	return &Holder{roots: r, local: local, all: all, frontiers: lru.Cache[string, []store.Path]{Max: resultBytes}}
 }
 
 // Hold holds what of the closures of paths the local store has, as [Roots.Hold] does. A path that no store has is left to
@@ -28,8 +28,8 @@ func NewHolder(r *Roots, local, all store.Store) *Holder {
 // as a store is unavailable, is not held this time.
 func (h *Holder) Hold(ctx context.Context, key string, paths []store.Path) error {
 	paths = slices.Compact(slices.Sorted(slices.Values(paths)))
-	which := batchName(paths)
-	if held, ok := h.frontiers.get(key, which, time.Time{}); ok {
+	which := key + " " + batchName(paths)
+	if held, ok := h.frontiers.Get(which); ok {
 		if err := h.roots.Hold(ctx, key, held); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -42,7 +42,7 @@ func (h *Holder) Hold(ctx context.Context, key string, paths []store.Path) error
 		return err
 	}
 	if whole {
-		h.frontiers.put(key, which, time.Time{}, held)
+		h.frontiers.Put(which, held, int64(len(which))+weighPaths(held))
 	}
 	return nil
 }

@@ -48,8 +48,8 @@ type Options struct {
 const (
 	evalTimeout = 5 * time.Minute
 	maxMemory   = 4 << 30
-	maxLevels   = 48 // sets of nixpkgs' size, as a package set has itself in it again and again, take 3 MB each
-	maxResults  = 1024
+	levelBytes  = 128 << 20 // a set of nixpkgs' size takes 3 MB, and a package set contains itself again and again
+	resultBytes = 1 << 20
 )
 
 // Builder builds attributes of one installable or file. Safe for concurrent use. Whoever makes one closes it.
@@ -64,11 +64,11 @@ type Builder struct {
 
 	builds, evals *flight.Queue
 
-	levels    memo[*level]
-	described memo[Description]
-	built     memo[[]store.Path]
-	foreseen  memo[[]store.Path]
-	failed    memo[error]
+	levels    *results[*level]
+	described *results[Description]
+	built     *results[[]store.Path]
+	foreseen  *results[[]store.Path]
+	failed    *results[error]
 }
 
 // New checks o and finds the nix command. It evaluates nothing yet. A local file, flake or command that does not exist
@@ -83,22 +83,25 @@ func New(o Options) (*Builder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building needs the command %.100q: not found, install Nix: %w", o.Nix, fs.ErrNotExist)
 	}
-	return &Builder{
-		o:         o,
-		source:    src,
-		command:   command{name: nix, env: environment(os.Environ(), fmt.Sprintf("GC_MAXIMUM_HEAP_SIZE=%d", o.Memory)), grace: grace},
-		group:     flight.NewGroup(context.Background()),
-		now:       time.Now,
-		present:   present,
-		every:     10 * time.Second,
-		builds:    &flight.Queue{Running: o.Jobs, Waiting: o.Waiting, Drop: true},
-		evals:     &flight.Queue{Running: o.Jobs, Waiting: o.Waiting, Drop: true},
-		levels:    memo[*level]{max: maxLevels},
-		described: memo[Description]{max: maxResults},
-		built:     memo[[]store.Path]{max: maxResults},
-		foreseen:  memo[[]store.Path]{max: maxResults},
-		failed:    memo[error]{max: maxResults},
-	}, nil
+	b := &Builder{
+		o:       o,
+		source:  src,
+		command: command{name: nix, env: environment(os.Environ(), fmt.Sprintf("GC_MAXIMUM_HEAP_SIZE=%d", o.Memory)), grace: grace},
+		group:   flight.NewGroup(context.Background()),
+		now:     time.Now,
+		present: present,
+		every:   10 * time.Second,
+		builds:  &flight.Queue{Running: o.Jobs, Waiting: o.Waiting, Drop: true},
+		evals:   &flight.Queue{Running: o.Jobs, Waiting: o.Waiting, Drop: true},
+	}
+	b.levels = newResults(b, levelBytes, o.Fresh, (*level).weight)
+	b.described = newResults(b, resultBytes, o.Fresh, func(d Description) int64 {
+		return int64(len(d.Name) + len(d.Pname) + len(d.Version) + len(d.ImageName) + len(d.ImageTag))
+	})
+	b.built = newResults(b, resultBytes, o.Fresh, weighPaths)
+	b.foreseen = newResults(b, resultBytes, goneTime, weighPaths)
+	b.failed = newResults(b, resultBytes, o.FailureTTL, func(err error) int64 { return 2 * int64(len(err.Error())) })
+	return b, nil
 }
 
 // Close stops what runs, ends its process groups, and waits for them. Later calls of the other methods fail.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/store"
 )
 
@@ -30,7 +31,7 @@ type Store struct {
 	store.Store
 	builder rebuilder
 	records Records
-	gone    memo[error] // paths that no build brings back
+	gone    lru.Cache[store.Path, error] // paths that no build brings back
 	now     func() time.Time
 }
 
@@ -38,7 +39,9 @@ const goneTime = time.Minute
 
 // NewStore wraps inner, into which b builds.
 func NewStore(inner store.Store, b *Builder, r Records) *Store {
-	return &Store{Store: inner, builder: b, records: r, gone: memo[error]{max: maxResults}, now: time.Now}
+	s := &Store{Store: inner, builder: b, records: r, now: time.Now}
+	s.gone.Max, s.gone.TTL, s.gone.Now = resultBytes, goneTime, func() time.Time { return s.now() }
+	return s
 }
 
 // record says what brings a path back, and what it then must be.
@@ -106,7 +109,7 @@ func (s *Store) again(ctx context.Context, p store.Path, absent error) (*store.O
 	if err != nil {
 		return nil, err
 	}
-	if err, ok := s.gone.get(string(p), "", s.now().Add(-goneTime)); ok {
+	if err, ok := s.gone.Get(p); ok {
 		return nil, err
 	}
 	o, err := s.rebuilt(ctx, p, rec)
@@ -114,7 +117,7 @@ func (s *Store) again(ctx context.Context, p store.Path, absent error) (*store.O
 		return nil, err
 	}
 	if err := rec.check(p, o); err != nil {
-		s.gone.put(string(p), "", s.now(), err)
+		s.gone.Put(p, err, int64(len(p)+len(err.Error())))
 		return nil, err
 	}
 	return o, nil
