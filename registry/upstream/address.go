@@ -3,7 +3,6 @@ package upstream
 import (
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"github.com/nixreg/nixreg/internal/fetch"
 	"github.com/nixreg/nixreg/internal/oci"
 )
 
@@ -44,18 +44,15 @@ func newAddress(registry, raw string) (*address, error) {
 
 const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]"
 
-func (a *address) scheme() string {
+// base is the address without a path. The caller may change it.
+func (a *address) base() *url.URL {
 	if a.plain.Load() {
-		return "http"
+		return &url.URL{Scheme: "http", Host: a.host}
 	}
-	return "https"
+	return &url.URL{Scheme: "https", Host: a.host}
 }
 
-func (a *address) hostname() string { return (&url.URL{Host: a.host}).Hostname() }
-
-func (a *address) origin() origin {
-	return originOf(&url.URL{Scheme: a.scheme(), Host: a.host})
-}
+func (a *address) hostname() string { return a.base().Hostname() }
 
 // isHub reports whether a host is one at which Docker Hub is reached. Docker's configuration has one name for them all.
 func isHub(host string) bool {
@@ -88,19 +85,6 @@ type target string
 func (t target) String() string      { return string(t) }
 func (t target) RegistryStr() string { return string(t) }
 
-// origin is a scheme, and a host with its port.
-type origin struct{ scheme, host string }
-
-func originOf(u *url.URL) origin {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return origin{u.Scheme, net.JoinHostPort(strings.ToLower(u.Hostname()), port)}
-}
-
-func (o origin) String() string { return o.scheme + "://" + o.host }
-
 // sameParty reports whether two hosts may share credentials: they are equal, or have the same last two labels. The
 // latter does not know of public suffixes with a dot, such as co.uk.
 func sameParty(a, b string) bool {
@@ -115,7 +99,7 @@ func sameParty(a, b string) bool {
 
 // lastLabels returns the last two labels of a host; an address or a single label has none.
 func lastLabels(host string) (string, bool) {
-	if _, err := netip.ParseAddr(host); err == nil || endsInNumber(host) {
+	if _, err := netip.ParseAddr(host); err == nil || fetch.EndsInNumber(host) {
 		return "", false
 	}
 	labels := strings.Split(host, ".")
@@ -124,16 +108,4 @@ func lastLabels(host string) (string, bool) {
 	}
 	last := labels[len(labels)-2:]
 	return strings.Join(last, "."), last[0] != "" && last[1] != ""
-}
-
-// endsInNumber reports whether a host may be taken for an IPv4 address, in any of its notations (127.1, 0x7f000001).
-//
-// Source: WHATWG URL standard, "ends in a number".
-func endsInNumber(host string) bool {
-	host = strings.TrimSuffix(host, ".")
-	last := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
-	if hex, ok := strings.CutPrefix(last, "0x"); ok {
-		return strings.Trim(hex, "0123456789abcdef") == ""
-	}
-	return last != "" && strings.Trim(last, "0123456789") == ""
 }

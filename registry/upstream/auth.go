@@ -15,6 +15,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/nixreg/nixreg/internal/fetch"
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/internal/lru"
 )
 
 const exchangeTimeout = 60 * time.Second
@@ -23,7 +27,6 @@ const exchangeTimeout = 60 * time.Second
 type auth struct {
 	registry    *Registry
 	credentials credentials
-	exchanges   flights[string] // by what the token is for
 	tokens      tokens
 	untrusted   sync.Once
 
@@ -32,7 +35,11 @@ type auth struct {
 }
 
 func newAuth(r *Registry, k authn.Keychain) *auth {
-	return &auth{registry: r, credentials: credentials{keychain: k, target: keychainTarget(r.name, r.address), now: r.now}}
+	return &auth{
+		registry:    r,
+		credentials: credentials{keychain: k, target: keychainTarget(r.name, r.address), now: r.now},
+		tokens:      tokens{lru.Cache[string, token]{Max: maxTokens}},
+	}
 }
 
 // header is the Authorization to send with a request; "" is none, or that none is known to be wanted yet.
@@ -110,7 +117,7 @@ func (a *auth) token(ctx context.Context, ch *transport.Challenge, to access) (s
 	if tok := a.tokens.get(to, a.registry.now()); tok != "" {
 		return tok, nil
 	}
-	return a.exchanges.do(ctx, strings.Join(to.scopes(), " "), func() (string, error) {
+	return flight.Once(ctx, a.registry.calls, "token "+strings.Join(to.scopes(), " "), func(ctx context.Context) (string, error) {
 		now := a.registry.now()
 		if tok := a.tokens.get(to, now); tok != "" { // somebody else has been faster
 			return tok, nil
@@ -132,49 +139,37 @@ func (a *auth) exchange(ctx context.Context, ch *transport.Challenge, to access)
 	if err != nil || realm.Hostname() == "" {
 		return nil, a.registry.nonsense(subject, http.StatusUnauthorized, errors.New("the challenge names no token server"))
 	}
-	if err := a.registry.wire.check(realm); err != nil {
+	if err := a.registry.client.Check(realm); err != nil {
 		return nil, &tokenError{subject, realm.Host, err}
 	}
 	creds, err := a.credentialsFor(ctx, realm)
 	if err != nil {
 		return nil, err
 	}
-	reg, err := name.NewRegistry(realm.Host) // so that it is the wire alone that judges the address
+	reg, err := name.NewRegistry(realm.Host) // so that the client alone judges the address
 	if err != nil {
 		return nil, a.registry.nonsense(subject, http.StatusUnauthorized, fmt.Errorf("the token server %.100q is no host", realm.Host))
 	}
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
-	ask := roundTripper(func(r *http.Request) (*http.Response, error) { return a.ask(subject, r) })
-	tok, err := transport.Exchange(ctx, reg, authn.FromConfig(*creds), ask, to.scopes(), ch)
-	if err == nil {
-		return tok, nil
+	tok, err := transport.Exchange(ctx, reg, authn.FromConfig(*creds), roundTripper(a.ask), to.scopes(), ch)
+	if e := (*fetch.Error)(nil); errors.As(err, &e) {
+		return nil, &tokenError{subject, realm.Host, e}
 	}
-	var e *Error
-	var network *url.Error
-	switch {
-	case errors.As(err, &e):
-		return nil, e
-	case errors.As(err, &network):
-		return nil, &tokenError{subject, realm.Host, network.Err}
+	if err != nil { // the library's text may have a secret that the server sent
+		wrong := a.registry.nonsense(subject, http.StatusOK, fmt.Errorf("%s answers with no token", realm.Host))
+		wrong.TokenServer = true
+		return nil, wrong
 	}
-	// The library's text may have what the server sent, which may have a secret.
-	return nil, fromTokenServer(a.registry.nonsense(subject, http.StatusOK, fmt.Errorf("%s answers with no token", realm.Host)))
+	return tok, nil
 }
 
-// ask sends a request to a token server. An answer that is none is an Error, which has more of it than the library's.
-func (a *auth) ask(subject string, req *http.Request) (*http.Response, error) {
-	resp, err := a.registry.wire.RoundTrip(req)
-	if err != nil || resp.StatusCode == http.StatusOK {
-		return resp, err
+// ask sends a request to a token server.
+func (a *auth) ask(req *http.Request) (*http.Response, error) {
+	resp, err := a.registry.client.Send(fetch.Request{Request: req, Wait: headerTimeout})
+	if e := (*fetch.Error)(nil); errors.As(err, &e) && e.Status == http.StatusNotFound && e.Kind == nil && req.Method == http.MethodPost {
+		// It knows no OAuth 2: the library asks by GET.
+		return &http.Response{StatusCode: e.Status, Header: e.Header, Body: http.NoBody, Request: req}, nil
 	}
-	if req.Method == http.MethodPost && resp.StatusCode == http.StatusNotFound {
-		return resp, nil // it knows no OAuth 2: the library asks by GET
-	}
-	return nil, fromTokenServer(a.registry.answered(subject, resp))
-}
-
-func fromTokenServer(e *Error) *Error {
-	e.TokenServer = true
-	return e
+	return resp, err
 }

@@ -34,7 +34,7 @@ func always(s string) func() string { return func() string { return s } }
 
 func TestBasic(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		h := n.serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always(aliceBasic)))
+		h := n.Serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always(aliceBasic)))
 		k := alice("r.lab.test")
 		r := n.open(Options{Name: "r.lab.test", Keychain: k})
 		for range 2 {
@@ -43,7 +43,7 @@ func TestBasic(t *testing.T) {
 			}
 		}
 		want := []string{"GET /v2/a/manifests/b", "GET /v2/a/manifests/b " + aliceBasic, "GET /v2/a/manifests/b " + aliceBasic}
-		if got := h.paths(); !slices.Equal(got, want) || len(k.asked) != 1 {
+		if got := h.Paths(); !slices.Equal(got, want) || len(k.asked) != 1 {
 			t.Errorf("%q, keychain asked %d times", got, len(k.asked))
 		}
 	})
@@ -52,7 +52,7 @@ func TestBasic(t *testing.T) {
 // Refused credentials are asked for again, but not at once.
 func TestRefusedCredentials(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		n.serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always("Basic Ym9iOm5ldw==")))
+		n.Serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always("Basic Ym9iOm5ldw==")))
 		k := alice("r.lab.test")
 		r := n.open(Options{Name: "r.lab.test", Keychain: k})
 		for range 3 {
@@ -101,8 +101,8 @@ func TestBearer(t *testing.T) {
 	}{{"", 54 * time.Second}, {`,"expires_in":300`, 270 * time.Second}, {`,"expires_in":-5`, 54 * time.Second}, {`,"expires_in":9000000000000000000`, maxLife * 9 / 10}} {
 		inNetwork(t, func(t *testing.T, n *network) {
 			s := &tokenServer{expiry: tc.expiry}
-			n.serve("auth.lab.test:443", "9.9.9.8", s.ServeHTTP)
-			h := n.serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, s.valid))
+			n.Serve("auth.lab.test:443", "9.9.9.8", s.ServeHTTP)
+			h := n.Serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, s.valid))
 			r := n.open(Options{Name: "r.lab.test", Keychain: alice("r.lab.test")})
 			ask := func(repo string, given int) {
 				t.Helper()
@@ -120,8 +120,8 @@ func TestBearer(t *testing.T) {
 			if want := []string{"repository:a:pull", "repository:a:pull", "repository:c:pull"}; !slices.Equal(s.scopes, want) {
 				t.Errorf("scopes %q", s.scopes)
 			}
-			if s.auth[0] != aliceBasic || slices.ContainsFunc(h.paths(), func(p string) bool { return strings.Contains(p, "Basic") }) {
-				t.Errorf("token server got %q, registry %q", s.auth, h.paths())
+			if s.auth[0] != aliceBasic || slices.ContainsFunc(h.Paths(), func(p string) bool { return strings.Contains(p, "Basic") }) {
+				t.Errorf("token server got %q, registry %q", s.auth, h.Paths())
 			}
 		})
 	}
@@ -131,9 +131,9 @@ func TestBearer(t *testing.T) {
 func TestRefusedToken(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
 		s := &tokenServer{}
-		n.serve("auth.lab.test:443", "9.9.9.8", s.ServeHTTP)
+		n.Serve("auth.lab.test:443", "9.9.9.8", s.ServeHTTP)
 		want := "Bearer t1"
-		n.serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, func() string { return want }))
+		n.Serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, func() string { return want }))
 		r := n.open(Options{Name: "r.lab.test"})
 		for i, w := range []string{"Bearer t1", "Bearer t2", "never"} {
 			want = w
@@ -150,7 +150,7 @@ func TestOneExchange(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
 		s := &tokenServer{}
 		asked, hold := make(chan struct{}, 10), make(chan struct{})
-		n.serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) {
+		n.Serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) {
 			asked <- struct{}{}
 			select {
 			case <-hold:
@@ -158,7 +158,7 @@ func TestOneExchange(t *testing.T) {
 			case <-r.Context().Done():
 			}
 		})
-		n.serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, func() string { return "Bearer t1" }))
+		n.Serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, func() string { return "Bearer t1" }))
 		r := n.open(Options{Name: "r.lab.test"})
 		ctx, leave := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
@@ -177,7 +177,6 @@ func TestOneExchange(t *testing.T) {
 		}
 		synctest.Wait()
 		leave()
-		<-asked // by one of the others
 		synctest.Wait()
 		close(hold)
 		wg.Wait()
@@ -203,8 +202,8 @@ func TestTokenServerErrors(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inNetwork(t, func(t *testing.T, n *network) {
-				n.serve("auth.lab.test:443", "9.9.9.8", tc.handler)
-				n.serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, always("never")))
+				n.Serve("auth.lab.test:443", "9.9.9.8", tc.handler)
+				n.Serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, always("never")))
 				_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
 				var e *Error
 				if !errors.As(err, &e) || e.Status != tc.status || !strings.Contains(err.Error(), tc.text) || strings.Contains(err.Error(), "hush") {
@@ -222,7 +221,7 @@ func TestTokenServerErrors(t *testing.T) {
 func TestIdentityToken(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
 		old := false
-		auth := n.serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) {
+		auth := n.Serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case r.Method == http.MethodPost && old:
 				w.WriteHeader(404)
@@ -232,14 +231,14 @@ func TestIdentityToken(t *testing.T) {
 				w.WriteHeader(401)
 			}
 		})
-		n.serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, always("Bearer t")))
+		n.Serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, always("Bearer t")))
 		for _, old = range []bool{false, true} {
 			k := &keychain{creds: map[string]authn.AuthConfig{"r.lab.test": {IdentityToken: "id"}}}
 			if _, err := n.open(Options{Name: "r.lab.test", Keychain: k}).Manifest(t.Context(), "a", "b"); err != nil {
 				t.Error(old, err)
 			}
 		}
-		if got := auth.paths(); len(got) != 3 {
+		if got := auth.Paths(); len(got) != 3 {
 			t.Error(got)
 		}
 	})
@@ -270,15 +269,15 @@ func TestWhoGetsCredentials(t *testing.T) {
 				}
 				s := &tokenServer{}
 				registry := guarded(`Bearer realm="`+tc.realm+`"`, s.valid)
-				n.serve(r.address.origin().host, ip, func(w http.ResponseWriter, q *http.Request) {
+				n.Serve(originHost(r), ip, func(w http.ResponseWriter, q *http.Request) {
 					if q.URL.Path == "/token" {
 						s.ServeHTTP(w, q)
 						return
 					}
 					registry(w, q)
 				})
-				if tc.server != r.address.origin().host {
-					n.serve(tc.server, ip, s.ServeHTTP)
+				if tc.server != originHost(r) {
+					n.Serve(tc.server, ip, s.ServeHTTP)
 				}
 				for _, repo := range []string{"a", "b"} {
 					if _, err := r.Manifest(t.Context(), repo, "x"); err != nil {
@@ -288,7 +287,7 @@ func TestWhoGetsCredentials(t *testing.T) {
 				if got := s.auth[0] == aliceBasic; got != tc.gets || s.auth[0] != s.auth[1] {
 					t.Errorf("token server got %q", s.auth)
 				}
-				if warned := strings.Count(n.logged(), "someone else's"); warned == 1 == tc.gets {
+				if warned := strings.Count(n.Logged(), "someone else's"); warned == 1 == tc.gets {
 					t.Errorf("warned %d times", warned)
 				}
 			})
@@ -299,13 +298,13 @@ func TestWhoGetsCredentials(t *testing.T) {
 // A secret in the body of a request is not sent on.
 func TestRedirectedIdentityToken(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		n.serve("auth.lab.test:443", "9.9.9.8", redirected(func(*http.Request) string { return "https://blobs.cdn.test/data" }))
-		other := n.serve("blobs.cdn.test:443", "9.9.9.7", documents(document1))
-		n.serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, always("never")))
+		n.Serve("auth.lab.test:443", "9.9.9.8", redirected(func(*http.Request) string { return "https://blobs.cdn.test/data" }))
+		other := n.Serve("blobs.cdn.test:443", "9.9.9.7", documents(document1))
+		n.Serve("r.lab.test:443", "9.9.9.9", guarded(labChallenge, always("never")))
 		k := &keychain{creds: map[string]authn.AuthConfig{"r.lab.test": {IdentityToken: "id"}}}
 		_, err := n.open(Options{Name: "r.lab.test", Keychain: k}).Manifest(t.Context(), "a", "b")
-		if err == nil || !strings.Contains(err.Error(), "redirects a POST") || len(other.saw()) != 0 {
-			t.Errorf("%v, the other was asked for %q", err, other.paths())
+		if err == nil || !strings.Contains(err.Error(), "redirects a POST") || len(other.Requests()) != 0 {
+			t.Errorf("%v, the other was asked for %q", err, other.Paths())
 		}
 	})
 }
@@ -313,15 +312,15 @@ func TestRedirectedIdentityToken(t *testing.T) {
 // A challenge of a host that the registry leads to is not the registry's.
 func TestChallengeFromElsewhere(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		h := n.serve("r.lab.test:443", "9.9.9.9", redirected(func(*http.Request) string { return "https://blobs.cdn.test/x" }))
-		n.serve("blobs.cdn.test:443", "9.9.9.7", guarded(`Basic realm="x"`, always("never")))
+		h := n.Serve("r.lab.test:443", "9.9.9.9", redirected(func(*http.Request) string { return "https://blobs.cdn.test/x" }))
+		n.Serve("blobs.cdn.test:443", "9.9.9.7", guarded(`Basic realm="x"`, always("never")))
 		r := n.open(Options{Name: "r.lab.test", Keychain: alice("r.lab.test")})
 		for range 2 {
 			if _, err := r.Manifest(t.Context(), "a", "b"); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "blobs.cdn.test") {
 				t.Error(err)
 			}
 		}
-		if got := h.paths(); !slices.Equal(got, []string{"GET /v2/a/manifests/b", "GET /v2/a/manifests/b"}) {
+		if got := h.Paths(); !slices.Equal(got, []string{"GET /v2/a/manifests/b", "GET /v2/a/manifests/b"}) {
 			t.Errorf("%q", got)
 		}
 	})
@@ -398,8 +397,8 @@ func TestCaseR1ExpiredCredentials(t *testing.T) {
 					}
 				}
 				s := new(tokenServer)
-				n.serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) { login(w, r, s.ServeHTTP) })
-				n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+				n.Serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) { login(w, r, s.ServeHTTP) })
+				n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 					if tc.token {
 						guarded(labChallenge, s.valid)(w, r)
 						return
@@ -449,8 +448,8 @@ func TestCaseR2ChallengeOfAnotherRegistry(t *testing.T) {
 					}
 					fmt.Fprint(w, `{"token":"T"}`)
 				}
-				auth := n.serve("auth.cdn.test:443", "9.9.9.7", token)
-				other := n.serve("registry.cdn.test:443", "9.9.9.6", func(w http.ResponseWriter, r *http.Request) {
+				auth := n.Serve("auth.cdn.test:443", "9.9.9.7", token)
+				other := n.Serve("registry.cdn.test:443", "9.9.9.6", func(w http.ResponseWriter, r *http.Request) {
 					switch {
 					case r.URL.Path == "/token":
 						token(w, r)
@@ -465,7 +464,7 @@ func TestCaseR2ChallengeOfAnotherRegistry(t *testing.T) {
 				lead := redirected(func(r *http.Request) string {
 					return "https://registry.cdn.test" + strings.Replace(r.URL.Path, "/v2/", "/v2/"+tc.under, 1)
 				})
-				n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+				n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 					if tc.own != "" && r.Header.Get("Authorization") != aliceBasic {
 						status(401, "", "WWW-Authenticate", tc.own)(w, r)
 						return
@@ -484,7 +483,7 @@ func TestCaseR2ChallengeOfAnotherRegistry(t *testing.T) {
 				if _, err := r.Blob(t.Context(), repo, hashOf(document1)); err != nil {
 					t.Errorf("blob: %v", err)
 				}
-				for _, p := range append(auth.paths(), other.paths()...) {
+				for _, p := range append(auth.Paths(), other.Paths()...) {
 					if strings.Contains(p, "Basic") {
 						t.Errorf("credentials went elsewhere: %s", p)
 					}
@@ -498,7 +497,7 @@ func TestCaseR2ChallengeOfAnotherRegistry(t *testing.T) {
 func TestCaseR5RealmOfARepository(t *testing.T) {
 	cases.Open(t, "R5")
 	inNetwork(t, func(t *testing.T, n *network) {
-		n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+		n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 			if key, ok := strings.CutPrefix(r.URL.Path, "/token/"); ok {
 				if !strings.HasPrefix(r.URL.Query().Get("scope"), "repository:"+key+"/") {
 					w.WriteHeader(403)

@@ -35,8 +35,8 @@ func TestStat(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inNetwork(t, func(t *testing.T, n *network) {
-				n.serve("blobs.cdn.test:443", "9.9.9.7", status(403, ""))
-				h := n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+				n.Serve("blobs.cdn.test:443", "9.9.9.7", status(403, ""))
+				h := n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 					if r.Method == http.MethodHead {
 						tc.head(w, r)
 						return
@@ -44,8 +44,8 @@ func TestStat(t *testing.T) {
 					documents("hello")(w, r)
 				})
 				size, err := n.open(Options{Name: "r.lab.test"}).Stat(t.Context(), "a", d)
-				if !errors.Is(err, tc.kind) || err == nil && size != 5 || !slices.Equal(h.paths(), tc.want) {
-					t.Errorf("%d, %v, after %q", size, err, h.paths())
+				if !errors.Is(err, tc.kind) || err == nil && size != 5 || !slices.Equal(h.Paths(), tc.want) {
+					t.Errorf("%d, %v, after %q", size, err, h.Paths())
 				}
 			})
 		})
@@ -68,7 +68,7 @@ func TestBlobOfAProxy(t *testing.T) {
 					case <-r.Context().Done():
 					}
 				}
-				n.serve("blobs.cdn.test:443", "9.9.9.7", slow)
+				n.Serve("blobs.cdn.test:443", "9.9.9.7", slow)
 				got, _, err := blob(t, n, url, redirected(func(*http.Request) string { return "https://blobs.cdn.test/x" }))
 				var late interface{ Timeout() bool }
 				if (err == nil) != tc.ok || tc.ok && got != "hello" || !tc.ok && (time.Since(start) > makeTimeout || !errors.As(err, &late) || !late.Timeout()) {
@@ -82,7 +82,7 @@ func TestBlobOfAProxy(t *testing.T) {
 // The text of a redirect is nothing to wait for.
 func TestSlowRedirect(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		n.serve("blobs.cdn.test:443", "9.9.9.7", documents("hello"))
+		n.Serve("blobs.cdn.test:443", "9.9.9.7", documents("hello"))
 		start := time.Now()
 		got, _, err := blob(t, n, "https://r.lab.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "https://blobs.cdn.test/x")

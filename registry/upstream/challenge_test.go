@@ -13,10 +13,10 @@ import (
 func TestNoCredentials(t *testing.T) {
 	for _, challenge := range []string{`Basic realm="x"`, `Negotiate`, `Bearer`, `Bearer realm="/token"`, `Bearer realm="https://:1/"`} {
 		inNetwork(t, func(t *testing.T, n *network) {
-			h := n.serve("r.lab.test:443", "9.9.9.9", guarded(challenge, always("never")))
+			h := n.Serve("r.lab.test:443", "9.9.9.9", guarded(challenge, always("never")))
 			_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
-			if !errors.Is(err, fs.ErrPermission) || len(h.saw()) != 1 {
-				t.Errorf("%s: %v after %q", challenge, err, h.paths())
+			if !errors.Is(err, fs.ErrPermission) || len(h.Requests()) != 1 {
+				t.Errorf("%s: %v after %q", challenge, err, h.Paths())
 			}
 		})
 	}
@@ -47,8 +47,8 @@ func TestSeveralChallenges(t *testing.T) {
 // Where the token server is one that must not get the credentials, they go to the registry itself, if it takes them.
 func TestBasicBesideAStranger(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		stranger := n.serve("blobs.cdn.test:443", "9.9.9.8", status(200, `{"token":"anonymous"}`))
-		n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+		stranger := n.Serve("blobs.cdn.test:443", "9.9.9.8", status(200, `{"token":"anonymous"}`))
+		n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Authorization") == aliceBasic {
 				documents("{}")(w, r)
 				return
@@ -56,8 +56,8 @@ func TestBasicBesideAStranger(t *testing.T) {
 			w.Header()["Www-Authenticate"] = []string{`Basic realm="x"`, `Bearer realm="https://blobs.cdn.test/token",service="lab"`}
 			w.WriteHeader(http.StatusUnauthorized)
 		})
-		if _, err := n.open(Options{Name: "r.lab.test", Keychain: alice("r.lab.test")}).Manifest(t.Context(), "a", "b"); err != nil || len(stranger.paths()) > 0 {
-			t.Errorf("%v; the other one was asked %q", err, stranger.paths())
+		if _, err := n.open(Options{Name: "r.lab.test", Keychain: alice("r.lab.test")}).Manifest(t.Context(), "a", "b"); err != nil || len(stranger.Paths()) > 0 {
+			t.Errorf("%v; the other one was asked %q", err, stranger.Paths())
 		}
 	})
 }
@@ -71,13 +71,13 @@ func TestTokens(t *testing.T) {
 		{"https://auth.lab.test/proxy_auth?scope=repository:x:pull,push&account=lab", `{"token":"t"}`, "Bearer t"},
 	} {
 		inNetwork(t, func(t *testing.T, n *network) {
-			h := n.serve("auth.lab.test:443", "9.9.9.8", status(200, tc.answer))
-			n.serve("r.lab.test:443", "9.9.9.9", guarded(fmt.Sprintf("Bearer realm=%q,service=lab", tc.realm), always(tc.want)))
+			h := n.Serve("auth.lab.test:443", "9.9.9.8", status(200, tc.answer))
+			n.Serve("r.lab.test:443", "9.9.9.9", guarded(fmt.Sprintf("Bearer realm=%q,service=lab", tc.realm), always(tc.want)))
 			if _, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b"); err != nil {
 				t.Fatalf("%s: %v", tc.answer, err)
 			}
-			q := h.saw()[0].URL.Query()
-			if q.Get("service") != "lab" || fmt.Sprint(q["scope"]) != "[repository:a:pull]" || h.saw()[0].Header.Get("Authorization") != "" {
+			q := h.Requests()[0].URL.Query()
+			if q.Get("service") != "lab" || fmt.Sprint(q["scope"]) != "[repository:a:pull]" || h.Requests()[0].Header.Get("Authorization") != "" {
 				t.Errorf("%s: asked for %v", tc.realm, q)
 			}
 		})
@@ -95,15 +95,15 @@ func TestScopeOfAChallenge(t *testing.T) {
 	} {
 		t.Run(tc.scope, func(t *testing.T) {
 			inNetwork(t, func(t *testing.T, n *network) {
-				s := n.serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) {
+				s := n.Serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) {
 					fmt.Fprintf(w, `{"token":"%d"}`, len(r.URL.Query()["scope"]))
 				})
 				wide := len(strings.Fields(tc.more)) + 1
-				h := n.serve("r.lab.test:443", "9.9.9.9", guarded(fmt.Sprintf("%s,scope=%q", labChallenge, tc.scope), func() string { return fmt.Sprintf("Bearer %d", wide) }))
+				h := n.Serve("r.lab.test:443", "9.9.9.9", guarded(fmt.Sprintf("%s,scope=%q", labChallenge, tc.scope), func() string { return fmt.Sprintf("Bearer %d", wide) }))
 				r := n.open(Options{Name: "r.lab.test"})
 				for range 3 {
 					if _, err := r.Manifest(t.Context(), "a", "b"); err != nil {
-						t.Fatalf("%v after %q", err, h.paths())
+						t.Fatalf("%v after %q", err, h.Paths())
 					}
 				}
 				want := []string{own}
@@ -111,11 +111,11 @@ func TestScopeOfAChallenge(t *testing.T) {
 					want = append(want, strings.Join(append(strings.Fields(tc.more), own), " "))
 				}
 				var got []string
-				for _, q := range s.saw() {
+				for _, q := range s.Requests() {
 					got = append(got, strings.Join(q.URL.Query()["scope"], " "))
 				}
-				if !slices.Equal(got, want) || len(h.saw()) != len(want)+3 {
-					t.Errorf("asked for tokens for %q, want %q; the registry for %q", got, want, h.paths())
+				if !slices.Equal(got, want) || len(h.Requests()) != len(want)+3 {
+					t.Errorf("asked for tokens for %q, want %q; the registry for %q", got, want, h.Paths())
 				}
 			})
 		})
@@ -126,14 +126,14 @@ func TestScopeOfAChallenge(t *testing.T) {
 func TestScopesAreBounded(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
 		i := 0
-		s := n.serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, `{"token":"%d"}`, i) })
-		h := n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+		s := n.Serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, `{"token":"%d"}`, i) })
+		h := n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 			i++
 			status(401, "", "WWW-Authenticate", fmt.Sprintf(`%s,scope="x%d"`, labChallenge, i))(w, r)
 		})
 		_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
-		if !errors.Is(err, fs.ErrPermission) || len(h.saw()) != 3 || len(s.saw()) != 2 {
-			t.Errorf("%v after %q and %d tokens", err, h.paths(), len(s.saw()))
+		if !errors.Is(err, fs.ErrPermission) || len(h.Requests()) != 3 || len(s.Requests()) != 2 {
+			t.Errorf("%v after %q and %d tokens", err, h.Paths(), len(s.Requests()))
 		}
 	})
 }

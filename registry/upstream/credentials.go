@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/nixreg/nixreg/internal/fetch"
 )
 
 const (
@@ -105,7 +107,7 @@ func (c *credentials) ask(ctx context.Context, cancel context.CancelFunc, l *loo
 		l.found, err = authn.Authorization(ctx, found)
 	}
 	if err != nil { // whatever it matches is not the registry's
-		l.err = c.failed(printable(err.Error()))
+		l.err = c.failed(fetch.Printable(err.Error()))
 	}
 	l.at = c.now()
 	close(l.done)

@@ -41,12 +41,12 @@ func (h *helper) questions() int {
 // The keychain's own trouble is not an answer of the registry.
 func TestKeychainFails(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		h := n.serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always("never")))
+		h := n.Serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always("never")))
 		k := &helper{answer: func(int) error { return fmt.Errorf("helper:\n%w", fs.ErrNotExist) }}
 		_, err := n.open(Options{Name: "r.lab.test", Keychain: k}).Manifest(t.Context(), "a", "b")
 		var e *Error
-		if !errors.Is(err, ErrCredentials) || errors.As(err, &e) || errors.Is(err, fs.ErrNotExist) || len(h.saw()) != 1 {
-			t.Errorf("%v after %q", err, h.paths())
+		if !errors.Is(err, ErrCredentials) || errors.As(err, &e) || errors.Is(err, fs.ErrNotExist) || len(h.Requests()) != 1 {
+			t.Errorf("%v after %q", err, h.Paths())
 		}
 		if want := "r.lab.test: a:b: credentials for r.lab.test: helper: file does not exist"; err.Error() != want {
 			t.Errorf("%q; want %q", err, want)
@@ -57,7 +57,7 @@ func TestKeychainFails(t *testing.T) {
 // A keychain that failed is left alone for a while.
 func TestKeychainFailsForAWhile(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		n.serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always(aliceBasic)))
+		n.Serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always(aliceBasic)))
 		k := &helper{answer: func(n int) error {
 			if n == 1 {
 				return errors.New("locked")
@@ -84,7 +84,7 @@ func TestKeychainFailsForAWhile(t *testing.T) {
 // A keychain that hangs is waited for, but not for ever, and is not asked again; what it says in the end counts.
 func TestKeychainHangs(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		n.serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always(aliceBasic)))
+		n.Serve("r.lab.test:443", "9.9.9.9", guarded(`Basic realm="x"`, always(aliceBasic)))
 		release := make(chan struct{})
 		k := &helper{answer: func(int) error { <-release; return nil }}
 		r := n.open(Options{Name: "r.lab.test", Keychain: k})

@@ -2,10 +2,8 @@ package upstream
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -41,11 +39,11 @@ func TestPublic(t *testing.T) {
 			inNetwork(t, func(t *testing.T, n *network) {
 				if tc.o.Name == "" {
 					tc.o.Name = "r.lab.test"
-					n.serve("r.lab.test:443", "9.9.9.9", tc.handler)
+					n.Serve("r.lab.test:443", "9.9.9.9", tc.handler)
 				}
-				n.serve("r.lab.test:5000", "9.9.9.9", documents(document1))
-				n.serve("r.other.test:443", "9.9.9.9", documents(document1))
-				n.serve("blobs.cdn.test:443", "9.9.9.9", status(418, ""))
+				n.Serve("r.lab.test:5000", "9.9.9.9", documents(document1))
+				n.Serve("r.other.test:443", "9.9.9.9", documents(document1))
+				n.Serve("blobs.cdn.test:443", "9.9.9.9", status(418, ""))
 				_, err := n.open(tc.o).Manifest(t.Context(), "a", "b")
 				var e *Error
 				if !errors.As(err, &e) || e.Public() != tc.want {
@@ -83,26 +81,13 @@ func TestErrorOfSomebodyElse(t *testing.T) {
 	}
 }
 
-// Nothing that the system refuses is what the registry refuses.
-func TestNoKindsOfTheNetwork(t *testing.T) {
-	r, err := New(Options{Name: "lab"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, kind := range []error{fs.ErrPermission, fs.ErrNotExist, os.ErrDeadlineExceeded} {
-		if err := r.failed(t.Context(), "a:b", fmt.Errorf("dial: %w", kind)); errors.Is(err, kind) {
-			t.Errorf("%v is %v", err, kind)
-		}
-	}
-}
-
-// "EOF" says nothing to who reads it.
+// "EOF" says nothing to its reader.
 func TestHangUp(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		h := n.serve("r.lab.test:80", "9.9.9.9", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		h := n.Serve("r.lab.test:80", "9.9.9.9", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 		_, err := n.open(Options{Name: "lab", URL: "http://r.lab.test"}).Manifest(t.Context(), "a", "b")
-		if want := "lab: a:b: the server hangs up without an answer"; err == nil || err.Error() != want || len(h.saw()) != maxTries {
-			t.Errorf("%v after %d tries; want %q", err, len(h.saw()), want)
+		if want := "lab: a:b: the server hangs up without an answer"; err == nil || err.Error() != want || len(h.Requests()) != maxTries {
+			t.Errorf("%v after %d tries; want %q", err, len(h.Requests()), want)
 		}
 	})
 }
@@ -130,8 +115,8 @@ func TestPatienceIsSaid(t *testing.T) {
 				then(w, r)
 			}
 			s := &tokenServer{}
-			n.serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) { busy(w, r, s.ServeHTTP) })
-			n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+			n.Serve("auth.lab.test:443", "9.9.9.8", func(w http.ResponseWriter, r *http.Request) { busy(w, r, s.ServeHTTP) })
+			n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 				if tc.token {
 					guarded(labChallenge, s.valid)(w, r)
 					return
@@ -148,7 +133,7 @@ func TestPatienceIsSaid(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			log := n.logged()
+			log := n.Logged()
 			if got := strings.Count(log, "level=INFO"); (got == 1) != (tc.want != "") || !strings.Contains(log, tc.want) {
 				t.Errorf("%+v: said %d times\n%s", tc, got, log)
 			}

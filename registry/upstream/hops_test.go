@@ -64,9 +64,9 @@ func TestHops(t *testing.T) {
 	} {
 		inNetwork(t, func(t *testing.T, n *network) {
 			tokens := new(tokenServer)
-			n.serve("auth.lab.test:443", "9.9.9.8", tokens.ServeHTTP)
+			n.Serve("auth.lab.test:443", "9.9.9.8", tokens.ServeHTTP)
 			first := true // the proxy's own redirect
-			h := n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+			h := n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 				if r.Header.Get("Authorization") != tokens.valid() || tokens.valid() == "Bearer t0" {
 					status(401, "", "WWW-Authenticate", labChallenge)(w, r)
 					return
@@ -83,10 +83,10 @@ func TestHops(t *testing.T) {
 				t.Errorf("%s: %q, %v, %d tokens", name, got, err, tokens.given)
 			}
 			want := slices.Concat([]string{name}, slices.Repeat([]string{name + " Bearer t1"}, 10))
-			if !slices.Equal(h.paths(), want) {
-				t.Errorf("%s: asked for %q", name, h.paths())
+			if !slices.Equal(h.Paths(), want) {
+				t.Errorf("%s: asked for %q", name, h.Paths())
 			}
-			if last := h.saw()[len(h.saw())-1].URL.Query(); last.Encode() != (url.Values{"a": {"/ 1"}, "hop": {"8"}}).Encode() {
+			if last := h.Requests()[len(h.Requests())-1].URL.Query(); last.Encode() != (url.Values{"a": {"/ 1"}, "hop": {"8"}}).Encode() {
 				t.Errorf("%s: the last query is %s", name, last.Encode())
 			}
 		})
@@ -99,7 +99,7 @@ func TestHopsThatEndInVain(t *testing.T) {
 	for patient, asks := range map[bool]int{false: 9, true: 18} {
 		inNetwork(t, func(t *testing.T, n *network) {
 			tries := 0
-			h := n.serve("r.lab.test:443", "9.9.9.9", hopping(8, func(w http.ResponseWriter, r *http.Request) {
+			h := n.Serve("r.lab.test:443", "9.9.9.9", hopping(8, func(w http.ResponseWriter, r *http.Request) {
 				if tries++; tries == 1 {
 					notReady(w, r)
 					return
@@ -115,8 +115,8 @@ func TestHopsThatEndInVain(t *testing.T) {
 			case !patient && (!errors.As(err, &e) || e.Status != 503 || e.RetryAfter != 10*time.Second):
 				t.Errorf("%v", err)
 			}
-			if len(h.saw()) != asks {
-				t.Errorf("patient %v: %d requests", patient, len(h.saw()))
+			if len(h.Requests()) != asks {
+				t.Errorf("patient %v: %d requests", patient, len(h.Requests()))
 			}
 		})
 	}

@@ -12,6 +12,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/fetch"
 )
 
 // Bounds of a list, all pages together.
@@ -120,25 +122,25 @@ func (r *Registry) pages(ctx context.Context, q query, add func(*document) (int,
 		if next == "" {
 			return nil
 		}
-		if q, err = r.turn(q, next); err != nil {
+		if q, err = r.nextPage(q, next); err != nil {
 			return r.nonsense(q.subject, http.StatusOK, err)
 		}
 	}
 	return r.nonsense(q.subject, http.StatusOK, fmt.Errorf("list of more than %d pages", maxPages))
 }
 
-// turn makes the query for the next page. Only path and query of a link are followed: a registry behind a proxy may not
+// nextPage makes the query for the next page. Only path and query of a link are followed: a registry behind a proxy may not
 // know its own scheme.
-func (r *Registry) turn(q query, next string) (query, error) {
-	base := &url.URL{Scheme: r.address.scheme(), Host: r.address.host, Path: "/v2/" + q.path}
+func (r *Registry) nextPage(q query, next string) (query, error) {
+	base := r.url(q.path, nil)
 	u, err := base.Parse(next)
 	if err != nil {
 		return q, errors.New("next page has an address that is none")
 	}
 	below, ok := strings.CutPrefix(path.Clean(u.Path), "/v2/")
-	own := base.Host == strings.ToLower(u.Host) || originOf(&url.URL{Scheme: u.Scheme, Host: base.Host}).host == originOf(u).host
+	own := fetch.Origin(&url.URL{Scheme: u.Scheme, Host: base.Host}) == fetch.Origin(u)
 	if !own || !ok {
-		return q, fmt.Errorf("next page is elsewhere, at %.300s", originOf(u))
+		return q, fmt.Errorf("next page is elsewhere, at %.300s", fetch.Origin(u))
 	}
 	values := u.Query()
 	if below == q.path && values.Encode() == q.values.Encode() {
@@ -146,4 +148,58 @@ func (r *Registry) turn(q query, next string) (query, error) {
 	}
 	q.path, q.values = below, values
 	return q, nil
+}
+
+// parseNext finds the address of the next page in Link headers; "" if there is none.
+//
+// Source: RFC 8288, 3.
+func parseNext(links []string) string {
+	for _, s := range links {
+		for s != "" {
+			_, after, ok := strings.Cut(s, "<")
+			if !ok {
+				break
+			}
+			to, params, ok := strings.Cut(after, ">")
+			if !ok {
+				break
+			}
+			var next bool
+			next, s = parseRelation(params)
+			if next {
+				return strings.TrimSpace(to)
+			}
+		}
+	}
+	return ""
+}
+
+// parseRelation reads the parameters of a link up to the comma that ends it, and reports whether one is rel=next.
+func parseRelation(s string) (next bool, rest string) {
+	quoted, start := false, 0
+	for i := 0; i <= len(s); i++ {
+		switch {
+		case i < len(s) && s[i] == '"':
+			quoted = !quoted
+		case i == len(s), !quoted && (s[i] == ';' || s[i] == ','):
+			key, value, _ := strings.Cut(s[start:i], "=")
+			if strings.EqualFold(strings.TrimSpace(key), "rel") && hasRelation(value) {
+				next = true
+			}
+			if i == len(s) || s[i] == ',' {
+				return next, s[min(i+1, len(s)):]
+			}
+			start = i + 1
+		}
+	}
+	return next, ""
+}
+
+func hasRelation(value string) bool {
+	for _, rel := range strings.Fields(strings.Trim(strings.TrimSpace(value), `"`)) {
+		if strings.EqualFold(rel, "next") {
+			return true
+		}
+	}
+	return false
 }

@@ -47,7 +47,7 @@ func TestTags(t *testing.T) {
 		{"the same again", `</v2/a/tags/list?n=1000>; rel="next"`, false},
 	} {
 		inNetwork(t, func(t *testing.T, n *network) {
-			n.serve("r.lab.test:443", "9.9.9.9", linked(func(i int) string {
+			n.Serve("r.lab.test:443", "9.9.9.9", linked(func(i int) string {
 				if i == 3 {
 					return ""
 				}
@@ -61,8 +61,8 @@ func TestTags(t *testing.T) {
 				t.Errorf("%s: %q, %v", tc.name, tags, err)
 			}
 			var e *Error
-			if !tc.ok && (!errors.As(err, &e) || e.Status != 200 || !strings.Contains(err.Error(), "next page") || len(n.dialed) != 1) {
-				t.Errorf("%s: %v, connected to %q", tc.name, err, n.dialed)
+			if !tc.ok && (!errors.As(err, &e) || e.Status != 200 || !strings.Contains(err.Error(), "next page") || len(n.Dialed()) != 1) {
+				t.Errorf("%s: %v, connected to %q", tc.name, err, n.Dialed())
 			}
 		})
 	}
@@ -85,7 +85,7 @@ func TestTagsAreBounded(t *testing.T) {
 		{"unknown", status(404, ""), "404"},
 	} {
 		inNetwork(t, func(t *testing.T, n *network) {
-			n.serve("r.lab.test:80", "9.9.9.9", tc.handler)
+			n.Serve("r.lab.test:80", "9.9.9.9", tc.handler)
 			_, err := n.open(Options{Name: "lab", URL: "http://r.lab.test"}).Tags(t.Context(), "a")
 			if err == nil || !strings.Contains(err.Error(), tc.text) || !strings.Contains(err.Error(), "tags of a") {
 				t.Errorf("%s: %v", tc.name, err)
@@ -117,7 +117,7 @@ func TestReferrers(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inNetwork(t, func(t *testing.T, n *network) {
-				n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+				n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 					if r.URL.Path != "/v2/a/referrers/"+subject.String() {
 						t.Errorf("asked for %s", r.URL.Path)
 					}
@@ -164,7 +164,7 @@ func TestCaseR9LinkElsewhere(t *testing.T) {
 					}
 					return fmt.Sprintf(format, i+1)
 				})
-				n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+				n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 					if r.URL.Path != "/v2/a/tags/list" {
 						w.WriteHeader(404)
 						return
@@ -175,8 +175,8 @@ func TestCaseR9LinkElsewhere(t *testing.T) {
 				if err != nil || !slices.Equal(tags, []string{"t0", "t1", "t2", "t3"}) {
 					t.Errorf("%q, %v", tags, err)
 				}
-				if len(n.dialed) != 1 {
-					t.Errorf("connected to %q", n.dialed)
+				if len(n.Dialed()) != 1 {
+					t.Errorf("connected to %q", n.Dialed())
 				}
 			})
 		})

@@ -8,6 +8,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/fetch"
 )
 
 // MaxManifest is the size in bytes of the largest manifest that is read.
@@ -83,7 +85,7 @@ func digest(data []byte, want string) (v1.Hash, error) {
 	h.Write(data)
 	got := fmt.Sprintf("%x", h.Sum(nil))
 	if hex != "" && got != hex {
-		return v1.Hash{}, fmt.Errorf("document has digest %s:%s, not %.200s: %w", algorithm, got, printable(want), ErrDigest)
+		return v1.Hash{}, fmt.Errorf("document has digest %s:%s, not %.200s: %w", algorithm, got, fetch.Printable(want), ErrDigest)
 	}
 	return v1.Hash{Algorithm: algorithm, Hex: got}, nil
 }

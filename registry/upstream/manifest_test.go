@@ -53,12 +53,12 @@ func TestManifest(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inNetwork(t, func(t *testing.T, n *network) {
-				h := n.serve("r.lab.test:443", "9.9.9.9", documents(document1, tc.header...))
+				h := n.Serve("r.lab.test:443", "9.9.9.9", documents(document1, tc.header...))
 				d, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a/b", tc.ref)
 				if !errors.Is(err, tc.want) {
 					t.Fatalf("%v; want %v", err, tc.want)
 				}
-				req := h.saw()[0]
+				req := h.Requests()[0]
 				if a := req.Header.Values("Accept"); !slices.Equal(a, []string{
 					"application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json",
 					"application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.docker.distribution.manifest.v2+json",
@@ -84,7 +84,7 @@ func TestManifest(t *testing.T) {
 func TestEncodedManifest(t *testing.T) {
 	for encoding, ok := range map[string]bool{"": true, "identity": true, "gzip": false, "GZIP": false, "br": false, "zstd": false} {
 		inNetwork(t, func(t *testing.T, n *network) {
-			n.serve("r.lab.test:443", "9.9.9.9", documents(document1, "Content-Encoding", encoding))
+			n.Serve("r.lab.test:443", "9.9.9.9", documents(document1, "Content-Encoding", encoding))
 			_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
 			var e *Error
 			if (err == nil) != ok || !ok && (!errors.As(err, &e) || e.Status != 200 || !strings.Contains(err.Error(), "Content-Encoding "+strings.ToLower(encoding))) {
@@ -97,7 +97,7 @@ func TestEncodedManifest(t *testing.T) {
 func TestLargeManifest(t *testing.T) {
 	for size, ok := range map[int]bool{MaxManifest: true, MaxManifest + 1: false, 5 << 20: false} {
 		inNetwork(t, func(t *testing.T, n *network) {
-			n.serve("r.lab.test:80", "9.9.9.9", documents(strings.Repeat("x", size)))
+			n.Serve("r.lab.test:80", "9.9.9.9", documents(strings.Repeat("x", size)))
 			_, err := n.open(Options{Name: "lab", URL: "http://r.lab.test"}).Manifest(t.Context(), "a", "b")
 			if (err == nil) != ok || !ok && !strings.Contains(err.Error(), "4194304") {
 				t.Errorf("%d bytes: %v", size, err)
@@ -109,7 +109,7 @@ func TestLargeManifest(t *testing.T) {
 func TestHead(t *testing.T) {
 	digest := hashOf(document1)
 	inNetwork(t, func(t *testing.T, n *network) {
-		n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+		n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 			switch r.URL.Path {
 			case "/v2/a/manifests/full":
 				documents(document1, "Docker-Content-Digest", digest.String())(w, r)
@@ -144,8 +144,8 @@ func TestInvalidNames(t *testing.T) {
 				t.Errorf("%q: %v", c, err)
 			}
 		}
-		if len(n.dialed) > 0 {
-			t.Error("asked", n.dialed)
+		if len(n.Dialed()) > 0 {
+			t.Error("asked", n.Dialed())
 		}
 	})
 }
@@ -175,13 +175,13 @@ func TestErrors(t *testing.T) {
 		{"503 for long", status(503, ``, "Retry-After", "5000"), Error{Status: 503, RetryAfter: time.Hour}, nil, "503", 1},
 		{"204", status(204, ``), Error{Status: 204}, nil, "204", 1},
 		{"206", status(206, ``), Error{Status: 206}, nil, "206", 1},
-		{"redirect to nowhere", status(302, ``), Error{Status: 0}, nil, "nowhere", 1},
+		{"redirect to nowhere", status(302, ``), Error{Status: 302}, nil, "302 Found", 1},
 		{"no answer", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, Error{}, nil, "a/b:c", 3},
 		{"large header", status(200, "", "X", strings.Repeat("x", 70000)), Error{}, nil, "", 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inNetwork(t, func(t *testing.T, n *network) {
-				h := n.serve("r.lab.test:443", "9.9.9.9", tc.handler)
+				h := n.Serve("r.lab.test:443", "9.9.9.9", tc.handler)
 				_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a/b", "c")
 				var e *Error
 				if !errors.As(err, &e) || e.Status != tc.want.Status || e.RetryAfter != tc.want.RetryAfter {
@@ -190,7 +190,7 @@ func TestErrors(t *testing.T) {
 				if tc.is != nil && !errors.Is(err, tc.is) || !strings.Contains(err.Error(), tc.text) || len(err.Error()) > 1000 {
 					t.Errorf("%v; want %v, %q", err, tc.is, tc.text)
 				}
-				if got := len(h.saw()); got != tc.tries {
+				if got := len(h.Requests()); got != tc.tries {
 					t.Errorf("%d tries; want %d", got, tc.tries)
 				}
 			})
@@ -212,7 +212,7 @@ func status(code int, body string, header ...string) http.HandlerFunc {
 func TestPatience(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
 		tries := 0
-		n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+		n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 			if tries++; tries < 4 {
 				status(429, "", "Retry-After", "3600")(w, r)
 				return
@@ -235,8 +235,8 @@ func TestNobodyThere(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
 		_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
 		var e *Error
-		if !errors.As(err, &e) || e.Status != 0 || !strings.Contains(err.Error(), "connection refused") || len(n.dialed) != 3 {
-			t.Errorf("%v after %d tries", err, len(n.dialed))
+		if !errors.As(err, &e) || e.Status != 0 || !strings.Contains(err.Error(), "connection refused") || len(n.Dialed()) != 3 {
+			t.Errorf("%v after %d tries", err, len(n.Dialed()))
 		}
 	})
 }
@@ -244,7 +244,7 @@ func TestNobodyThere(t *testing.T) {
 // The system's refusal is not the registry's.
 func TestNotAllowedToConnect(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		n.fault = syscall.EACCES
+		n.Fault = syscall.EACCES
 		_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
 		if err == nil || errors.Is(err, fs.ErrPermission) {
 			t.Error(err)
@@ -257,7 +257,7 @@ func TestCutManifest(t *testing.T) {
 	for cuts, ok := range map[int]bool{2: true, 3: false} {
 		inNetwork(t, func(t *testing.T, n *network) {
 			c := &cutter{data: document1, cuts: []int{5, 5, 5}[:cuts]}
-			n.serve("r.lab.test:443", "9.9.9.9", c.ServeHTTP)
+			n.Serve("r.lab.test:443", "9.9.9.9", c.ServeHTTP)
 			d, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
 			if (err == nil) != ok || ok && string(d.Data) != document1 || len(c.asked) != 3 || strings.Join(c.asked, "") != "" {
 				t.Errorf("%d cuts: %v, asked %q", cuts, err, c.asked)
@@ -269,11 +269,11 @@ func TestCutManifest(t *testing.T) {
 // A server that takes the connection and is silent is given up after a while, and not asked again.
 func TestSilence(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		h := n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		h := n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		start := time.Now()
 		_, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
 		var timeout interface{ Timeout() bool }
-		if !errors.As(err, &timeout) || !timeout.Timeout() || len(h.saw()) != 1 || time.Since(start) > makeTimeout {
+		if !errors.As(err, &timeout) || !timeout.Timeout() || len(h.Requests()) != 1 || time.Since(start) > makeTimeout {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})
@@ -285,7 +285,7 @@ func TestManifestThatIsMade(t *testing.T) {
 	for method, patience := range map[string]time.Duration{http.MethodGet: makeTimeout, http.MethodHead: headerTimeout} {
 		for _, takes := range []time.Duration{patience - time.Second, patience + time.Second} {
 			inNetwork(t, func(t *testing.T, n *network) {
-				n.serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
+				n.Serve("r.lab.test:443", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 					select {
 					case <-time.After(takes):
 						documents(document1)(w, r)

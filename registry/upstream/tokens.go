@@ -1,23 +1,19 @@
 package upstream
 
 import (
-	"container/list"
-	"sync"
 	"time"
+
+	"github.com/nixreg/nixreg/internal/lru"
 )
 
 const (
-	maxTokens   = 1000
+	maxTokens   = 4 << 20          // bytes
 	defaultLife = 60 * time.Second // as the token specification has it
 	maxLife     = 24 * time.Hour
 )
 
-// tokens are those in use, by repository. Of too many, those not used for longest are dropped.
-type tokens struct {
-	mu     sync.Mutex
-	byRepo map[string]*list.Element // of *token
-	order  list.List                // the one used last in front
-}
+// tokens are those in use, by repository. Safe for concurrent use.
+type tokens struct{ byRepo lru.Cache[string, token] }
 
 type token struct {
 	access
@@ -27,21 +23,10 @@ type token struct {
 
 // get returns the token for a repository, "" if there is none that is valid at now, and for what is wanted beside it.
 func (t *tokens) get(a access, now time.Time) string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	e, ok := t.byRepo[a.repo]
-	if !ok {
+	tok, ok := t.byRepo.Get(a.repo)
+	if !ok || a.more != "" && a.more != tok.more || !now.Before(tok.until) {
 		return ""
 	}
-	tok := e.Value.(*token)
-	if a.more != "" && a.more != tok.more {
-		return ""
-	}
-	if !now.Before(tok.until) {
-		t.remove(e)
-		return ""
-	}
-	t.order.MoveToFront(e)
 	return tok.value
 }
 
@@ -51,30 +36,12 @@ func (t *tokens) put(a access, value string, seconds int, now time.Time) {
 	if seconds > 0 {
 		life = time.Duration(min(seconds, int(maxLife/time.Second))) * time.Second
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if e, ok := t.byRepo[a.repo]; ok {
-		t.remove(e)
-	}
-	if t.order.Len() >= maxTokens {
-		t.remove(t.order.Back())
-	}
-	if t.byRepo == nil {
-		t.byRepo = make(map[string]*list.Element)
-	}
-	t.byRepo[a.repo] = t.order.PushFront(&token{a, value, now.Add(life - life/10)})
+	t.byRepo.Put(a.repo, token{a, value, now.Add(life - life/10)}, int64(len(a.repo)+len(a.more)+len(value)))
 }
 
 // drop forgets a token that was refused, if it is still the one in use.
 func (t *tokens) drop(repo, value string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if e, ok := t.byRepo[repo]; ok && e.Value.(*token).value == value {
-		t.remove(e)
+	if tok, ok := t.byRepo.Get(repo); ok && tok.value == value {
+		t.byRepo.Delete(repo)
 	}
-}
-
-func (t *tokens) remove(e *list.Element) {
-	delete(t.byRepo, e.Value.(*token).repo)
-	t.order.Remove(e)
 }

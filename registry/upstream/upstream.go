@@ -1,7 +1,8 @@
-// Package upstream is the wire to another registry: its address, TLS and proxies, credentials and tokens, redirects,
-// retries, the resumption of what was cut, and the rules that keep a registry from sending this machine elsewhere.
+// Package upstream reads from another registry: manifests, blobs, tags and referrers.
 //
-// It must not know caches, archives or Nix, nor who serves what is read here. Nothing is kept but tokens.
+// It owns the registry's address, credentials and tokens, its errors, and the pages of its lists. How requests are sent is
+// the matter of internal/fetch. It must not know caches, archives or Nix, nor who serves what is read here. It keeps tokens
+// and nothing else.
 //
 //	r, err := upstream.New(upstream.Options{Name: "docker.io", Keychain: authn.DefaultKeychain})
 //	d, err := r.Manifest(ctx, "library/nginx", "latest")
@@ -13,11 +14,8 @@
 //
 // # Where it connects to
 //
-// The registry is reached at its configured scheme, host and port alone. Whatever it points to, as a token server or by
-// a redirect, must be https, or may be http if the registry is; and must not be an address of this machine, of a private
-// network or otherwise special, unless the registry's own address is of the same class; it is never where a
-// cloud has its metadata. That is decided by the address that is dialled, not by its name. Behind a proxy of the environment the proxy dials, and only names and literal
-// addresses can be judged.
+// The registry is reached at its configured scheme, host and port alone. Whatever it points to, as a token server or by a
+// redirect, follows the rules of internal/fetch: https, or http if the registry is http, and no address of another class.
 //
 // # Who gets credentials
 //
@@ -34,8 +32,10 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -43,7 +43,18 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+
+	"github.com/nixreg/nixreg/internal/fetch"
+	"github.com/nixreg/nixreg/internal/flight"
 )
+
+const (
+	headerTimeout = 30 * time.Second
+	makeTimeout   = 5 * time.Minute // for the header of a manifest or a blob: a registry may have to make or fetch it first
+	maxRedirects  = 9               // a nixreg that is not ready has eight of them, a proxy in front of it one
+)
+
+var slow = fetch.Slow{Stall: 60 * time.Second, Limit: 2 * time.Minute, Bytes: 512 << 10}
 
 // Options say which registry, and how it is reached. Only Name must be set.
 type Options struct {
@@ -73,23 +84,28 @@ type Options struct {
 	Wait func(ctx context.Context, d time.Duration) error
 }
 
-// Registry is another registry. It is safe for concurrent use, and needs no closing: idle connections end by themselves.
+// Registry is another registry. It is safe for concurrent use, and needs no closing: idle connections end by themselves, and
+// what it does on its own account ends within two minutes.
 type Registry struct {
-	name    string
-	address *address
-	wire    *wire
-	auth    *auth
-	schemes flights[struct{}]
-	patient bool
-	said    said
-	log     *slog.Logger
-	now     func() time.Time
-	wait    func(context.Context, time.Duration) error
+	name      string
+	address   *address
+	client    *fetch.Client
+	auth      *auth
+	calls     *flight.Group
+	patient   bool
+	announced announced
+	log       *slog.Logger
+	now       func() time.Time
+	wait      func(context.Context, time.Duration) error
 }
 
 // New makes a Registry. It checks the options and connects to nothing; what is wrong with them is an error matching
 // [io/fs.ErrInvalid].
 func New(o Options) (*Registry, error) {
+	return newRegistry(o, fetch.Options{TLS: &tls.Config{InsecureSkipVerify: o.SkipVerify}})
+}
+
+func newRegistry(o Options, f fetch.Options) (*Registry, error) {
 	addr, err := newAddress(o.Name, o.URL)
 	if err != nil {
 		return nil, err
@@ -98,22 +114,20 @@ func New(o Options) (*Registry, error) {
 	r := &Registry{
 		name:    o.Name,
 		address: addr,
-		wire:    newWire(addr, &tls.Config{InsecureSkipVerify: o.SkipVerify}),
+		calls:   flight.NewGroup(context.Background()),
 		patient: o.Patient,
-		log:     o.Log,
+		log:     cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("upstream", o.Name),
 		now:     o.Now,
 		wait:    o.Wait,
 	}
-	if r.log == nil {
-		r.log = slog.New(slog.DiscardHandler)
-	}
-	r.log = r.log.With("upstream", o.Name)
 	if r.now == nil {
 		r.now = time.Now
 	}
 	if r.wait == nil {
-		r.wait = sleep
+		r.wait = fetch.Sleep
 	}
+	f.Base, f.Redirects, f.Slow, f.Now = addr.base, maxRedirects, slow, r.now
+	r.client = fetch.New(f)
 	r.auth = newAuth(r, o.Keychain)
 	return r, nil
 }
@@ -124,28 +138,17 @@ func (r *Registry) Name() string { return r.name }
 // Host is the host[:port] that is connected to.
 func (r *Registry) Host() string { return r.address.host }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // settle finds out whether HTTPS or, where that is allowed and HTTPS is not spoken, HTTP is spoken.
 func (r *Registry) settle(ctx context.Context) error {
 	if !r.address.undecided.Load() {
 		return nil
 	}
-	_, err := r.schemes.do(ctx, "", func() (struct{}, error) {
+	_, err := flight.Once(ctx, r.calls, "scheme", func(ctx context.Context) (struct{}, error) {
 		if !r.address.undecided.Load() {
 			return struct{}{}, nil
 		}
 		err := r.probe(ctx)
-		if err != nil && ctx.Err() == nil && !isTimeout(err) && !isUntrusted(err) {
+		if err != nil && ctx.Err() == nil && !errors.Is(err, fetch.ErrTimeout) && !errors.Is(err, ErrCertificate) {
 			r.address.plain.Store(true)
 			if r.probe(ctx) == nil {
 				err = nil
@@ -162,24 +165,25 @@ func (r *Registry) settle(ctx context.Context) error {
 	return err
 }
 
-// probe reports whether anything answers. Nobody else uses the wire before the scheme is settled.
+// probe reports whether anything answers. No other request is sent before the scheme is settled.
 func (r *Registry) probe(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url("", nil), nil)
+	req := (&http.Request{Method: http.MethodGet, URL: r.url("", nil), Header: http.Header{}}).WithContext(ctx)
+	stay := func(*http.Response) bool { return true }
+	resp, err := r.client.Send(fetch.Request{Request: req, Wait: headerTimeout, Stay: stay})
+	if e := (*fetch.Error)(nil); errors.As(err, &e) && e.Status != 0 && e.Kind == nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	resp, err := r.wire.hop(req, headerTimeout)
-	if err != nil {
-		return err
-	}
-	discard(resp.Body)
-	return nil
+	return resp.Body.Close()
 }
 
 // url is that of a path below /v2/.
-func (r *Registry) url(path string, query url.Values) string {
-	u := url.URL{Scheme: r.address.scheme(), Host: r.address.host, Path: "/v2/" + path, RawQuery: query.Encode()}
-	return u.String()
+func (r *Registry) url(path string, query url.Values) *url.URL {
+	u := r.address.base()
+	u.Path, u.RawQuery = "/v2/"+path, query.Encode()
+	return u
 }
 
 // about names the registry in an error of this side: it is nothing the registry said.

@@ -1,0 +1,390 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const (
+	length = 200_000
+	half   = 100_000
+)
+
+func content() string {
+	var b strings.Builder
+	for i := 0; b.Len() < length; i++ {
+		fmt.Fprintf(&b, "%07d ", i)
+	}
+	return b.String()[:length]
+}
+
+// A cutter serves a blob, and cuts the connection after some bytes of each of the first answers.
+type cutter struct {
+	data   string
+	etag   string
+	cuts   []int
+	ranges func(w http.ResponseWriter, r *http.Request) bool // answers a request for a range; nil does as it should
+	asked  []string                                          // Range and If-Range
+}
+
+func (c *cutter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.asked = append(c.asked, strings.TrimSpace(r.Header.Get("Range")+" "+r.Header.Get("If-Range")))
+	if c.etag != "" {
+		w.Header().Set("ETag", c.etag)
+	}
+	off := 0
+	if s := r.Header.Get("Range"); s != "" && (c.ranges == nil || c.ranges(w, r)) {
+		fmt.Sscanf(s, "bytes=%d-", &off)
+		if c.ranges == nil {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", off, len(c.data)-1, len(c.data)))
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(len(c.data)-off))
+		w.WriteHeader(http.StatusPartialContent)
+	} else if w.Header().Get("Content-Length") == "" {
+		w.Header().Set("Content-Length", fmt.Sprint(len(c.data)))
+	}
+	data := c.data[off:]
+	if n := len(c.asked); n <= len(c.cuts) {
+		io.WriteString(w, data[:c.cuts[n-1]])
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	io.WriteString(w, data)
+}
+
+func TestResume(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		c     cutter
+		asked string
+	}{
+		{"no cut", cutter{}, ";"},
+		{"one cut", cutter{cuts: []int{half}}, ";bytes=100000-"},
+		{"cut at once", cutter{cuts: []int{0}}, ";"},
+		{"cut before the last byte", cutter{cuts: []int{length - 1}}, ";bytes=199999-"},
+		{"several", cutter{cuts: []int{10, 10, 10, 10, 10}}, ";bytes=10-;bytes=20-;bytes=30-;bytes=40-;bytes=50-"},
+		{"more, with progress", cutter{cuts: []int{1, 1, 1, 70000, 1, 1, 1, 1}}, ""},
+		{"validator", cutter{cuts: []int{half}, etag: `"x"`}, `;bytes=100000- "x"`},
+		{"weak validator", cutter{cuts: []int{half}, etag: `W/"x"`}, `;bytes=100000-`},
+		{"no ranges", cutter{cuts: []int{half}, ranges: func(http.ResponseWriter, *http.Request) bool { return false }}, `;bytes=100000-`},
+		{"no ranges, cut while skipping", cutter{cuts: []int{half, 10}, ranges: func(http.ResponseWriter, *http.Request) bool { return false }}, `;bytes=100000-;bytes=100000-`},
+		{"unknown total", cutter{cuts: []int{half}, ranges: func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Content-Range", "bytes 100000-199999/*")
+			return true
+		}}, `;bytes=100000-`},
+	} {
+		for _, url := range []string{"http://r.lab.test", "https://r.lab.test"} {
+			t.Run(tc.name+" "+url, func(t *testing.T) {
+				inNetwork(t, func(t *testing.T, n *network) {
+					c := tc.c
+					c.data = content()
+					got, b, err := blob(t, n, url, &c)
+					if err != nil || got != c.data || b.Size() != length {
+						t.Fatalf("%d bytes, %v", len(got), err)
+					}
+					if asked := strings.Join(c.asked, ";"); tc.asked != "" && strings.Trim(asked, ";") != strings.Trim(tc.asked, ";") {
+						t.Errorf("asked for %q", asked)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestNoResume(t *testing.T) {
+	ranged := func(s string) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Content-Range", s)
+			return true
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		c      cutter
+		status int
+		text   string
+		tries  int
+	}{
+		{"no progress", cutter{cuts: []int{half, 0, 0, 0, 0, 0, 0, 0, 0}}, 0, "cut after 100000 of 200000 bytes", 6},
+		{"hardly any", cutter{cuts: []int{half, 9, 9, 9, 9, 9, 9, 9, 9}}, 0, "cut after 100045 of 200000 bytes", 6},
+		{"no range said", cutter{cuts: []int{half}, ranges: ranged("")}, 206, `from 100000 on, the answer is for ""`, 2},
+		{"another range", cutter{cuts: []int{half}, ranges: ranged("bytes 0-199999/200000")}, 206, "from 100000 on", 2},
+		{"another size", cutter{cuts: []int{half}, ranges: ranged("bytes 100000-200000/200001")}, 206, "200001 bytes now", 2},
+		{"nonsense", cutter{cuts: []int{half}, ranges: ranged("bytes 100000-9/200000")}, 206, "from 100000 on", 2},
+		{"shorter as a whole", cutter{cuts: []int{half}, ranges: func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Content-Length", "5")
+			return false
+		}}, 200, "5 bytes now", 2},
+		{"gone", cutter{cuts: []int{half}, ranges: func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(404)
+			return false
+		}}, 404, "404", 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inNetwork(t, func(t *testing.T, n *network) {
+				c := tc.c
+				c.data = content()
+				got, b, err := blob(t, n, "http://r.lab.test", &c)
+				var e *Error
+				if !errors.As(err, &e) || e.Status != tc.status || !strings.Contains(err.Error(), tc.text) || len(c.asked) != tc.tries {
+					t.Errorf("%v after %d tries; want %d, %q, %d", err, len(c.asked), tc.status, tc.text, tc.tries)
+				}
+				if !strings.HasPrefix(c.data, got) || len(got) < half {
+					t.Errorf("%d bytes came", len(got))
+				}
+				if n, again := b.Read(make([]byte, 10)); n != 0 || again != err {
+					t.Errorf("then %d, %v", n, again)
+				}
+			})
+		})
+	}
+}
+
+// An answer may have less than the rest.
+func TestRestInParts(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		c := &cutter{data: content(), cuts: []int{half}}
+		got, _, err := blob(t, n, "http://r.lab.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var off int
+			if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &off); err != nil {
+				c.ServeHTTP(w, r)
+				return
+			}
+			end := min(off+30_000, length)
+			status(206, c.data[off:end], "Content-Range", fmt.Sprintf("bytes %d-%d/%d", off, end-1, length))(w, r)
+		}))
+		if err != nil || got != c.data {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	})
+}
+
+// What comes after Close is closed.
+func TestReplaceAfterClose(t *testing.T) {
+	late := &closeOnly{}
+	b := &Body{cancel: func() {}, body: http.NoBody}
+	b.Close()
+	if err := b.replace(late); !errors.Is(err, fs.ErrClosed) || !late.closed {
+		t.Errorf("%v, closed %v", err, late.closed)
+	}
+}
+
+type closeOnly struct {
+	io.Reader
+	closed bool
+}
+
+func (c *closeOnly) Close() error { c.closed = true; return nil }
+
+// A size that nobody says is learned from a range.
+func TestUnknownSize(t *testing.T) {
+	for _, cuts := range [][]int{nil, {half}} {
+		inNetwork(t, func(t *testing.T, n *network) {
+			c := &cutter{data: content(), cuts: cuts}
+			first := true
+			got, _, err := blob(t, n, "http://r.lab.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if first {
+					w.(http.Flusher).Flush() // chunked, then
+				}
+				first = false
+				c.ServeHTTP(w, r)
+			}))
+			if err != nil || got != c.data {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
+	}
+}
+
+// A body that stalls counts as cut.
+func TestStall(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		c := &cutter{data: content()}
+		first := true
+		start := time.Now()
+		got, _, err := blob(t, n, "https://r.lab.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !first {
+				c.ServeHTTP(w, r)
+				return
+			}
+			first = false
+			w.Header().Set("Content-Length", fmt.Sprint(length))
+			io.WriteString(w, c.data[:half])
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}))
+		if took := time.Since(start); err != nil || got != c.data || took < testSlow.Stall || took > testSlow.Stall+5*time.Second {
+			t.Errorf("%d bytes, %v after %v", len(got), err, took)
+		}
+	})
+}
+
+// A reader that takes its time is not a stall of the registry's.
+func TestSlowReader(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		c := &cutter{data: content()}
+		n.Serve("r.lab.test:80", "9.9.9.9", c.ServeHTTP)
+		cl := n.open("http://r.lab.test")
+		b, err := cl.Open(t.Context(), file(cl, "a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		buf := make([]byte, half/2)
+		for range 4 {
+			time.Sleep(time.Hour)
+			if _, err := io.ReadFull(b, buf); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(c.asked) != 1 {
+			t.Error(c.asked)
+		}
+	})
+}
+
+// The body never has more than its size, and the end of it is seen without asking for more.
+func TestSizes(t *testing.T) {
+	for _, data := range []string{"", "x", content()} {
+		inNetwork(t, func(t *testing.T, n *network) {
+			c := &cutter{data: data}
+			got, b, err := blob(t, n, "http://r.lab.test", c)
+			if err != nil || got != data || b.Size() != int64(len(data)) || len(c.asked) != 1 {
+				t.Errorf("%d bytes of %d, %v", len(got), b.Size(), err)
+			}
+		})
+	}
+}
+
+// A raw server that sends more than it announced changes nothing.
+func TestTooLong(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		got, _, err := blob(t, n, "http://r.lab.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello, world")
+		}))
+		if err != nil || got != "hello" {
+			t.Errorf("%q, %v", got, err)
+		}
+	})
+}
+
+func TestCloseEndsRead(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		for _, url := range []string{"http://r.lab.test", "https://r.lab.test"} {
+			h := func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Length", "10")
+				w.(http.Flusher).Flush()
+				<-r.Context().Done()
+			}
+			n.Serve("r.lab.test:80", "9.9.9.9", h)
+			n.Serve("r.lab.test:443", "9.9.9.9", h)
+			c := n.open(url)
+			b, err := c.Open(t.Context(), file(c, "a"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error)
+			go func() {
+				_, err := b.Read(make([]byte, 10))
+				done <- err
+			}()
+			synctest.Wait()
+			b.Close()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// A dripper serves a blob a piece at a time, from where a range begins.
+type dripper struct {
+	data  string
+	piece int
+	pause time.Duration
+	stop  int  // bytes after which the connection is cut; 0 is never
+	once  bool // only the first answer is slow, and is not cut
+	asked int
+}
+
+func (d *dripper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d.asked++
+	data, code := d.data, http.StatusOK
+	var off int
+	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &off); err == nil {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", off, len(data)-1, len(data)))
+		data, code = data[off:], http.StatusPartialContent
+	}
+	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+	w.WriteHeader(code)
+	if d.once && d.asked > 1 {
+		if d.stop > 0 && d.stop < len(data) {
+			io.WriteString(w, data[:d.stop])
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		io.WriteString(w, data)
+		return
+	}
+	for sent := 0; sent < len(data); sent += d.piece {
+		if d.stop > 0 && sent >= d.stop && !d.once {
+			panic(http.ErrAbortHandler)
+		}
+		io.WriteString(w, data[sent:min(sent+d.piece, len(data))])
+		w.(http.Flusher).Flush()
+		select {
+		case <-time.After(d.pause):
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func TestRate(t *testing.T) {
+	large := strings.Repeat("0123456789abcdef", 128<<10) // 2 MiB
+	for _, tc := range []struct {
+		name  string
+		d     dripper
+		text  string // of the error; "" is none
+		asked int
+		took  time.Duration // at least, and little more
+	}{
+		{"a byte now and then", dripper{data: large, piece: 1, pause: 7 * time.Second}, "cut after 108 of", 6, 6 * testSlow.Limit},
+		{"only at first", dripper{data: large, piece: 1, pause: 7 * time.Second, once: true}, "", 2, testSlow.Limit},
+		{"only at first, then cut", dripper{data: large, piece: 1, pause: 7 * time.Second, once: true, stop: 256 << 10}, "", 9, testSlow.Limit},
+		{"nearly enough", dripper{data: large, piece: 5000, pause: 1900 * time.Millisecond}, "no byte for 1m0s, or less than 512 KiB in 2m0s", 6, 6 * testSlow.Limit},
+		{"enough", dripper{data: large, piece: 20_000, pause: 4 * time.Second}, "", 1, 416 * time.Second},
+		{"cut before it is too slow", dripper{data: large, piece: testProgress, pause: 59 * time.Second, stop: testProgress}, "cut after", 6, 6 * 59 * time.Second},
+	} {
+		for _, url := range []string{"http://r.lab.test", "https://r.lab.test"} {
+			t.Run(tc.name+" "+url, func(t *testing.T) {
+				inNetwork(t, func(t *testing.T, n *network) {
+					start := time.Now()
+					d := tc.d
+					got, _, err := blob(t, n, url, &d)
+					if took := time.Since(start); d.asked != tc.asked || took < tc.took || took > tc.took+time.Minute {
+						t.Errorf("asked %d times in %v; want %d in %v", d.asked, took, tc.asked, tc.took)
+					}
+					var e *Error
+					if tc.text == "" && (err != nil || got != large) || tc.text != "" && (!errors.As(err, &e) || !strings.Contains(err.Error(), tc.text)) {
+						t.Errorf("%d bytes, %v; want %q", len(got), err, tc.text)
+					}
+				})
+			})
+		}
+	}
+}

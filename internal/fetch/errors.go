@@ -1,0 +1,140 @@
+package fetch
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Kinds of an [Error].
+var (
+	ErrRefused     = errors.New("leads to where it must not")
+	ErrTimeout     = errors.New("does not answer in time")
+	ErrCut         = errors.New("breaks its answers off, or is too slow")
+	ErrChanged     = errors.New("the file has changed while it was read")
+	ErrTooLarge    = errors.New("too large")
+	ErrNotHTTPS    = errors.New("no HTTPS")
+	ErrCertificate = errors.New("untrusted certificate")
+	ErrProxy       = errors.New("the proxy does not connect")
+	errNoHost      = errors.New("no such host")
+)
+
+// Error is an answer other than the one that was asked for, or the lack of an answer. It matches its Kind and nothing else:
+// "permission denied" of a system call is not said by the server. Its text has no credentials and one line.
+type Error struct {
+	Kind   error // nil for an answer with a wrong status, and for faults of the network that have no kind
+	Status int   // of the answer, or of the proxy that does not connect; 0: there is no answer
+	// Elsewhere is the host:port that answers, if a redirect led from the base to another; "" if not.
+	Elsewhere  string
+	Header     http.Header   // of the answer
+	Location   string        // absolute, where a redirect that was not followed leads to; it may have credentials
+	Body       []byte        // of the answer, its beginning; it may have credentials
+	RetryAfter time.Duration // for how long the server wants to be left alone, at most a year; 0: it does not say
+	text       string
+}
+
+func (e *Error) Error() string        { return e.text }
+func (e *Error) Is(target error) bool { return e.Kind != nil && target == e.Kind }
+func (e *Error) Timeout() bool        { return e.Kind == ErrTimeout }
+
+func refusal(format string, args ...any) *Error {
+	return &Error{Kind: ErrRefused, text: fmt.Sprintf(format, args...)}
+}
+
+func statusText(status int) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
+}
+
+// answered makes an Error of an answer, and closes its body.
+func (c *Client) answered(resp *http.Response) *Error {
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // as much of it as comes
+	e := &Error{
+		Status: resp.StatusCode, Header: resp.Header, Body: body, text: statusText(resp.StatusCode),
+		RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), c.options.Now()),
+	}
+	if to, err := resp.Location(); err == nil {
+		e.Location = to.String()
+	}
+	if !c.Owns(resp.Request.URL) {
+		e.Elsewhere = Printable(originOf(resp.Request.URL).host)
+	}
+	return e
+}
+
+// fault makes an Error of what the network says instead of an answer.
+func fault(err error) *Error {
+	var (
+		own       *Error
+		untrusted *tls.CertificateVerificationError
+		notTLS    tls.RecordHeaderError
+		dns       *net.DNSError
+		timeout   net.Error
+	)
+	e := &Error{text: Printable(err.Error())}
+	switch {
+	case errors.As(err, &own):
+		same := *own
+		same.text = e.text
+		return &same
+	case err == io.EOF:
+		e.text = "the server hangs up without an answer"
+	case errors.As(err, &untrusted):
+		e.Kind = ErrCertificate
+	case errors.As(err, &notTLS):
+		e.Kind, e.text = ErrNotHTTPS, "the server does not speak HTTPS"
+	case errors.As(err, &dns) && dns.IsNotFound:
+		e.Kind = errNoHost
+	case errors.As(err, &timeout) && timeout.Timeout():
+		e.Kind = ErrTimeout
+	}
+	return e
+}
+
+// passes reports whether another try may help.
+//
+// Source: RFC 9110, 15.6; RFC 8470, 5.2; Cloudflare's documentation, "Error 520" to "Error 524", for a server behind it that
+// gave no answer, or none that makes sense.
+func (e *Error) passes() bool {
+	switch e.Kind {
+	case nil, ErrProxy:
+	case ErrTimeout, ErrCut:
+		return true
+	default:
+		return false
+	}
+	switch e.Status {
+	case 0, http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, 520, 521, 522, 523, 524:
+		return true
+	}
+	return false
+}
+
+const maxText = 256 // bytes
+
+// Printable returns a text from outside as it may be shown: in one line, and at most 256 bytes.
+func Printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) && r != utf8.RuneError {
+			return r
+		}
+		return ' '
+	}, s[:min(len(s), 4*maxText)])
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) <= maxText {
+		return s
+	}
+	n := maxText
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}

@@ -1,0 +1,154 @@
+// Package fetch is the one HTTP client of nixreg. It reads from one server, its base, and from wherever that server leads.
+//
+// It owns the connections and their limits, the rules of where a server may lead to, redirects, deadlines, tries, bodies
+// that go on after a cut, and the kinds of errors. It must not know what is fetched: neither Nix nor registries. Its types
+// stay inside the packages that use it.
+//
+//	c := fetch.New(fetch.Options{Base: func() *url.URL { return base }, Redirects: 10, Slow: fetch.Slow{...}})
+//	resp, err := c.Send(fetch.Request{Request: req, Wait: 30 * time.Second, Sign: sign})
+//
+// # Where it connects to
+//
+// The base is reached at its scheme, host and port. A redirect, or any other address that a request has, must be https, or
+// may be http if the base is http. Nothing leads from https to http. Its address must not belong to this machine, to a
+// private network or to another special range, unless the address of the base is of the same class; it is never the address
+// of a cloud's metadata. The address that is dialled decides, not its name. A proxy of the environment dials by itself:
+// behind one, only names and literal addresses can be judged.
+//
+// # Who gets credentials
+//
+// [Request.Sign] is called for each request to the origin of the base, and for no other. The origin is the scheme, host and
+// port; a base at http with the default port also owns its host at https.
+//
+// # What is too slow
+//
+// The header of an answer must begin within [Request.Wait] from when the request was sent: waiting for a connection does not
+// count. A body must follow [Slow]. Only the time in which its reader waits for it counts.
+package fetch
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	dialTimeout  = 10 * time.Second // with the lookup of the name, whose first server may be dead
+	tlsTimeout   = 10 * time.Second
+	idleTimeout  = 90 * time.Second
+	pingTimeout  = 15 * time.Second // of a silent connection by HTTP/2: another request must not wait for a dead one
+	maxIdle      = 32               // connections, per host
+	maxHeader    = 64 << 10         // bytes
+	maxErrorBody = 64 << 10         // bytes that are read of an answer that is an error
+	endTimeout   = time.Second      // to read the rest of a body that is not wanted
+)
+
+// Options say which server a Client reads from, and how. Base, Redirects and Slow must be set.
+type Options struct {
+	// Base is the address of the server. Scheme and host count. It may change from https to http before the first request
+	// that is not a probe for just that.
+	Base      func() *url.URL
+	TLS       *tls.Config // nil: the certificates of the system
+	Agent     string      // User-Agent; "" is nixreg
+	MaxConns  int         // per host; 0 is any number
+	Redirects int         // that are followed for one request
+	Slow      Slow
+	Now       func() time.Time // the clock for dates in headers; nil is [time.Now]
+	// Proxy finds the proxy for a request; nil is [http.ProxyFromEnvironment].
+	Proxy func(*http.Request) (*url.URL, error)
+	// Connect connects, with the dialer's Control; nil is d.DialContext. Tests have networks of their own.
+	Connect func(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, error)
+}
+
+// Slow is when a body is too slow: no byte comes for Stall, or less than Bytes for Limit.
+type Slow struct {
+	Stall, Limit time.Duration
+	Bytes        int
+}
+
+// Client reads from one server. It is safe for concurrent use. Idle connections end by themselves, or by Close.
+type Client struct {
+	options         Options
+	class           atomic.Uint32 // of the base's address, as far as it is known
+	direct, proxied *http.Transport
+}
+
+// New returns a Client. It connects to nothing.
+func New(o Options) *Client {
+	if o.Agent == "" {
+		o.Agent = "nixreg"
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Proxy == nil {
+		o.Proxy = http.ProxyFromEnvironment
+	}
+	if o.Connect == nil {
+		o.Connect = func(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, error) {
+			return d.DialContext(ctx, network, addr)
+		}
+	}
+	c := &Client{options: o}
+	if addr, err := netip.ParseAddr(o.Base().Hostname()); err == nil {
+		c.class.Store(uint32(classOf(addr)))
+	}
+	c.direct, c.proxied = newTransport(o), newTransport(o)
+	c.direct.DialContext = c.dial
+	c.proxied.Proxy = o.Proxy
+	c.proxied.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return o.Connect(ctx, &net.Dialer{Timeout: dialTimeout}, network, addr) // the proxy's address is the user's choice
+	}
+	return c
+}
+
+func newTransport(o Options) *http.Transport {
+	return &http.Transport{
+		TLSClientConfig:        o.TLS.Clone(),
+		TLSHandshakeTimeout:    tlsTimeout,
+		IdleConnTimeout:        idleTimeout,
+		MaxConnsPerHost:        o.MaxConns,
+		MaxIdleConnsPerHost:    maxIdle,
+		MaxIdleConns:           2 * maxIdle,
+		MaxResponseHeaderBytes: maxHeader,
+		DisableCompression:     true, // a digest is one of bytes as they are
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingTimeout, PingTimeout: pingTimeout},
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+			if resp.StatusCode != http.StatusOK {
+				return &Error{Kind: ErrProxy, Status: resp.StatusCode, text: "the proxy answers " + statusText(resp.StatusCode)}
+			}
+			return nil
+		},
+	}
+}
+
+// Close ends the connections that are idle.
+func (c *Client) Close() {
+	c.direct.CloseIdleConnections()
+	c.proxied.CloseIdleConnections()
+}
+
+// ownKey is the key of a context whose request goes to the origin of the base. All requests of one connection agree on it.
+type ownKey struct{}
+
+// dial connects to the base, or to another host if its address may be that.
+func (c *Client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: dialTimeout}
+	if own, _ := ctx.Value(ownKey{}).(bool); !own {
+		d.Control = func(_, resolved string, _ syscall.RawConn) error {
+			ap, err := netip.ParseAddrPort(resolved)
+			if err != nil {
+				return refusal("%.100q is no address", resolved)
+			}
+			return c.admit(classOf(ap.Addr()), addr)
+		}
+	}
+	return c.options.Connect(ctx, d, network, addr)
+}
