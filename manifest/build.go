@@ -32,6 +32,8 @@ type draft struct {
 	config   imageConfig // without diffIDs
 	layers   []draftLayer
 	image    Image // what is known of it already
+
+	misspelled []misspelledKey // of the config
 }
 
 type draftLayer struct {

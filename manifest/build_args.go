@@ -60,7 +60,15 @@ func (s *Source) draftDefinition(ctx context.Context, d *Definition, objects []*
 		}
 	}
 	args.Architecture = cmp.Or(args.Architecture, program.DefaultArchitecture)
-	return draftArgs(ctx, within, d, &args, closure, base)
+	b, err := draftArgs(ctx, within, d, &args, closure, base)
+	if err != nil {
+		return nil, err
+	}
+	b.warnOfKeys()
+	if base == nil {
+		err = b.warnOfConfig(ctx, within, d)
+	}
+	return b, err
 }
 
 // settleArchitecture takes the base image's architecture, if there is no other. That it is another one is an error if the

@@ -52,6 +52,7 @@ func draftConf(ctx context.Context, m *layer.Maker, c *Conf, objects []*store.Ob
 		return nil, fmt.Errorf("customisation_layer: %w", err)
 	}
 	b.describeCommand()
+	b.warnOfKeys()
 	return b, nil
 }
 

@@ -16,7 +16,7 @@ import (
 
 // Check returns what is wrong with image files, or with all in some directories, as if they were served with cfg: as one
 // error, one problem a line, in a definition file with line and column. Nothing is hashed. It matches the errors of all
-// problems.
+// problems. What an image can be served with, but was hardly meant, goes to cfg.Warn.
 func Check(ctx context.Context, cfg Config, files ...string) error {
 	cfg.Images = nil
 	s, err := newSource(cfg)
@@ -25,7 +25,7 @@ func Check(ctx context.Context, cfg Config, files ...string) error {
 	}
 	s.images.resolver.wholeNames = true
 	s.images.places.roots = files
-	c := checker{source: s, owners: make(map[string]string)}
+	c := checker{source: s, owners: make(map[string]string), warn: cfg.Warn}
 	for _, file := range files {
 		c.path(ctx, file)
 	}
@@ -36,17 +36,22 @@ type checker struct {
 	source   *Source
 	owners   map[string]string // the file that has a repository
 	problems []error
+	warn     func(error) // may be nil
 }
 
-// note adds a problem; those in definition files name their place themselves.
+// note adds a problem.
 func (c *checker) note(file string, err error) {
-	if err == nil {
-		return
+	if err != nil {
+		c.problems = append(c.problems, inFile(file, err))
 	}
+}
+
+// inFile puts the name of a file in front of err; those in definition files name their place themselves.
+func inFile(file string, err error) error {
 	if e := (*placedError)(nil); !errors.As(err, &e) && !strings.HasPrefix(err.Error(), file+":") {
 		err = fmt.Errorf("%s: %w", file, err)
 	}
-	c.problems = append(c.problems, err)
+	return err
 }
 
 func (c *checker) path(ctx context.Context, name string) {
@@ -80,7 +85,7 @@ func (c *checker) file(ctx context.Context, repository, file string) {
 	}
 	f, err := c.source.images.ready(ctx, repository, file)
 	if f != nil {
-		err = c.ready(ctx, f)
+		err = c.ready(ctx, file, f)
 	}
 	if err != nil || f != nil {
 		c.note(file, err)
@@ -88,7 +93,7 @@ func (c *checker) file(ctx context.Context, repository, file string) {
 	}
 	d, err := c.source.images.definition(ctx, repository, file)
 	if err == nil {
-		err = c.draft(ctx, d)
+		err = c.draft(ctx, file, d)
 	}
 	c.note(file, err)
 }
@@ -143,7 +148,7 @@ func (c *checker) platforms(ctx context.Context, file string, images []*imagefil
 		}
 	}
 	for _, d := range defs {
-		if err := c.draft(ctx, d); err != nil {
+		if err := c.draft(ctx, file, d); err != nil {
 			c.note(file, r.placed(d.At, err))
 		}
 	}
@@ -179,11 +184,11 @@ func (c *checker) unbuilt(ctx context.Context, file string, m *imagefile.Image) 
 }
 
 // ready reads the documents of images that were made elsewhere.
-func (c *checker) ready(ctx context.Context, f *readyFile) error {
+func (c *checker) ready(ctx context.Context, file string, f *readyFile) error {
 	var problems []error
 	for _, m := range f.images {
 		if r := m.definition.Ready; r.Root == nil {
-			problems = append(problems, c.draft(ctx, m.definition))
+			problems = append(problems, c.draft(ctx, file, m.definition))
 		} else {
 			problems = append(problems, c.layout(ctx, r))
 		}
@@ -203,11 +208,40 @@ func (c *checker) layout(ctx context.Context, r *ready) error {
 	return l.present(ctx, c.source.store, o)
 }
 
-// draft plans an image without hashing it.
-func (c *checker) draft(ctx context.Context, d *Definition) error {
+// draft plans an image without hashing it. Misspelled keys of its config are problems, its other warnings go to c.warn.
+func (c *checker) draft(ctx context.Context, file string, d *Definition) error {
 	objects, err := c.source.objects(ctx, d)
-	if err == nil {
-		_, err = c.source.draft(ctx, d, objects)
+	if err != nil {
+		return err
 	}
-	return err
+	b, err := c.source.draft(ctx, d, objects)
+	if err != nil {
+		return err
+	}
+	place := func(at imagefile.Position, text string) error {
+		err := error(invalidConfig(text))
+		if at.File != "" {
+			err = c.source.images.resolver.placed(at, err)
+		}
+		return inFile(file, err)
+	}
+	warnings := b.image.Warnings
+	slices.SortFunc(b.misspelled, func(x, y misspelledKey) int {
+		p, q := d.unknownKeys[x.key], d.unknownKeys[y.key]
+		return cmp.Or(cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column))
+	})
+	for _, m := range b.misspelled {
+		at, found := d.unknownKeys[m.key]
+		if !found {
+			at = d.At
+		}
+		c.problems = append(c.problems, place(at, m.text))
+		warnings = slices.DeleteFunc(warnings, func(w string) bool { return w == m.text })
+	}
+	for _, w := range warnings {
+		if c.warn != nil {
+			c.warn(place(d.At, w))
+		}
+	}
+	return nil
 }

@@ -27,6 +27,8 @@ type Definition struct {
 	Root []imagefile.RootPart
 	// At is where the definition stands, for messages alone: "" for a package's.
 	At imagefile.Position
+	// unknownKeys are where the keys of its config stand that no client knows.
+	unknownKeys map[string]imagefile.Position
 	// Conf, if set, is an image whose layers are fixed, and Source the bytes it was read from.
 	Conf   *Conf
 	Source []byte

@@ -57,7 +57,7 @@ func (r *resolver) definition(ctx context.Context, m *imagefile.Image) (*Definit
 	if args.Base, err = r.base(m.FromImage); err != nil {
 		return nil, fmt.Errorf("fromImage: %w", err)
 	}
-	d := &Definition{Title: m.Repository(), Version: m.Tag, Args: args, Root: m.Root, At: m.At}
+	d := &Definition{Title: m.Repository(), Version: m.Tag, Args: args, Root: m.Root, At: m.At, unknownKeys: m.UnknownKeys}
 	d.Contents, err = r.contents(ctx, m)
 	return d, err
 }

@@ -66,6 +66,8 @@ type Config struct {
 	Cache digests.Cache
 	// Log may be nil.
 	Log *slog.Logger
+	// Warn gets from [Check] what an image can be served with, but was hardly meant, with its place; it may be nil.
+	Warn func(warning error)
 	// Encoding is how layers are compressed; the zero value is not at all. Docker's manifests know no zstd: they get gzip.
 	Encoding layer.Encoding
 	// Blobs keeps encoded layers; nil makes them anew for each request.

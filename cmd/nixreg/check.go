@@ -21,8 +21,8 @@ func (p *program) checkCommand() *cobra.Command {
 		Long: `Say what is wrong with image files, or with all of a directory, as serve --images would take them: definitions, conf.json
 files, scripts, archives and layouts.
 
-Each problem is one line, in a definition file with line and column. Nothing is hashed, served or remembered. With no
-problem nothing is said.`,
+Each problem is one line, in a definition file with line and column, and makes the exit status 1. Warnings do not: of a Cmd,
+Entrypoint or User, for example, that the image does not have. Nothing is hashed, served or stored.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if schema {
 				return cobra.NoArgs(cmd, args)
@@ -55,5 +55,7 @@ func (p *program) check(ctx context.Context, c *config, files []string) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, made.close()) }()
+	say := slog.New(&lines{w: p.stderr})
+	cfg.Warn = func(warning error) { say.Warn(warning.Error()) }
 	return manifest.Check(ctx, cfg, files...)
 }

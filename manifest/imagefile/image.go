@@ -26,6 +26,8 @@ type Image struct {
 	FromImage string
 	Contents  []Content       // in order
 	Config    json.RawMessage // an object, keys sorted at every depth, as Nix's toJSON writes it; {} if the file has none
+	// UnknownKeys are the keys of Config that no client knows, see [ConfigKey]; nil if there are none.
+	UnknownKeys map[string]Position
 
 	Architecture string // GOARCH; "" for that of the contents' programs
 	Variant      string

@@ -395,3 +395,23 @@ func TestCaseI8LeavesOfConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestConfigKey: the whole vocabulary of clients is known, and what people write in its place leads to it.
+func TestConfigKey(t *testing.T) {
+	for _, key := range []string{"Cmd", "ExposedPorts", "Tty", "Hostname", "StopTimeout", "MemorySwap", "ArgsEscaped"} {
+		if known, meant := ConfigKey(key); !known || meant != "" {
+			t.Errorf("%s: %t, %q", key, known, meant)
+		}
+	}
+	for key, want := range map[string]string{
+		"Ports": "ExposedPorts", "ports": "ExposedPorts", "Expose": "ExposedPorts", "exposedPorts": "ExposedPorts", "ExposedPort": "ExposedPorts",
+		"Command": "Cmd", "CMD": "Cmd", "Args": "Cmd", "Comand": "Cmd", "Entrypont": "Entrypoint", "EntryPoint": "Entrypoint", "entry_point": "Entrypoint",
+		"Environment": "Env", "Enviroment": "Env", "ENV": "Env", "Volume": "Volumes", "Mounts": "Volumes", "WorkDir": "WorkingDir", "Workdir": "WorkingDir",
+		"working_dir": "WorkingDir", "WorkingDirectory": "WorkingDir", "Label": "Labels", "Users": "User", "HealthCheck": "Healthcheck",
+		"stop_signal": "StopSignal", "Stopsignal": "StopSignal", "HostName": "Hostname", "Custom": "", "": "", "x": "",
+	} {
+		if known, meant := ConfigKey(key); known || meant != want {
+			t.Errorf("%s: %t, %q, not %q", key, known, meant, want)
+		}
+	}
+}

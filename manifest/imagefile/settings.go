@@ -8,8 +8,7 @@ type setting struct {
 	want  string
 }
 
-// settings are the keys that clients know. What is of another type they refuse, and the image with it. Other keys are not
-// looked at.
+// settings are the keys of config whose values are checked: clients refuse an image if one has a value of another type.
 //
 // Source: OCI image-spec 1.1, config.md; Docker's image specification 1.2, whose lists of words may be text.
 var settings = map[string]setting{
@@ -27,9 +26,15 @@ var settings = map[string]setting{
 	"Healthcheck":  {object, false, broken, "an object"},
 }
 
-// settings checks the values of config that clients know.
+// settings checks the values of config that clients know, and notes the keys that they do not know.
 func (r *reader) settings(config *node) {
 	for _, m := range config.members {
+		if known, _ := ConfigKey(m.key); !known {
+			if r.image.UnknownKeys == nil {
+				r.image.UnknownKeys = make(map[string]Position)
+			}
+			r.image.UnknownKeys[m.key] = m.at
+		}
 		s, known := settings[m.key]
 		switch v := m.value; {
 		case !known || v.kind == null || v.kind == text && s.text:
