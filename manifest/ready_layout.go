@@ -27,13 +27,6 @@ const (
 	indexFile  = "index.json"
 )
 
-const (
-	// maxLayoutDocuments bounds how many manifests and indexes one tag may lead to, and maxLayoutDepth how many indexes
-	// may lie between.
-	maxLayoutDocuments = 1000
-	maxLayoutDepth     = 4
-)
-
 // refName is the annotation that names an image of a layout.
 const refName = "org.opencontainers.image.ref.name"
 
@@ -64,7 +57,7 @@ func readLayoutIndex(ctx context.Context, s store.Store, o *store.Object, dir st
 	if len(index.Manifests) == 0 {
 		return nil, nil, fmt.Errorf("%s lists no image: %w", indexFile, fs.ErrInvalid)
 	}
-	if len(index.Manifests) > maxLayoutDocuments {
+	if len(index.Manifests) > listing.MaxDocuments {
 		return nil, nil, fmt.Errorf("%s lists %d images: %w", indexFile, len(index.Manifests), errors.ErrUnsupported)
 	}
 	return b, index.Manifests, nil
@@ -156,57 +149,47 @@ type layoutManifest struct {
 	Manifests []v1.Descriptor
 }
 
-// layoutReader walks from a descriptor to all that it leads to.
+// layoutReader reads the documents of an image, and finds their blobs.
 type layoutReader struct {
 	store  store.Store
 	object *store.Object
 	dir    string
 	index  v1.Hash // the digest of index.json, if that is the root
-	out    layout
-
-	documents, blobs map[v1.Hash]bool // those that were seen
+	blobs  []layoutBlob
+	seen   map[v1.Hash]bool // of blobs
 }
 
 // readLayout reads the documents of an image. That some platforms' manifests are missing from the layout does not keep
 // the others from being served: it is a warning.
 func readLayout(ctx context.Context, s store.Store, o *store.Object, r *ready) (*layout, error) {
-	l := layoutReader{store: s, object: o, dir: r.File, documents: make(map[v1.Hash]bool), blobs: make(map[v1.Hash]bool)}
+	l := layoutReader{store: s, object: o, dir: r.File, seen: make(map[v1.Hash]bool)}
 	if r.Index {
 		l.index = r.Root.Digest
 	}
-	if err := l.document(ctx, *r.Root, 0); err != nil {
+	documents, missing, err := listing.Walk(*r.Root, func(d v1.Descriptor) (doc layoutDocument, list []v1.Descriptor, err error) {
+		if doc, err = l.read(ctx, d); err != nil {
+			return doc, nil, err
+		}
+		if doc.MediaType.IsIndex() {
+			return doc, doc.parsed.Manifests, nil
+		}
+		return doc, nil, l.addBlobs(&doc)
+	})
+	if err != nil {
 		return nil, err
 	}
-	return &l.out, nil
+	out := &layout{Documents: documents, Blobs: l.blobs}
+	for _, d := range missing {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("manifest %s is not in the layout", d))
+	}
+	return out, nil
 }
 
 func (l *layoutReader) file(d v1.Hash) string { return path.Join(l.dir, "blobs", d.Algorithm, d.Hex) }
 
-func (l *layoutReader) document(ctx context.Context, d v1.Descriptor, depth int) error {
-	if l.documents[d.Digest] {
-		return nil
-	}
-	l.documents[d.Digest] = true
-	if depth > maxLayoutDepth || len(l.documents) > maxLayoutDocuments {
-		return fmt.Errorf("too many manifests, or nested too deep: %w", errors.ErrUnsupported)
-	}
-	doc, err := l.read(ctx, d)
-	if err != nil {
-		return err
-	}
-	doc.Platform = d.Platform
-	if doc.MediaType.IsIndex() {
-		err = l.children(ctx, doc, depth)
-	} else {
-		err = l.addBlobs(doc)
-	}
-	l.out.Documents = append(l.out.Documents, *doc)
-	return err
-}
-
-func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (*layoutDocument, error) {
+func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (doc layoutDocument, err error) {
 	if err := sha256Only(d.Digest); err != nil {
-		return nil, err
+		return doc, err
 	}
 	name := l.file(d.Digest)
 	if d.Digest == l.index {
@@ -214,44 +197,28 @@ func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (*layoutDocume
 	}
 	b, err := readLayoutFile(ctx, l.store, l.object, name, maxConfig)
 	if err != nil {
-		return nil, err
+		return doc, err
 	}
 	if digestOf(b) != d.Digest {
-		return nil, fmt.Errorf("%s has the bytes of %s: %w", d.Digest, digestOf(b), fs.ErrInvalid)
+		return doc, fmt.Errorf("%s has the bytes of %s: %w", d.Digest, digestOf(b), fs.ErrInvalid)
 	}
 	if int64(len(b)) != d.Size {
-		return nil, fmt.Errorf("%s has %d bytes, not %d: %w", d.Digest, len(b), d.Size, fs.ErrInvalid)
+		return doc, fmt.Errorf("%s has %d bytes, not %d: %w", d.Digest, len(b), d.Size, fs.ErrInvalid)
 	}
-	doc := &layoutDocument{MediaType: d.MediaType, Digest: d.Digest, Size: int64(len(b)), data: b}
+	doc = layoutDocument{MediaType: d.MediaType, Digest: d.Digest, Size: int64(len(b)), Platform: d.Platform, data: b}
 	if err := json.Unmarshal(b, &doc.parsed); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", d.Digest, err, fs.ErrInvalid)
+		return doc, fmt.Errorf("%s: %w: %w", d.Digest, err, fs.ErrInvalid)
 	}
 	if doc.MediaType == "" {
 		doc.MediaType = doc.parsed.MediaType
 	}
 	if doc.MediaType == "" {
-		return nil, fmt.Errorf("%s has no media type: %w", d.Digest, fs.ErrInvalid)
+		return doc, fmt.Errorf("%s has no media type: %w", d.Digest, fs.ErrInvalid)
 	}
 	if own := doc.parsed.MediaType; own != "" && own != doc.MediaType {
-		return nil, fmt.Errorf("%s is of type %.100q, not %.100q: %w", d.Digest, own, doc.MediaType, fs.ErrInvalid)
+		return doc, fmt.Errorf("%s is of type %.100q, not %.100q: %w", d.Digest, own, doc.MediaType, fs.ErrInvalid)
 	}
 	return doc, nil
-}
-
-func (l *layoutReader) children(ctx context.Context, doc *layoutDocument, depth int) error {
-	missing := 0
-	for _, child := range doc.parsed.Manifests {
-		err := l.document(ctx, child, depth+1)
-		if errors.Is(err, fs.ErrNotExist) && missing+1 < len(doc.parsed.Manifests) {
-			missing++
-			l.out.Warnings = append(l.out.Warnings, fmt.Sprintf("manifest %s is not in the layout", child.Digest))
-			continue
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (l *layoutReader) addBlobs(doc *layoutDocument) error {
@@ -263,14 +230,14 @@ func (l *layoutReader) addBlobs(doc *layoutDocument) error {
 		return fmt.Errorf("manifest %s has %d layers: %w", doc.Digest, len(list), errors.ErrUnsupported)
 	}
 	for _, d := range list {
-		if l.blobs[d.Digest] || len(d.URLs) > 0 { // clients fetch these from elsewhere
+		if l.seen[d.Digest] || len(d.URLs) > 0 { // clients fetch these from elsewhere
 			continue
 		}
-		l.blobs[d.Digest] = true
+		l.seen[d.Digest] = true
 		if err := sha256Only(d.Digest); err != nil {
 			return err
 		}
-		l.out.Blobs = append(l.out.Blobs, layoutBlob{d.Digest, d.Size, l.recipe(d.Digest)})
+		l.blobs = append(l.blobs, layoutBlob{d.Digest, d.Size, l.recipe(d.Digest)})
 	}
 	return nil
 }

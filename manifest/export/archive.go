@@ -66,7 +66,7 @@ func (img *Image) WriteArchive(ctx context.Context, w io.Writer, notes Notes, pr
 }
 
 func (img *Image) members(ctx context.Context, notes Notes) ([]member, error) {
-	if img.top.manifest == nil {
+	if img.top().manifest == nil {
 		return nil, &kindError{"holds one image, not an index of several", errors.ErrUnsupported}
 	}
 	config, err := img.config(ctx)
@@ -77,7 +77,7 @@ func (img *Image) members(ctx context.Context, notes Notes) ([]member, error) {
 	if err != nil {
 		return nil, err
 	}
-	layers := img.top.manifest.Layers
+	layers := img.top().manifest.Layers
 	if len(ids) != len(layers) || notes.Layers != nil && len(notes.Layers) != len(layers) {
 		return nil, invalid("config lists %d layers, the manifest %d", len(ids), len(layers))
 	}

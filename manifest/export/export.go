@@ -12,20 +12,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/nixreg/nixreg/internal/oci/listing"
 )
 
-// Bounds of what a repository may name: images come from outside, too.
-const (
-	maxConfig    = 8 << 20 // bytes
-	maxDocuments = 1000    // of an index, and of the indexes in it
-	maxDepth     = 4
-)
+const maxConfig = 8 << 20 // bytes
 
 // Blob is the bytes behind a digest.
 type Blob interface {
@@ -47,49 +43,52 @@ type Progress func(done, total int64)
 // Image is what is exported: the image of one platform, or an index with all that it names. Safe for concurrent use.
 type Image struct {
 	repository Repository
-	top        *document
+	documents  []*document // what an index names stands before it
+	missing    []v1.Hash
 }
 
-// document is a manifest or an index, and what it names.
+// document is a manifest or an index.
 type document struct {
 	desc     v1.Descriptor
 	index    *v1.IndexManifest // of an index
-	children []*document       // of an index, in its order
-	missing  []v1.Hash         // of an index, what it names beside
 	manifest *v1.Manifest      // of an image
 }
 
+// top is the document that stands for the whole.
+func (img *Image) top() *document { return img.documents[len(img.documents)-1] }
+
 // Digest is that of the manifest or index, as the repository has it.
-func (img *Image) Digest() v1.Hash { return img.top.desc.Digest }
+func (img *Image) Digest() v1.Hash { return img.top().desc.Digest }
 
 // Config is the digest of the image's config; zero for an index.
 func (img *Image) Config() v1.Hash {
-	if img.top.manifest == nil {
+	if img.top().manifest == nil {
 		return v1.Hash{}
 	}
-	return img.top.manifest.Config.Digest
+	return img.top().manifest.Config.Digest
 }
 
 // Missing are the manifests that an index names and the repository has not, such as those of platforms that were left out
 // when the image was copied. [Image.WriteLayout] leaves them out, too; a registry refuses such an index.
-func (img *Image) Missing() []v1.Hash {
-	var out []v1.Hash
-	_ = img.top.each(func(d *document) error {
-		out = append(out, d.missing...)
-		return nil
-	})
-	return out
-}
+func (img *Image) Missing() []v1.Hash { return img.missing }
 
 // OpenAll reads what top stands for, of an index all images that the repository has: see [Image.Missing]. If it has none,
-// the error matches [fs.ErrNotExist].
+// the error matches [fs.ErrNotExist]; if there are too many, [errors.ErrUnsupported].
 func OpenAll(ctx context.Context, r Repository, top *v1.Descriptor) (*Image, error) {
-	left := maxDocuments
-	doc, err := readDocument(ctx, r, top, maxDepth, &left)
+	documents, missing, err := listing.Walk(*top, func(d v1.Descriptor) (*document, []v1.Descriptor, error) {
+		if d.Digest == top.Digest {
+			return parseDocument(*top)
+		}
+		read, err := r.Manifest(ctx, d.Digest)
+		if err != nil {
+			return nil, nil, err
+		}
+		return parseDocument(*read)
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &Image{repository: r, top: doc}, nil
+	return &Image{r, documents, missing}, nil
 }
 
 // Open reads what top stands for, of an index the image for a platform; see [Platform] for the zero one. An image for another platform only gives an error matching [fs.ErrNotExist].
@@ -104,11 +103,11 @@ func Open(ctx context.Context, r Repository, top *v1.Descriptor, want Platform) 
 		}
 		return img, nil
 	}
-	index, err := v1.ParseIndexManifest(bytes.NewReader(top.Data))
+	_, list, err := parseDocument(*top)
 	if err != nil {
-		return nil, fmt.Errorf("index %s: %w: %w", top.Digest, err, fs.ErrInvalid)
+		return nil, err
 	}
-	child, err := choose(index.Manifests, want)
+	child, err := choose(list, want)
 	if err != nil {
 		return nil, fmt.Errorf("index %s: %w", top.Digest, err)
 	}
@@ -119,47 +118,19 @@ func Open(ctx context.Context, r Repository, top *v1.Descriptor, want Platform) 
 	return OpenAll(ctx, r, desc)
 }
 
-func readDocument(ctx context.Context, r Repository, desc *v1.Descriptor, depth int, left *int) (doc *document, err error) {
-	if *left--; *left < 0 || depth == 0 {
-		return nil, fmt.Errorf("more than %d manifests, or indexes in %d others: %w", maxDocuments, maxDepth, fs.ErrInvalid)
-	}
-	doc = &document{desc: *desc}
+// parseDocument also returns the descriptors that an index lists.
+func parseDocument(desc v1.Descriptor) (doc *document, list []v1.Descriptor, err error) {
+	doc = &document{desc: desc}
 	if !desc.MediaType.IsIndex() {
 		if doc.manifest, err = v1.ParseManifest(bytes.NewReader(desc.Data)); err != nil {
-			return nil, fmt.Errorf("manifest %s: %w: %w", desc.Digest, err, fs.ErrInvalid)
+			return nil, nil, fmt.Errorf("manifest %s: %w: %w", desc.Digest, err, fs.ErrInvalid)
 		}
-		return doc, nil
+		return doc, nil, nil
 	}
 	if doc.index, err = v1.ParseIndexManifest(bytes.NewReader(desc.Data)); err != nil {
-		return nil, fmt.Errorf("index %s: %w: %w", desc.Digest, err, fs.ErrInvalid)
+		return nil, nil, fmt.Errorf("index %s: %w: %w", desc.Digest, err, fs.ErrInvalid)
 	}
-	for i, child := range doc.index.Manifests {
-		d, err := r.Manifest(ctx, child.Digest)
-		last := i == len(doc.index.Manifests)-1
-		if errors.Is(err, fs.ErrNotExist) && (!last || len(doc.children) > 0) {
-			doc.missing = append(doc.missing, child.Digest)
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		c, err := readDocument(ctx, r, d, depth-1, left)
-		if err != nil {
-			return nil, err
-		}
-		doc.children = append(doc.children, c)
-	}
-	return doc, nil
-}
-
-// each calls f for a document and all below it, what is named before what names it.
-func (d *document) each(f func(*document) error) error {
-	for _, c := range d.children {
-		if err := c.each(f); err != nil {
-			return err
-		}
-	}
-	return f(d)
+	return doc, doc.index.Manifests, nil
 }
 
 // blobs are the config and the layers of a manifest.
@@ -173,13 +144,12 @@ func (d *document) blobs() []v1.Descriptor {
 // size is how many bytes of blobs and documents there are, each once.
 func (img *Image) size() int64 {
 	seen := make(map[v1.Hash]int64)
-	_ = img.top.each(func(d *document) error {
+	for _, d := range img.documents {
 		seen[d.desc.Digest] = d.desc.Size
 		for _, b := range d.blobs() {
 			seen[b.Digest] = b.Size
 		}
-		return nil
-	})
+	}
 	total := int64(0)
 	for _, n := range seen {
 		total += n
@@ -189,8 +159,12 @@ func (img *Image) size() int64 {
 
 // config reads the config of an image, and verifies it.
 func (img *Image) config(ctx context.Context) ([]byte, error) {
-	d := img.top.manifest.Config.Digest
-	b, err := img.repository.Blob(ctx, d)
+	return img.top().config(ctx, img.repository)
+}
+
+func (doc *document) config(ctx context.Context, r Repository) ([]byte, error) {
+	d := doc.manifest.Config.Digest
+	b, err := r.Blob(ctx, d)
 	if err != nil {
 		return nil, err
 	}

@@ -52,10 +52,12 @@ func (img *Image) WriteLayout(ctx context.Context, dir, name string, progress Pr
 	if err != nil {
 		return err
 	}
-	if err := img.top.each(func(d *document) error { return l.document(ctx, d) }); err != nil {
-		return err
+	for _, d := range img.documents {
+		if err := l.document(ctx, d); err != nil {
+			return err
+		}
 	}
-	if index, err = addToIndex(index, img.top.desc, name); err != nil {
+	if index, err = addToIndex(index, img.top().desc, name); err != nil {
 		return err
 	}
 	return l.write(indexFile, func(w io.Writer) error {

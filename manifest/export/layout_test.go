@@ -238,7 +238,7 @@ func FuzzAddToIndex(f *testing.F) {
 func TestIndexWithoutAnImage(t *testing.T) {
 	m, top := twoPlatforms(t)
 	all := open(t, m, top)
-	gone := all.top.children[1].desc.Digest
+	gone := all.documents[1].desc.Digest
 	delete(m.documents, gone)
 	part := open(t, m, top)
 	if got := part.Missing(); len(got) != 1 || got[0] != gone || len(all.Missing()) != 0 {
@@ -252,7 +252,7 @@ func TestIndexWithoutAnImage(t *testing.T) {
 	if err := part.Push(t.Context(), Target{Name: "localhost:1/app:v1"}, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("push: %v", err)
 	}
-	delete(m.documents, all.top.children[0].desc.Digest)
+	delete(m.documents, all.documents[0].desc.Digest)
 	if _, err := OpenAll(t.Context(), m, top); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("an index of nothing: %v", err)
 	}

@@ -86,14 +86,14 @@ func (img *Image) push(ctx context.Context, t Target, tag name.Tag, from []name.
 		remote.WithAuthFromKeychain(endingKeychain{t.Keychain}), remote.WithJobs(pushJobs), remote.WithUserAgent(t.UserAgent),
 		remote.WithTransport(wire), remote.WithContext(ctx),
 	}
-	v := &view{ctx: ctx, repository: img.repository}
+	v := &view{ctx: ctx, repository: img.repository, documents: img.documents}
 	var err error
 	if v.mounts, err = img.mounts(ctx, from, options); err != nil {
 		return err
 	}
 	v.meter = newMeter(progress, 0)
 	defer v.meter.stop() // a request that was given up may still be reading
-	return remote.Push(tag, v.of(img.top), options...)
+	return remote.Push(tag, v.of(img.top()), options...)
 }
 
 func (t Target) transport() (_ http.RoundTripper, closeIdle func()) {
@@ -130,14 +130,13 @@ func isOwn(host string) bool {
 // mounts finds a repository for each layer that one has. With a single repository the registry finds out by itself.
 func (img *Image) mounts(ctx context.Context, from []name.Repository, options []remote.Option) (map[v1.Hash]name.Repository, error) {
 	found := make(map[v1.Hash]name.Repository)
-	_ = img.top.each(func(d *document) error {
+	for _, d := range img.documents {
 		for _, b := range d.blobs() {
 			if len(from) > 0 {
 				found[b.Digest] = from[0]
 			}
 		}
-		return nil
-	})
+	}
 	if len(from) < 2 {
 		return found, nil
 	}

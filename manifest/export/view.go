@@ -18,6 +18,7 @@ import (
 type view struct {
 	ctx        context.Context
 	repository Repository
+	documents  []*document
 	mounts     map[v1.Hash]name.Repository
 	meter      *meter
 }
@@ -59,7 +60,7 @@ func (i *imageView) ConfigLayer() (v1.Layer, error)          { return i.layer(i.
 func (i *imageView) ConfigFile() (*v1.ConfigFile, error)     { return partial.ConfigFile(i) }
 func (i *imageView) LayerByDiffID(v1.Hash) (v1.Layer, error) { return nil, errNoDiffIDs }
 func (i *imageView) RawConfigFile() ([]byte, error) {
-	return (&Image{i.repository, i.doc}).config(i.ctx)
+	return i.doc.config(i.ctx, i.repository)
 }
 
 func (i *imageView) Layers() ([]v1.Layer, error) {
@@ -131,7 +132,7 @@ var _ v1.ImageIndex = (*indexView)(nil)
 func (i *indexView) IndexManifest() (*v1.IndexManifest, error) { return i.doc.index, nil }
 
 func (i *indexView) Image(digest v1.Hash) (v1.Image, error) {
-	for _, c := range i.doc.children {
+	for _, c := range i.documents {
 		if c.desc.Digest == digest && c.manifest != nil {
 			return &imageView{documentView{i.view, c}}, nil
 		}
@@ -140,7 +141,7 @@ func (i *indexView) Image(digest v1.Hash) (v1.Image, error) {
 }
 
 func (i *indexView) ImageIndex(digest v1.Hash) (v1.ImageIndex, error) {
-	for _, c := range i.doc.children {
+	for _, c := range i.documents {
 		if c.desc.Digest == digest && c.index != nil {
 			return &indexView{documentView{i.view, c}}, nil
 		}
