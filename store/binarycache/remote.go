@@ -4,205 +4,277 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/store"
 )
 
 const (
-	freshFor    = 24 * time.Hour // what a narinfo said is believed
-	missingFor  = time.Minute    // so is that there is none, or a bad one
-	failedFor   = downFor        // a narinfo that cannot be had is not asked for again; longer if the cache says so
-	maxInFlight = 4096           // hash parts that are asked for at once
+	freshFor     = 24 * time.Hour // until a narinfo is asked for again
+	missingFor   = time.Minute    // until one that is absent or bad is
+	failedFor    = downFor        // until one that cannot be had is, if the cache names no longer time
+	missingBytes = 32 << 20       // of the negative cache
+	maxInFlight  = 4096           // hash parts that are asked for at once
+	logPause     = 10 * time.Minute
 )
 
-// remote reads the narinfo files of a cache that lies elsewhere, and remembers what they say for a while: in memory and,
-// what was there, in Records. Each is asked for once, however many want it at the same time.
+// Records keeps small values beyond the process. An absent key gives an error matching [fs.ErrNotExist]; values may get lost. Safe
+// for concurrent use.
+type Records interface {
+	Get(ctx context.Context, key string) ([]byte, error)
+	Put(ctx context.Context, key string, value []byte) error
+}
+
+// remote is the index of a cache on a server. What a narinfo says is remembered in memory and in Records, that there is none in a
+// negative cache in memory. A narinfo is asked for once for all who want it at the same time.
 type remote struct {
 	fetch   Fetcher
 	trust   *trust
 	records Records // nil for none
 	opened  time.Time
-	warn    sync.Once // that Records fails
-	blind   sync.Once // that files are forbidden
+	breaker *breaker
 
-	ctx     context.Context // of all requests: it belongs to no single caller; ends with close
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-	ready   chan struct{} // one place: whose turn it is to ask for nix-cache-info
+	ctx       context.Context // of all requests, which belong to no single caller; ends with close
+	cancel    context.CancelFunc
+	group     *flight.Group
+	refreshes sync.WaitGroup // requests that no caller waits for
+	asking    atomic.Int64   // at most maxInFlight
 
-	mu      sync.Mutex
-	closed  bool
-	checked bool      // nix-cache-info was seen and is right
-	doubted bool      // that is not so any more since a file could not be had
-	alive   time.Time // when nix-cache-info was last right after such a doubt
-	down    outage
-	answers answers
-	flights map[string]*infoFlight
-	changes uint64
-	told    time.Time // when the log had a line about old answers
-	toldOne time.Time // so too, about a file that could not be had
+	found   lru.Cache[string, *answer] // by hash part
+	missing lru.Cache[string, *answer]
+	changes atomic.Uint64 // of answers
+
+	recordsLogged, forbiddenLogged sync.Once
+	oldLogged, failedLogged        lastTime
 }
 
-// infoFlight is a narinfo that is being asked for.
-type infoFlight struct {
-	done   chan struct{} // closed after answer and err are set
-	answer *answer
-	err    error // of the request; the answer itself may be one, too
+// answer is what a cache said of a hash part: a narinfo of a valid path, or an error. It does not change.
+type answer struct {
+	info  *narinfo // nil: err says why
+	err   error
+	text  string // of info
+	got   time.Time
+	until time.Time // when it is to be asked again; it is kept beyond that, for a cache that cannot be asked then
 }
+
+func (a *answer) fresh() bool { return time.Now().Before(a.until) }
+
+// pathError is about one file that cannot be had, from a cache that can be asked.
+type pathError struct{ pausedError }
 
 func newRemote(f Fetcher, t *trust, r Records) *remote {
-	x := &remote{
-		fetch:   f,
-		trust:   t,
-		records: r,
-		opened:  time.Now(),
-		ready:   make(chan struct{}, 1),
-		answers: newAnswers(),
-		flights: make(map[string]*infoFlight),
-	}
+	x := &remote{fetch: f, trust: t, records: r, opened: time.Now()}
+	x.found.Max, x.missing.Max = maxParsed, missingBytes
 	x.ctx, x.cancel = context.WithCancel(context.Background())
+	x.breaker, x.group = newBreaker(x.ctx, f, t.name), flight.NewGroup(x.ctx)
 	return x
 }
 
 // narinfo implements index.
 func (x *remote) narinfo(ctx context.Context, hash string) (*narinfo, error) {
-	a, f, err := x.join(hash)
-	if err != nil {
-		return nil, err
+	if x.ctx.Err() != nil {
+		return nil, errClosed
 	}
-	if f != nil {
-		select {
-		case <-f.done:
-			a, err = f.answer, f.err
-		case <-ctx.Done():
-			return nil, ctx.Err()
+	a := x.remembered(hash)
+	if a == nil || !a.fresh() {
+		var err error
+		a, err = flight.Once(ctx, x.group, hash, func(context.Context) (*answer, error) { return x.renew(hash) })
+		switch {
+		case err != nil && x.ctx.Err() != nil && ctx.Err() == nil:
+			return nil, errClosed
+		case err != nil:
+			return nil, err
 		}
-	}
-	if err != nil {
-		return nil, err
 	}
 	return a.info, a.err
 }
 
-// join returns the answer for a hash part if there is a good one, else the flight that gets it.
-func (x *remote) join(hash string) (*answer, *infoFlight, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	now := time.Now()
-	a := x.answers.get(hash)
-	switch f := x.flights[hash]; {
-	case x.closed:
-		return nil, nil, errClosed
-	case a != nil && now.Before(a.until):
-		return a, nil, nil
-	case f != nil:
-		return nil, f, nil
-	case len(x.flights) >= maxInFlight:
-		return nil, nil, fmt.Errorf("%s: %d paths are being asked for already: %w", x.trust.name, maxInFlight, store.ErrUnavailable)
+// remembered returns nil if there is no answer in memory.
+func (x *remote) remembered(hash string) *answer {
+	if a, ok := x.found.Get(hash); ok {
+		return a
 	}
-	f := &infoFlight{done: make(chan struct{})}
-	x.flights[hash] = f
-	x.running.Go(func() { x.fly(hash, a, f) })
-	return nil, f, nil
+	a, _ := x.missing.Get(hash)
+	return a
 }
 
-// fly gets the answer of f; old is what was answered before, if anything. Nobody waits for the cache, or for others who ask
-// it, who has an answer that is still good, or has an old one while the cache cannot be asked.
-func (x *remote) fly(hash string, old *answer, f *infoFlight) {
+// renew gets the answer for a hash part. Nobody waits for the cache who has an answer that is fresh, or has an old one while the
+// breaker is open.
+func (x *remote) renew(hash string) (*answer, error) {
+	defer x.asking.Add(-1)
+	if x.asking.Add(1) > maxInFlight {
+		return nil, fmt.Errorf("%s: %d paths are being asked for already: %w", x.trust.name, maxInFlight, store.ErrUnavailable)
+	}
+	old := x.remembered(hash)
 	if old == nil {
 		old = x.recorded(hash)
 	}
-	if old != nil && old.info == nil {
+	if old != nil && old.info == nil && !old.fresh() {
 		old = nil
 	}
-	if old != nil && time.Now().Before(old.until) {
-		x.land(hash, f, old, old, nil)
-		return
+	if old != nil && old.fresh() {
+		return x.settle(hash, nil, old, nil)
 	}
-	probe, down := x.turn()
-	if down != nil && (old != nil || !probe) {
-		x.land(hash, f, old, nil, down)
-		f = nil
-	}
-	if down == nil || probe {
-		a, err := x.ask(hash, probe)
-		x.land(hash, f, old, a, err)
-	}
-}
-
-// land ends f, if it is not nil, with what was asked: a or err.
-func (x *remote) land(hash string, f *infoFlight, old, a *answer, err error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	var one *pathFailure
+	probe, open := x.breaker.allow()
 	switch {
-	case x.ctx.Err() != nil:
-		a, err = nil, errClosed // the callers' own contexts have not ended
-	case errors.As(err, &one):
-		x.tellOne(err)
-		a, err = &answer{err: err, until: one.until}, nil
-		if old != nil {
-			a = old.again(one.until)
-		}
-	case err != nil && old != nil && errors.Is(err, store.ErrUnavailable):
-		x.tellOld(err)
-		a, err = old, nil
+	case open == nil, old == nil && probe:
+		return x.ask(hash, old, probe)
+	case probe:
+		x.refreshes.Go(func() { x.ask(hash, old, true) })
 	}
-	if err == nil && x.answers.put(hash, a) {
-		x.changes++
-	}
-	if f == nil {
-		return
-	}
-	delete(x.flights, hash)
-	f.answer, f.err = a, err
-	close(f.done)
+	return x.settle(hash, old, nil, open)
 }
 
-// tellOld logs, once in a while, that old answers are used.
-func (x *remote) tellOld(err error) {
-	if onceInAWhile(&x.told) {
-		x.trust.log.Warn("binary cache cannot be asked, what it said before is used", "cache", x.trust.name, "err", err)
-	}
-}
-
-// tellOne logs, once in a while, that a file cannot be had.
-func (x *remote) tellOne(err error) {
-	if onceInAWhile(&x.toldOne) {
-		x.trust.log.Warn("binary cache does not give a file, and can be asked for others", "cache", x.trust.name, "err", err)
-	}
-}
-
-// onceInAWhile reports whether something was told long ago, and notes that it is told now.
-func onceInAWhile(told *time.Time) bool {
-	now := time.Now()
-	if !told.IsZero() && now.Sub(*told) <= 10*time.Minute {
-		return false
-	}
-	*told = now
-	return true
-}
-
-// ask asks the cache; probe is that of turn. How many ask at once is for the Fetcher to bound: here, files that are tried again
-// and again would hold up all others.
-func (x *remote) ask(hash string, probe bool) (*answer, error) {
-	if err := x.checkInfo(x.ctx, probe); err != nil {
-		return nil, err
+// ask asks the cache; probe is that of the breaker. The Fetcher bounds how many ask at once: a bound here would let files that fail
+// again and again hold up all others.
+func (x *remote) ask(hash string, old *answer, probe bool) (*answer, error) {
+	err := x.breaker.check(x.ctx, probe)
+	if err != nil {
+		return x.settle(hash, old, nil, err)
 	}
 	a, err := x.get(hash)
 	if err == nil {
 		x.record(hash, a)
 	}
-	return a, err
+	return x.settle(hash, old, a, err)
+}
+
+// settle remembers a, or what stands in for it after an error: the old answer if there is one.
+func (x *remote) settle(hash string, old, a *answer, err error) (*answer, error) {
+	var one *pathError
+	switch {
+	case x.ctx.Err() != nil:
+		return nil, errClosed // the callers' own contexts have not ended
+	case errors.As(err, &one):
+		if x.failedLogged.passed(logPause) {
+			x.trust.log.Warn("binary cache does not give a file, and can be asked for others", "cache", x.trust.name, "err", err)
+		}
+		a, err = &answer{err: err, until: one.until}, nil
+		if old != nil {
+			later := *old
+			later.until = one.until
+			a = &later
+		}
+	case err != nil && old != nil && errors.Is(err, store.ErrUnavailable):
+		if x.oldLogged.passed(logPause) {
+			x.trust.log.Warn("binary cache cannot be asked, what it said before is used", "cache", x.trust.name, "err", err)
+		}
+		a, err = old, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if before := x.remembered(hash); before != nil && before.text != a.text {
+		x.changes.Add(1)
+	}
+	if a.info != nil {
+		x.missing.Delete(hash)
+		x.found.Put(hash, a, 2*int64(len(a.text)))
+	} else {
+		x.found.Delete(hash)
+		x.missing.Put(hash, a, int64(len(hash)+len(a.err.Error())))
+	}
+	return a, nil
+}
+
+// lastTime is when something was last logged.
+type lastTime struct{ unixNano atomic.Int64 }
+
+// passed reports whether the last time was longer ago than pause, and makes now the last time.
+func (l *lastTime) passed(pause time.Duration) bool {
+	last, now := l.unixNano.Load(), time.Now().UnixNano()
+	return (last == 0 || now-last > int64(pause)) && l.unixNano.CompareAndSwap(last, now)
+}
+
+// get asks the cache for a narinfo. That there is none, or one of no use, is an answer. One that cannot be had from a cache that can
+// be asked gives a *pathError.
+func (x *remote) get(hash string) (*answer, error) {
+	name := hash + narinfoSuffix
+	text, err := x.fetch.Get(x.ctx, name, maxNarinfo)
+	now := time.Now()
+	unavailable, forbidden := errors.Is(err, store.ErrUnavailable), isForbidden(err)
+	if unavailable || forbidden {
+		if open := x.breaker.doubt(x.ctx); open != nil {
+			return nil, aboutCache(x.ctx, open)
+		}
+	} else {
+		x.breaker.succeed()
+	}
+	switch {
+	case forbidden:
+		x.logForbidden(err)
+		fallthrough
+	case errors.Is(err, fs.ErrNotExist):
+		return &answer{err: fmt.Errorf("%s: %s: %w", x.trust.name, name, fs.ErrNotExist), until: now.Add(missingFor)}, nil
+	case errors.Is(err, store.ErrTooLarge):
+		return &answer{err: fmt.Errorf("%s: %w", x.trust.name, tooLarge(name)), until: now.Add(missingFor)}, nil
+	case unavailable:
+		return nil, &pathError{pausedError{err, now.Add(max(failedFor, retryAfter(err)))}}
+	case err != nil:
+		return nil, err
+	}
+	return x.understand(hash, string(text), now), nil
+}
+
+// understand makes an answer of the text of a narinfo that was got at a time.
+func (x *remote) understand(hash, text string, at time.Time) *answer {
+	n, err := parseNarinfoOf(hash, text, x.trust.name)
+	if err == nil {
+		err = x.trust.check(n)
+	}
+	if err != nil {
+		return &answer{err: fmt.Errorf("%s: %w", x.trust.name, err), until: at.Add(missingFor)}
+	}
+	return &answer{info: n, text: text, got: at, until: at.Add(freshFor)}
+}
+
+func (x *remote) logForbidden(err error) {
+	x.forbiddenLogged.Do(func() {
+		x.trust.log.Warn("binary cache forbids a file: such files count as absent, which is right unless the credentials are wrong; told once",
+			"cache", x.trust.name, "err", err)
+	})
+}
+
+// Open implements opener. A cache that cannot be asked, or is no cache any more, is not asked for an archive, and its error says
+// nothing of the archive. After an archive that could not be had, the next caller checks the cache. An archive that is forbidden
+// is absent if the cache can be asked.
+func (x *remote) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	probe, err := x.breaker.allow()
+	if err == nil || probe {
+		err = x.breaker.check(ctx, probe)
+	}
+	if err != nil {
+		return nil, aboutCache(ctx, err)
+	}
+	r, err := x.fetch.Open(ctx, name)
+	switch {
+	case isForbidden(err):
+		if open := x.breaker.doubt(ctx); open != nil {
+			return nil, aboutCache(ctx, open)
+		}
+		x.logForbidden(err)
+		return nil, fmt.Errorf("%v: %w", err, fs.ErrNotExist)
+	case errors.Is(err, store.ErrUnavailable):
+		x.breaker.uncheck()
+	}
+	return r, err
 }
 
 // forget implements index: the narinfo is asked for again when it is next wanted.
 func (x *remote) forget(ctx context.Context, hash string) {
-	x.mu.Lock()
-	x.answers.expire(hash)
-	x.mu.Unlock()
+	if a, ok := x.found.Get(hash); ok {
+		later := *a
+		later.until = time.Time{}
+		x.found.Put(hash, &later, 2*int64(len(a.text)))
+	}
 	x.unrecord(ctx, hash)
 }
 
@@ -211,23 +283,92 @@ func (x *remote) hashes() ([]string, error) {
 	return nil, fmt.Errorf("%s: a remote cache cannot be listed: %w", x.trust.name, errors.ErrUnsupported)
 }
 
-// state implements index. It moves when a narinfo is another than it was, as far as that was remembered, and every hour:
-// a cache does not tell what is new in it.
+// state implements index. It changes with each answer that differs from the one before, as far as that is remembered, and every
+// hour: a cache does not tell what is new in it.
 func (x *remote) state(ctx context.Context) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return fmt.Sprintf("%d-%d", int64(time.Since(x.opened)/time.Hour), x.changes), nil
+	return fmt.Sprintf("%d-%d", int64(time.Since(x.opened)/time.Hour), x.changes.Load()), nil
 }
 
 // close ends all requests and waits for them.
 func (x *remote) close() error {
-	x.mu.Lock()
-	x.closed = true
-	x.mu.Unlock()
 	x.cancel()
-	x.running.Wait()
+	x.group.Close()
+	x.refreshes.Wait()
 	return nil
+}
+
+// A record is this, a decimal number of Unix seconds, a newline, and the text of a narinfo. It is trusted as little as one from the
+// cache itself: signatures are verified each time, whichever keys were trusted when it was written.
+const recordHead = "narinfo 1 "
+
+func (x *remote) recordKey(hash string) string { return "narinfo/" + x.trust.name + "/" + hash }
+
+// recorded returns the narinfo that Records has for a hash part; nil if it has none of use.
+func (x *remote) recorded(hash string) *answer {
+	if x.records == nil {
+		return nil
+	}
+	b, err := x.records.Get(x.ctx, x.recordKey(hash))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			x.logRecords(err)
+		}
+		return nil
+	}
+	text, at, ok := parseRecord(string(b))
+	if !ok || len(text) > maxNarinfo {
+		return nil
+	}
+	if at.After(time.Now()) { // written by another clock, so its age is unknown
+		at = time.Time{}
+	}
+	if a := x.understand(hash, text, at); a.info != nil {
+		return a
+	}
+	return nil
+}
+
+func parseRecord(s string) (text string, at time.Time, ok bool) {
+	line, text, ok := strings.Cut(s, "\n")
+	num, headed := strings.CutPrefix(line, recordHead)
+	sec, err := strconv.ParseInt(num, 10, 64)
+	return text, time.Unix(sec, 0), ok && headed && err == nil
+}
+
+// record records a narinfo, or deletes the record if there is none any more.
+func (x *remote) record(hash string, a *answer) {
+	switch {
+	case x.records == nil:
+	case a.info == nil:
+		x.unrecord(x.ctx, hash)
+	default:
+		value := fmt.Appendf(nil, "%s%d\n%s", recordHead, a.got.Unix(), a.text)
+		if err := x.records.Put(x.ctx, x.recordKey(hash), value); err != nil {
+			x.logRecords(err)
+		}
+	}
+}
+
+// unrecord deletes a record. Records cannot delete: an empty value is no record.
+func (x *remote) unrecord(ctx context.Context, hash string) {
+	if x.records == nil {
+		return
+	}
+	key := x.recordKey(hash)
+	if b, err := x.records.Get(ctx, key); err != nil || len(b) == 0 {
+		return
+	}
+	if err := x.records.Put(ctx, key, nil); err != nil {
+		x.logRecords(err)
+	}
+}
+
+// logRecords logs the first failure. Without records nixreg works, but more slowly.
+func (x *remote) logRecords(err error) {
+	if x.ctx.Err() == nil {
+		x.recordsLogged.Do(func() { x.trust.log.Warn("narinfo records", "cache", x.trust.name, "err", err) })
+	}
 }

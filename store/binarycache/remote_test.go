@@ -336,22 +336,31 @@ func TestRemoteCannotList(t *testing.T) {
 	}
 }
 
-// Both kinds of answers have a bound.
+// Both kinds of answers have a bound in bytes, and those of one kind evict none of the other.
 func TestAnswersBound(t *testing.T) {
-	m := newAnswers()
-	text := strings.Repeat("x", maxParsed/4)
+	x := newRemote(newFake(nil), &trust{}, nil)
+	defer x.close()
+	keep := func(hash string, a *answer) {
+		if _, err := x.settle(hash, nil, a, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := strings.Repeat("x", maxParsed/8)
 	for i := range 10 {
-		m.put(fmt.Sprint(i), &answer{info: &narinfo{}, text: text})
-		m.put(fmt.Sprint(i), &answer{info: &narinfo{}, text: text})
+		keep(fmt.Sprint("found", i), &answer{info: &narinfo{}, text: text})
 	}
-	if len(m.found) != 4 || m.size != maxParsed {
-		t.Errorf("%d narinfos of %d bytes", len(m.found), m.size)
+	for i := range 200_000 {
+		keep(fmt.Sprint("missing", i), &answer{err: fs.ErrNotExist})
 	}
-	for i := range maxMissing + 10 {
-		m.put(fmt.Sprint(i), &answer{})
+	if w := x.found.Weight(); w > maxParsed || w < maxParsed/2 {
+		t.Errorf("narinfos of %d bytes", w)
 	}
-	if len(m.missing) != maxMissing {
-		t.Errorf("%d missing", len(m.missing))
+	if w := x.missing.Weight(); w > missingBytes || w < missingBytes/2 {
+		t.Errorf("missing ones of %d bytes", w)
+	}
+	keep("found9", &answer{err: fs.ErrNotExist})
+	if a := x.remembered("found9"); a.info != nil || x.changes.Load() != 1 {
+		t.Errorf("%v, %d changes", a, x.changes.Load())
 	}
 }
 

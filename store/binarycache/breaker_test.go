@@ -427,11 +427,11 @@ func TestDownByArchive(t *testing.T) {
 		time.Sleep(downMost)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		x.ready <- struct{}{} // somebody else is at it
+		x.breaker.turn <- struct{}{} // somebody else is at it
 		if _, err := x.Open(ctx, "nar/x"); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		<-x.ready
+		<-x.breaker.turn
 		c.set(func() { c.fail = nil })
 		useTree(t, s, p)
 	})
