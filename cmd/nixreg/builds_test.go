@@ -354,7 +354,7 @@ func TestBuildSettings(t *testing.T) {
 		}
 	}
 	c, err := filled(t, nil, map[string]string{"NIXREG_BUILD": "nixpkgs", "NIXREG_BUILD_JOBS": "7", "NIXREG_KEEP": "2h"}, "build-jobs: 3\nbuild-memory: 1GB\nbuild-timeout: 1m\n")
-	if err != nil || c.buildSource() != "nixpkgs" || c.keepFor != 2*time.Hour || c.buildJobs != 7 || c.builds != (buildBounds{time.Minute, 1e9}) {
+	if err != nil || c.buildSource() != "nixpkgs" || c.keep != 2*time.Hour || c.buildJobs != 7 || c.buildTimeout != time.Minute || c.buildMemory != 1e9 {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for file, want := range map[string]string{

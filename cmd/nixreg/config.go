@@ -11,12 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/imagefile"
-	programs "github.com/nixreg/nixreg/manifest/program"
+	"github.com/nixreg/nixreg/manifest/layer"
 )
 
 // config is what the settings come to: flag over environment over file over default.
@@ -28,41 +26,34 @@ type config struct {
 	stores    []string // as URLs; none is "auto", or nothing with demo
 	demo      bool
 	serveAs   []string // image hosts
-	encoding  string   // of layers
-	root      []string // lists of parts
-	blobCache string   // a size
+	encoding  layer.Encoding
+	root      []imagefile.RootPart
+	blobCache int64 // bytes
 
-	trustedKeys    []string // for every cache
-	netrcFile      string   // for caches that name none
-	caFile         string   // likewise
-	channels       []string // names, NAME=URL, URLs or files
-	channelRefresh string   // a duration
-	narCache       string   // a size
-	arch           []string // lists of architectures
+	trustedKeys    []publicKey // for every cache
+	netrcFile      string      // for caches that name none
+	caFile         string      // likewise
+	channels       []string    // names, NAME=URL, URLs or files
+	channelRefresh time.Duration
+	narCache       int64 // bytes
+	archs          []string
 
 	build        string // an installable
 	buildFile    string // at most one of the two is set
-	buildTimeout string // a duration
+	buildTimeout time.Duration
 	buildJobs    int
-	buildMemory  string // a size
-	keep         string // a duration
+	buildMemory  int64 // bytes
+	keep         time.Duration
 
-	mirror       []string // NAME or NAME=URL
-	mirrorTTL    string   // a duration
-	mirrorCache  string   // a size
-	mirrorListen []string // ADDR or NAME=ADDR
+	mirrors      []mirrorConfig   // of the file's section, and for serve those of --mirror
+	mirror       []mirrorConfig   // of --mirror
+	mirrorTTL    time.Duration    // of mirrors that have none of their own
+	mirrorCache  int64            // bytes
+	mirrorListen []mirrorListener // for serve, each with its mirror
 
-	rootParts       []imagefile.RootPart // what root comes to
-	archs           []string             // what arch comes to
-	refresh         time.Duration        // what channelRefresh comes to
-	builds          buildBounds          // what build-… comes to
-	keepFor         time.Duration        // what keep comes to
-	mirrors         []mirrorConfig       // what mirror and the file's section come to
-	mirrorListeners []mirrorListener     // what mirrorListen comes to
-
-	file      string
-	logFormat string
-	logLevel  string
+	file     string
+	logJSON  bool
+	logLevel slog.Level
 
 	lookupEnv func(string) (string, bool) // for what is set for other programs than this one
 	cacheLog  *slog.Logger                // what there is to say of caches to whoever waits for a command; nil is the log
@@ -72,7 +63,6 @@ const (
 	defaultListen = "localhost:5000"
 	defaultWait   = 20 * time.Second // containerd 2.3 and newer wait for 30 s
 	envPrefix     = "NIXREG_"
-	minRefresh    = time.Minute // of channels, for the sake of whoever serves them
 )
 
 // fill gives the flags of cmd that the command line left alone their values from the environment, or else from the
@@ -105,8 +95,11 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 			continue
 		}
 		origins[s.name] = origin
-		if assign(f.Value, values) != nil {
-			return fmt.Errorf("%s: %w", origin, wrongType(f, values[0]))
+		if err := assign(f.Value, values); err != nil {
+			if own := settingError(""); !errors.As(err, &own) {
+				err = wrongType(f, values[0])
+			}
+			return fmt.Errorf("%s: %w", origin, err)
 		}
 	}
 	c.lookupEnv = lookupEnv
@@ -130,79 +123,12 @@ func from(origins map[string]string, err error) error {
 	return err
 }
 
+// checkAll checks what several settings say together.
 func (c *config) checkAll(cmd *cobra.Command) error {
 	if cmd.Flags().Lookup("mirror") != nil {
-		if err := c.fillServer(); err != nil {
+		if err := c.completeServer(); err != nil {
 			return err
 		}
-	}
-	if cmd.Flags().Lookup("store") == nil { // the command makes no images
-		return nil
-	}
-	return c.check()
-}
-
-// fillServer reads what the settings of serve alone come to.
-func (c *config) fillServer() (err error) {
-	if err := checkAddress("listen", c.listen); err != nil {
-		return err
-	}
-	if c.wait < time.Second || c.wait > time.Hour {
-		return fmt.Errorf("wait %v: want a duration from 1s to 1h", c.wait)
-	}
-	for _, h := range c.serveAs {
-		if !oci.IsHost(h) {
-			return fmt.Errorf("serve-as %.100q: want a host as images have it, such as docker.io or registry.example.com:5000", h)
-		}
-	}
-	for name, size := range map[string]string{"blob-cache": c.blobCache, "mirror-cache": c.mirrorCache, "nar-cache": c.narCache} {
-		if _, err := humanize.ParseBytes(size); err != nil {
-			return fmt.Errorf("%s %q: want a size, such as 500MB or 4GB", name, size)
-		}
-	}
-	if c.refresh, err = time.ParseDuration(c.channelRefresh); err != nil || c.refresh < minRefresh {
-		return fmt.Errorf("channel-refresh %.100q: want a duration, such as 30m or 12h, of a minute at least", c.channelRefresh)
-	}
-	if c.keepFor, err = atLeast("keep", c.keep, time.Second); err != nil {
-		return err
-	}
-	if c.mirrors, err = joinMirrors(c.mirrors, c.mirror); err != nil {
-		return err
-	}
-	for _, m := range c.mirrors {
-		for _, h := range m.hosts() {
-			if slices.Contains(c.serveAs, h) {
-				return fmt.Errorf("serve-as %s: it is mirrored, too: one of the two has to answer for it", h)
-			}
-		}
-	}
-	ttl, err := parseTTL(c.mirrorTTL)
-	if err != nil {
-		return fmt.Errorf("mirror-%w", err)
-	}
-	for i := range c.mirrors {
-		c.mirrors[i].ttl = cmp.Or(c.mirrors[i].ttl, ttl)
-	}
-	for _, s := range c.mirrorListen {
-		l, err := parseMirrorListener(s, c.mirrors)
-		if err != nil {
-			return err
-		}
-		c.mirrorListeners = append(c.mirrorListeners, l)
-	}
-	return nil
-}
-
-func (c *config) check() error {
-	if !slices.Contains([]string{"text", "json"}, c.logFormat) {
-		return fmt.Errorf("log-format %q: want text or json", c.logFormat)
-	}
-	if _, ok := encodings[c.encoding]; !ok {
-		return fmt.Errorf("layer-encoding %q: want tar, gzip or zstd", c.encoding)
-	}
-	var err error
-	if c.rootParts, err = parseRoot(c.root); err != nil {
-		return err
 	}
 	for name, file := range map[string]string{"netrc-file": c.netrcFile, "ca-file": c.caFile} {
 		if file == "" {
@@ -212,48 +138,37 @@ func (c *config) check() error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if _, err := parseKeys(c.trustedKeys); err != nil { // a fault, though no store be there that asks for keys
-		return fmt.Errorf("trusted-public-key: %w", err)
+	if c.build != "" && c.buildFile != "" {
+		return errors.New("build and build-file: give one of them")
 	}
-	if c.archs, err = parseArch(c.arch); err != nil {
+	if cmd.Flags().Lookup("build-jobs") != nil && (c.buildJobs < 1 || c.buildJobs > 1000) {
+		return fmt.Errorf("build-jobs %d: want a number from 1 to 1000", c.buildJobs)
+	}
+	return nil
+}
+
+// completeServer puts the mirrors of the flags beside those of the file, and gives each listener its mirror.
+func (c *config) completeServer() (err error) {
+	if c.wait < time.Second || c.wait > time.Hour {
+		return fmt.Errorf("wait %v: want a duration from 1s to 1h", c.wait)
+	}
+	if c.mirrors, err = joinMirrors(c.mirrors, c.mirror); err != nil {
 		return err
 	}
-	if new(slog.Level).UnmarshalText([]byte(c.logLevel)) != nil {
-		return fmt.Errorf("log-level %q: want debug, info, warn or error", c.logLevel)
-	}
-	return c.checkBuilds()
-}
-
-// parseRoot reads lists of parts of a root file system.
-func parseRoot(lists []string) ([]imagefile.RootPart, error) {
-	known := []imagefile.RootPart{imagefile.Passwd, imagefile.Tmp, imagefile.Certificates, imagefile.BinSh, imagefile.UsrBinEnv}
-	var parts []imagefile.RootPart
-	for _, list := range lists {
-		for s := range strings.SplitSeq(list, ",") {
-			part := imagefile.RootPart(strings.TrimSpace(s))
-			if !slices.Contains(known, part) {
-				return nil, fmt.Errorf("root %.100q: want some of passwd, tmp, certificates, binSh, usrBinEnv", s)
+	for i, m := range c.mirrors {
+		for _, h := range m.hosts() {
+			if slices.Contains(c.serveAs, h) {
+				return fmt.Errorf("serve-as %s: it is mirrored, too: one of the two has to answer for it", h)
 			}
-			parts = append(parts, part)
+		}
+		c.mirrors[i].ttl = cmp.Or(m.ttl, c.mirrorTTL)
+	}
+	for i, l := range c.mirrorListen {
+		if c.mirrorListen[i].mirror, err = l.find(c.mirrors); err != nil {
+			return err
 		}
 	}
-	return parts, nil
-}
-
-// parseArch reads lists of architectures.
-func parseArch(lists []string) ([]string, error) {
-	known := programs.Architectures()
-	var archs []string
-	for _, list := range lists {
-		for s := range strings.SplitSeq(list, ",") {
-			s = strings.TrimSpace(s)
-			if !slices.Contains(known, s) {
-				return nil, fmt.Errorf("arch %.100q: want some of %s", s, strings.Join(known, ", "))
-			}
-			archs = append(archs, s)
-		}
-	}
-	return archs, nil
+	return nil
 }
 
 // dataDir is the directory that was asked for, or the default one.
@@ -270,13 +185,17 @@ func (c *config) dataDir() (string, error) {
 
 // logger writes to stderr as the settings say.
 func (p *program) logger(c *config) *slog.Logger {
-	var o slog.HandlerOptions
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.logLevel)); err == nil {
-		o.Level = level
+	o := &slog.HandlerOptions{Level: c.logLevel}
+	if c.logJSON {
+		return slog.New(slog.NewJSONHandler(p.stderr, o))
 	}
-	if c.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(p.stderr, &o))
+	return slog.New(slog.NewTextHandler(p.stderr, o))
+}
+
+// buildSource is what is built from, for people; "" if nothing is.
+func (c *config) buildSource() string {
+	if c.buildFile != "" {
+		return c.buildFile
 	}
-	return slog.New(slog.NewTextHandler(p.stderr, &o))
+	return shown(c.build)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest"
 	"github.com/nixreg/nixreg/manifest/export"
+	"github.com/nixreg/nixreg/manifest/layer"
 )
 
 // exportOptions are the flags of export that have nothing to do with where images come from.
@@ -103,7 +104,7 @@ func (p *program) export(ctx context.Context, c *config, o *exportOptions, image
 		return err
 	}
 	if o.to.Transport == export.DockerArchive && ref.tag != "" {
-		c.encoding = "tar" // what an archive's layers are; a digest may be that of an image with others
+		c.encoding = layer.Tar // what an archive's layers are; a digest may be that of an image with others
 	}
 	bar := &progress{w: p.stderr, terminal: isTerminal(p.stderr), now: time.Now}
 	o.log = (&program{stderr: bar}).logger(c)

@@ -3,10 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,31 +29,31 @@ type mirrorConfig struct {
 }
 
 // parseMirror reads NAME or NAME=URL.
-func parseMirror(s string) (mirrorConfig, error) {
-	name, url, _ := strings.Cut(s, "=")
+func parseMirror(_, text string) (mirrorConfig, error) {
+	name, url, _ := strings.Cut(text, "=")
 	m := mirrorConfig{name: name, url: url}
 	return m, m.check()
 }
 
 func (m mirrorConfig) check() error {
 	if !oci.IsComponent(m.name) {
-		return fmt.Errorf("mirror %.200q: want NAME or NAME=URL, where NAME can be part of an image's name: docker.io, lab=http://127.0.0.1:5001", m.name)
+		return settingErrorf("mirror %.200q: want NAME or NAME=URL, where NAME can be part of an image's name: docker.io, lab=http://127.0.0.1:5001", m.name)
 	}
 	if packages.Reserved(m.name) {
-		return fmt.Errorf("mirror %q: the name has another meaning: give it a different one, %s.example=URL", m.name, m.name)
+		return settingErrorf("mirror %q: the name has another meaning: give it a different one, %s.example=URL", m.name, m.name)
 	}
 	if (m.username == "") != (m.passwordFile == "") {
-		return fmt.Errorf("mirror %s: username and password-file belong together", m.name)
+		return settingErrorf("mirror %s: username and password-file belong together", m.name)
 	}
 	if m.url == "" {
 		return nil
 	}
 	u, err := url.Parse(m.url)
 	if err == nil && u.Port() != "" && !isPort(u.Port()) {
-		return fmt.Errorf("mirror %s: %.200q: there is no port %s", m.name, m.url, u.Port())
+		return settingErrorf("mirror %s: %.200q: there is no port %s", m.name, m.url, u.Port())
 	}
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("mirror %s: %.200q: want http:// or https:// and a host, no more", m.name, m.url)
+		return settingErrorf("mirror %s: %.200q: want http:// or https:// and a host, no more", m.name, m.url)
 	}
 	return nil
 }
@@ -121,7 +119,7 @@ func (m *mirrorConfig) read(file string, n *yaml.Node) error {
 		case "deny":
 			m.deny = v
 		case "ttl":
-			if m.ttl, err = parseTTL(v[0]); err != nil {
+			if m.ttl, err = parseTTL("ttl", v[0]); err != nil {
 				return lineError(file, value, err.Error())
 			}
 		}
@@ -134,23 +132,11 @@ func isTrue(yamlBool string) bool {
 	return yaml.Unmarshal([]byte(yamlBool), &b) == nil && b
 }
 
-func parseTTL(s string) (time.Duration, error) {
-	d, err := time.ParseDuration(s)
-	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("ttl %.100q: want a duration, such as 30s, 5m or 12h", s)
-	}
-	return d, nil
-}
-
 // joinMirrors puts what flags name beside what the file describes. A flag with a URL changes that of the file alone.
-func joinMirrors(file []mirrorConfig, flags []string) ([]mirrorConfig, error) {
+func joinMirrors(file, flags []mirrorConfig) ([]mirrorConfig, error) {
 	all := slices.Clone(file)
 	named := make(map[string]bool)
-	for _, s := range flags {
-		m, err := parseMirror(s)
-		if err != nil {
-			return nil, err
-		}
+	for _, m := range flags {
 		if named[m.name] {
 			return nil, fmt.Errorf("mirror %s is named twice", m.name)
 		}
@@ -179,43 +165,40 @@ func distinct(all []mirrorConfig) error {
 	return nil
 }
 
-// mirrorListener is a socket of one mirror's own.
-type mirrorListener struct{ mirror, addr string }
+// mirrorListener is an address that serves one mirror alone.
+type mirrorListener struct {
+	mirror string // "" is the mirror of Docker Hub, or the only one there is
+	addr   string
+}
 
-// parseMirrorListener reads NAME=ADDR, or ADDR for the mirror of Docker Hub, or the only one there is.
-func parseMirrorListener(s string, mirrors []mirrorConfig) (mirrorListener, error) {
-	name, addr, ok := strings.Cut(s, "=")
+// parseMirrorListener reads NAME=ADDR or ADDR.
+func parseMirrorListener(setting, text string) (l mirrorListener, err error) {
+	mirror, addr, ok := strings.Cut(text, "=")
 	if !ok {
-		addr = s
-		switch {
-		case slices.ContainsFunc(mirrors, func(m mirrorConfig) bool { return m.name == oci.DockerHub }):
-			name = oci.DockerHub
-		case len(mirrors) == 1:
-			name = mirrors[0].name
-		case len(mirrors) == 0:
-			return mirrorListener{}, errors.New("mirror-listen: there is no mirror: give --mirror docker.io, or another")
-		default:
-			return mirrorListener{}, fmt.Errorf("mirror-listen %q: which mirror is it for? give NAME=ADDR", s)
-		}
+		mirror, addr = "", text
+	} else if mirror == "" {
+		return l, settingErrorf("%s %q: there is no mirror %q", setting, text, mirror)
 	}
-	if !slices.ContainsFunc(mirrors, func(m mirrorConfig) bool { return m.name == name }) {
-		return mirrorListener{}, fmt.Errorf("mirror-listen %q: there is no mirror %.100q", s, name)
-	}
-	if err := checkAddress("mirror-listen", addr); err != nil {
-		return mirrorListener{}, err
-	}
-	return mirrorListener{name, addr}, nil
+	_, err = parseAddress(setting, addr)
+	return mirrorListener{mirror, addr}, err
 }
 
-func checkAddress(setting, addr string) error {
-	_, port, err := net.SplitHostPort(addr)
-	if err != nil || !isPort(port) {
-		return fmt.Errorf("%s %q: want HOST:PORT, with a number for the port", setting, addr)
+// find returns the name of the mirror that l is for.
+func (l mirrorListener) find(mirrors []mirrorConfig) (string, error) {
+	has := func(name string) bool {
+		return slices.ContainsFunc(mirrors, func(m mirrorConfig) bool { return m.name == name })
 	}
-	return nil
-}
-
-func isPort(s string) bool {
-	_, err := strconv.ParseUint(s, 10, 16)
-	return err == nil
+	switch {
+	case l.mirror != "" && !has(l.mirror):
+		return "", fmt.Errorf("mirror-listen %q: there is no mirror %.100q", l.mirror+"="+l.addr, l.mirror)
+	case l.mirror != "":
+		return l.mirror, nil
+	case has(oci.DockerHub):
+		return oci.DockerHub, nil
+	case len(mirrors) == 1:
+		return mirrors[0].name, nil
+	case len(mirrors) == 0:
+		return "", errors.New("mirror-listen: there is no mirror: give --mirror docker.io, or another")
+	}
+	return "", fmt.Errorf("mirror-listen %q: which mirror is it for? give NAME=ADDR", l.addr)
 }

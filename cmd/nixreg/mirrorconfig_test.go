@@ -37,7 +37,7 @@ func withMirrors(t *testing.T, args ...string) (*config, error) {
 	c.sourceFlags(cmd, "info")
 	c.serverFlags(cmd)
 	if err := cmd.ParseFlags(append([]string{"--config", file}, args...)); err != nil {
-		t.Fatal(err)
+		return c, flagError(cmd, err)
 	}
 	return c, c.fill(cmd, func(string) (string, bool) { return "", false })
 }
@@ -57,8 +57,8 @@ func TestMirrorsOfFileAndFlags(t *testing.T) {
 	if !reflect.DeepEqual(c.mirrors, want) {
 		t.Errorf("got  %+v\nwant %+v", c.mirrors, want)
 	}
-	if want := []mirrorListener{{"docker.io", "127.0.0.1:5001"}, {"lab", "localhost:0"}}; !reflect.DeepEqual(c.mirrorListeners, want) {
-		t.Errorf("listeners %+v, want %+v", c.mirrorListeners, want)
+	if want := []mirrorListener{{"docker.io", "127.0.0.1:5001"}, {"lab", "localhost:0"}}; !reflect.DeepEqual(c.mirrorListen, want) {
+		t.Errorf("listeners %+v, want %+v", c.mirrorListen, want)
 	}
 	if got := c.mirrors[1].hosts(); !reflect.DeepEqual(got, []string{"quay.io", "quay.example"}) {
 		t.Errorf("quay.io is also called %q", got)
@@ -132,9 +132,9 @@ func TestMirrorListenerWithoutName(t *testing.T) {
 		{[]mirrorConfig{lab, quay}, ""},
 		{nil, ""},
 	} {
-		l, err := parseMirrorListener("localhost:5001", c.mirrors)
-		if l.mirror != c.want || (err == nil) != (c.want != "") {
-			t.Errorf("%v: %q, %v; want %q", c.mirrors, l.mirror, err, c.want)
+		l, err := mirrorListener{addr: "localhost:5001"}.find(c.mirrors)
+		if l != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%v: %q, %v; want %q", c.mirrors, l, err, c.want)
 		}
 	}
 }

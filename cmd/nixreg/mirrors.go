@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/dustin/go-humanize"
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/nixreg/nixreg/registry"
@@ -21,14 +20,11 @@ func (p *parts) openMirrors(c *config, dir string, log *slog.Logger) error {
 	if _, err := os.Stat(dir); len(c.mirrors) == 0 && err != nil {
 		return nil // and what was mirrored before stays for when it is again, but for what is half written
 	}
-	size, err := humanize.ParseBytes(c.mirrorCache)
-	if err != nil {
-		return err
-	}
+	size := c.mirrorCache
 	if len(c.mirrors) == 0 {
 		size = math.MaxInt64 // that of another run may have been larger than this one's
 	}
-	cache, err := blobs.Open(blobs.Options{Dir: dir, Max: int64(min(size, math.MaxInt64)), Log: log})
+	cache, err := blobs.Open(blobs.Options{Dir: dir, Max: size, Log: log})
 	if err != nil {
 		return fmt.Errorf("mirror cache: %w", err)
 	}

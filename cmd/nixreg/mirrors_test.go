@@ -32,7 +32,7 @@ func TestMirrorCacheOfAnotherRun(t *testing.T) {
 	run := func(mirrors ...mirrorConfig) {
 		t.Helper()
 		p := new(parts)
-		if err := p.openMirrors(&config{mirrorCache: "1KB", mirrors: mirrors}, dir, slog.New(slog.DiscardHandler)); err != nil {
+		if err := p.openMirrors(&config{mirrorCache: 1000, mirrors: mirrors}, dir, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.close(); err != nil {

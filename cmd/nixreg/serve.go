@@ -114,7 +114,7 @@ type fronts []front
 // listenAll opens all addresses that are asked for, the main one first.
 func listenAll(ctx context.Context, c *config) (fronts, error) {
 	all := fronts{{addr: c.listen}}
-	for _, l := range c.mirrorListeners {
+	for _, l := range c.mirrorListen {
 		all = append(all, front{addr: l.addr, mirror: l.mirror})
 	}
 	for i, f := range all {

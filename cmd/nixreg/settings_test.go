@@ -116,6 +116,7 @@ func filled(t *testing.T, args []string, env map[string]string, file string) (*c
 	c.serverFlags(cmd)
 	cmd.SetArgs(args)
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetFlagErrorFunc(flagError)
 	err := cmd.Execute()
 	c.file, c.lookupEnv = "", nil
 	return c, err
@@ -129,7 +130,15 @@ func TestPrecedence(t *testing.T) {
 		"NIXREG_DEMO": "false", "NIXREG_DATA": "", "NIXREG_E2E": "1",
 	}
 	flags := []string{"--listen", "flag:1", "--images", "a,b", "--images", "c", "--store", "flag", "--demo"}
-	bounds := buildBounds{30 * time.Minute, 4e9}
+	defaults := config{
+		listen: defaultListen, wait: defaultWait, blobCache: 4e9, mirrorTTL: 5 * time.Minute, mirrorCache: 10e9, narCache: 10e9,
+		channelRefresh: time.Hour, buildTimeout: 30 * time.Minute, buildJobs: 2, buildMemory: 4e9, keep: 168 * time.Hour,
+	}
+	with := func(listen string, images, stores []string, demo, logJSON bool) config {
+		c := defaults
+		c.listen, c.images, c.stores, c.demo, c.logJSON = listen, images, stores, demo, logJSON
+		return c
+	}
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -137,10 +146,10 @@ func TestPrecedence(t *testing.T) {
 		file string
 		want config
 	}{
-		{"default", nil, nil, "", config{listen: defaultListen, logFormat: "text", logLevel: "info", wait: defaultWait, encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour, buildTimeout: "30m", buildJobs: 2, buildMemory: "4GB", builds: bounds, keep: "168h", keepFor: 168 * time.Hour}},
-		{"file", nil, nil, file, config{listen: "file:1", images: []string{"file"}, stores: []string{"file"}, demo: true, logFormat: "json", logLevel: "info", wait: defaultWait, encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour, buildTimeout: "30m", buildJobs: 2, buildMemory: "4GB", builds: bounds, keep: "168h", keepFor: 168 * time.Hour}},
-		{"env", nil, env, file, config{listen: "env:1", images: []string{"env1", "env 2"}, stores: []string{"env1", "env2"}, logFormat: "json", logLevel: "info", wait: defaultWait, encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour, buildTimeout: "30m", buildJobs: 2, buildMemory: "4GB", builds: bounds, keep: "168h", keepFor: 168 * time.Hour}},
-		{"flag", flags, env, file, config{listen: "flag:1", images: []string{"a,b", "c"}, stores: []string{"flag"}, demo: true, logFormat: "json", logLevel: "info", wait: defaultWait, encoding: "tar", blobCache: "4GB", mirrorTTL: "5m", mirrorCache: "10GB", narCache: "10GB", channelRefresh: "1h", refresh: time.Hour, buildTimeout: "30m", buildJobs: 2, buildMemory: "4GB", builds: bounds, keep: "168h", keepFor: 168 * time.Hour}},
+		{"default", nil, nil, "", defaults},
+		{"file", nil, nil, file, with("file:1", []string{"file"}, []string{"file"}, true, true)},
+		{"env", nil, env, file, with("env:1", []string{"env1", "env 2"}, []string{"env1", "env2"}, false, true)},
+		{"flag", flags, env, file, with("flag:1", []string{"a,b", "c"}, []string{"flag"}, true, true)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := filled(t, tt.args, tt.env, tt.file)

@@ -6,15 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/dustin/go-humanize"
 
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/manifest"
@@ -23,9 +20,6 @@ import (
 	"github.com/nixreg/nixreg/registry"
 	"github.com/nixreg/nixreg/store"
 )
-
-// encodings are the values of --layer-encoding. A better compressor will be another name beside them.
-var encodings = map[string]layer.Encoding{"tar": layer.Tar, "gzip": layer.Gzip, "zstd": layer.Zstd}
 
 // parts are what a command is made of, and how to take it apart again.
 type parts struct {
@@ -97,12 +91,8 @@ func memorySource(ctx context.Context, c *config, log *slog.Logger) (*parts, err
 
 // servedSource makes images with digests kept in a data directory.
 func servedSource(ctx context.Context, c *config, data *dataDir, log *slog.Logger) (_ *parts, err error) {
-	size, err := humanize.ParseBytes(c.narCache)
-	if err != nil {
-		return nil, err
-	}
-	in := places{bases: data.bases, channels: data.channels, nars: data.nars, narSize: int64(min(size, math.MaxInt64)), roots: data.gcroots, keep: c.keepFor}
-	if size == 0 {
+	in := places{bases: data.bases, channels: data.channels, nars: data.nars, narSize: c.narCache, roots: data.gcroots, keep: c.keep}
+	if c.narCache == 0 {
 		in.narSize = -1 // nothing is kept
 	}
 	cfg, made, err := openConfig(ctx, c, in, log, func(p *parts) (_ digests.Cache, err error) {
@@ -138,15 +128,11 @@ func servedSource(ctx context.Context, c *config, data *dataDir, log *slog.Logge
 }
 
 // openBlobs opens the cache of compressed layers, if there are to be any.
-func (p *parts) openBlobs(c *config, dir string, log *slog.Logger) error {
-	size, err := humanize.ParseBytes(c.blobCache)
-	if err != nil {
-		return err
-	}
-	if size == 0 || encodings[c.encoding] == layer.Tar {
+func (p *parts) openBlobs(c *config, dir string, log *slog.Logger) (err error) {
+	if c.blobCache == 0 || c.encoding == layer.Tar {
 		return os.RemoveAll(dir) // what an earlier run kept is of no use any more
 	}
-	if p.blobs, err = layer.OpenBlobs(dir, int64(min(size, math.MaxInt64)), log); err != nil {
+	if p.blobs, err = layer.OpenBlobs(dir, c.blobCache, log); err != nil {
 		return err
 	}
 	p.closes = append(p.closes, p.blobs.Close)
@@ -226,7 +212,7 @@ func openConfig(ctx context.Context, c *config, in places, log *slog.Logger, ope
 	}
 	return manifest.Config{
 		Stores: stores, Channels: p.channels, Architectures: c.archs, Builder: p.builder, Holder: p.holder,
-		Images: c.images, StoreDirs: p.storeDirs, Root: c.rootParts, Files: files, Pull: p.bases.pull, Cache: p.cache, Log: log,
-		Encoding: encodings[c.encoding], Blobs: p.blobs,
+		Images: c.images, StoreDirs: p.storeDirs, Root: c.root, Files: files, Pull: p.bases.pull, Cache: p.cache, Log: log,
+		Encoding: c.encoding, Blobs: p.blobs,
 	}, p, nil
 }

@@ -73,8 +73,11 @@ func wanted(cmd *cobra.Command) string {
 	return "flags alone"
 }
 
-// flagError is about a flag that there is not, or whose value is of another type.
+// flagError is about a flag that does not exist, or a value that the flag cannot have.
 func flagError(cmd *cobra.Command, err error) error {
+	if own := settingError(""); errors.As(err, &own) {
+		return own
+	}
 	if bad := (*pflag.InvalidValueError)(nil); errors.As(err, &bad) {
 		err = wrongType(bad.GetFlag(), bad.GetValue())
 	}

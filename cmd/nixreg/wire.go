@@ -194,18 +194,25 @@ func (o *opener) remote(ctx context.Context, u storeURL) error {
 
 // trust says whose signatures count in a cache.
 func (o *opener) trust(u storeURL, name string) (binarycache.Options, error) {
-	keys := slices.Concat(u.keys, o.config.trustedKeys)
-	if name == nixosCache && !u.foreign {
-		keys = append(keys, nixosKey)
-	}
-	parsed, err := parseKeys(keys)
+	own, err := parseKeys(u.keys...)
 	if err != nil {
 		return binarycache.Options{}, fmt.Errorf("store %s: %w", name, err)
 	}
-	return binarycache.Options{Trusted: u.trusted, Keys: parsed}, nil
+	keys := slices.Concat(own, o.config.trustedKeys)
+	if name == nixosCache && !u.foreign {
+		nixos, err := parseKeys(nixosKey)
+		if err != nil {
+			return binarycache.Options{}, err
+		}
+		keys = append(keys, nixos...)
+	}
+	return binarycache.Options{Trusted: u.trusted, Keys: keys}, nil
 }
 
-func parseKeys(texts []string) (keys []binarycache.PublicKey, err error) {
+// publicKey is a key whose signatures are trusted.
+type publicKey = binarycache.PublicKey
+
+func parseKeys(texts ...string) (keys []publicKey, err error) {
 	for _, s := range texts {
 		key, err := binarycache.ParsePublicKey(s)
 		if err != nil {
@@ -214,6 +221,14 @@ func parseKeys(texts []string) (keys []binarycache.PublicKey, err error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+func parseKey(name, text string) (publicKey, error) {
+	key, err := binarycache.ParsePublicKey(text)
+	if err != nil {
+		err = settingErrorf("%s: %v", name, err)
+	}
+	return key, err
 }
 
 // cache opens a binary cache, and the spool of all of them before the first one.
@@ -266,7 +281,7 @@ func (p *parts) openChannels(ctx context.Context, c *config, defaulted bool, dir
 		if slices.ContainsFunc(p.channels, func(c store.Channel) bool { return c.Name() == name }) {
 			return fmt.Errorf("channel %s is given twice: NAME=… in front of one of them gives it another name", name)
 		}
-		opts := channel.Options{Name: name, Location: location, Dir: dir, Every: c.refresh, Log: log}
+		opts := channel.Options{Name: name, Location: location, Dir: dir, Every: c.channelRefresh, Log: log}
 		if below := channel.Folder(location); !filepath.IsAbs(below) {
 			if opts.Fetch, err = p.channelFetcher(ctx, c, below, log); err != nil {
 				return fmt.Errorf("channel %s: %w", name, err)

@@ -37,7 +37,7 @@ func (p *parts) openBuilds(c *config, stores []store.Store, in places, log *slog
 	if c.buildSource() != "" {
 		b, err := realise.New(realise.Options{
 			Installable: c.build, File: c.buildFile, Spell: packages.RepositoryName,
-			Timeout: c.builds.timeout, Jobs: c.buildJobs, Memory: c.builds.memory, Log: log,
+			Timeout: c.buildTimeout, Jobs: c.buildJobs, Memory: c.buildMemory, Log: log,
 		})
 		if err != nil {
 			return nil, err

@@ -26,7 +26,11 @@ func TestTrust(t *testing.T) {
 		{"https://a", storeURL{keys: []string{own}}, []string{flag}, own + " " + flag, false},
 		{"https://a", storeURL{trusted: true}, nil, "", true},
 	} {
-		o := &opener{config: &config{trustedKeys: tt.flags}}
+		flags, err := parseKeys(tt.flags...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := &opener{config: &config{trustedKeys: flags}}
 		opts, err := o.trust(tt.u, tt.name)
 		var keys []string
 		for _, k := range opts.Keys {
