@@ -60,3 +60,28 @@ func (j *Job) Done() {
 func Again(ctx context.Context, err error) bool {
 	return errors.Is(err, errYielded) || errors.Is(err, errAbandoned) && callOf(ctx).awaited()
 }
+
+// Go starts work that several callers wait for without waiting for its end: the caller is the first waiter. The work runs in the
+// group as that of [Once] does: on a context of its own, with panics made errors.
+func (g *Group) Go(ctx context.Context, key string, work func(context.Context) error) (*Job, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil, fmt.Errorf("begin %.200s: group is closed: %w", key, context.Canceled)
+	}
+	c := newCall(g.ctx, callKey{key: key})
+	c.enter(callOf(ctx))
+	g.running.Go(func() {
+		g.run(c, func(ctx context.Context) (any, error) { return nil, work(ctx) })
+	})
+	return &Job{c}, nil
+}
+
+// Ended is closed when the work has ended.
+func (j *Job) Ended() <-chan struct{} { return j.call.done }
+
+// Result is the error of work that has ended. [Again] reports true for it if the work was ended for lack of a waiter.
+func (j *Job) Result() error { return j.call.err }

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/internal/diskcache"
 )
 
 // encode writes the encoded bytes of a body to w and returns the digest and size of the plain ones.
@@ -30,63 +29,56 @@ func (m *Maker) encode(ctx context.Context, r Recipe, b body, count func(int64),
 	return diffID, n, err
 }
 
-// encodeAndKeep encodes a body, and keeps the outcome if there is a place for it.
+// encodeAndKeep encodes a body whose digest is not known yet, and keeps the encoded bytes if there is a place for them. That they
+// cannot be kept is no error: they are made again when they are wanted.
 func (m *Maker) encodeAndKeep(ctx context.Context, r Recipe, b body) (info Info, err error) {
-	out := newHasher(func(int64) {})
-	file := m.keeper()
+	out, file := newHasher(func(int64) {}), &sink{}
+	if m.Blobs != nil {
+		if file.fill, file.err = m.Blobs.cache.Create(); file.err == nil {
+			defer func() {
+				if err == nil && file.err == nil && info.Size <= m.Blobs.cache.Max {
+					_ = file.fill.Commit(info.Digest.Hex)
+				} else {
+					file.fill.Discard()
+				}
+			}()
+		}
+	}
 	info.DiffID, info.Tar, err = m.encode(ctx, r, b, m.progress(), io.MultiWriter(out, file))
 	info.Digest, info.Size = out.sum()
-	file.end(info.Digest, info.Size, err == nil)
 	return info, err
 }
 
-// keeper writes a blob to the cache as far as that is possible: a full disk must not keep a layer from being served.
-type keeper struct {
-	blobs *Blobs
-	file  *os.File // nil: there is no cache, or it failed, or the blob is too large for it
-	n     int64
+// sink writes to a file. If that fails, it goes on without the file, or ends the work if must is set: a full disk must not keep a
+// layer from being hashed.
+type sink struct {
+	fill *diskcache.Fill // nil: there is no cache
+	must bool
+	err  error
 }
 
-func (m *Maker) keeper() *keeper {
-	k := &keeper{blobs: m.Blobs}
-	if k.blobs == nil {
-		return k
+func (s *sink) Write(p []byte) (int, error) {
+	if s.fill != nil && s.err == nil {
+		_, s.err = s.fill.Write(p)
 	}
-	if f, err := k.blobs.create(); err == nil {
-		k.file = f
-	}
-	return k
-}
-
-func (k *keeper) Write(p []byte) (int, error) {
-	if k.file != nil {
-		k.n += int64(len(p))
-		if _, err := k.file.Write(p); err != nil || !k.blobs.takes(k.n) {
-			k.blobs.drop(k.file)
-			k.file = nil
-		}
+	if s.must && s.err != nil {
+		return 0, s.err
 	}
 	return len(p), nil
 }
 
-// end keeps what was written, if it is whole. That it cannot be kept is no failure: it is made again then.
-func (k *keeper) end(d v1.Hash, size int64, whole bool) {
-	switch {
-	case k.file == nil:
-	case whole:
-		_ = k.blobs.keep(k.file, d, size)
-	default:
-		k.blobs.drop(k.file)
-	}
-}
+// errNotKept is matched by the error about a layer that cannot be written to the cache.
+var errNotKept = errors.New("cannot be kept")
 
-// writeEncoded writes a range of the encoded bytes: from the cache, after they were made again if need be; or, where
-// they cannot be kept, by making them from the start and passing over what is not asked for.
+// writeEncoded writes a range of the encoded bytes: from the cache, which has them made if need be; or, if the cache cannot take
+// them, by an encoding of the layer from its start.
 func (l *Layer) writeEncoded(ctx context.Context, w io.Writer, off, n int64) error {
-	if m := l.maker; m.Blobs != nil && m.Blobs.takes(l.info.Size) {
-		if done, err := l.writeKept(ctx, w, off, n); err == nil || done > 0 || !errors.Is(err, errNotKept) {
+	if m := l.maker; m.Blobs != nil && l.info.Size <= m.Blobs.cache.Max {
+		done, err := l.writeKept(ctx, w, off, n)
+		if !errors.Is(err, errNotKept) {
 			return err
 		}
+		off, n = off+done, n-done
 	}
 	release, err := l.maker.Uncached.Acquire(ctx)
 	if err != nil {
@@ -101,39 +93,42 @@ func (l *Layer) writeEncoded(ctx context.Context, w io.Writer, off, n int64) err
 	return err
 }
 
-// writeKept writes a range of the kept file. One that is not there, or is not what was verified, is made again, as long as
-// nothing was sent.
+// writeKept writes a range of the kept file. A file that changes before the first byte is made again.
 func (l *Layer) writeKept(ctx context.Context, w io.Writer, off, n int64) (done int64, err error) {
 	const tries = 3
 	for try := 1; ; try++ {
-		done, err = l.maker.Blobs.writeRange(ctx, w, l.info.Digest, off, n)
-		if done > 0 || !errors.Is(err, errNotKept) || try == tries {
-			return done, err
-		}
-		if err := l.remake(ctx); err != nil {
+		f, err := l.maker.Blobs.cache.Get(ctx, l.info.Digest.Hex, nil, l.fill)
+		if err != nil {
 			return 0, err
+		}
+		done, err := f.WriteRange(ctx, w, off, n)
+		f.Close()
+		if done > 0 || !errors.Is(err, diskcache.ErrChanged) || try == tries {
+			return done, err
 		}
 	}
 }
 
-// remake sees to it that the cache has the layer, once however many ask: a file whose bytes are right after all is kept.
-func (l *Layer) remake(ctx context.Context) error {
+// fill makes the encoded bytes again.
+func (l *Layer) fill(ctx context.Context, f *diskcache.Fill) error {
 	m := l.maker
-	_, err := flight.Once(ctx, m.Group, "blob/"+l.info.Digest.String(), func(ctx context.Context) (struct{}, error) {
-		release, err := m.Hashing.Acquire(ctx)
-		if err != nil {
-			return struct{}{}, err
-		}
-		defer release()
-		if err := m.Blobs.check(ctx, l.info.Digest, l.info.Size); !errors.Is(err, errNotKept) {
-			return struct{}{}, err
-		}
-		info, err := m.encodeAndKeep(ctx, l.recipe, l.body)
-		if err == nil && info.Digest != l.info.Digest {
-			err = fmt.Errorf("layer %s was encoded as %s", l.info.Digest, info.Digest)
-		}
-		return struct{}{}, err
-	})
+	release, err := m.Hashing.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := f.Announce(l.info.Size); err != nil {
+		return fmt.Errorf("%w: %w", errNotKept, err)
+	}
+	out, file := newHasher(func(int64) {}), &sink{fill: f, must: true}
+	_, _, err = m.encode(ctx, l.recipe, l.body, m.progress(), io.MultiWriter(file, out))
+	digest, _ := out.sum()
+	switch {
+	case file.err != nil && !errors.Is(file.err, diskcache.ErrSize):
+		return fmt.Errorf("%w: %w", errNotKept, file.err)
+	case err == nil && digest != l.info.Digest:
+		return fmt.Errorf("layer %s was encoded as %s", l.info.Digest, digest)
+	}
 	return err
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -13,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -161,35 +159,6 @@ func TestBlobIsMadeAgain(t *testing.T) {
 				t.Errorf("directory holds %v, %v", files, err)
 			}
 		})
-	}
-}
-
-// TestBlobsStayWithinTheirBound: the one used least recently goes.
-func TestBlobsStayWithinTheirBound(t *testing.T) {
-	dir := t.TempDir()
-	m := storetest.New()
-	maker := newMaker(t, m)
-	maker.Blobs = mustBlobs(t, dir, 1<<30)
-	var infos []layer.Info
-	for i := range 4 {
-		p := m.Add(fmt.Sprintf("path-%d", i), storetest.Files{"f": storetest.File(fmt.Sprint(i))})
-		r := recipe(t, m, p)
-		r.Encoding = layer.Gzip
-		infos = append(infos, describe(t, maker, r))
-	}
-	most := int64(0)
-	for i, info := range infos {
-		used := time.Unix(int64(1000-i), 0) // the first was used last
-		if err := os.Chtimes(filepath.Join(dir, info.Digest.Hex), used, used); err != nil {
-			t.Fatal(err)
-		}
-		most = max(most, 2*info.Size+1)
-	}
-	mustBlobs(t, dir, most)
-	for i, info := range infos {
-		if _, err := os.Stat(filepath.Join(dir, info.Digest.Hex)); (err == nil) != (i < 2) {
-			t.Errorf("blob %d: %v", i, err)
-		}
 	}
 }
 

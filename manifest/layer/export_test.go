@@ -8,6 +8,3 @@ func (m *Maker) LimitIndexes(weight int64) { m.indexed = weight }
 
 // IndexesWeight is how many bytes they take.
 func (m *Maker) IndexesWeight() int64 { return m.indexes.Weight() }
-
-// CloseBlobs closes the cache that a layer is kept in.
-func (l *Layer) CloseBlobs() error { return l.maker.Blobs.Close() }
