@@ -62,6 +62,11 @@ func (b *builds) State(ctx context.Context) (string, error) { return b.packages.
 // Settled is that of the packages.
 func (b *builds) Settled(ctx context.Context) bool { return b.packages.Settled(ctx) }
 
+// Refused is that of the packages.
+func (b *builds) Refused(ctx context.Context, repository string) error {
+	return b.packages.Refused(ctx, repository)
+}
+
 // Repositories are those of the packages: what could be built nobody lists.
 func (b *builds) Repositories(ctx context.Context) ([]string, error) {
 	return b.packages.Repositories(ctx)

@@ -3,6 +3,7 @@ package manifest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"slices"
@@ -130,6 +131,55 @@ func TestNotInStores(t *testing.T) {
 	}
 	if got := madeOf(inspect(t, src, "x", "1")); got != old.Abs() {
 		t.Errorf("x:1 is %s", got)
+	}
+}
+
+// unsigned is a store that does not serve a path, for a reason that clients are told.
+type unsigned struct {
+	store.Store
+	path store.Path
+}
+
+func (u unsigned) Object(ctx context.Context, p store.Path) (*store.Object, error) {
+	if p == u.path {
+		return nil, fmt.Errorf("object: %w", notSigned{})
+	}
+	return u.Store.Object(ctx, p)
+}
+
+func (u unsigned) Refused(match func(store.Path) bool) error {
+	if match(u.path) {
+		return notSigned{}
+	}
+	return nil
+}
+
+type notSigned struct{}
+
+func (notSigned) Error() string  { return "not signed; trusted is nobody" }
+func (notSigned) Public() string { return "not signed" }
+func (notSigned) Unwrap() error  { return store.ErrExplained }
+
+// TestWhyNotInStores: the reason why a store does not serve a path is in the error for its name, from a list and from a channel.
+func TestWhyNotInStores(t *testing.T) {
+	m := storetest.New()
+	m.Add("y-1", storetest.Files{"a": storetest.File("")})
+	p := storetest.NewFixture("x-2", storetest.Files{"a": storetest.File("")}).Path
+	c := &fakeChannel{name: "unstable"}
+	c.add(p)
+	for why, cfg := range map[string]manifest.Config{
+		"no image or package called x: not signed":                            {},
+		p.Abs() + " of channel unstable is in none of the stores: not signed": {Channels: channels(c)},
+	} {
+		cfg.Stores = stores(unsigned{m, p})
+		src := channelSource(t, cfg)
+		_, err := src.Inspect(ctx, "x", "latest")
+		if !errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(err.Error(), why) {
+			t.Errorf("%v; want %q", err, why)
+		}
+		if _, err := src.Inspect(ctx, "z", "latest"); !errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "signed") {
+			t.Errorf("another name: %v", err)
+		}
 	}
 }
 

@@ -91,7 +91,19 @@ func owner(ctx context.Context, catalogs []Catalog, repository string) (Catalog,
 			return c, nil
 		}
 	}
+	for _, c := range catalogs {
+		if r, ok := c.(refuser); ok {
+			if err := r.Refused(ctx, repository); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return nil, packages.UnknownRepository(repository)
+}
+
+// refuser is a catalog that knows of paths that a store does not serve.
+type refuser interface {
+	Refused(ctx context.Context, repository string) error
 }
 
 // absentError matches [fs.ErrNotExist]; its text says it all.

@@ -83,6 +83,13 @@ type Prefetcher interface {
 	Prefetch(ctx context.Context, paths []Path)
 }
 
+// Refuser is an optional ability of a [Store] that does not serve all the paths it has.
+type Refuser interface {
+	// Refused returns why the store does not serve a path for which match is true: an error matching [ErrExplained], whose
+	// method Public gives the text for clients; nil if the store knows of none. It asks nobody. match must not call the store.
+	Refused(match func(Path) bool) error
+}
+
 // Hashed is an optional ability of a [Tree]. Its files are those of one NAR, even if the store has another one by now.
 type Hashed interface {
 	// NarHash is the hash of that NAR.

@@ -42,7 +42,6 @@ func TestCaseS6HostOfAnotherSite(t *testing.T) {
 
 // TestCaseN1UntrustedCache: the answer for a name of a cache without a trusted key says so, and the log says it once.
 func TestCaseN1UntrustedCache(t *testing.T) {
-	cases.Open(t, "N1")
 	runCase(t, "n1.txt")
 }
 

@@ -30,7 +30,6 @@ var list = []Case{
 	{"D3", "M", "a Range of several parts is answered with the whole blob", "today's clients"},
 	{"S4", "M", "a binary cache leads requests to the addresses of other networks", "attacks"},
 	{"S6", "M", "a web page reads the whole store of a laptop under a host name of its own", "attacks"},
-	{"N1", "H", "a name of a cache without a trusted key is unknown, and the log has a warning for each path", "the first day"},
 	{"N2", "H", "nothing lists the names, and the hint at the start is always hello", "the first day"},
 	{"N3", "H", "podman needs --tls-verify=false, and no page says so", "the first day"},
 	{"N4", "H", "no page says what a client of another machine needs", "the first day"},

@@ -43,6 +43,15 @@ func (e *absentError) Error() string        { return e.text }
 func (e *absentError) Public() string       { return e.text }
 func (e *absentError) Is(target error) bool { return target == fs.ErrNotExist }
 
+// reason is the text for clients that an error has; "" if it has none.
+func reason(err error) string {
+	var p interface{ Public() string }
+	if errors.As(err, &p) {
+		return p.Public()
+	}
+	return ""
+}
+
 // IsUserError reports whether err is about what was asked for, not about nixreg's own work nor a store out of reach.
 func IsUserError(err error) bool {
 	if errors.Is(err, store.ErrUnavailable) {

@@ -123,6 +123,30 @@ func (p *Catalog) Owns(ctx context.Context, repository string) (bool, error) {
 	return true, nil
 }
 
+// Refused is [UnknownRepository] with the reason why a store does not serve what a component of the name stands for; nil if no
+// store has a reason.
+func (p *Catalog) Refused(ctx context.Context, repository string) error {
+	for name := range strings.SplitSeq(repository, "/") {
+		if known, err := p.Known(ctx, name); known || err != nil {
+			continue
+		}
+		for _, x := range p.index {
+			s, ok := x.store.(store.Refuser)
+			if !ok {
+				continue
+			}
+			err := s.Refused(func(path store.Path) bool {
+				e := store.Entry{Path: path}
+				return RepositoryName(identify(e).name) == name
+			})
+			if why := reason(err); why != "" {
+				return Unknown(fmt.Sprintf("%v: %s", UnknownRepository(repository), why))
+			}
+		}
+	}
+	return nil
+}
+
 // Known reports whether a single component names a package.
 func (p *Catalog) Known(ctx context.Context, name string) (bool, error) {
 	var unavailable error
@@ -198,7 +222,7 @@ func (p *Catalog) byHash(ctx context.Context, repository, hash, tag string) ([]I
 // repository.
 func (p *Catalog) ByArchitecture(ctx context.Context, repository, tag string) (map[string][]store.Path, error) {
 	if owned, err := p.Owns(ctx, repository); err != nil || !owned {
-		return nil, cmp.Or(err, UnknownRepository(repository))
+		return nil, cmp.Or(err, p.Refused(ctx, repository), UnknownRepository(repository))
 	}
 	images, err := p.lookup(ctx, repository, tag, nil)
 	if err != nil {

@@ -123,11 +123,12 @@ func (p *Catalog) lookDistant(ctx context.Context, x *packageIndex, same []*cand
 	var offered []*candidate
 	var objects []*store.Object
 	var missing store.Path
+	why := ""
 	for _, c := range same {
 		o, err := p.all.Object(ctx, c.Path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			missing = c.Path
+			missing, why = c.Path, reason(err)
 		case err != nil:
 			return nil, err
 		case o.CA == "":
@@ -140,7 +141,7 @@ func (p *Catalog) lookDistant(ctx context.Context, x *packageIndex, same []*cand
 		directory, err := p.kinds.isDirectory(ctx, p.all, o)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // the files were lost, or deleted since
-			missing = o.Path
+			missing, why = o.Path, ""
 		case err != nil:
 			return nil, err
 		case directory:
@@ -148,7 +149,11 @@ func (p *Catalog) lookDistant(ctx context.Context, x *packageIndex, same []*cand
 		}
 	}
 	if len(out) == 0 && missing != "" && x.channel != nil {
-		return nil, &absentError{fmt.Sprintf("%s of channel %s is in none of the stores", missing.Abs(), x.channel.Name())}
+		text := fmt.Sprintf("%s of channel %s is in none of the stores", missing.Abs(), x.channel.Name())
+		if why != "" {
+			text += ": " + why
+		}
+		return nil, &absentError{text}
 	}
 	return out, nil
 }

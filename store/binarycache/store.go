@@ -72,6 +72,7 @@ type Store struct {
 	index   index
 	source  opener
 	distant bool
+	trust   *trust
 	spool   *Spool
 	closes  []func() error
 }
@@ -103,9 +104,10 @@ func Open(opts Options) (*Store, error) {
 }
 
 func (s *Store) open(opts Options) error {
-	trust := &trust{all: opts.Trusted, keys: slices.Clone(opts.Keys), name: opts.Name, log: opts.Log}
+	s.trust = &trust{all: opts.Trusted, keys: slices.Clone(opts.Keys), name: opts.Name, log: opts.Log}
+	s.trust.unsigned.Max = unsignedBytes
 	if opts.Remote != nil {
-		x := newRemote(opts.Remote, trust, opts.Records)
+		x := newRemote(opts.Remote, s.trust, opts.Records)
 		s.closes = append(s.closes, x.close)
 		s.index, s.source, s.distant = x, x, true
 		return nil
@@ -121,7 +123,7 @@ func (s *Store) open(opts Options) error {
 	if err != nil {
 		return err
 	}
-	s.index, s.source, s.distant = newFiles(opts.FS, trust), dir{opts.FS}, !root.ModTime().IsZero()
+	s.index, s.source, s.distant = newFiles(opts.FS, s.trust), dir{opts.FS}, !root.ModTime().IsZero()
 	return nil
 }
 
@@ -195,17 +197,23 @@ func (s *Store) wanted(n *narinfo) wanted {
 	}
 }
 
-// List implements store.Store; the order is that of the hash parts. A narinfo that cannot be used is left out, and one that we
-// may not read, unless we may read none.
+// List implements store.Store, in the order of the hash parts. It leaves out narinfo files that cannot be used or read, and paths
+// that no trusted key has signed; the log has a line for each of the former and one with the number of the latter. If no narinfo
+// may be read, that is an error.
 func (s *Store) List(ctx context.Context) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		var denied error
-		listed := 0
+		var unsigned *unsignedError
+		listed, refused := 0, 0
+		defer func() { s.trust.report(refused, unsigned) }()
 		hashes, err := s.index.hashes()
 		for i := 0; i < len(hashes) && err == nil; i++ {
 			var n *narinfo
-			n, err = s.narinfo(ctx, hashes[i])
+			n, err = s.index.narinfo(ctx, hashes[i])
 			switch {
+			case errors.As(err, &unsigned):
+				refused++
+				err = ctx.Err()
 			case err == nil:
 				listed++
 				if !yield(n.object.Entry, nil) {
@@ -255,5 +263,19 @@ func (s *Store) narinfo(ctx context.Context, hash string) (*narinfo, error) {
 	if !store.IsHash(hash) {
 		return nil, fs.ErrNotExist
 	}
-	return s.index.narinfo(ctx, hash)
+	n, err := s.index.narinfo(ctx, hash)
+	if unsigned := (*unsignedError)(nil); errors.As(err, &unsigned) {
+		s.trust.report(1, unsigned)
+	}
+	return n, err
+}
+
+// Refused implements store.Refuser.
+func (s *Store) Refused(match func(store.Path) bool) (err error) {
+	s.trust.unsigned.Each(func(p store.Path, e *unsignedError) {
+		if err == nil && match(p) {
+			err = e
+		}
+	})
+	return err
 }

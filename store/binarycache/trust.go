@@ -7,39 +7,70 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/store"
 )
 
-// trust decides which narinfo files make their path valid.
+// unsignedBytes bounds what is remembered of paths that no trusted key has signed.
+const unsignedBytes = 4 << 20
+
+// trust decides which narinfo files make their path valid. Safe for concurrent use.
 type trust struct {
 	all  bool // nothing needs a signature
 	keys []PublicKey
 	name string // of the cache
 	log  *slog.Logger
-	warn sync.Once
+
+	unsigned lru.Cache[store.Path, *unsignedError]
+	mu       sync.Mutex
+	logged   int // paths in the last line about them
 }
 
-// check returns nil where the path of n is valid, and notes in n why. Else the error matches fs.ErrNotExist and says what
-// is missing. The first one is logged: a user who forgot a key sees why nothing is found.
+// unsignedError is about a path that no trusted key has signed. It matches store.ErrExplained. The names of keys in signatures are
+// quoted, because clients are told.
+type unsignedError struct {
+	path             store.Path
+	signers, trusted string
+}
+
+// Public is the text for clients.
+func (e *unsignedError) Public() string {
+	return fmt.Sprintf("%s is not signed by a trusted key: %s", e.path, e.signers)
+}
+
+func (e *unsignedError) Error() string { return e.Public() + ", " + e.trusted }
+func (e *unsignedError) Unwrap() error { return store.ErrExplained }
+
+// check returns nil if the path of n is valid, and notes in n why. Otherwise the error is an *unsignedError.
 //
 // Source: Nix, libstore/path-info.cc, ValidPathInfo::checkSignatures.
 func (t *trust) check(n *narinfo) error {
-	if t.all || n.signed(t.keys) {
-		return nil
+	p := n.object.Path
+	if !t.all && !n.signed(t.keys) {
+		ca, err := n.contentAddressed()
+		if err == nil {
+			n.byContent = &ca
+			return nil
+		}
+		u := &unsignedError{p, n.signers(), t.trusted()}
+		t.unsigned.Put(p, u, int64(2*len(p)+len(u.signers)+len(u.trusted)))
+		return u
 	}
-	ca, err := n.contentAddressed()
-	if err == nil {
-		n.byContent = &ca
-		return nil
-	}
-	err = fmt.Errorf("%s is not signed by a trusted key: %s, %s: %w", n.object.Path, n.signers(), t.trusted(), store.ErrExplained)
-	t.warn.Do(func() {
-		t.log.Warn("binary cache has a path that no trusted key signed, it is taken as absent; told once", "cache", t.name, "err", err)
-	})
-	return err
+	t.unsigned.Delete(p)
+	return nil
 }
 
-// trusted says which keys would do.
+// report logs that paths have no trusted signature, if they are more than in the last line about that.
+func (t *trust) report(paths int, example error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if paths > t.logged {
+		t.logged = paths
+		t.log.Warn("binary cache has paths that no trusted key has signed; they count as absent", "cache", t.name, "paths", paths, "example", example)
+	}
+}
+
+// trusted names the trusted keys.
 func (t *trust) trusted() string {
 	if len(t.keys) == 0 {
 		return "no key is trusted here"
@@ -47,7 +78,7 @@ func (t *trust) trusted() string {
 	return "trusted are " + quoted(t.keys, func(k PublicKey) string { return k.name })
 }
 
-// signers says whose signatures n has.
+// signers names the keys of the signatures of n.
 func (n *narinfo) signers() string {
 	if len(n.signatures) == 0 {
 		return "it has no signature"

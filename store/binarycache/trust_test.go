@@ -48,6 +48,28 @@ func TestUntrustedIsTold(t *testing.T) {
 			}
 		})
 	}
+	var log bytes.Buffer
+	s := open(t, Options{FS: makeCache(t, nar.None, newSigner("test-1"), a, b), Name: "file:///cache", Log: slog.New(slog.NewTextHandler(&log, nil))})
+	isA := func(p store.Path) bool { return p == a.Path }
+	if err := s.Refused(isA); err != nil {
+		t.Errorf("before anything is read: %v", err)
+	}
+	for range 2 {
+		for e, err := range s.List(t.Context()) {
+			t.Errorf("listed: %v, %v", e, err)
+		}
+	}
+	if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "paths=2") || !strings.Contains(log.String(), "test-1") {
+		t.Errorf("log of two lists: %s", log.String())
+	}
+	var public interface{ Public() string }
+	if err := s.Refused(isA); !errors.Is(err, store.ErrExplained) || !errors.As(err, &public) ||
+		!strings.HasPrefix(public.Public(), string(a.Path)+" is not signed by a trusted key") {
+		t.Errorf("why a is left out: %v", err)
+	}
+	if err := s.Refused(func(store.Path) bool { return false }); err != nil {
+		t.Errorf("why nothing is left out: %v", err)
+	}
 	n := &narinfo{signatures: strings.Fields("a:1 b:1 c:1 d:1 e:1 f:1 g:1")}
 	if got := n.signers(); !strings.HasSuffix(got, `"e", 2 more`) {
 		t.Error(got)
