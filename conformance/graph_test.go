@@ -67,6 +67,29 @@ var forbidden = map[string][]string{
 	module + "/manifest/program":  {module + "/manifest/layer", module + "/manifest/imagefile", ggcr, badger},
 }
 
+// pure are packages that compute bytes from values: they read no file, no store and no clock, and wait for nothing.
+var pure = []string{module + "/manifest/document"}
+
+func TestPurePackagesDoNoIO(t *testing.T) {
+	for _, p := range packages(t) {
+		if !slices.Contains(pure, p.ImportPath) {
+			continue
+		}
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, imp := range f.Imports {
+				switch path := strings.Trim(imp.Path.Value, `"`); path {
+				case "os", "net", "net/http", "context", "sync", "time":
+					t.Errorf("%s: %s imports %s", p.ImportPath, name, path)
+				}
+			}
+		}
+	}
+}
+
 // judges are what a package's tests may hold its work against, although it must not depend on it.
 var judges = map[string]string{module + "/manifest/nixdb": sqlite}
 

@@ -3,12 +3,16 @@ package manifest
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/internal/lru"
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/program"
 	"github.com/nixreg/nixreg/store"
 )
@@ -31,7 +35,7 @@ type answer struct {
 	several     bool   // there is one for each of several platforms
 	holdings    []*holding
 	layout      []v1.Descriptor // of an OCI layout: what it has for clients, the index first
-	documents   map[*dialect]documents
+	documents   map[*document.Dialect]documents
 }
 
 // documents are those of one dialect. nil is one that the dialect has no types for, or that there is none of.
@@ -51,8 +55,8 @@ func (s *Source) manifestByTag(ctx context.Context, r Request) (*v1.Descriptor, 
 	if a.layout != nil || defs != nil && isLayoutImage(defs) {
 		return s.layoutManifest(ctx, r, a, defs)
 	}
-	for _, among := range [][]*dialect{{ociDialect, dockerDialect}, {ociDialect}} { // Docker has no types for some layers
-		d, isIndex := choose(r.Accept, a.several, among)
+	for _, among := range [][]*document.Dialect{{document.OCI, document.Docker}, {document.OCI}} { // Docker has no types for some layers
+		d, isIndex := document.Choose(r.Accept, a.several, among)
 		if d == nil {
 			break
 		}
@@ -120,7 +124,7 @@ func (s *Source) catalogState(ctx context.Context) (string, error) {
 }
 
 // answerIn returns an answer that has the documents of a dialect, which it makes if they are not there.
-func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*Definition, d *dialect) (*answer, []*Definition, error) {
+func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*Definition, d *document.Dialect) (*answer, []*Definition, error) {
 	if _, ok := a.documents[d]; ok {
 		return a, defs, nil
 	}
@@ -144,15 +148,15 @@ func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*Def
 }
 
 // documents are those that clients get by tag.
-func (p *publication) documents() map[*dialect]documents {
-	all := make(map[*dialect]documents)
+func (p *publication) documents() map[*document.Dialect]documents {
+	all := make(map[*document.Dialect]documents)
 	for _, d := range p.dialects {
 		var docs documents
 		if p.in(d) {
-			docs.manifest = preferred(p.images).manifest(d)
+			docs.manifest = document.Preferred(p.images).Manifest(d)
 		}
 		if p.in(d) && len(p.images) > 1 {
-			docs.index = index(d, p.images)
+			docs.index = document.Index(d, p.images)
 		}
 		all[d] = docs
 	}
@@ -215,3 +219,43 @@ func (s *Source) keepAnswer(ctx context.Context, r Request, a *answer, defs []*D
 	}
 	s.answers.Put([2]string{r.Repository, r.Tag}, a, weight)
 }
+
+// dialectsLike are the dialects that serve layers in the same encoding as d does: their images are the same.
+func (s *Source) dialectsLike(d *document.Dialect) []*document.Dialect {
+	for _, group := range s.served() {
+		if slices.Contains(group, d) {
+			return group
+		}
+	}
+	return nil
+}
+
+// served are all dialects, those with one encoding together.
+func (s *Source) served() [][]*document.Dialect {
+	if document.OCI.Encoding(s.encoding) == document.Docker.Encoding(s.encoding) {
+		return [][]*document.Dialect{{document.OCI, document.Docker}}
+	}
+	return [][]*document.Dialect{{document.OCI}, {document.Docker}}
+}
+
+type unacceptableError struct{ repository, tag string }
+
+func (e *unacceptableError) Error() string {
+	return fmt.Sprintf("%s:%s is served as an OCI or Docker (schema 2) manifest, and the client accepts neither", e.repository, e.tag)
+}
+func (e *unacceptableError) Public() string       { return e.Error() }
+func (e *unacceptableError) Is(target error) bool { return target == errors.ErrUnsupported }
+
+// unacceptableTypeError is about an image whose documents are there already.
+type unacceptableTypeError struct {
+	repository, tag string
+	mediaType       types.MediaType
+}
+
+func (e *unacceptableTypeError) Error() string {
+	return fmt.Sprintf("%s:%s is of type %s, and the client does not accept it", e.repository, e.tag, e.mediaType)
+}
+func (e *unacceptableTypeError) Public() string {
+	return fmt.Sprintf("%s:%s is of a type that the client does not accept", e.repository, e.tag)
+}
+func (e *unacceptableTypeError) Is(target error) bool { return target == errors.ErrUnsupported }

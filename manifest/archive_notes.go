@@ -6,6 +6,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
 )
@@ -49,7 +50,7 @@ func (s *Source) ArchiveNotes(ctx context.Context, repository, tag string, confi
 
 // imageWith finds the image of a config, and its definition; nil if none of the repository's newest ones has it, or if it
 // was made elsewhere.
-func (s *Source) imageWith(ctx context.Context, repository, tag string, config v1.Hash) (*Definition, *Image, error) {
+func (s *Source) imageWith(ctx context.Context, repository, tag string, config v1.Hash) (*Definition, *document.Image, error) {
 	c, err := owner(ctx, s.catalogs, repository)
 	if err != nil {
 		return nil, nil, err
@@ -69,7 +70,7 @@ func (s *Source) imageWith(ctx context.Context, repository, tag string, config v
 			if d.Ready != nil {
 				continue
 			}
-			m, err := s.image(ctx, repository, d, ociDialect.encoding(s.encoding), false)
+			m, err := s.image(ctx, repository, d, document.OCI.Encoding(s.encoding), false)
 			if err != nil && !packages.IsUserError(err) {
 				return nil, nil, err
 			}
@@ -82,7 +83,7 @@ func (s *Source) imageWith(ctx context.Context, repository, tag string, config v
 }
 
 // memberHeaders makes the headers of the layers' members.
-func (s *Source) memberHeaders(ctx context.Context, m *Image, mtime int64) ([]layer.Header, error) {
+func (s *Source) memberHeaders(ctx context.Context, m *document.Image, mtime int64) ([]layer.Header, error) {
 	headers := make([]layer.Header, len(m.Layers))
 	for i, l := range m.Layers {
 		headers[i] = layer.Header{Mode: memberMode, MTime: mtime}
@@ -95,7 +96,7 @@ func (s *Source) memberHeaders(ctx context.Context, m *Image, mtime int64) ([]la
 
 // baseHeaders sets the headers of those layers that are members of the base image's archive. They keep their names, and
 // all but what a link says.
-func (s *Source) baseHeaders(ctx context.Context, m *Image, headers []layer.Header) error {
+func (s *Source) baseHeaders(ctx context.Context, m *document.Image, headers []layer.Header) error {
 	var names []string
 	n := 0
 	for n < len(m.Layers) && m.Layers[n].Recipe.Format == layer.Member {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
@@ -42,7 +43,7 @@ func defaultArgs(config []byte) *Args {
 
 // argsOf reads the arguments of an image of a definition file, all but Base.
 func argsOf(m *imagefile.Image) (*Args, error) {
-	if _, err := parseJSON(m.Config); err != nil {
+	if _, err := document.Parse(m.Config); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	a := &Args{
@@ -75,9 +76,9 @@ func (a *Args) time(key, s string) (text string, seconds int64, err error) {
 // baseJSON is the text of nixpkgs' <name>-base.json: part of the closure, never of the image.
 func (a *Args) baseJSON(arch string) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, `{"architecture":%s,"config":%s,"os":"linux"`, quote(arch), a.Config)
+	fmt.Fprintf(&b, `{"architecture":%s,"config":%s,"os":"linux"`, document.Quote(arch), a.Config)
 	if a.Variant != "" {
-		fmt.Fprintf(&b, `,"variant":%s`, quote(a.Variant))
+		fmt.Fprintf(&b, `,"variant":%s`, document.Quote(a.Variant))
 	}
 	b.WriteByte('}')
 	return []byte(b.String())

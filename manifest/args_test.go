@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/store"
 )
@@ -78,7 +79,7 @@ func FuzzPasswd(f *testing.F) {
 		f.Add(user)
 	}
 	f.Fuzz(func(t *testing.T, user string) {
-		r := rootFiles{user: stringValue(user)}
+		r := rootFiles{user: document.String(user)}
 		if err := r.addPasswd(); err != nil {
 			if !errors.Is(err, fs.ErrInvalid) {
 				t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -42,7 +43,7 @@ func openLayoutBase(ctx context.Context, m *layer.Maker, o *store.Object, doc *l
 	if err != nil {
 		return nil, err
 	}
-	if digestOf(config) != doc.parsed.Config.Digest {
+	if document.Digest(config) != doc.parsed.Config.Digest {
 		return nil, fmt.Errorf("config %s has other bytes: %w", doc.parsed.Config.Digest, fs.ErrInvalid)
 	}
 	ids, err := diffIDs(config)

@@ -13,6 +13,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -28,10 +29,10 @@ const (
 
 // draft is an image whose layers are decided, but not hashed.
 type draft struct {
-	document []byte      // the config, if it is not to be made of what follows
-	config   imageConfig // without diffIDs
+	document []byte          // the config, if it is not to be made of what follows
+	config   document.Config // without diffIDs
 	layers   []draftLayer
-	image    Image // what is known of it already
+	image    document.Image // what is known of it already
 
 	misspelled []misspelledKey // of the config
 }
@@ -56,7 +57,7 @@ func pathsOf(objects []*store.Object) []store.Path {
 func (b *draft) add(layers ...draftLayer) {
 	for _, l := range layers {
 		b.layers = append(b.layers, l)
-		b.config.comments = append(b.config.comments, cmp.Or(l.comment, storePathsComment(l.contents)))
+		b.config.Comments = append(b.config.Comments, cmp.Or(l.comment, document.StorePaths(l.contents)))
 	}
 }
 
@@ -138,7 +139,7 @@ func narSizeOfCustomisation(layerTar int) int64 {
 func pad8(n int) int64 { return int64(n+7) / 8 * 8 }
 
 // finish hashes the layers, encoded as asked, and writes the config.
-func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encoding, done func()) (*Image, []byte, error) {
+func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encoding, done func()) (*document.Image, []byte, error) {
 	for i := range b.layers {
 		if r := &b.layers[i].recipe; r.Packed == "" && b.document == nil {
 			r.Encoding = encoding
@@ -150,14 +151,14 @@ func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encod
 	}
 	im := b.image
 	im.Encoding = encoding
-	im.OS, im.Architecture, im.Variant = cmp.Or(im.OS, "linux"), b.config.architecture, b.config.variant
+	im.OS, im.Architecture, im.Variant = cmp.Or(im.OS, "linux"), b.config.Architecture, b.config.Variant
 	for i, info := range infos {
 		l := b.layers[i]
 		if l.want != (v1.Hash{}) && l.want != info.DiffID {
 			return nil, nil, fmt.Errorf("%s: layer is %s, not %s as its image says: %w", path.Base(l.contents[0]), info.DiffID, l.want, fs.ErrInvalid)
 		}
-		im.Layers = append(im.Layers, ImageLayer{Digest: info.Digest, Size: info.Size, Recipe: l.recipe, Contents: l.contents})
-		b.config.diffIDs = append(b.config.diffIDs, info.DiffID)
+		im.Layers = append(im.Layers, document.ImageLayer{Digest: info.Digest, Size: info.Size, Recipe: l.recipe, Contents: l.contents})
+		b.config.DiffIDs = append(b.config.DiffIDs, info.DiffID)
 		if l.recipe.Format == layer.Symlinks && len(im.Warnings) > len(b.image.Warnings) {
 			continue // links to what was named already
 		}
@@ -170,12 +171,12 @@ func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encod
 	}
 	config := b.document
 	if config == nil {
-		config = b.config.bytes()
+		config = b.config.Bytes()
 	}
 	if len(config) > maxConfig {
 		return nil, nil, fmt.Errorf("the image's config has %d bytes, at most %d are served: %w", len(config), maxConfig, fs.ErrInvalid)
 	}
-	im.Config, im.ConfigSize = digestOf(config), int64(len(config))
+	im.Config, im.ConfigSize = document.Digest(config), int64(len(config))
 	return &im, config, nil
 }
 

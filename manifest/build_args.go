@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/program"
@@ -24,12 +25,12 @@ func draftPackage(ctx context.Context, s store.Store, d *Definition, closure []*
 	if err != nil {
 		return nil, err
 	}
-	config := value{kind: '{'}
+	config := document.Value{Kind: '{'}
 	if command != "" {
-		config.set("Cmd", listValue(stringValue(command)))
+		config.Set("Cmd", document.List(document.String(command)))
 	}
-	config.set("Env", listValue(stringValue("PATH=/bin")))
-	args := defaultArgs(config.compact())
+	config.Set("Env", document.List(document.String("PATH=/bin")))
+	args := defaultArgs(config.Compact())
 	args.Architecture = cmp.Or(arch, program.DefaultArchitecture)
 	b, err := draftArgs(ctx, s, d, args, closure, nil)
 	if err != nil {
@@ -102,12 +103,12 @@ func (s *Source) definitionArchitecture(ctx context.Context, d *Definition, clos
 // draftArgs plans an image as streamLayeredImage does: the base image's layers, the store paths', nixreg's own, the
 // links. s has the closure alone; base may be nil.
 func draftArgs(ctx context.Context, s store.Store, d *Definition, args *Args, closure []*store.Object, base *Base) (*draft, error) {
-	config, err := parseJSON(args.Config)
+	config, err := document.Parse(args.Config)
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
-	b := &draft{image: Image{Warnings: slices.Clone(args.Warnings)}}
-	b.config = imageConfig{created: args.Created, architecture: args.Architecture, variant: args.Variant, config: config}
+	b := &draft{image: document.Image{Warnings: slices.Clone(args.Warnings)}}
+	b.config = document.Config{Created: args.Created, Architecture: args.Architecture, Variant: args.Variant, Config: config}
 	if base != nil {
 		if err := b.addBase(base); err != nil {
 			return nil, fmt.Errorf("fromImage: %w", err)
@@ -214,7 +215,7 @@ func databaseLayer(within []*store.Object, hidden [2]Hidden, contents []store.Pa
 
 // describeCommand takes from the config what reports tell of it.
 func (b *draft) describeCommand() {
-	b.image.Command, b.image.Env = words(b.config.config, "Entrypoint", "Cmd"), words(b.config.config, "Env")
+	b.image.Command, b.image.Env = words(b.config.Config, "Entrypoint", "Cmd"), words(b.config.Config, "Env")
 	if len(b.image.Command) == 0 {
 		b.image.CommandNote = "the image's config has neither Entrypoint nor Cmd"
 	}

@@ -9,6 +9,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -34,8 +35,8 @@ func draftConf(ctx context.Context, m *layer.Maker, c *Conf, objects []*store.Ob
 	for _, o := range objects {
 		byPath[o.Path] = o
 	}
-	b := &draft{image: Image{Warnings: slices.Clone(c.Warnings)}}
-	b.config = imageConfig{created: c.Created, architecture: c.Architecture, variant: c.Variant, config: c.Config}
+	b := &draft{image: document.Image{Warnings: slices.Clone(c.Warnings)}}
+	b.config = document.Config{Created: c.Created, Architecture: c.Architecture, Variant: c.Variant, Config: c.Config}
 	if c.FromImage != "" {
 		base, err := openBase(ctx, m, byPath[c.FromImage], c.Architecture)
 		if err == nil {
@@ -75,38 +76,38 @@ func (b *draft) addCustomisation(ctx context.Context, s store.Store, o *store.Ob
 }
 
 func (b *draft) mergeBaseEnv(config []byte) error {
-	doc, err := parseJSON(config)
+	doc, err := document.Parse(config)
 	if err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
-	baseConfig, _ := doc.get("config")
-	baseEnv, _ := baseConfig.get("Env")
-	ownEnv, _ := b.config.config.get("Env")
-	for _, v := range slices.Concat(baseEnv.items, ownEnv.items) {
-		if _, ok := v.string(); !ok {
+	baseConfig, _ := doc.Get("config")
+	baseEnv, _ := baseConfig.Get("Env")
+	ownEnv, _ := b.config.Config.Get("Env")
+	for _, v := range slices.Concat(baseEnv.Items, ownEnv.Items) {
+		if _, ok := v.AsString(); !ok {
 			return fmt.Errorf("config: Env is not a list of strings: %w", fs.ErrInvalid)
 		}
 	}
-	if merged := mergeEnv(baseEnv.items, ownEnv.items); len(merged) > 0 {
-		config := b.config.config
-		if config.kind != '{' { // null
-			config = value{kind: '{'}
+	if merged := document.MergeEnv(baseEnv.Items, ownEnv.Items); len(merged) > 0 {
+		config := b.config.Config
+		if config.Kind != '{' { // null
+			config = document.Value{Kind: '{'}
 		}
 		// The lists of keys are shared with the definition: set on a copy.
-		config.keys, config.items = slices.Clone(config.keys), slices.Clone(config.items)
-		config.set("Env", listValue(merged...))
-		b.config.config = config
+		config.Keys, config.Items = slices.Clone(config.Keys), slices.Clone(config.Items)
+		config.Set("Env", document.List(merged...))
+		b.config.Config = config
 	}
 	return nil
 }
 
 // words returns the strings listed under some keys of a config, one list after the other.
-func words(config value, keys ...string) []string {
+func words(config document.Value, keys ...string) []string {
 	var out []string
 	for _, k := range keys {
-		list, _ := config.get(k)
-		for _, v := range list.items {
-			if s, ok := v.string(); ok {
+		list, _ := config.Get(k)
+		for _, v := range list.Items {
+			if s, ok := v.AsString(); ok {
 				out = append(out, s)
 			}
 		}

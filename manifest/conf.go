@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nixreg/nixreg/internal/oci"
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -26,7 +27,7 @@ const maxLayersOfConf = 1000
 type Conf struct {
 	Architecture  string
 	Variant       string
-	Config        value
+	Config        document.Value
 	FromImage     store.Path // "" for none
 	StoreLayers   [][]store.Path
 	Customisation store.Path
@@ -77,7 +78,7 @@ func looksLikeConf(b []byte) bool {
 
 // ParseConf reads a conf.json. Errors match [fs.ErrInvalid] or, for what nixreg cannot serve, errors.ErrUnsupported.
 func ParseConf(b []byte) (*Conf, error) {
-	doc, err := parseJSON(b)
+	doc, err := document.Parse(b)
 	if err != nil {
 		return nil, fmt.Errorf("conf.json: %w", err)
 	}
@@ -86,7 +87,7 @@ func ParseConf(b []byte) (*Conf, error) {
 		return nil, fmt.Errorf("conf.json: %w: %w", err, fs.ErrInvalid)
 	}
 	c := &Conf{Architecture: f.Architecture, Variant: f.Variant}
-	c.Config, _ = doc.get("config")
+	c.Config, _ = doc.Get("config")
 	for _, step := range []func(*confFile) error{c.platform, c.paths, c.names, c.times, c.owner} {
 		if err := step(&f); err != nil {
 			return nil, fmt.Errorf("conf.json: %w", err)
@@ -97,7 +98,7 @@ func ParseConf(b []byte) (*Conf, error) {
 
 func (c *Conf) platform(f *confFile) error {
 	switch {
-	case c.Config.kind != 0 && c.Config.kind != '{' && c.Config.text != "null":
+	case c.Config.Kind != 0 && c.Config.Kind != '{' && c.Config.Text != "null":
 		return fmt.Errorf("config is not an object: %w", fs.ErrInvalid)
 	case f.OS != "" && f.OS != "linux":
 		return fmt.Errorf("os %.50q: only linux images exist: %w", f.OS, errors.ErrUnsupported)
@@ -108,8 +109,8 @@ func (c *Conf) platform(f *confFile) error {
 	case f.Variant != "" && !oci.IsPlatformWord(f.Variant):
 		return fmt.Errorf("variant %.50q: %w", f.Variant, fs.ErrInvalid)
 	}
-	if c.Config.kind == 0 { // absent
-		c.Config = value{kind: '{'}
+	if c.Config.Kind == 0 { // absent
+		c.Config = document.Value{Kind: '{'}
 	}
 	return nil
 }

@@ -104,7 +104,7 @@ func FuzzConf(f *testing.F) {
 	f.Add([]byte(`{"store_layers":[],"config":null}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if c, err := ParseConf(b); err == nil {
-			c.Config.indented()
+			c.Config.Indented()
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -149,7 +150,7 @@ func (s *Source) holdAgain(ctx context.Context, digest v1.Hash, image string) {
 }
 
 // holdingOf tells what holds an image. One that was made when nothing was held is held by all that is in its layers.
-func (s *Source) holdingOf(m *Image) *holding {
+func (s *Source) holdingOf(m *document.Image) *holding {
 	if m.Definition != "" {
 		return newHolding(m.Definition, m.Roots, false)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -23,7 +24,7 @@ const imageFormat = "image1"
 
 // image returns the image of a definition: the remembered one, if its store paths are what they were; else it is made.
 // What it is made of is held before it is read. With fresh it is made in any case, from remembered layers.
-func (s *Source) image(ctx context.Context, repository string, d *Definition, encoding layer.Encoding, fresh bool) (*Image, error) {
+func (s *Source) image(ctx context.Context, repository string, d *Definition, encoding layer.Encoding, fresh bool) (*document.Image, error) {
 	if err := s.hold(ctx, d); err != nil {
 		return nil, err
 	}
@@ -32,7 +33,7 @@ func (s *Source) image(ctx context.Context, repository string, d *Definition, en
 		return nil, err
 	}
 	key := imageKey(d, encoding, objects)
-	return flight.Once(ctx, s.group, fmt.Sprint("image/", key, fresh), func(ctx context.Context) (*Image, error) {
+	return flight.Once(ctx, s.group, fmt.Sprint("image/", key, fresh), func(ctx context.Context) (*document.Image, error) {
 		if m, err := s.records.image(ctx, key); err == nil && !fresh && s.intact(ctx, m) {
 			return m, nil
 		}
@@ -47,7 +48,7 @@ func (s *Source) image(ctx context.Context, repository string, d *Definition, en
 
 // intact reports whether everything that a remembered image names is remembered as it names it. A layer is not, if its
 // files were damaged when it was hashed and have been repaired since.
-func (s *Source) intact(ctx context.Context, m *Image) bool {
+func (s *Source) intact(ctx context.Context, m *document.Image) bool {
 	if !s.records.hasBytes(ctx, m.Config) {
 		return false
 	}
@@ -120,7 +121,7 @@ func imageKey(d *Definition, encoding layer.Encoding, objects []*store.Object) s
 	return hex.EncodeToString(sum[:])
 }
 
-func (s *Source) build(ctx context.Context, repository, key string, d *Definition, encoding layer.Encoding, objects []*store.Object) (*Image, error) {
+func (s *Source) build(ctx context.Context, repository, key string, d *Definition, encoding layer.Encoding, objects []*store.Object) (*document.Image, error) {
 	started := time.Now()
 	draft, err := s.draft(ctx, d, objects)
 	if err != nil {

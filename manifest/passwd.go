@@ -60,9 +60,9 @@ func (r *rootFiles) addPasswd() error {
 //
 // Source: OCI image-spec 1.1, config.md, User.
 func (r *rootFiles) accounts() (user, group account, err error) {
-	text, ok := r.user.string()
+	text, ok := r.user.AsString()
 	switch {
-	case r.user.kind == 0 || r.user.text == "null" || ok && text == "":
+	case r.user.Kind == 0 || r.user.Text == "null" || ok && text == "":
 		text = "root"
 	case !ok:
 		return user, group, fmt.Errorf("config's User is not a string: %w", fs.ErrInvalid)

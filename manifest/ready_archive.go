@@ -138,7 +138,7 @@ func draftReady(config []byte) (*draft, error) {
 	b := &draft{document: config}
 	b.image.OS, b.image.Ready = about.OS, true
 	b.image.Command, b.image.Env = about.command(), about.Config.Env
-	b.config.architecture, b.config.variant = about.Architecture, about.Variant
+	b.config.Architecture, b.config.Variant = about.Architecture, about.Variant
 	if len(b.image.Command) == 0 {
 		b.image.CommandNote = "the image's config has neither Entrypoint nor Cmd"
 	}

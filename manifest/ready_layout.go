@@ -15,6 +15,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/internal/oci/listing"
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -104,7 +105,7 @@ func arePlatforms(list []v1.Descriptor) bool {
 
 // indexedLayout is the image whose index is a layout's own, with the bytes b.
 func indexedLayout(o *store.Object, dir string, b []byte) *ready {
-	root := &v1.Descriptor{MediaType: types.OCIImageIndex, Digest: digestOf(b), Size: int64(len(b))}
+	root := &v1.Descriptor{MediaType: types.OCIImageIndex, Digest: document.Digest(b), Size: int64(len(b))}
 	return &ready{Path: o.Path, File: dir, Root: root, Index: true}
 }
 
@@ -199,8 +200,8 @@ func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (doc layoutDoc
 	if err != nil {
 		return doc, err
 	}
-	if digestOf(b) != d.Digest {
-		return doc, fmt.Errorf("%s has the bytes of %s: %w", d.Digest, digestOf(b), fs.ErrInvalid)
+	if document.Digest(b) != d.Digest {
+		return doc, fmt.Errorf("%s has the bytes of %s: %w", d.Digest, document.Digest(b), fs.ErrInvalid)
 	}
 	if int64(len(b)) != d.Size {
 		return doc, fmt.Errorf("%s has %d bytes, not %d: %w", d.Digest, len(b), d.Size, fs.ErrInvalid)

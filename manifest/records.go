@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
@@ -75,7 +76,7 @@ func (r records) stored(ctx context.Context, d v1.Hash) (*blobRecord, error) {
 	if err := r.get(ctx, "blob/"+d.String(), b); err != nil {
 		return nil, err
 	}
-	if b.Recipe == nil && digestOf(b.Inline) != d {
+	if b.Recipe == nil && document.Digest(b.Inline) != d {
 		return nil, fmt.Errorf("record of blob %s is damaged: %w", d, fs.ErrNotExist)
 	}
 	return b, nil
@@ -100,7 +101,7 @@ func (r records) document(ctx context.Context, repository string, d v1.Hash) (*m
 	if string(link) == foundLink {
 		m.Image = ""
 	}
-	if digestOf(m.Data) != d {
+	if document.Digest(m.Data) != d {
 		return nil, fmt.Errorf("record of manifest %s is damaged: %w", d, fs.ErrNotExist)
 	}
 	return m, nil
@@ -139,7 +140,7 @@ const foundLink = "found"
 // image there, but stays what it is elsewhere.
 func (r records) putFound(ctx context.Context, repository string, d *v1.Descriptor) error {
 	key, known := "manifest/"+d.Digest.String(), new(manifestRecord)
-	if err := r.get(ctx, key, known); err != nil || digestOf(known.Data) != d.Digest {
+	if err := r.get(ctx, key, known); err != nil || document.Digest(known.Data) != d.Digest {
 		if err := r.put(ctx, key, manifestRecord{MediaType: d.MediaType, Data: d.Data}); err != nil {
 			return err
 		}
@@ -157,15 +158,15 @@ func (r records) putDocument(ctx context.Context, repository string, d *v1.Descr
 
 // putInline records a small blob, and that a repository has it.
 func (r records) putInline(ctx context.Context, repository string, b []byte) error {
-	d := digestOf(b)
+	d := document.Digest(b)
 	if err := r.put(ctx, "blob/"+d.String(), blobRecord{Inline: b}); err != nil {
 		return err
 	}
 	return r.cache.Put(ctx, linkKey(repository, d), nil)
 }
 
-func (r records) image(ctx context.Context, key string) (*Image, error) {
-	m := new(Image)
+func (r records) image(ctx context.Context, key string) (*document.Image, error) {
+	m := new(document.Image)
 	return m, r.get(ctx, "image/"+key, m)
 }
 
@@ -178,7 +179,7 @@ func (r records) putRecipe(ctx context.Context, d v1.Hash, recipe *layer.Recipe)
 }
 
 // putImage records a finished image, its blobs first.
-func (r records) putImage(ctx context.Context, m *Image, config []byte) error {
+func (r records) putImage(ctx context.Context, m *document.Image, config []byte) error {
 	for _, l := range m.Layers {
 		if err := r.putRecipe(ctx, l.Digest, &l.Recipe); err != nil {
 			return err
@@ -194,21 +195,21 @@ func (r records) putImage(ctx context.Context, m *Image, config []byte) error {
 // that such layers are served in.
 type publication struct {
 	repository string
-	images     []*Image
-	dialects   []*dialect
+	images     []*document.Image
+	dialects   []*document.Dialect
 }
 
 // in reports whether a dialect has media types for all of the images.
-func (p *publication) in(d *dialect) bool {
-	return !slices.ContainsFunc(p.images, func(m *Image) bool { return !m.in(d) })
+func (p *publication) in(d *document.Dialect) bool {
+	return !slices.ContainsFunc(p.images, func(m *document.Image) bool { return !m.In(d) })
 }
 
 // manifests are those of one image.
-func (p *publication) manifests(m *Image) []*v1.Descriptor {
+func (p *publication) manifests(m *document.Image) []*v1.Descriptor {
 	var out []*v1.Descriptor
 	for _, d := range p.dialects {
-		if m.in(d) {
-			out = append(out, m.manifest(d))
+		if m.In(d) {
+			out = append(out, m.Manifest(d))
 		}
 	}
 	return out
@@ -219,7 +220,7 @@ func (p *publication) indexes() []*v1.Descriptor {
 	var out []*v1.Descriptor
 	for _, d := range p.dialects {
 		if len(p.images) > 1 && p.in(d) {
-			out = append(out, index(d, p.images))
+			out = append(out, document.Index(d, p.images))
 		}
 	}
 	return out
@@ -271,7 +272,7 @@ func (r records) published(ctx context.Context, p *publication) bool {
 }
 
 // linked reports whether a repository has the blobs of an image, made of what the image makes them of.
-func (r records) linked(ctx context.Context, repository string, m *Image) bool {
+func (r records) linked(ctx context.Context, repository string, m *document.Image) bool {
 	for _, l := range m.Layers {
 		want, err := json.Marshal(blobRecord{Recipe: &l.Recipe})
 		if err != nil {
@@ -285,7 +286,7 @@ func (r records) linked(ctx context.Context, repository string, m *Image) bool {
 	return err == nil && len(b) == 0 // a layout of that name made it of something
 }
 
-func (r records) linkBlobs(ctx context.Context, repository string, m *Image) error {
+func (r records) linkBlobs(ctx context.Context, repository string, m *document.Image) error {
 	for _, l := range m.Layers {
 		if err := r.put(ctx, linkKey(repository, l.Digest), blobRecord{Recipe: &l.Recipe}); err != nil {
 			return err

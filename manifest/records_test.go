@@ -16,6 +16,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 	"github.com/nixreg/nixreg/store/storetest"
@@ -211,7 +212,7 @@ func namedBy(t *testing.T, key string, value []byte) []string {
 	t.Helper()
 	var record struct {
 		Config v1.Hash
-		Layers []manifest.ImageLayer
+		Layers []document.ImageLayer
 		Data   []byte
 		Recipe *layer.Recipe
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
@@ -63,8 +64,8 @@ func (s *Source) attach(ctx context.Context, repository, imageKey string, subjec
 		return nil, err
 	}
 	sbom := sbomBytes(m, objects)
-	content := v1.Descriptor{MediaType: spdxJSON, Digest: digestOf(sbom), Size: int64(len(sbom))}
-	artifact := document(types.OCIManifestSchema1, artifactBytes(subject, content, sbomTitle))
+	content := v1.Descriptor{MediaType: spdxJSON, Digest: document.Digest(sbom), Size: int64(len(sbom))}
+	artifact := document.Describe(types.OCIManifestSchema1, artifactBytes(subject, content, sbomTitle))
 	artifact.ArtifactType = string(spdxJSON)
 	for _, blob := range [][]byte{sbom, []byte(emptyConfig)} {
 		if err := s.records.putInline(ctx, repository, blob); err != nil {
@@ -80,7 +81,7 @@ func (s *Source) attach(ctx context.Context, repository, imageKey string, subjec
 
 // contained returns the store paths in an image, sorted. One that is not what the image was made from gives an error
 // matching io/fs.ErrNotExist.
-func (s *Source) contained(ctx context.Context, m *Image) ([]*store.Object, error) {
+func (s *Source) contained(ctx context.Context, m *document.Image) ([]*store.Object, error) {
 	var out []*store.Object
 	seen := make(map[store.Path]bool)
 	for _, l := range m.Layers {
@@ -130,6 +131,6 @@ func (s *Source) referrersIndex(ctx context.Context, r Request, digest v1.Hash) 
 	if _, ok := r.Accept(types.OCIImageIndex); !ok {
 		return nil, &unacceptableError{r.Repository, r.Tag}
 	}
-	d := document(types.OCIImageIndex, referrersBytes(list))
+	d := document.Describe(types.OCIImageIndex, referrersBytes(list))
 	return d, s.records.putDocument(ctx, r.Repository, d, "")
 }

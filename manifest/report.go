@@ -5,6 +5,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/manifest/document"
 )
 
 // Report describes one image as `nixreg inspect` shows it.
@@ -45,11 +47,11 @@ func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report
 	if isLayoutImage(defs) {
 		return s.layoutReports(ctx, repository, tag, defs[0])
 	}
-	p, err := s.make(ctx, repository, defs, s.dialectsLike(ociDialect), false)
+	p, err := s.make(ctx, repository, defs, s.dialectsLike(document.OCI), false)
 	if err != nil {
 		return nil, err
 	}
-	forDocker, err := s.make(ctx, repository, defs, s.dialectsLike(dockerDialect), false)
+	forDocker, err := s.make(ctx, repository, defs, s.dialectsLike(document.Docker), false)
 	if err != nil {
 		return nil, err
 	}
@@ -57,22 +59,22 @@ func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report
 	for i, m := range p.images {
 		r := report(m)
 		r.Repository, r.Tag = repository, tag
-		if d := forDocker.images[i]; d.in(dockerDialect) {
-			r.DockerManifest = d.manifest(dockerDialect).Digest
+		if d := forDocker.images[i]; d.In(document.Docker) {
+			r.DockerManifest = d.Manifest(document.Docker).Digest
 		}
 		out = append(out, r)
 	}
 	return out, nil
 }
 
-func report(m *Image) *Report {
+func report(m *document.Image) *Report {
 	r := &Report{
 		Title: m.Title, Version: m.Version, OS: m.OS, Architecture: m.Architecture, Variant: m.Variant,
-		Manifest: m.manifest(ociDialect).Digest, MediaType: types.OCIManifestSchema1,
+		Manifest: m.Manifest(document.OCI).Digest, MediaType: types.OCIManifestSchema1,
 		Config: m.Config, Command: m.Command, CommandNote: m.CommandNote, Env: m.Env, Warnings: m.Warnings,
 	}
 	for _, l := range m.Layers {
-		r.Layers = append(r.Layers, ReportLayer{ociDialect.layer(l.Recipe), l.Digest, l.Size, l.Contents})
+		r.Layers = append(r.Layers, ReportLayer{document.OCI.Layer(l.Recipe), l.Digest, l.Size, l.Contents})
 		r.Size += l.Size
 	}
 	return r

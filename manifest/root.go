@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -18,7 +19,7 @@ import (
 // asked for. Its links lead to store paths of the image and bring none into it. What the image cannot have is an error
 // in a definition, which asks for it by name; in the image of a package it is left out, with a warning.
 func (b *draft) rootLayer(ctx context.Context, s store.Store, d *Definition, within []*store.Object) ([]draftLayer, error) {
-	user, _ := b.config.config.get("User")
+	user, _ := b.config.Config.Get("User")
 	inside := pathsOf(within)
 	first := slices.DeleteFunc(slices.Clone(d.Contents), func(p store.Path) bool { return !slices.Contains(inside, p) })
 	r := rootFiles{store: store.Within(s, inside...), paths: append(first, inside...), user: user}
@@ -45,9 +46,9 @@ func (b *draft) rootLayer(ctx context.Context, s store.Store, d *Definition, wit
 
 // rootFiles are the files of a root layer.
 type rootFiles struct {
-	store   store.Store  // has the image's paths alone
-	paths   []store.Path // where to look for programs, in order
-	user    value        // of the config
+	store   store.Store    // has the image's paths alone
+	paths   []store.Path   // where to look for programs, in order
+	user    document.Value // of the config
 	entries []layer.Entry
 	parts   []string
 }

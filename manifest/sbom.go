@@ -8,6 +8,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 )
@@ -27,96 +28,96 @@ const emptyConfig = "{}"
 // what. It depends on the image and its paths alone, so it is the same from every store. objects are sorted by path.
 //
 // Source: SPDX 2.3, clauses 6, 7 and 11, and its JSON schema.
-func sbomBytes(m *Image, objects []*store.Object) []byte {
+func sbomBytes(m *document.Image, objects []*store.Object) []byte {
 	within := make(map[store.Path]bool, len(objects))
 	for _, o := range objects {
 		within[o.Path] = true
 	}
-	packages := listValue(imagePackage(m))
-	relations := listValue(relation("SPDXRef-DOCUMENT", "DESCRIBES", imageID))
+	packages := document.List(imagePackage(m))
+	relations := document.List(relation("SPDXRef-DOCUMENT", "DESCRIBES", imageID))
 	for _, o := range objects {
-		packages.items = append(packages.items, pathPackage(o))
-		relations.items = append(relations.items, relation(imageID, "CONTAINS", packageID(o.Path)))
+		packages.Items = append(packages.Items, pathPackage(o))
+		relations.Items = append(relations.Items, relation(imageID, "CONTAINS", packageID(o.Path)))
 	}
 	for _, o := range objects {
 		for _, r := range o.References {
 			if r != o.Path && within[r] {
-				relations.items = append(relations.items, relation(packageID(o.Path), "DEPENDS_ON", packageID(r)))
+				relations.Items = append(relations.Items, relation(packageID(o.Path), "DEPENDS_ON", packageID(r)))
 			}
 		}
 	}
-	creation := value{kind: '{'}
-	creation.set("created", stringValue("1970-01-01T00:00:01Z"))
-	creation.set("creators", listValue(stringValue("Tool: nixreg")))
+	creation := document.Value{Kind: '{'}
+	creation.Set("created", document.String("1970-01-01T00:00:01Z"))
+	creation.Set("creators", document.List(document.String("Tool: nixreg")))
 
-	doc := value{kind: '{'}
-	doc.set("spdxVersion", stringValue("SPDX-2.3"))
-	doc.set("dataLicense", stringValue("CC0-1.0"))
-	doc.set("SPDXID", stringValue("SPDXRef-DOCUMENT"))
-	doc.set("name", stringValue(strings.TrimSuffix(m.Title+"-"+m.Version, "-")))
-	doc.set("documentNamespace", stringValue("https://spdx.org/spdxdocs/nixreg-"+digestOf([]byte(m.Title+"\n"+m.Version+"\n"+m.Config.Hex)).Hex))
-	doc.set("creationInfo", creation)
-	doc.set("packages", packages)
-	doc.set("relationships", relations)
-	return doc.compact()
+	doc := document.Value{Kind: '{'}
+	doc.Set("spdxVersion", document.String("SPDX-2.3"))
+	doc.Set("dataLicense", document.String("CC0-1.0"))
+	doc.Set("SPDXID", document.String("SPDXRef-DOCUMENT"))
+	doc.Set("name", document.String(strings.TrimSuffix(m.Title+"-"+m.Version, "-")))
+	doc.Set("documentNamespace", document.String("https://spdx.org/spdxdocs/nixreg-"+document.Digest([]byte(m.Title+"\n"+m.Version+"\n"+m.Config.Hex)).Hex))
+	doc.Set("creationInfo", creation)
+	doc.Set("packages", packages)
+	doc.Set("relationships", relations)
+	return doc.Compact()
 }
 
 const imageID = "SPDXRef-Image"
 
 func packageID(p store.Path) string { return "SPDXRef-Package-" + p.Hash() }
 
-func imagePackage(m *Image) value {
+func imagePackage(m *document.Image) document.Value {
 	v := spdxPackage(imageID, m.Title, m.Version, m.Config.Hex)
-	v.set("primaryPackagePurpose", stringValue("CONTAINER"))
-	v.set("comment", stringValue("the checksum is the digest of the image's config, "+m.OS+"/"+m.Architecture))
+	v.Set("primaryPackagePurpose", document.String("CONTAINER"))
+	v.Set("comment", document.String("the checksum is the digest of the image's config, "+m.OS+"/"+m.Architecture))
 	return v
 }
 
 // pathPackage describes a store path; its checksum is the NAR hash, and its package URL is formed as other tools that
 // catalogue Nix stores form theirs.
-func pathPackage(o *store.Object) value {
+func pathPackage(o *store.Object) document.Value {
 	name, version := packages.SplitName(o.Path.Name())
 	v := spdxPackage(packageID(o.Path), name, version, hex.EncodeToString(o.NarHash[:]))
 	locator := "pkg:nix/" + url.QueryEscape(name)
 	if version != "" {
 		locator += "@" + url.QueryEscape(version)
 	}
-	v.set("externalRefs", listValue(
+	v.Set("externalRefs", document.List(
 		externalRef("PACKAGE-MANAGER", "purl", locator+"?outputhash="+o.Path.Hash()),
 		externalRef("OTHER", "nix-store-path", o.Path.Abs()),
 	))
 	return v
 }
 
-func spdxPackage(id, name, version, sha256 string) value {
-	checksum := value{kind: '{'}
-	checksum.set("algorithm", stringValue("SHA256"))
-	checksum.set("checksumValue", stringValue(sha256))
-	v := value{kind: '{'}
-	v.set("SPDXID", stringValue(id))
-	v.set("name", stringValue(name))
+func spdxPackage(id, name, version, sha256 string) document.Value {
+	checksum := document.Value{Kind: '{'}
+	checksum.Set("algorithm", document.String("SHA256"))
+	checksum.Set("checksumValue", document.String(sha256))
+	v := document.Value{Kind: '{'}
+	v.Set("SPDXID", document.String(id))
+	v.Set("name", document.String(name))
 	if version != "" {
-		v.set("versionInfo", stringValue(version))
+		v.Set("versionInfo", document.String(version))
 	}
-	v.set("downloadLocation", stringValue("NOASSERTION"))
-	v.set("filesAnalyzed", value{kind: 's', text: "false"})
-	v.set("checksums", listValue(checksum))
+	v.Set("downloadLocation", document.String("NOASSERTION"))
+	v.Set("filesAnalyzed", document.Value{Kind: 's', Text: "false"})
+	v.Set("checksums", document.List(checksum))
 	return v
 }
 
-func externalRef(category, kind, locator string) value {
-	v := value{kind: '{'}
-	v.set("referenceCategory", stringValue(category))
-	v.set("referenceType", stringValue(kind))
-	v.set("referenceLocator", stringValue(locator))
+func externalRef(category, kind, locator string) document.Value {
+	v := document.Value{Kind: '{'}
+	v.Set("referenceCategory", document.String(category))
+	v.Set("referenceType", document.String(kind))
+	v.Set("referenceLocator", document.String(locator))
 	return v
 }
 
-func relation(from, kind, to string) value {
-	v := value{kind: '{'}
-	v.set("spdxElementId", stringValue(from))
-	v.set("relationshipType", stringValue(kind))
-	v.set("relatedSpdxElement", stringValue(to))
+func relation(from, kind, to string) document.Value {
+	v := document.Value{Kind: '{'}
+	v.Set("spdxElementId", document.String(from))
+	v.Set("relationshipType", document.String(kind))
+	v.Set("relatedSpdxElement", document.String(to))
 	return v
 }
 
@@ -124,31 +125,31 @@ func relation(from, kind, to string) value {
 //
 // Source: OCI image-spec 1.1, manifest.md, "Guidelines for Artifact Usage".
 func artifactBytes(subject, content v1.Descriptor, title string) []byte {
-	doc := head(types.OCIManifestSchema1)
-	doc.set("artifactType", stringValue(string(content.MediaType)))
-	doc.set("config", descriptorValue(v1.Descriptor{
-		MediaType: emptyJSON, Digest: digestOf([]byte(emptyConfig)), Size: int64(len(emptyConfig)),
+	doc := document.Head(types.OCIManifestSchema1)
+	doc.Set("artifactType", document.String(string(content.MediaType)))
+	doc.Set("config", document.Reference(v1.Descriptor{
+		MediaType: emptyJSON, Digest: document.Digest([]byte(emptyConfig)), Size: int64(len(emptyConfig)),
 	}))
-	l := descriptorValue(content)
-	named := value{kind: '{'}
-	named.set("org.opencontainers.image.title", stringValue(title))
-	l.set("annotations", named)
-	doc.set("layers", listValue(l))
-	doc.set("subject", descriptorValue(subject))
-	return doc.compact()
+	l := document.Reference(content)
+	named := document.Value{Kind: '{'}
+	named.Set("org.opencontainers.image.title", document.String(title))
+	l.Set("annotations", named)
+	doc.Set("layers", document.List(l))
+	doc.Set("subject", document.Reference(subject))
+	return doc.Compact()
 }
 
 // referrersBytes is the index of what refers to a manifest.
 //
 // Source: OCI distribution-spec 1.1, "Listing Referrers" and "Referrers Tag Schema".
 func referrersBytes(list []v1.Descriptor) []byte {
-	doc := head(types.OCIImageIndex)
-	entries := listValue()
+	doc := document.Head(types.OCIImageIndex)
+	entries := document.List()
 	for _, d := range list {
-		v := descriptorValue(d)
-		v.set("artifactType", stringValue(d.ArtifactType))
-		entries.items = append(entries.items, v)
+		v := document.Reference(d)
+		v.Set("artifactType", document.String(d.ArtifactType))
+		entries.Items = append(entries.Items, v)
 	}
-	doc.set("manifests", entries)
-	return doc.compact()
+	doc.Set("manifests", entries)
+	return doc.Compact()
 }

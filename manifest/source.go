@@ -27,6 +27,7 @@ import (
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -246,9 +247,9 @@ func (s *Source) definitions(ctx context.Context, repository, tag string) ([]*De
 }
 
 // make makes images in dialects of one encoding, and records that the repository has them.
-func (s *Source) make(ctx context.Context, repository string, defs []*Definition, dialects []*dialect, fresh bool) (*publication, error) {
-	encoding := dialects[0].encoding(s.encoding)
-	p := &publication{repository, make([]*Image, len(defs)), dialects}
+func (s *Source) make(ctx context.Context, repository string, defs []*Definition, dialects []*document.Dialect, fresh bool) (*publication, error) {
+	encoding := dialects[0].Encoding(s.encoding)
+	p := &publication{repository, make([]*document.Image, len(defs)), dialects}
 	g, within := errgroup.WithContext(ctx)
 	for i, d := range defs {
 		g.Go(guarded(func() (err error) {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
@@ -28,8 +29,8 @@ func (e invalidConfig) Is(target error) bool { return target == fs.ErrInvalid }
 
 // warnOfKeys warns of the keys of the config that no client knows.
 func (b *draft) warnOfKeys() {
-	for _, quoted := range b.config.config.keys {
-		key, _ := value{kind: 's', text: quoted}.string()
+	for _, quoted := range b.config.Config.Keys {
+		key, _ := document.Value{Kind: 's', Text: quoted}.AsString()
 		known, meant := imagefile.ConfigKey(key)
 		switch {
 		case known:
@@ -70,7 +71,7 @@ func (b *draft) missingProgram(ctx context.Context, r rootView) (string, error) 
 		return "", nil
 	}
 	key, program := "Cmd", b.image.Command[0]
-	if len(words(b.config.config, "Entrypoint")) > 0 {
+	if len(words(b.config.Config, "Entrypoint")) > 0 {
 		key = "Entrypoint"
 	}
 	dirs, reason := []string{"/"}, "not in the image"
@@ -78,8 +79,8 @@ func (b *draft) missingProgram(ctx context.Context, r rootView) (string, error) 
 		dirs = searchPath(b.image.Env)
 		reason = "in no directory of PATH (" + strings.Join(dirs, ":") + ")"
 	} else if !path.IsAbs(program) {
-		dir, _ := b.config.config.get("WorkingDir")
-		text, _ := dir.string()
+		dir, _ := b.config.Config.Get("WorkingDir")
+		text, _ := dir.AsString()
 		dirs = []string{"/" + text}
 	}
 	for _, dir := range dirs {
@@ -114,8 +115,8 @@ func searchPath(env []string) []string {
 //
 // Source: moby/sys/user, GetExecUser: a name needs a line in /etc/passwd or /etc/group, root included; a number needs none.
 func (b *draft) missingAccount(ctx context.Context, r rootView) (string, error) {
-	v, _ := b.config.config.get("User")
-	text, _ := v.string()
+	v, _ := b.config.Config.Get("User")
+	text, _ := v.AsString()
 	user, group, _ := strings.Cut(text, ":")
 	for _, account := range [][2]string{{user, "/etc/passwd"}, {group, "/etc/group"}} {
 		name, file := account[0], account[1]

@@ -1,4 +1,4 @@
-package manifest
+package document
 
 import (
 	"strings"
@@ -8,48 +8,47 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// imageConfig is the configuration document of an image.
-type imageConfig struct {
-	created      string
-	architecture string
-	variant      string
-	config       value
-	diffIDs      []v1.Hash
-	comments     []string // one history line a layer
+// Config is the content of an image's config.
+type Config struct {
+	Created      string
+	Architecture string
+	Variant      string
+	Config       Value
+	DiffIDs      []v1.Hash
+	Comments     []string // one history line a layer
 }
 
-// bytes is the document as nixpkgs' stream_layered_image.py writes it; its digest is the image's ID.
+// Bytes writes the config as nixpkgs' stream_layered_image.py does. Its digest is the image ID.
 //
 // Source: nixpkgs pkgs/build-support/docker/stream_layered_image.py, main; Python's json.dumps(indent=4).
-func (c *imageConfig) bytes() []byte {
-	var ids, history []value
-	for i, d := range c.diffIDs {
-		ids = append(ids, stringValue(d.String()))
-		var line value
-		line.kind = '{'
-		line.set("created", stringValue(c.created))
-		line.set("comment", stringValue(c.comments[i]))
+func (c *Config) Bytes() []byte {
+	var ids, history []Value
+	for i, d := range c.DiffIDs {
+		ids = append(ids, String(d.String()))
+		line := Value{Kind: '{'}
+		line.Set("created", String(c.Created))
+		line.Set("comment", String(c.Comments[i]))
 		history = append(history, line)
 	}
-	rootfs := value{kind: '{'}
-	rootfs.set("diff_ids", listValue(ids...))
-	rootfs.set("type", stringValue("layers"))
+	rootfs := Value{Kind: '{'}
+	rootfs.Set("diff_ids", List(ids...))
+	rootfs.Set("type", String("layers"))
 
-	doc := value{kind: '{'}
-	doc.set("created", stringValue(c.created))
-	doc.set("architecture", stringValue(c.architecture))
-	doc.set("os", stringValue("linux"))
-	if c.variant != "" {
-		doc.set("variant", stringValue(c.variant))
+	doc := Value{Kind: '{'}
+	doc.Set("created", String(c.Created))
+	doc.Set("architecture", String(c.Architecture))
+	doc.Set("os", String("linux"))
+	if c.Variant != "" {
+		doc.Set("variant", String(c.Variant))
 	}
-	doc.set("config", c.config)
-	doc.set("rootfs", rootfs)
-	doc.set("history", listValue(history...))
-	return doc.indented()
+	doc.Set("config", c.Config)
+	doc.Set("rootfs", rootfs)
+	doc.Set("history", List(history...))
+	return doc.Indented()
 }
 
-// storePathsComment is the history line of a layer: Python's repr of a list of strings.
-func storePathsComment(names []string) string {
+// StorePaths returns the history line of a layer of store paths: Python's repr of a list of strings.
+func StorePaths(names []string) string {
 	reprs := make([]string, len(names))
 	for i, n := range names {
 		reprs[i] = pythonRepr(n)
@@ -102,14 +101,14 @@ func hexEscape(r rune) string {
 	return string(b)
 }
 
-// mergeEnv is base followed by own, each name once: at the place of its first value, with the last one.
+// MergeEnv returns base followed by own with each name once: at the place of its first value, with its last value.
 //
 // Source: stream_layered_image.py, overlay_base_config.
-func mergeEnv(base, own []value) []value {
+func MergeEnv(base, own []Value) []Value {
 	at := make(map[string]int)
-	var out []value
-	for _, v := range append(append([]value(nil), base...), own...) {
-		name, _, _ := strings.Cut(strings.Trim(v.text, `"`), "=")
+	var out []Value
+	for _, v := range append(append([]Value(nil), base...), own...) {
+		name, _, _ := strings.Cut(strings.Trim(v.Text, `"`), "=")
 		if i, ok := at[name]; ok {
 			out[i] = v
 			continue

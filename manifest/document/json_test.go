@@ -1,4 +1,4 @@
-package manifest
+package document
 
 import (
 	"encoding/json"
@@ -15,12 +15,12 @@ func TestPythonSpelling(t *testing.T) {
 		`[1.0, 1e3, 1E16, 1e-5, 0.0001, -0, -0.0, 12345678901234567890]`: "[\n    1.0,\n    1000.0,\n    1e+16,\n    1e-05,\n    0.0001,\n    0,\n    -0.0,\n    12345678901234567890\n]",
 		`{"Volumes":{"/d":{}},"x":[null,true,false]}`:                    "{\n    \"Volumes\": {\n        \"/d\": {}\n    },\n    \"x\": [\n        null,\n        true,\n        false\n    ]\n}",
 	} {
-		v, err := parseJSON([]byte(in))
+		v, err := Parse([]byte(in))
 		if err != nil {
 			t.Errorf("%s: %v", in, err)
 			continue
 		}
-		if got := string(v.indented()); got != want {
+		if got := string(v.Indented()); got != want {
 			t.Errorf("%s is\n%s\nnot\n%s", in, got, want)
 		}
 	}
@@ -41,16 +41,16 @@ func FuzzJSON(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		v, err := parseJSON(b)
+		v, err := Parse(b)
 		if err != nil {
 			return
 		}
-		for _, out := range [][]byte{v.indented(), v.compact()} {
-			again, err := parseJSON(out)
+		for _, out := range [][]byte{v.Indented(), v.Compact()} {
+			again, err := Parse(out)
 			if err != nil {
 				t.Fatalf("%q became %q: %v", b, out, err)
 			}
-			if string(again.compact()) != string(v.compact()) || !json.Valid(out) {
+			if string(again.Compact()) != string(v.Compact()) || !json.Valid(out) {
 				t.Errorf("%q is not stable: %q", b, out)
 			}
 		}

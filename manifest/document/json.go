@@ -1,4 +1,4 @@
-package manifest
+package document
 
 import (
 	"encoding/json"
@@ -13,22 +13,23 @@ import (
 // maxDepth bounds the nesting of a document from outside.
 const maxDepth = 200
 
-// value is a JSON value that keeps the order of its keys. Strings and keys are held in their final spelling, quotes
+// Value is a JSON value that keeps the order of its keys. Strings and keys are kept as they will be written, quotes
 // included, so that equal strings are equal texts.
-type value struct {
-	kind  byte     // '{', '[', or 's' for everything else
-	text  string   // of a scalar
-	keys  []string // of an object
-	items []value
+type Value struct {
+	Kind  byte     // '{', '[', or 's' for everything else
+	Text  string   // of a scalar
+	Keys  []string // of an object
+	Items []Value
 }
 
-// parseJSON reads a document as Python's json.load does: of equal keys the last value stays, at the first one's place.
-func parseJSON(b []byte) (value, error) {
+// Parse reads a document as Python's json.load does: of equal keys the last value counts, at the place of the first one.
+// Errors match [fs.ErrInvalid].
+func Parse(b []byte) (Value, error) {
 	if !utf8.Valid(b) {
-		return value{}, fmt.Errorf("not UTF-8: %w", fs.ErrInvalid)
+		return Value{}, fmt.Errorf("not UTF-8: %w", fs.ErrInvalid)
 	}
 	if err := json.Unmarshal(b, new(any)); err != nil {
-		return value{}, fmt.Errorf("%w: %w", err, fs.ErrInvalid)
+		return Value{}, fmt.Errorf("%w: %w", err, fs.ErrInvalid)
 	}
 	p := parser{rest: string(b)}
 	return p.value(0)
@@ -49,9 +50,9 @@ func (p *parser) take(c byte) bool {
 	return true
 }
 
-func (p *parser) value(depth int) (value, error) {
+func (p *parser) value(depth int) (Value, error) {
 	if depth > maxDepth {
-		return value{}, fmt.Errorf("nested more than %d deep: %w", maxDepth, fs.ErrInvalid)
+		return Value{}, fmt.Errorf("nested more than %d deep: %w", maxDepth, fs.ErrInvalid)
 	}
 	switch {
 	case p.take('{'):
@@ -59,7 +60,7 @@ func (p *parser) value(depth int) (value, error) {
 	case p.take('['):
 		return p.array(depth)
 	case p.take('"'):
-		return value{kind: 's', text: p.string()}, nil
+		return Value{Kind: 's', Text: p.string()}, nil
 	}
 	n := strings.IndexAny(p.rest, ",]} \t\r\n")
 	if n < 0 {
@@ -67,11 +68,11 @@ func (p *parser) value(depth int) (value, error) {
 	}
 	text := p.rest[:n]
 	p.rest = p.rest[n:]
-	return value{kind: 's', text: pythonNumber(text)}, nil
+	return Value{Kind: 's', Text: pythonNumber(text)}, nil
 }
 
-func (p *parser) object(depth int) (value, error) {
-	v := value{kind: '{'}
+func (p *parser) object(depth int) (Value, error) {
+	v := Value{Kind: '{'}
 	at := make(map[string]int)
 	for !p.take('}') {
 		p.take(',')
@@ -83,24 +84,24 @@ func (p *parser) object(depth int) (value, error) {
 			return v, err
 		}
 		if i, ok := at[key]; ok {
-			v.items[i] = item
+			v.Items[i] = item
 			continue
 		}
-		at[key] = len(v.keys)
-		v.keys, v.items = append(v.keys, key), append(v.items, item)
+		at[key] = len(v.Keys)
+		v.Keys, v.Items = append(v.Keys, key), append(v.Items, item)
 	}
 	return v, nil
 }
 
-func (p *parser) array(depth int) (value, error) {
-	v := value{kind: '['}
+func (p *parser) array(depth int) (Value, error) {
+	v := Value{Kind: '['}
 	for !p.take(']') {
 		p.take(',')
 		item, err := p.value(depth + 1)
 		if err != nil {
 			return v, err
 		}
-		v.items = append(v.items, item)
+		v.Items = append(v.Items, item)
 	}
 	return v, nil
 }
@@ -137,8 +138,8 @@ func (p *parser) escape(b *strings.Builder) {
 	quoteUnit(b, uint16(unit)) // lone surrogates stay as they are, as in Python
 }
 
-// quote is s as Python's json.dumps spells it: ASCII only.
-func quote(s string) string {
+// Quote writes s as Python's json.dumps does, in ASCII only.
+func Quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for _, r := range s {
@@ -194,72 +195,74 @@ func pythonNumber(text string) string {
 	return s
 }
 
-// string is the value of a scalar string.
-func (v value) string() (string, bool) {
-	if v.kind != 's' || !strings.HasPrefix(v.text, `"`) {
+// AsString returns the value of a string, and false for every other kind.
+func (v Value) AsString() (string, bool) {
+	if v.Kind != 's' || !strings.HasPrefix(v.Text, `"`) {
 		return "", false
 	}
 	var s string
-	err := json.Unmarshal([]byte(v.text), &s)
+	err := json.Unmarshal([]byte(v.Text), &s)
 	return s, err == nil
 }
 
-// get returns the item under a key, in plain spelling.
-func (v value) get(key string) (value, bool) {
-	for i, k := range v.keys {
-		if k == quote(key) {
-			return v.items[i], true
+// Get returns the item under a key of an object. key is not quoted.
+func (v Value) Get(key string) (Value, bool) {
+	for i, k := range v.Keys {
+		if k == Quote(key) {
+			return v.Items[i], true
 		}
 	}
-	return value{}, false
+	return Value{}, false
 }
 
-// set puts an item under a key: in its place, or last.
-func (v *value) set(key string, item value) {
-	for i, k := range v.keys {
-		if k == quote(key) {
-			v.items[i] = item
+// Set puts an item under a key of an object: at the place of the old item, or last.
+func (v *Value) Set(key string, item Value) {
+	for i, k := range v.Keys {
+		if k == Quote(key) {
+			v.Items[i] = item
 			return
 		}
 	}
-	v.keys, v.items = append(v.keys, quote(key)), append(v.items, item)
+	v.Keys, v.Items = append(v.Keys, Quote(key)), append(v.Items, item)
 }
 
-func stringValue(s string) value { return value{kind: 's', text: quote(s)} }
+// String returns a JSON string.
+func String(s string) Value { return Value{Kind: 's', Text: Quote(s)} }
 
-func listValue(items ...value) value { return value{kind: '[', items: items} }
+// List returns a JSON array.
+func List(items ...Value) Value { return Value{Kind: '[', Items: items} }
 
-// indented is v as Python's json.dumps(indent=4) writes it.
-func (v value) indented() []byte { return v.append(nil, 0) }
+// Indented writes v as Python's json.dumps(indent=4) does.
+func (v Value) Indented() []byte { return v.append(nil, 0) }
 
-// compact is v without any white space.
-func (v value) compact() []byte { return v.append(nil, -1) }
+// Compact writes v without white space.
+func (v Value) Compact() []byte { return v.append(nil, -1) }
 
 // append appends v at a depth of indentation; none if that is negative.
-func (v value) append(b []byte, depth int) []byte {
-	if v.kind == 's' {
-		return append(b, v.text...)
+func (v Value) append(b []byte, depth int) []byte {
+	if v.Kind == 's' {
+		return append(b, v.Text...)
 	}
 	inner, colon, closing := depth+1, ": ", byte(']')
 	if depth < 0 {
 		inner, colon = depth, ":"
 	}
-	if v.kind == '{' {
+	if v.Kind == '{' {
 		closing = '}'
 	}
-	b = append(b, v.kind)
-	for i, item := range v.items {
+	b = append(b, v.Kind)
+	for i, item := range v.Items {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = appendNewline(b, inner)
-		if v.kind == '{' {
-			b = append(b, v.keys[i]...)
+		if v.Kind == '{' {
+			b = append(b, v.Keys[i]...)
 			b = append(b, colon...)
 		}
 		b = item.append(b, inner)
 	}
-	if len(v.items) > 0 {
+	if len(v.Items) > 0 {
 		b = appendNewline(b, depth)
 	}
 	return append(b, closing)
