@@ -3,29 +3,15 @@ package manifest
 import (
 	"context"
 	"errors"
-	"io"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
 // Blob is the bytes behind a digest.
-type Blob interface {
-	Size() int64
-	WriteRange(ctx context.Context, w io.Writer, off, n int64) error
-}
-
-// inline is a blob in memory.
-type inline []byte
-
-func (b inline) Size() int64 { return int64(len(b)) }
-
-func (b inline) WriteRange(_ context.Context, w io.Writer, off, n int64) error {
-	_, err := io.Copy(w, strings.NewReader(string(b[off:off+n])))
-	return err
-}
+type Blob = oci.Blob
 
 // Blob finds a blob of a repository.
 func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (Blob, error) {
@@ -35,7 +21,7 @@ func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (B
 			return nil, err
 		}
 		return l, nil
-	}, func(b []byte) Blob { return inline(b) })
+	}, func(b []byte) Blob { return oci.Bytes(b) })
 }
 
 // BlobSize is the size of what Blob finds, for those who read nothing of it: nothing is fetched from afar for that.

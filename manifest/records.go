@@ -12,6 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -48,11 +49,11 @@ type manifestRecord struct {
 func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 func (r records) get(ctx context.Context, key string, to any) error {
-	return digests.Read(ctx, r.cache, key, to)
+	return kv.Read(ctx, r.cache, key, to)
 }
 
 func (r records) put(ctx context.Context, key string, from any) error {
-	return digests.Write(ctx, r.cache, key, from)
+	return kv.Write(ctx, r.cache, key, from)
 }
 
 func linkKey(repository string, d v1.Hash) string { return "link/" + repository + "/" + d.String() }

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/nixreg/nixreg/internal/cases"
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 const blobPath = "/v2/a/blobs/" + sha256
@@ -33,7 +34,7 @@ func pattern(n int) []byte {
 
 func TestBlob(t *testing.T) {
 	data := pattern(2048)
-	h := &Handler{Source: blobSource(bytesBlob(data))}
+	h := &Handler{Source: blobSource(oci.Bytes(data))}
 	tag := `"` + sha256 + `"`
 	all := string(data)
 	for _, c := range []struct {
@@ -256,7 +257,7 @@ func TestBlobQuestion(t *testing.T) {
 	asked := ""
 	h := &Handler{Source: fake{blob: func(ctx context.Context, r BlobRequest) (Blob, error) {
 		asked = fmt.Sprint(r.Repository, " ", r.Digest, " ", r.Head, " ", ctx.Value(key{}))
-		return bytesBlob("x"), nil
+		return oci.Bytes("x"), nil
 	}}}
 	for _, c := range []struct{ method, has, head string }{
 		{"GET", "", "false"}, {"HEAD", "", "true"}, {"GET", `"` + sha256 + `"`, "true"}, {"GET", `"other"`, "false"},
@@ -275,7 +276,7 @@ func TestBlobQuestion(t *testing.T) {
 func TestCaseD3SeveralRanges(t *testing.T) {
 	cases.Open(t, "D3")
 	data := pattern(2048)
-	h := &Handler{Source: blobSource(bytesBlob(data))}
+	h := &Handler{Source: blobSource(oci.Bytes(data))}
 	for ranges, want := range map[string][][2]int{
 		"0-1,3-4":         {{0, 1}, {3, 4}},
 		"1000-1099, 0-9":  {{1000, 1099}, {0, 9}},

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // A recorder is a ResponseWriter that notes how bytes reach it, as net/http's own would get them.
@@ -88,7 +90,7 @@ func TestSendfile(t *testing.T) {
 func TestProgressOfMemory(t *testing.T) {
 	data := pattern(2*chunk + 10)
 	w := &recorder{}
-	h := &Handler{Source: blobSource(bytesBlob(data))}
+	h := &Handler{Source: blobSource(oci.Bytes(data))}
 	h.ServeHTTP(w, httptest.NewRequest("GET", blobPath, nil))
 	if got := strings.Join(w.calls, " "); got != "deadline deadline write deadline write deadline write" || !bytes.Equal(w.body.Bytes(), data) {
 		t.Errorf("memory: %s", got)

@@ -18,6 +18,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // A fake is a Source and a Lister made of functions; those left nil know nothing.
@@ -65,16 +67,6 @@ type public struct {
 func (p public) Unwrap() error  { return p.error }
 func (p public) Public() string { return p.text }
 
-// A bytesBlob is a blob in memory.
-type bytesBlob []byte
-
-func (b bytesBlob) Size() int64 { return int64(len(b)) }
-
-func (b bytesBlob) WriteRange(_ context.Context, w io.Writer, off, n int64) error {
-	_, err := w.Write(b[off : off+n])
-	return err
-}
-
 // A writerBlob has a size and writes what it likes.
 type writerBlob struct {
 	size  int64
@@ -94,7 +86,7 @@ func blobSource(b Blob) fake {
 // A shelf holds one repository, "hello", in memory: an image in two media types, and its blobs.
 type shelf struct {
 	manifests []*v1.Descriptor // in order of preference
-	blobs     map[v1.Hash]bytesBlob
+	blobs     map[v1.Hash]oci.Bytes
 }
 
 func digestOf(t testing.TB, data []byte) v1.Hash {
@@ -107,9 +99,9 @@ func digestOf(t testing.TB, data []byte) v1.Hash {
 }
 
 func newShelf(t testing.TB) *shelf {
-	s := &shelf{blobs: map[v1.Hash]bytesBlob{}}
+	s := &shelf{blobs: map[v1.Hash]oci.Bytes{}}
 	for _, data := range []string{`{"architecture":"amd64","os":"linux"}`, strings.Repeat("layer ", 2000), ""} {
-		s.blobs[digestOf(t, []byte(data))] = bytesBlob(data)
+		s.blobs[digestOf(t, []byte(data))] = oci.Bytes(data)
 	}
 	for _, mt := range []types.MediaType{types.OCIManifestSchema1, types.DockerManifestSchema2} {
 		var layers []string

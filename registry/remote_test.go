@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // An indexSource serves what one v1.ImageIndex of images holds, under the tag "latest" of every repository.
@@ -69,7 +71,7 @@ func (s indexSource) Blob(_ context.Context, r BlobRequest) (Blob, error) {
 	}
 	for _, img := range images {
 		if config, err := img.RawConfigFile(); err == nil && digestIs(img, d) {
-			return bytesBlob(config), nil
+			return oci.Bytes(config), nil
 		}
 		l, err := img.LayerByDigest(d)
 		if err != nil {
@@ -81,7 +83,7 @@ func (s indexSource) Blob(_ context.Context, r BlobRequest) (Blob, error) {
 		}
 		defer rc.Close()
 		data, err := io.ReadAll(rc)
-		return bytesBlob(data), err
+		return oci.Bytes(data), err
 	}
 	return nil, fmt.Errorf("blob %s: %w", d, fs.ErrNotExist)
 }

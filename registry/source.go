@@ -7,6 +7,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // Request is one question for a manifest, parsed and checked: Repository and Tag match the grammar, and exactly one
@@ -43,14 +45,8 @@ type Source interface {
 	Blob(ctx context.Context, r BlobRequest) (Blob, error)
 }
 
-// Blob is what a digest stands for: its size before the first byte, and bytes from any offset.
-type Blob interface {
-	Size() int64
-	// WriteRange writes n bytes from offset off on; off and n lie within Size. After an error too few bytes were
-	// written, and those that were need not be right: that they are is known with the last one. w may be an
-	// io.ReaderFrom that can do better than Write (sendfile).
-	WriteRange(ctx context.Context, w io.Writer, off, n int64) error
-}
+// Blob is the bytes behind a digest: its size before the first byte, and bytes from any offset.
+type Blob = oci.Blob
 
 // SizeOnly is a blob for a [BlobRequest] with Head: nothing but its size is wanted.
 type SizeOnly int64

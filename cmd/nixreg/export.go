@@ -187,11 +187,7 @@ func (f *exportedFrom) Manifest(ctx context.Context, d v1.Hash) (*v1.Descriptor,
 }
 
 func (f *exportedFrom) Blob(ctx context.Context, d v1.Hash) (export.Blob, error) {
-	b, err := f.source.Blob(ctx, f.repository, d)
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
+	return f.source.Blob(ctx, f.repository, d)
 }
 
 // notes are those of an archive, whose image is called as it calls itself unless it is given a name.

@@ -13,6 +13,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
@@ -110,7 +111,7 @@ func TestArchiveOfWhatIsNoImage(t *testing.T) {
 	changed := newMemory()
 	changedTop := changed.add(t, "amd64", plain("a"))
 	for d, b := range changed.blobs {
-		changed.blobs[d] = append(bytesBlob(" "), b...)
+		changed.blobs[d] = append(oci.Bytes(" "), b...)
 	}
 	lost := newMemory()
 	lostTop := lost.add(t, "amd64", plain("a"))
@@ -142,14 +143,14 @@ func TestArchiveOfWhatIsNoImage(t *testing.T) {
 
 // lying is a blob that has another number of bytes than it says.
 type lying struct {
-	bytesBlob
+	oci.Bytes
 	size int64
 }
 
 func (l lying) Size() int64 { return l.size }
 
 func (l lying) WriteRange(ctx context.Context, w io.Writer, _, _ int64) error {
-	return l.bytesBlob.WriteRange(ctx, w, 0, int64(len(l.bytesBlob)))
+	return l.Bytes.WriteRange(ctx, w, 0, int64(len(l.Bytes)))
 }
 
 // lyingLayers are layers that say that they have so many bytes more than they have.

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // Those who write to one layout at the same time lose nothing of each other, nor do those that fail meanwhile.
@@ -20,7 +22,7 @@ func TestLayoutIsSharedByMany(t *testing.T) {
 	m := newMemory()
 	good := open(t, m, m.add(t, "amd64", plain("a")))
 	bad := open(t, m, m.add(t, "amd64", plain("a"), plain("b")))
-	m.blobs[hashOf([]byte("b"))] = bytesBlob("c")
+	m.blobs[hashOf([]byte("b"))] = oci.Bytes("c")
 	dir := filepath.Join(t.TempDir(), "new")
 	var all sync.WaitGroup
 	for i := range 8 {

@@ -13,21 +13,18 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"io/fs"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/internal/oci/listing"
 )
 
 const maxConfig = 8 << 20 // bytes
 
 // Blob is the bytes behind a digest.
-type Blob interface {
-	Size() int64
-	WriteRange(ctx context.Context, w io.Writer, off, n int64) error
-}
+type Blob = oci.Blob
 
 // Repository is where an image comes from. What it does not have is an error matching [fs.ErrNotExist]. Safe for
 // concurrent use.

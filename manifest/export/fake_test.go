@@ -14,11 +14,13 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // memory is a repository in memory.
 type memory struct {
-	blobs     map[v1.Hash]bytesBlob
+	blobs     map[v1.Hash]oci.Bytes
 	documents map[v1.Hash]*v1.Descriptor
 
 	mu    sync.Mutex
@@ -26,7 +28,7 @@ type memory struct {
 }
 
 func newMemory() *memory {
-	return &memory{blobs: make(map[v1.Hash]bytesBlob), documents: make(map[v1.Hash]*v1.Descriptor)}
+	return &memory{blobs: make(map[v1.Hash]oci.Bytes), documents: make(map[v1.Hash]*v1.Descriptor)}
 }
 
 func (m *memory) Manifest(_ context.Context, d v1.Hash) (*v1.Descriptor, error) {
@@ -44,18 +46,6 @@ func (m *memory) Blob(_ context.Context, d v1.Hash) (Blob, error) {
 		return b, nil
 	}
 	return nil, fmt.Errorf("blob %s: %w", d, fs.ErrNotExist)
-}
-
-type bytesBlob []byte
-
-func (b bytesBlob) Size() int64 { return int64(len(b)) }
-
-func (b bytesBlob) WriteRange(ctx context.Context, w io.Writer, off, n int64) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	_, err := w.Write(b[off : off+n])
-	return err
 }
 
 func hashOf(b []byte) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: hexSHA256(b)} }

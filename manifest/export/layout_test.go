@@ -186,7 +186,7 @@ func TestLayoutIsUndone(t *testing.T) {
 	m := newMemory()
 	good := open(t, m, m.add(t, "amd64", plain("a")))
 	bad := open(t, m, m.add(t, "amd64", plain("a"), plain("b"), plain("c")))
-	m.blobs[hashOf([]byte("c"))] = bytesBlob("d")
+	m.blobs[hashOf([]byte("c"))] = oci.Bytes("d")
 	dir := filepath.Join(t.TempDir(), "new")
 	if err := bad.WriteLayout(t.Context(), dir, "x", nil); !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("wrong bytes: %v", err)

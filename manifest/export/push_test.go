@@ -21,6 +21,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // target is a registry that knows which repository has a blob, and counts what it is sent.
@@ -244,7 +246,7 @@ func TestPushOverPlainHTTP(t *testing.T) {
 
 // endless is a blob whose bytes come until ctx ends.
 type endless struct {
-	bytesBlob
+	oci.Bytes
 	begun func()
 }
 

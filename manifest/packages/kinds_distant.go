@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/internal/lru"
-	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/store"
 )
 
@@ -69,7 +69,7 @@ func kindKey(what string, ref pathRef) string {
 func recall[V any](ctx context.Context, k *pathKinds, m *lru.Cache[pathRef, V], what string, ref pathRef) (V, bool) {
 	v, ok := m.Get(ref)
 	if !ok && k.records != nil {
-		if ok = digests.Read(ctx, k.records, kindKey(what, ref), &v) == nil; ok {
+		if ok = kv.Read(ctx, k.records, kindKey(what, ref), &v) == nil; ok {
 			m.Put(ref, v, refBytes(ref))
 		}
 	}
@@ -82,5 +82,5 @@ func keep[V any](ctx context.Context, k *pathKinds, m *lru.Cache[pathRef, V], wh
 	if k.records == nil {
 		return nil
 	}
-	return digests.Write(ctx, k.records, kindKey(what, ref), v)
+	return kv.Write(ctx, k.records, kindKey(what, ref), v)
 }

@@ -24,6 +24,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/registry"
 	"github.com/nixreg/nixreg/registry/mirror/blobs"
 	"github.com/nixreg/nixreg/registry/upstream"
@@ -54,12 +55,8 @@ type Upstream interface {
 	Referrers(ctx context.Context, repo string, d v1.Hash) ([]v1.Descriptor, error)
 }
 
-// Records remembers small facts, and may lose any of them at any time. An absent one gives an error matching
-// [fs.ErrNotExist]. Safe for concurrent use.
-type Records interface {
-	Get(ctx context.Context, key string) ([]byte, error)
-	Put(ctx context.Context, key string, value []byte) error
-}
+// Records keeps small facts beyond the process.
+type Records = kv.Store
 
 // Config is what a Mirror is made of. Upstream, Blobs and Records must be set; all are closed by their owner, after the
 // Mirror. Several mirrors may share Blobs and Records, if the names of their upstreams differ.

@@ -2,14 +2,14 @@ package mirror
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/kv"
 )
 
 // records are the facts about one upstream, each under a key of its own:
@@ -46,24 +46,17 @@ type listRecord[T any] struct {
 	Checked time.Time `json:"checked"`
 }
 
-// get reads a record into to and reports whether there is one. One that cannot be read is as good as absent.
+// get reads a record into to and reports whether there is one.
 func (r records) get(ctx context.Context, key string, to any) (bool, error) {
-	b, err := r.store.Get(ctx, r.prefix+key)
+	err := kv.Read(ctx, r.store, r.prefix+key, to)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	return json.Unmarshal(b, to) == nil, nil
+	return err == nil, err
 }
 
 func (r records) put(ctx context.Context, key string, from any) error {
-	b, err := json.Marshal(from)
-	if err != nil {
-		return fmt.Errorf("record %s: %w", key, err)
-	}
-	return r.store.Put(ctx, r.prefix+key, b)
+	return kv.Write(ctx, r.store, r.prefix+key, from)
 }
 
 func tagKey(repo, tag string) string { return "tag/" + repo + ":" + tag }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/store"
 )
@@ -26,12 +27,8 @@ const (
 	logPause     = 10 * time.Minute
 )
 
-// Records keeps small values beyond the process. An absent key gives an error matching [fs.ErrNotExist]; values may get lost. Safe
-// for concurrent use.
-type Records interface {
-	Get(ctx context.Context, key string) ([]byte, error)
-	Put(ctx context.Context, key string, value []byte) error
-}
+// Records keeps small values beyond the process.
+type Records = kv.Store
 
 // remote is the index of a cache on a server. What a narinfo says is remembered in memory and in Records, that there is none in a
 // negative cache in memory. A narinfo is asked for once for all who want it at the same time.

@@ -2,22 +2,19 @@ package realise
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"time"
 
+	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/store"
 )
 
-// Records remembers small values for good; losing them costs a rebuild. A key that is not there gives an error matching fs.ErrNotExist.
-type Records interface {
-	Get(ctx context.Context, key string) ([]byte, error)
-	Put(ctx context.Context, key string, value []byte) error
-}
+// Records remembers small values for good; the loss of one costs a rebuild.
+type Records = kv.Store
 
 // rebuilder is what a Store needs of a [Builder].
 type rebuilder interface {
@@ -68,11 +65,7 @@ func (s *Store) Remember(ctx context.Context, attr Attr, system string, outputs 
 	}
 	for _, o := range objects {
 		rec.NarHash = o.NarHash.String()
-		value, err := json.Marshal(rec)
-		if err != nil {
-			return fmt.Errorf("remember %s: %w", o.Path, err)
-		}
-		if err := s.records.Put(ctx, recordKey(o.Path), value); err != nil {
+		if err := kv.Write(ctx, s.records, recordKey(o.Path), rec); err != nil {
 			return fmt.Errorf("remember %s: %w", o.Path, err)
 		}
 	}
@@ -177,16 +170,9 @@ func (rec record) check(p store.Path, o *store.Object) error {
 	return nil
 }
 
-func (s *Store) record(ctx context.Context, p store.Path) (record, error) {
-	var rec record
-	value, err := s.records.Get(ctx, recordKey(p))
-	if err != nil {
-		return rec, err
-	}
-	if err := json.Unmarshal(value, &rec); err != nil {
-		return rec, fmt.Errorf("record of %s: %w: %w", p, err, fs.ErrNotExist) // as if it were lost
-	}
-	return rec, nil
+func (s *Store) record(ctx context.Context, p store.Path) (rec record, err error) {
+	err = kv.Read(ctx, s.records, recordKey(p), &rec)
+	return rec, err
 }
 
 // Distant implements store.Distant.
