@@ -1,8 +1,8 @@
 // Package channel reads which packages a channel of nixpkgs has, without Nix.
 //
-// It owns the names: a channel is a folder, on a web server or on this machine, with a list of store paths
-// (store-paths.xz) and, mostly, one of packages by attribute (packages.json.br). The package reads both, joins them, keeps
-// the result on disk and refreshes it. It must not know stores, images or how a server is asked ([Fetcher]).
+// A channel is a folder on a web server or on this machine. It has a list of store paths (store-paths.xz) and, in most cases, a list
+// of packages by attribute (packages.json.br). The package owns both formats, the index that joins them, its copy on disk, and the
+// refreshes. It must not know stores, images or HTTP ([Fetcher]).
 //
 //	name, location, err := channel.ParseName("nixos-unstable")
 //	c, err := channel.Open(ctx, channel.Options{Name: name, Location: location, Fetch: fetcher, Dir: dir, Log: log})
@@ -34,25 +34,24 @@ const (
 	maxWait = time.Minute
 )
 
-// unread is the state of a channel without packages.
+// unread is the state of a channel that has not been read yet.
 const unread = "unread"
 
-// Options say which channel is read, and how.
+// Options are the arguments of [Open].
 type Options struct {
 	// Name and Location are as [ParseName] returns them.
 	Name     string
 	Location string
-	// Fetch gets what lies below [Folder] of Location. Not used for a folder on this machine.
+	// Fetch gets the files below [Folder] of Location. It is not used for a folder on this machine.
 	Fetch Fetcher
-	// Dir is where the last good index is kept, each channel's in a folder of its own; "" keeps none.
+	// Dir is the directory of the last good indexes, one folder for each channel; "" keeps none.
 	Dir string
 	// Every is the time between two refreshes; 0 is an hour.
 	Every time.Duration
 	Log   *slog.Logger
 }
 
-// Folder returns the address or path below which a channel's files are asked for: location, but for one that names the
-// list of paths itself.
+// Folder returns the URL or path of a channel's folder: location itself, or its folder if location names the list of paths.
 func Folder(location string) string {
 	f, _ := single(location)
 	return f
@@ -62,29 +61,29 @@ func Folder(location string) string {
 type Channel struct {
 	name     string
 	location string // without credentials
-	alone    bool   // there is only the list of paths
+	alone    bool   // the channel has only the list of paths
 	fetch    Fetcher
-	file     string // where the last good index is; "" keeps none
+	file     string // of the last good index; "" keeps none
 	every    time.Duration
 	log      *slog.Logger
 
 	cancel context.CancelFunc
-	ended  chan struct{} // closed when the refreshing has ended
+	ended  chan struct{} // closed at the end of the refreshes
 
 	mu      sync.Mutex
 	last    *release      // nil: never read
 	failed  error         // of the last attempt
-	since   time.Time     // when the first of the attempts failed that have failed since; zero if the last one did not
-	told    time.Time     // when the log had a line about that
-	reading chan struct{} // closed when the attempt under way ends; nil between attempts
+	since   time.Time     // of the first failed attempt after the last good one; zero if the last attempt was good
+	logged  time.Time     // of the last log line about failures
+	reading chan struct{} // closed when the running attempt ends; nil between attempts
 
-	kept *release // whose index the file holds; nil if that is not known. For Open, then for who refreshes.
+	kept *release // the release in the file; nil if that is not known. Used by Open, then by the refreshes alone.
 }
 
 var _ store.Channel = (*Channel)(nil)
 
-// Open returns a channel with the packages that were kept, if any were, and begins to refresh it, until ctx ends or Close
-// is called. A channel that is out of reach is no error; illegal options match [fs.ErrInvalid].
+// Open returns a channel with the packages of the last good index, if there is one. It starts the refreshes, which end with ctx or
+// Close. A channel out of reach is no error; illegal options give one matching [fs.ErrInvalid]. The caller closes the channel.
 func Open(ctx context.Context, o Options) (*Channel, error) {
 	if err := checkName(o.Name); err != nil {
 		return nil, fmt.Errorf("channel %.100q: %w: %w", o.Name, err, fs.ErrInvalid)
@@ -112,18 +111,18 @@ func Open(ctx context.Context, o Options) (*Channel, error) {
 	return c, nil
 }
 
-// restore loads what was kept below dir. What cannot be used will be written anew.
+// restore loads the kept index below dir. One that cannot be used is written again later.
 func (c *Channel) restore(dir string) error {
 	if dir == "" {
 		return nil
 	}
-	// The hash keeps apart what a file system that ignores case does not.
+	// The hash is for file systems that ignore case.
 	own := filepath.Join(dir, fmt.Sprintf("%s-%.4x", c.name, sha256.Sum256([]byte(c.name))))
 	if err := os.MkdirAll(own, 0o777); err != nil {
 		return err
 	}
 	c.file = filepath.Join(own, indexFile)
-	c.inUse() // before another sweeps
+	c.touch() // before the sweep of another channel
 	r, err := load(c.file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -135,7 +134,7 @@ func (c *Channel) restore(dir string) error {
 	return nil
 }
 
-// Close ends the refreshing and waits for that. The packages stay as they are.
+// Close ends the refreshes and waits for the running one. The packages stay readable.
 func (c *Channel) Close() {
 	c.cancel()
 	<-c.ended
@@ -144,7 +143,7 @@ func (c *Channel) Close() {
 // Name implements [store.Channel].
 func (c *Channel) Name() string { return c.name }
 
-// State implements [store.Channel]. It never waits and never fails: a channel that was not read yet has a state, too.
+// State implements [store.Channel]. It never waits and never fails: a channel that has not been read has a state, too.
 func (c *Channel) State(context.Context) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,14 +153,14 @@ func (c *Channel) State(context.Context) (string, error) {
 	return c.last.state, nil
 }
 
-// Packages implements [store.Channel]: the paths in the channel's order, their names sorted. A channel that is being read
-// for the first time is waited for, a minute at most.
+// Packages implements [store.Channel]: the paths in the order of the channel, with their names sorted. It waits for the first read
+// of a channel, a minute at most.
 //
-// An attribute names every path that is called as its derivation is, or as one of that one's outputs: a channel is built
-// for several systems, and does not say which path is for which.
+// An attribute names every path that has the name of its derivation, or of an output of that: a channel is built for several
+// systems, and does not say which path is for which system.
 func (c *Channel) Packages(ctx context.Context) iter.Seq2[store.Package, error] {
 	return func(yield func(store.Package, error) bool) {
-		r, err := c.ready(ctx)
+		r, err := c.release(ctx)
 		if err != nil {
 			yield(store.Package{}, err)
 			return
@@ -178,8 +177,8 @@ func (c *Channel) Packages(ctx context.Context) iter.Seq2[store.Package, error] 
 	}
 }
 
-// ready returns the packages there are, and waits for the first ones.
-func (c *Channel) ready(ctx context.Context) (*release, error) {
+// release returns the last release, and waits for the first one.
+func (c *Channel) release(ctx context.Context) (*release, error) {
 	last, reading, _ := c.now()
 	if last == nil && reading != nil {
 		timer := time.NewTimer(maxWait)
@@ -199,7 +198,7 @@ func (c *Channel) ready(ctx context.Context) (*release, error) {
 	return last, nil
 }
 
-// unavailable hides what kind of error reason is: that a file is not there must not look like a path that is not.
+// unavailable hides the kind of reason: a missing file of the channel must not look like a missing store path.
 func (c *Channel) unavailable(reason error) error {
 	public := fmt.Sprintf("the channel %s was not read yet", c.name)
 	return &failure{fmt.Errorf("%w: %s: %v", store.ErrUnavailable, public, reason), public}
@@ -211,7 +210,7 @@ func (c *Channel) now() (last *release, reading <-chan struct{}, failed error) {
 	return c.last, c.reading, c.failed
 }
 
-// begin notes that an attempt is under way and returns the release there is.
+// begin marks the start of an attempt and returns the last release.
 func (c *Channel) begin() *release {
 	c.mu.Lock()
 	defer c.mu.Unlock()

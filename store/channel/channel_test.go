@@ -370,9 +370,9 @@ func TestPatience(t *testing.T) {
 		fetch.block = make(chan struct{})
 		c := open(t, Options{Fetch: fetch})
 		defer c.Close()
-		time.Sleep(patience + 3*firstRetry)
+		time.Sleep(readTimeout + 3*firstRetry)
 		synctest.Wait()
-		if got := fetch.took(); len(got) != 2 || got[1] < patience+firstRetry*9/10 {
+		if got := fetch.took(); len(got) != 2 || got[1] < readTimeout+firstRetry*9/10 {
 			t.Errorf("asked at %v", got)
 		}
 	})

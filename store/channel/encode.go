@@ -9,15 +9,15 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// errDamaged is the error of a saved index that cannot be what was saved. It is made anew then.
+// errDamaged is matched by the error for a saved index that is damaged.
 var errDamaged = errors.New("damaged index")
 
-// encode returns x as bytes, the same for equal indexes: numbers are unsigned varints, a list has its length in front.
+// encode returns x as bytes, the same for equal indexes. Numbers are unsigned varints. A list follows its length.
 //
-//	paths, attributes   number of bytes, the bytes of all, length of each
+//	paths, attributes   number of bytes, all bytes, length of each
 //	groups              number of names of each
 //	names               attribute of each
-//	group               of each path, without a length in front
+//	group               of each path, without its length: there are as many as paths
 func (x *index) encode() []byte {
 	size := len(x.paths.blob) + len(x.attributes.blob) + 4*(len(x.group)+len(x.names)) + 1<<10
 	b := make([]byte, 0, size)
@@ -51,8 +51,7 @@ func appendNumbers(b []byte, numbers []uint32) []byte {
 	return b
 }
 
-// decode reads what encode wrote. The strings of the index are parts of s. Anything else gives an error matching
-// errDamaged.
+// decode reads the bytes of encode. The strings of the index are parts of s. Anything else gives an error matching errDamaged.
 func decode(s string) (*index, error) {
 	d := &decoder{rest: s}
 	x := &index{paths: d.texts(maxPaths), attributes: d.texts(maxAttributes)}
@@ -74,7 +73,7 @@ func decode(s string) (*index, error) {
 	return x, nil
 }
 
-// decoder takes numbers and strings off the front of rest. After a failure it gives zeros.
+// decoder reads numbers and strings from the front of rest. After a failure it returns zeros.
 type decoder struct {
 	rest   string
 	failed bool
@@ -95,7 +94,7 @@ func (d *decoder) number() uint32 {
 	return 0
 }
 
-// count reads the length of a list: of at most limit, and each of its parts has a byte at least.
+// count reads the length of a list, at most limit. Each element has at least one byte.
 func (d *decoder) count(limit int) int {
 	n := int(d.number())
 	if n > limit || n > len(d.rest) {

@@ -10,8 +10,8 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// maxPairs bounds how many names all paths of a channel have together: a few attributes with the name of many paths
-// would make more than any memory holds. nixpkgs has under a million.
+// maxPairs bounds the names of all paths of a channel together: a few attributes that name many paths each would exceed any memory.
+// nixpkgs has less than a million.
 const maxPairs = 8_000_000
 
 // texts is a list of strings in one piece of memory.
@@ -28,20 +28,19 @@ func (t *texts) at(i int) string {
 	return t.blob[start:t.ends[i]]
 }
 
-// index is the paths of one release of a channel and their names. It is never changed.
+// index has the paths of one release and their names. It is never changed.
 type index struct {
 	paths      texts
-	attributes texts    // those that name a path
-	group      []uint32 // of each path; 0 is the group without names
+	attributes texts    // attributes that name a path
+	group      []uint32 // of each path; 0 for a path without names
 	groupEnds  []uint32 // the names of group g are names[groupEnds[g-1]:groupEnds[g]]; groupEnds[0] is 0
 	names      []uint32 // attributes by number, sorted by text within each group
 }
 
-// packages yields what [store.Channel] asks for.
+// packages yields the packages as [store.Channel] wants them.
 func (x *index) packages() iter.Seq[store.Package] {
 	return func(yield func(store.Package) bool) {
 		for i := range x.paths.ends {
-			// Only well-formed paths come into an index.
 			if !yield(store.Package{Path: store.Path(x.paths.at(i)), Names: x.namesOf(x.group[i])}) {
 				return
 			}
@@ -60,7 +59,7 @@ func (x *index) namesOf(group uint32) []string {
 	return out
 }
 
-// check reports an error matching [fs.ErrInvalid] where paths have too many names.
+// check gives an error matching [fs.ErrInvalid] if the paths have too many names.
 func (x *index) check() error {
 	pairs := 0
 	for _, g := range x.group {
@@ -74,12 +73,12 @@ func (x *index) check() error {
 	return nil
 }
 
-// builder makes an index of a list of paths and the attributes that come one after the other.
+// builder makes an index of a list of paths, and attributes that are added one by one.
 type builder struct {
 	list   *pathList
 	byName map[string]uint32 // number of each path name
-	group  []uint32          // of each path: the number of its name, counted from 1
-	blob   []byte            // of attributes
+	group  []uint32          // number of the name of each path, counted from 1
+	blob   []byte            // attributes
 	ends   []uint32
 	names  []naming
 	text   []byte // scratch
@@ -102,8 +101,8 @@ func newBuilder(list *pathList) *builder {
 	return b
 }
 
-// add gives the name of a to all paths with the name of its derivation, and to those of its other outputs: a channel does
-// not say which of them are for the system that the attribute was evaluated for.
+// add makes a name all paths with the name of its derivation or of an output of that. A channel does not say which of them are for
+// the system that the attribute was evaluated for.
 //
 // Source: Nix, libstore/derivations.cc, outputPathName.
 func (b *builder) add(a attribute) error {
@@ -129,17 +128,17 @@ func (b *builder) add(a attribute) error {
 	return nil
 }
 
-// refer gives the attribute that is being added to the paths called b.text.
+// refer makes the attribute that is being added name the paths called b.text.
 func (b *builder) refer() {
 	if g, ok := b.byName[string(b.text)]; ok {
 		b.names = append(b.names, naming{g, uint32(len(b.ends))})
 	}
 }
 
-// index returns what was built. The builder cannot be used any more.
+// index returns the index. The builder cannot be used any more.
 func (b *builder) index() (*index, error) {
 	x := &index{paths: b.list.texts, attributes: texts{string(b.blob), slices.Clip(b.ends)}, group: b.group}
-	x.paths.ends = slices.Clone(x.paths.ends) // without what it could grow by
+	x.paths.ends = slices.Clone(x.paths.ends) // without its spare capacity
 	slices.SortFunc(b.names, func(l, r naming) int {
 		if l.group != r.group {
 			return cmp.Compare(l.group, r.group)
@@ -149,7 +148,7 @@ func (b *builder) index() (*index, error) {
 	b.names = slices.CompactFunc(b.names, func(l, r naming) bool {
 		return l.group == r.group && x.attributes.at(int(l.attribute)) == x.attributes.at(int(r.attribute))
 	})
-	number := make([]uint32, len(b.byName)+1) // of the groups that have names
+	number := make([]uint32, len(b.byName)+1) // new numbers of the groups that have names
 	x.groupEnds = []uint32{0}
 	x.names = make([]uint32, len(b.names))
 	for i, n := range b.names {

@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// The last good index of a channel is the file indexFile in a folder of its own. Its time says when it was last in use.
+// indexFile is the last good index, in a folder for each channel. Its modification time says when it was last used.
 const indexFile = "index"
 
-// unusedFor is how long the index of a channel that nobody opens is kept.
+// unusedFor is how long an unused index is kept.
 const unusedFor = 30 * 24 * time.Hour
 
-// ownFolder is the name of a channel's folder: see [Channel.restore].
+// ownFolder matches the names of channels' folders: see [Channel.restore].
 var ownFolder = regexp.MustCompile(`^.+-[0-9a-f]{8}$`)
 
-// keep saves r for the next start, unless it is there.
+// keep saves r for the next start, unless it is saved already.
 func (c *Channel) keep(r *release, encoded []byte) {
 	if c.file == "" || c.kept != nil && c.kept.state == r.state && c.kept.location == r.location && c.kept.seen == r.seen {
 		return
@@ -31,15 +31,15 @@ func (c *Channel) keep(r *release, encoded []byte) {
 	c.kept = r
 }
 
-// inUse notes that the index is. Where that fails it is made anew some day.
-func (c *Channel) inUse() {
+// touch marks the index as used. If that fails, a sweep may delete it, and it is made again.
+func (c *Channel) touch() {
 	if c.file != "" {
 		now := time.Now()
 		_ = os.Chtimes(c.file, now, now)
 	}
 }
 
-// sweep removes what other channels kept that were not used for long.
+// sweep removes the indexes of other channels that have not been used for long.
 func (c *Channel) sweep(now time.Time) {
 	if c.file == "" {
 		return
@@ -61,7 +61,7 @@ func (c *Channel) sweep(now time.Time) {
 		}
 		err = errors.Join(err, failed)
 		_ = os.Remove(index + unfinished)
-		_ = os.Remove(dir) // if nobody has anything else in it
+		_ = os.Remove(dir) // fails if other files are in it
 	}
 	if err != nil {
 		c.log.Warn("channel: what is not used any more stays", "folder", all, "error", err)

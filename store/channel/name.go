@@ -12,24 +12,24 @@ import (
 )
 
 const (
-	// official is where the channels of nixpkgs lie.
+	// official is the folder of the channels of nixpkgs.
 	official = "https://channels.nixos.org/"
-	// maxName is the length of the longest legal tag.
+	// maxName is the greatest length of a tag.
 	maxName = 128
-	// maxLocation bounds what a user may write, in bytes.
+	// maxLocation bounds the argument, in bytes.
 	maxLocation = 4096
 )
 
-// ParseName reads what a user calls a channel and returns its name, which is a legal tag, and where it lies:
+// ParseName parses a user's argument and returns the channel's name, which is a legal tag, and its location:
 //
 //	nixos-unstable           of https://channels.nixos.org
 //	https://host/x/y         a folder on a server, called y; http and s3 likewise
 //	/dir/y, file:///dir/y    a folder on this machine, called y
-//	NAME=https://host/x      a folder under a name of one's own; each of the above can follow the =
-//	…/y/store-paths.xz       that file alone, without the names of attributes; called y
+//	NAME=https://host/x      a folder with a name of the user's choice; each of the above can follow the =
+//	…/y/store-paths.xz       only that file, without the names of attributes; called y
 //
-// The location is an address with a scheme, parameters included, or an absolute path. It has what credentials the user
-// wrote into it. Anything else gives an error matching [fs.ErrInvalid], which has none.
+// The location is a URL with its parameters and credentials, or an absolute path. Anything else gives an error matching
+// [fs.ErrInvalid], without credentials in its text.
 //
 // Source: distribution-spec, "Pulling manifests", for tags.
 func ParseName(arg string) (name, location string, err error) {
@@ -45,10 +45,10 @@ func parseName(arg string) (name, location string, err error) {
 		return "", "", fmt.Errorf("longer than %d bytes", maxLocation)
 	}
 	if strings.ContainsFunc(arg, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "", "", errors.New("there is a control character in it")
+		return "", "", errors.New("it has a control character")
 	}
 	left, right, named := strings.Cut(arg, "=")
-	if named && !strings.ContainsAny(left, "/:?") { // the = is not one of a URL's
+	if named && !strings.ContainsAny(left, "/:?") { // else the = is part of a URL
 		name, arg = left, right
 		if err := checkName(name); err != nil {
 			return "", "", err
@@ -64,7 +64,7 @@ func parseName(arg string) (name, location string, err error) {
 	return folder, location, nil
 }
 
-// locate returns the location that arg stands for, and the name of its folder.
+// locate returns the location of arg, and the name of its folder.
 func locate(arg string) (folder, location string, err error) {
 	if strings.HasPrefix(arg, "/") {
 		p := path.Clean(arg)
@@ -78,7 +78,7 @@ func locate(arg string) (folder, location string, err error) {
 	}
 	u, err := url.Parse(arg)
 	if err != nil {
-		return "", "", errors.New("not a URL") // url's own error repeats the password
+		return "", "", errors.New("not a URL") // url's own error may quote a password
 	}
 	if u.Fragment != "" {
 		return "", "", errors.New("a URL with a #")
@@ -101,7 +101,7 @@ func locate(arg string) (folder, location string, err error) {
 	return folderName(u.Path), u.String(), nil
 }
 
-// folderName is the last component of a path; of the one before where that is the list of paths.
+// folderName is the last component of a path, without the name of the list of paths.
 func folderName(p string) string {
 	if path.Base(p) == pathsFile {
 		p = path.Dir(p)
@@ -109,11 +109,11 @@ func folderName(p string) string {
 	return strings.Trim(path.Base("/"+p), "/")
 }
 
-// checkName reports what keeps name from being a channel's: it has to be a tag, and not one that means something else.
+// checkName gives an error if name is not a tag, or is a tag with another meaning.
 func checkName(name string) error {
 	switch {
 	case name == "":
-		return errors.New("there is no name in it")
+		return errors.New("it has no name")
 	case len(name) > maxName:
 		return fmt.Errorf("its name is longer than %d characters", maxName)
 	case name == "latest":
@@ -131,11 +131,11 @@ func checkName(name string) error {
 	return nil
 }
 
-// redact returns a location for messages: without credentials and parameters.
+// redact returns a location for messages, without credentials and parameters.
 func redact(location string) string {
 	scheme, rest, ok := strings.Cut(location, "://")
 	if !ok {
-		if strings.Contains(location, "@") { // a URL with a fault
+		if strings.Contains(location, "@") { // a malformed URL
 			return "…"
 		}
 		if strings.HasPrefix(location, "/") {
@@ -148,14 +148,14 @@ func redact(location string) string {
 		host = rest[:end]
 	}
 	if at := strings.LastIndexByte(rest, '@'); at >= len(host) {
-		return scheme + "://…" // a password that was not escaped may reach as far as there
+		return scheme + "://…" // an unescaped password may reach up to there
 	} else if at >= 0 {
 		rest = rest[at+1:]
 	}
 	return scheme + "://" + rest[:cutQuery(rest)]
 }
 
-// cutQuery is where what follows a path begins.
+// cutQuery is the end of the path in s.
 func cutQuery(s string) int {
 	if i := strings.IndexAny(s, "?#"); i >= 0 {
 		return i

@@ -18,17 +18,17 @@ const (
 
 // attribute is one package of a packages.json.
 type attribute struct {
-	path    string // "python3Packages.requests", components quoted where Nix quotes them
-	name    string // of its derivation, "python3.13-requests-2.32.5"; "" where it is not told
+	path    string // "python3Packages.requests", components quoted as Nix does
+	name    string // of its derivation, "python3.13-requests-2.32.5"; "" if the file has none
 	outputs []string
 }
 
-// readPackages hands each package of a packages.json to emit, in the file's order. It holds one at a time. Bytes that
-// are no such file give an error matching [fs.ErrInvalid], one of another version errors.ErrUnsupported; those of r and
-// emit come as they are. Nesting is bounded by jsontext, at 10,000.
+// readPackages calls emit for each package of a packages.json, in the order of the file. It holds one package at a time. Malformed
+// input gives an error matching [fs.ErrInvalid], a file of another version one matching [errors.ErrUnsupported]. Errors of r and emit
+// are returned as they are. jsontext bounds nesting, at 10,000.
 //
-// Source: nixpkgs, pkgs/top-level/make-tarball.nix; what makes the records was nix-env -qa --json (outputs are the keys of
-// an object, the version is a number) and is packages-info.nix since 2026 (a list; a string).
+// Source: nixpkgs, pkgs/top-level/make-tarball.nix. The records came from nix-env -qa --json (outputs are keys of an object, the
+// version is a number), and come from packages-info.nix since 2026 (a list; a string).
 func readPackages(r io.Reader, emit func(attribute) error) error {
 	source := &valueBound{r: r}
 	d := jsontext.NewDecoder(source, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
@@ -65,7 +65,7 @@ type packagesReader struct {
 	count int
 }
 
-// end checks what can be told only when all has been read.
+// end checks that nothing follows the object, and that it had packages.
 func (p *packagesReader) end(found bool) error {
 	if _, err := p.ReadToken(); err == nil {
 		return fmt.Errorf("there is more than one value in it: %w", fs.ErrInvalid)
@@ -188,10 +188,10 @@ func (p *packagesReader) expect(kind jsontext.Kind) error {
 	return err
 }
 
-// valueBound fails when a single value has more bytes than maxValue: the decoder would hold all of them.
+// valueBound fails when one value has more than maxValue bytes, because the decoder holds a whole value in memory.
 type valueBound struct {
 	r    io.Reader
-	done func() int64 // bytes of the values that are complete
+	done func() int64 // bytes of the complete values
 	read int64
 	err  error // of r or the bound
 }

@@ -17,17 +17,17 @@ const (
 	maxLine  = 1 << 10 // bytes
 )
 
-// pathList is what a list of store paths holds: base names in the file's order.
+// pathList has the base names of a list of store paths, in the order of the file.
 type pathList struct {
 	texts
-	skipped int // lines that are no paths of this store, or were there before
+	skipped int // lines that are no paths of this store, or repeat one
 }
 
-// readPaths reads absolute store paths, one a line: outputs of every system that a channel was built for. Lines with
-// anything else are passed over, derivations among them. A list without a path, or beyond the bounds, gives an error
-// matching [fs.ErrInvalid]; those of r come as they are.
+// readPaths reads absolute store paths, one a line: outputs for every system that the channel was built for. Other lines, such as
+// those of derivations, are skipped. A list without a path, or beyond the bounds, gives an error matching [fs.ErrInvalid]. Errors of r
+// are returned as they are.
 //
-// Source: nixos-channel-scripts, mirror-nixos-branch.pl (and Hydra's eval/…/store-paths, which it asks).
+// Source: nixos-channel-scripts, mirror-nixos-branch.pl, which gets the list from Hydra's eval/…/store-paths.
 func readPaths(r io.Reader) (*pathList, error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	list := &pathList{}
@@ -63,7 +63,7 @@ func readPaths(r io.Reader) (*pathList, error) {
 	return list, nil
 }
 
-// pathOf returns the path that a line names, if it is one that can be in an image.
+// pathOf returns the path of a line, if it can be in an image.
 func pathOf(line []byte) (store.Path, bool) {
 	p, rest, err := store.ParseAbs(string(line))
 	return p, err == nil && rest == "" && !strings.HasSuffix(string(p), ".drv")
@@ -79,10 +79,9 @@ func unseen(seen map[[store.HashLen]byte]struct{}, p store.Path) bool {
 	return true
 }
 
-// errTooLong is the error of a file with more bytes than it may have.
-var errTooLong = errors.New("larger than it may be")
+var errTooLong = errors.New("larger than allowed")
 
-// bounded fails with errTooLong after left bytes, where [io.LimitReader] would end.
+// bounded fails with errTooLong after left bytes. [io.LimitReader] would end instead.
 type bounded struct {
 	r    io.Reader
 	left int64

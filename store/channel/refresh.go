@@ -3,6 +3,7 @@ package channel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -13,13 +14,15 @@ import (
 )
 
 const (
-	// firstRetry is how soon a refresh that failed is tried again; the pause doubles up to the interval.
+	// firstRetry is the first backoff after a failed refresh; it doubles up to the interval.
 	firstRetry = time.Minute
-	// patience bounds one refresh.
-	patience = 30 * time.Minute
+	// readTimeout bounds one refresh.
+	readTimeout = 30 * time.Minute
+	// remind is the time between two log lines about a channel that cannot be read, and until such a channel is outdated.
+	remind = 24 * time.Hour
 )
 
-// run refreshes until ctx ends. After the first time, when all channels of the process are open, it looks for what none has.
+// run refreshes until ctx ends. It sweeps from the second refresh on, when all channels of the process are open.
 func (c *Channel) run(ctx context.Context) {
 	retry := min(firstRetry, c.every)
 	for first := true; ; first = false {
@@ -30,7 +33,7 @@ func (c *Channel) run(ctx context.Context) {
 		} else {
 			pause, retry = retry, min(2*retry, c.every)
 		}
-		c.inUse()
+		c.touch()
 		if good && !first {
 			c.sweep(time.Now())
 		}
@@ -44,7 +47,7 @@ func (c *Channel) run(ctx context.Context) {
 	}
 }
 
-// jitter spreads what many do at the same interval by a tenth to either side.
+// jitter adds or takes up to a tenth, so that many clients do not ask at the same moment.
 func jitter(d time.Duration) time.Duration {
 	if tenth := int64(d / 10); tenth > 0 {
 		d += time.Duration(rand.Int64N(2*tenth) - tenth)
@@ -52,10 +55,10 @@ func jitter(d time.Duration) time.Duration {
 	return d
 }
 
-// attempt refreshes once and reports whether that went well.
+// attempt refreshes once and reports success.
 func (c *Channel) attempt(ctx context.Context) bool {
 	old := c.begin()
-	limited, cancel := context.WithTimeout(ctx, patience)
+	limited, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	r, encoded, err := c.read(limited, old)
 	if err == nil && encoded != nil {
@@ -63,7 +66,7 @@ func (c *Channel) attempt(ctx context.Context) bool {
 	}
 	news, since := c.end(r, err, time.Now())
 	switch {
-	case err != nil && ctx.Err() != nil: // closed
+	case err != nil && ctx.Err() != nil: // the channel is closed
 	case err != nil && news:
 		c.log.Warn("channel: cannot be read", "channel", c.name, "since", since.UTC().Format(time.RFC3339), "error", err, "packages", known(old))
 	case err == nil && news:
@@ -79,8 +82,8 @@ func known(r *release) string {
 	return "those of the last time"
 }
 
-// read returns the release that the channel is now, and its index as it is saved: nil if r is old. Both files are of one
-// release: the second is taken from where the first was found, and the first is the same after as before.
+// read returns the channel's present release and its encoded index, which is nil if r is old. Both files are of one release: the
+// second is read from where a redirect for the first one led, and the first one must not have changed after that.
 func (c *Channel) read(ctx context.Context, old *release) (r *release, encoded []byte, err error) {
 	if old != nil {
 		if same, err := c.unchanged(ctx, old); err != nil || same {
@@ -119,7 +122,7 @@ func (c *Channel) read(ctx context.Context, old *release) (r *release, encoded [
 	return r, encoded, nil
 }
 
-// unchanged asks whether old is still what the channel is.
+// unchanged reports whether the channel still has the files of old.
 func (c *Channel) unchanged(ctx context.Context, old *release) (bool, error) {
 	paths, err := c.fetch.GetIf(ctx, pathsFile, old.seen.paths, maxStored)
 	if err != nil {
@@ -151,12 +154,12 @@ func (c *Channel) unchanged(ctx context.Context, old *release) (bool, error) {
 	return packages.same(etag), nil
 }
 
-// isAbsent reports whether the file that need not be there is not. Some servers forbid what they do not have.
+// isAbsent reports whether the optional file is absent. Some servers forbid files that they do not have.
 func isAbsent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && !errors.Is(err, store.ErrUnavailable)
 }
 
-// attributes reads the file that lies beside the paths, if there is one, and returns its ETag.
+// attributes reads the list of packages beside the list of paths, if there is one, and returns its ETag.
 func (c *Channel) attributes(ctx context.Context, paths *Answer, b *builder) (etag string, err error) {
 	if c.alone {
 		return absent, nil
@@ -194,3 +197,46 @@ func (c *Channel) settled(ctx context.Context, paths *Answer) error {
 	}
 	return nil
 }
+
+// end marks the end of an attempt. news says that the log gets a line: for the first failure, one a day later, and the first success
+// after failures. since is the time of the first failure.
+func (c *Channel) end(r *release, err error, now time.Time) (news bool, since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since = c.since
+	switch c.failed = err; {
+	case err == nil:
+		news = !since.IsZero()
+		c.last, c.since = r, time.Time{}
+	case since.IsZero():
+		news, since = true, now
+		c.since, c.logged = now, now
+	case now.Sub(c.logged) >= remind:
+		news = true
+		c.logged = now
+	}
+	close(c.reading)
+	c.reading = nil
+	return news, since
+}
+
+// Outdated returns an error if the channel has not been readable for a day and its earlier packages are served. The error says since
+// when, and why. It never waits.
+func (c *Channel) Outdated() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last == nil || c.since.IsZero() || time.Since(c.since) < remind {
+		return nil
+	}
+	public := fmt.Sprintf("the channel %s cannot be read since %s, what it had before is served", c.name, c.since.UTC().Format(time.RFC3339))
+	return &failure{fmt.Errorf("%s: %w", public, c.failed), public}
+}
+
+// failure is an error with a text for clients. Its own text may quote the channel's files.
+type failure struct {
+	error
+	public string
+}
+
+func (f *failure) Unwrap() error  { return f.error }
+func (f *failure) Public() string { return f.public }

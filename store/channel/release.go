@@ -13,28 +13,28 @@ import (
 	"strings"
 )
 
-// release is a channel as it was read once. It is never changed.
+// release is the result of one read of a channel. It is never changed.
 type release struct {
 	*index
-	state    string // hash of the index: of the same files the same, whenever they are read
+	state    string // hash of the index: the same for the same files
 	location string // that of the channel
 	seen     marks
 }
 
-// marks are the ETags of the files that were read, "" where there was none.
+// marks are the ETags of the files that were read; "" if the server gave none.
 type marks struct {
 	paths    string
-	packages string // absent where there was no such file
+	packages string // absent if there was no such file
 }
 
-// absent is no ETag: those are quoted.
+// absent cannot be an ETag, because ETags are quoted.
 const absent = "absent"
 
-// saved is how a release is kept: the line, four strings, the index, the SHA-256 of all that. A string has its length in
-// front, four bytes, little endian.
+// savedFormat is the first line of a saved release. Four strings, the index, and the SHA-256 of all that follow. A string follows its
+// length, four bytes in little endian.
 const savedFormat = "nixreg channel index 1\n"
 
-// unfinished ends the name of a file that is being saved.
+// unfinished is the suffix of a file that is being saved.
 const unfinished = ".new"
 
 const (
@@ -42,14 +42,14 @@ const (
 	maxMark  = 8 << 10
 )
 
-// newRelease returns the release of x, and x as it is saved.
+// newRelease returns the release of x, and x encoded.
 func newRelease(x *index, location string, seen marks) (*release, []byte) {
 	b := x.encode()
 	sum := sha256.Sum256(b)
 	return &release{index: x, state: hex.EncodeToString(sum[:16]), location: location, seen: seen}, b
 }
 
-// save writes r to the file name, whose folder exists. Whatever happens, name holds a whole release or is as it was.
+// save writes r to the file name, whose folder exists. After an error or a kill, name is as it was or complete.
 func (r *release) save(name string, encoded []byte) error {
 	var head bytes.Buffer
 	head.WriteString(savedFormat)
@@ -78,7 +78,7 @@ func (r *release) save(name string, encoded []byte) error {
 	return err
 }
 
-// load reads what save wrote. A file that cannot be that, or of another format, gives an error matching errDamaged.
+// load reads a file that save wrote. A damaged file, or one of another format, gives an error matching errDamaged.
 func load(name string) (*release, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -93,7 +93,7 @@ func load(name string) (*release, error) {
 		return nil, fmt.Errorf("%s: %w", filepath.Base(name), errDamaged)
 	}
 	hash := sha256.New()
-	var text strings.Builder // that no second copy is made: the index is a part of it
+	var text strings.Builder // not []byte: the index refers to parts of it, without a copy
 	text.Grow(int(info.Size()) - sha256.Size)
 	if _, err := io.CopyN(io.MultiWriter(&text, hash), f, info.Size()-sha256.Size); err != nil {
 		return nil, err
@@ -111,7 +111,7 @@ func load(name string) (*release, error) {
 func parseRelease(s string) (*release, error) {
 	rest, ok := strings.CutPrefix(s, savedFormat)
 	if !ok {
-		return nil, fmt.Errorf("%w: not of the format that is known", errDamaged)
+		return nil, fmt.Errorf("%w: unknown format", errDamaged)
 	}
 	r := &release{}
 	for _, field := range []*string{&r.state, &r.location, &r.seen.paths, &r.seen.packages} {

@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/andybalholm/brotli"
 	"github.com/mikelolasagasti/xz"
@@ -29,24 +30,24 @@ const (
 	maxDictionary = 64 << 20
 )
 
-// Fetcher gets the files of one channel, from below its address. Safe for concurrent use.
+// Fetcher gets the files of one channel. Safe for concurrent use.
 type Fetcher interface {
-	// GetIf gets a file of at most limit bytes, its bytes as they are stored: what a server calls the Content-Encoding of a
-	// .br file stays. name is "store-paths.xz" or "packages.json.br", or such a file's whole address, below one that the
-	// fetcher itself has named in an [Answer]. A file that is not there gives an error matching [fs.ErrNotExist], one that is
-	// forbidden, which may be for that, one matching [fs.ErrPermission] and not store.ErrUnavailable.
+	// GetIf gets a file of at most limit bytes as it is stored: it undoes no Content-Encoding. name is "store-paths.xz" or
+	// "packages.json.br", or the URL of such a file below one that the Fetcher has returned in an [Answer]. If the file has the
+	// etag, the Answer may be NotModified. An absent file gives an error matching [fs.ErrNotExist]. A forbidden one, which may be
+	// absent, gives one that matches [fs.ErrPermission] and not store.ErrUnavailable. The caller closes Body.
 	GetIf(ctx context.Context, name, etag string, limit int64) (Answer, error)
 }
 
-// Answer is a file, or the news that it is still the one that had the ETag.
+// Answer is a file, or says that the file still has the etag.
 type Answer struct {
 	Body        io.ReadCloser // reads fail when the context ends; nil if NotModified
 	NotModified bool
-	ETag        string // or whatever else tells one file from the next; opaque, "" without any
-	URL         string // the file's address, if a redirect led elsewhere than the name said
+	ETag        string // opaque, different for each version of the file; "" if the server has none
+	URL         string // of the file after a redirect; "" without one
 }
 
-// same reports whether a is the file with this ETag: some servers send it all the same.
+// same reports whether a is the file with this ETag. Some servers send the file all the same.
 func (a *Answer) same(etag string) bool {
 	return a.NotModified || etag != "" && a.ETag == etag
 }
@@ -57,14 +58,14 @@ func (a *Answer) close() {
 	}
 }
 
-// beside returns the name to ask for another file of the folder in which a lies.
+// beside returns the name for GetIf of another file in the folder of a.
 func (a *Answer) beside(name string) (string, error) {
 	if a.URL == "" {
 		return name, nil
 	}
 	u, err := url.Parse(a.URL)
 	if err != nil {
-		return "", errors.New("the server redirects to what is no address")
+		return "", errors.New("the server redirects to something that is no URL")
 	}
 	return u.ResolveReference(&url.URL{Path: name}).String(), nil
 }
@@ -92,7 +93,11 @@ func (f folder) GetIf(ctx context.Context, name, etag string, limit int64) (Answ
 		r.Close()
 		return Answer{}, err
 	}
-	mark := fmt.Sprintf("%q", fmt.Sprint(info.ModTime().UnixNano(), " ", info.Size(), " ", inode(info)))
+	inode := uint64(0) // that of a file which is renamed into the place of another one differs
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		inode = s.Ino
+	}
+	mark := fmt.Sprintf("%q", fmt.Sprint(info.ModTime().UnixNano(), " ", info.Size(), " ", inode))
 	if mark == etag {
 		r.Close()
 		return Answer{NotModified: true, ETag: mark}, nil
@@ -100,7 +105,7 @@ func (f folder) GetIf(ctx context.Context, name, etag string, limit int64) (Answ
 	return Answer{Body: contextFile{r, ctx}, ETag: mark}, nil
 }
 
-// contextFile is a file whose reads fail when the context of what reads it ends.
+// contextFile is a file whose reads fail when ctx ends.
 type contextFile struct {
 	*os.File
 	ctx context.Context
@@ -113,7 +118,7 @@ func (f contextFile) Read(b []byte) (int, error) {
 	return f.File.Read(b)
 }
 
-// unpack returns the bytes that are stored in r, in the compression that the file's name tells.
+// unpack decompresses r, by the extension of name.
 func unpack(name string, r io.Reader) (io.Reader, error) {
 	r = &bounded{r, maxStored}
 	switch path.Ext(name) {
@@ -129,7 +134,7 @@ func unpack(name string, r io.Reader) (io.Reader, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// readBody reads a file with read, and closes it. A reader that trips over bytes from outside does not end the program.
+// readBody reads a file with read, and closes it. A panic of the decompressor is an error.
 func readBody(name string, a Answer, read func(io.Reader) error) (err error) {
 	defer a.close()
 	defer func() {
@@ -138,7 +143,7 @@ func readBody(name string, a Answer, read func(io.Reader) error) (err error) {
 		}
 	}()
 	if a.Body == nil {
-		return fmt.Errorf("%s: the server says that a file has not changed which it was not asked about", name)
+		return fmt.Errorf("%s: the server says that the file has not changed, but nobody asked that", name)
 	}
 	r, err := unpack(name, a.Body)
 	if err == nil {
@@ -150,10 +155,10 @@ func readBody(name string, a Answer, read func(io.Reader) error) (err error) {
 	return nil
 }
 
-// single splits the location of one file off its folder's.
+// single returns the folder of a location, and whether the location names the list of paths in it.
 func single(location string) (folder string, ok bool) {
 	before, query, asked := strings.Cut(location, "?")
-	if strings.HasPrefix(location, "/") { // a ? is a letter like others
+	if strings.HasPrefix(location, "/") { // in a path, ? has no meaning
 		before, query, asked = location, "", false
 	}
 	before, ok = strings.CutSuffix(before, "/"+pathsFile)
