@@ -259,7 +259,7 @@ func keptArchives(dir string) (map[string][sha256.Size]byte, error) {
 
 // connect makes the wire to a server; netrc and certs are for a location that names none itself.
 func (p *parts) connect(ctx context.Context, where web.Location, netrc, certs string, log *slog.Logger) (*web.Client, error) {
-	client, err := web.New(ctx, web.Options{Location: where, Netrc: netrc, CAFile: certs, UserAgent: "nixreg", Log: log})
+	client, err := web.New(ctx, web.Options{Location: where, Netrc: netrc, CAFile: certs, Log: log})
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,6 @@ var list = []Case{
 	{"R9", "M-L", "a list of tags is lost where the link to its next page has another path or host", "upstream registries"},
 	{"D2", "H", "clients that resolve by HEAD print \"not found\", and nothing says how to see the reason", "today's clients"},
 	{"D3", "M", "a Range of several parts is answered with the whole blob", "today's clients"},
-	{"S4", "M", "a binary cache leads requests to the addresses of other networks", "attacks"},
 	{"S6", "M", "a web page reads the whole store of a laptop under a host name of its own", "attacks"},
 	{"N2", "H", "nothing lists the names, and the hint at the start is always hello", "the first day"},
 	{"N3", "H", "podman needs --tls-verify=false, and no page says so", "the first day"},

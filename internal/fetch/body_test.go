@@ -388,3 +388,62 @@ func TestRate(t *testing.T) {
 		}
 	}
 }
+
+// Cuts do not make a slow server faster.
+func TestProgress(t *testing.T) {
+	b, limit := int64(testSlow.Bytes), testSlow.Limit
+	for _, tc := range []struct {
+		came   int64
+		waited time.Duration
+		want   bool
+	}{
+		{testProgress, 0, true}, {testProgress - 1, 0, false}, {0, 0, false}, {b, limit, true}, {b - 1, limit, false},
+		{testProgress, time.Minute, false}, {100 * b, 100 * limit, true},
+	} {
+		b := &Body{file: File{Progress: testProgress}, slow: testSlow, off: 77 + tc.came, mark: 77, waited: tc.waited}
+		if got := b.progressed(); got != tc.want {
+			t.Errorf("%+v: %t", tc, got)
+		}
+	}
+}
+
+// What comes after a cut is not the rest of the file, unless the reader knows its digest.
+func TestChangedFile(t *testing.T) {
+	for name, header := range map[string][3]string{
+		"another tag": {"Etag", `"1"`, `"2"`}, "another date": {"Last-Modified", "Fri, 02 Jan 2026 03:04:15 GMT", "Fri, 02 Jan 2026 03:04:16 GMT"},
+		"the same": {"Etag", `"1"`, `"1"`}, "another encoding": {"Content-Encoding", "x", "y"},
+	} {
+		for _, digested := range []bool{true, false} {
+			inNetwork(t, func(t *testing.T, n *network) {
+				c := &cutter{data: content(), cuts: []int{half}}
+				h := func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set(header[0], header[min(1+len(c.asked), 2)])
+					c.ServeHTTP(w, r)
+				}
+				got, _, err := blob(t, n, "http://r.lab.test", http.HandlerFunc(h), func(f *File) { f.Digested = digested })
+				ok := name == "the same" || digested && name != "another encoding"
+				if (err == nil) != ok || ok && got != c.data || !ok && (!errors.Is(err, ErrChanged) || got != c.data[:half]) {
+					t.Errorf("%s, digested %v: %d bytes, %v", name, digested, len(got), err)
+				}
+			})
+		}
+	}
+}
+
+// The bound holds whether the size is said or not.
+func TestLimit(t *testing.T) {
+	for _, chunked := range []bool{false, true} {
+		inNetwork(t, func(t *testing.T, n *network) {
+			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if chunked {
+					w.(http.Flusher).Flush()
+				}
+				io.WriteString(w, content())
+			})
+			got, _, err := blob(t, n, "http://r.lab.test", h, func(f *File) { f.Limit = half })
+			if !errors.Is(err, ErrTooLarge) || len(got) > half {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
+	}
+}

@@ -46,7 +46,8 @@ const (
 	maxIdle      = 32               // connections, per host
 	maxHeader    = 64 << 10         // bytes
 	maxErrorBody = 64 << 10         // bytes that are read of an answer that is an error
-	endTimeout   = time.Second      // to read the rest of a body that is not wanted
+	userAgent    = "nixreg"
+	endTimeout   = time.Second // to read the rest of a body that is not wanted
 )
 
 // Options say which server a Client reads from, and how. Base, Redirects and Slow must be set.
@@ -55,7 +56,6 @@ type Options struct {
 	// that is not a probe for just that.
 	Base      func() *url.URL
 	TLS       *tls.Config // nil: the certificates of the system
-	Agent     string      // User-Agent; "" is nixreg
 	MaxConns  int         // per host; 0 is any number
 	Redirects int         // that are followed for one request
 	Slow      Slow
@@ -81,9 +81,6 @@ type Client struct {
 
 // New returns a Client. It connects to nothing.
 func New(o Options) *Client {
-	if o.Agent == "" {
-		o.Agent = "nixreg"
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

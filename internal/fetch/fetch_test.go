@@ -2,7 +2,9 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -164,4 +166,57 @@ func TestConnectionsAreReused(t *testing.T) {
 			t.Errorf("connected %d times", len(n.Dialed()))
 		}
 	})
+}
+
+// The wait for a header begins when the request was sent, by HTTP/2 too, and does not count the connection.
+func TestSilence(t *testing.T) {
+	for _, base := range []string{"http://r.lab.test", "https://r.lab.test"} {
+		inNetwork(t, func(t *testing.T, n *network) {
+			silent := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+			n.Serve("r.lab.test:80", "9.9.9.9", silent)
+			n.Serve("r.lab.test:443", "9.9.9.9", silent)
+			c := n.open(base, func(o *Options) {
+				o.Connect = func(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, error) {
+					time.Sleep(9 * time.Second)
+					return n.Connect(ctx, d, network, addr)
+				}
+			})
+			start := time.Now()
+			_, err := get(t.Context(), c, "a")
+			if took := time.Since(start); !errors.Is(err, ErrTimeout) || err.Error() != "no answer in 30s" || took != testWait+9*time.Second {
+				t.Errorf("%v after %v", err, took)
+			}
+		})
+	}
+}
+
+// Which answers are worth another try, and for how long a server is left alone.
+func TestTries(t *testing.T) {
+	for _, tc := range []struct {
+		status    int
+		after     string
+		impatient bool
+		asked     int
+		took      time.Duration
+	}{
+		{404, "", false, 1, 0}, {501, "", false, 1, 0}, {500, "", false, 3, -1}, {503, "", false, 3, -1}, {522, "", false, 3, -1}, {425, "", false, 3, -1},
+		{429, "", false, 2, -1}, {429, "7", false, 2, 7 * time.Second}, {503, "60", false, 3, 2 * time.Minute},
+		{503, "61", false, 1, 0}, {503, "61", true, 3, 2 * time.Minute}, {404, "9", false, 1, 0},
+	} {
+		inNetwork(t, func(t *testing.T, n *network) {
+			h := n.Serve("r.lab.test:80", "9.9.9.9", status(tc.status, "", "Retry-After", tc.after))
+			c, tr := n.open("http://r.lab.test"), tries(3)
+			tr.Busy, tr.Rest, tr.Impatient = 2, time.Minute, tc.impatient
+			start := time.Now()
+			err := tr.Do(t.Context(), func() error {
+				_, err := get(t.Context(), c, "a")
+				return err
+			})
+			var e *Error
+			took := time.Since(start)
+			if !errors.As(err, &e) || e.Status != tc.status || len(h.Requests()) != tc.asked || tc.took >= 0 && took != tc.took || tc.took < 0 && took == 0 {
+				t.Errorf("%+v: %v after %d requests and %v", tc, err, len(h.Requests()), took)
+			}
+		})
+	}
 }

@@ -227,3 +227,49 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+// The credentials are for the base, and for its host at https.
+func TestOwns(t *testing.T) {
+	for _, c := range []struct {
+		base, to string
+		want     bool
+	}{
+		{"https://h", "https://H:443/x", true}, {"https://h.", "https://h", true}, {"https://h", "http://h/x", false}, {"https://h", "https://h:444/x", false}, {"https://h", "https://g.h/x", false},
+		{"http://h", "https://h/x", true}, {"http://h:80", "https://h/x", true}, {"http://h:81", "https://h/x", false}, {"http://h", "https://h:444/", false},
+	} {
+		base, err := url.Parse(c.base)
+		to, too := url.Parse(c.to)
+		if err != nil || too != nil {
+			t.Fatal(err, too)
+		}
+		if got := New(Options{Base: func() *url.URL { return base }}).Owns(to); got != c.want {
+			t.Errorf("%s, %s: %t", c.base, c.to, got)
+		}
+	}
+}
+
+// Nothing leads from https to http, by way of another host neither.
+func TestNoWayDown(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		n.Serve("r.lab.test:80", "9.9.9.9", redirected(func(*http.Request) string { return "https://a.cdn.test/x" }))
+		n.Serve("a.cdn.test:443", "9.9.9.8", redirected(func(*http.Request) string { return "http://b.cdn.test/data" }))
+		n.Serve("b.cdn.test:80", "9.9.9.7", texts)
+		if _, err := get(t.Context(), n.open("http://r.lab.test"), "a"); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "led from https://a.cdn.test:443 to http://b.cdn.test:80") {
+			t.Error(err)
+		}
+	})
+}
+
+// Credentials go to the base alone, also where a redirect comes back to it.
+func TestCredentialsStay(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		r := n.Serve("r.lab.test:443", "9.9.9.9", redirected(func(*http.Request) string { return "https://a.cdn.test/x" }))
+		a := n.Serve("a.cdn.test:443", "9.9.9.8", redirected(func(*http.Request) string { return "https://r.lab.test/data" }))
+		if _, err := get(t.Context(), n.open("https://r.lab.test"), "a"); err != nil {
+			t.Error(err)
+		}
+		if got := strings.Join(append(r.Paths(), a.Paths()...), ", "); got != "GET /a secret, GET /data secret, GET /x" {
+			t.Error(got)
+		}
+	})
+}

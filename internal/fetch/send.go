@@ -111,7 +111,7 @@ func (c *Client) hop(r Request, from *url.URL) (*http.Response, error) {
 		GotConn:      func(i httptrace.GotConnInfo) { peer = i.Conn.RemoteAddr() },
 		WroteRequest: func(httptrace.WroteRequestInfo) { late.Reset(r.Wait) },
 	}))
-	req.Header.Set("User-Agent", c.options.Agent)
+	req.Header.Set("User-Agent", userAgent)
 	req.Header.Set("Accept-Encoding", "identity") // bytes are wanted as they are stored
 	if own && r.Sign != nil {
 		if err := r.Sign(req); err != nil {

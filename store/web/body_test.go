@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nixreg/nixreg/store"
 )
@@ -201,40 +200,6 @@ func TestHardlyAny(t *testing.T) {
 	}
 }
 
-// A body that stands still is cut and continued.
-func TestStall(t *testing.T) {
-	data := content(100_000)
-	fire := make(chan struct{})
-	s := serve(t, func(n int, w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("ETag", `"v1"`)
-		if n > 1 {
-			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
-			return
-		}
-		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
-		w.Write(data[:50_000])
-		w.(http.Flusher).Flush()
-		fire <- struct{}{}
-		<-r.Context().Done()
-	})
-	c := client(t, s.URL)
-	c.wire.watch = func(_ time.Duration, stalled func()) func() {
-		stop := make(chan struct{})
-		go func() {
-			select {
-			case <-fire:
-				stalled()
-			case <-stop:
-			}
-		}()
-		return func() { close(stop) }
-	}
-	got, err := readAll(t, c, "x")
-	if err != nil || !bytes.Equal(got, data) || len(c.slept) != 1 {
-		t.Errorf("%d bytes, slept %v: %v", len(got), c.slept, err)
-	}
-}
-
 // Whoever closes a body, or ends its context, does not wait for the server.
 func TestGiveUp(t *testing.T) {
 	begun := make(chan struct{}, 2)
@@ -270,20 +235,6 @@ func TestGiveUp(t *testing.T) {
 	if len(c.slept) > 0 {
 		t.Errorf("slept %v", c.slept)
 	}
-}
-
-func FuzzHeaders(f *testing.F) {
-	f.Add("120", "bytes 0-9/10")
-	f.Add("Fri, 02 Jan 2026 03:04:15 GMT", "bytes 5-9/*")
-	f.Add("99999999999999999999", "bytes 9-5/-1")
-	f.Fuzz(func(t *testing.T, after, span string) {
-		if d := parseRetryAfter(after, time.Unix(0, 0)); d < 0 || d > 366*24*time.Hour {
-			t.Errorf("%q: %v", after, d)
-		}
-		if c, ok := parseContentRange(span); ok && (c.first < 0 || c.last < c.first || c.total >= 0 && c.total <= c.last) {
-			t.Errorf("%q: %+v", span, c)
-		}
-	})
 }
 
 // An answer that has less of the rest than it could is continued, too.

@@ -13,6 +13,8 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
+
+	"github.com/nixreg/nixreg/internal/fetch"
 )
 
 // maxWindow bounds the memory that unpacking takes, in bytes.
@@ -28,7 +30,7 @@ func encodingOf(h http.Header, name string) string {
 	if e == "identity" || e != "" && e == suffix {
 		return ""
 	}
-	return printable(e)
+	return fetch.Printable(e)
 }
 
 // decode unpacks at most limit bytes.

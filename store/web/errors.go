@@ -3,89 +3,64 @@ package web
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
 	"net/http"
-	"slices"
+	"net/url"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
+	"github.com/nixreg/nixreg/internal/fetch"
 	"github.com/nixreg/nixreg/store"
 )
 
-const (
-	maxErrorBody = 16 << 10 // bytes read of an answer that is an error
-	maxText      = 256      // bytes shown of a text from outside
-)
+const regionHeader = "X-Amz-Bucket-Region"
 
 // denied is an answer other than what was asked for.
 type denied struct {
-	status  int
-	code    string // of S3, such as NoSuchKey
-	message string // of S3
-	give    string // a parameter that would help, where S3 says so
-	after   time.Duration
-	proxy   bool   // it is a proxy that answers, in place of connecting
-	at      string // the host that answers, where a redirect led to another than the location's
+	*fetch.Error
+	code, message string // of S3, such as NoSuchKey
+	give          string // a parameter that would help, if S3 says so
 }
 
-const regionHeader = "X-Amz-Bucket-Region"
-
-// denial reads an answer that is an error, and closes it.
-func denial(resp *http.Response, b *bucket, now time.Time) *denied {
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what there is of it
-	d := &denied{status: resp.StatusCode, after: parseRetryAfter(resp.Header.Get("Retry-After"), now)}
+// denial reads an answer that is an error.
+func denial(e *fetch.Error, l *Location) *denied {
+	d := &denied{Error: e}
 	var text struct {
 		XMLName xml.Name `xml:"Error"`
 		Code    string   `xml:"Code"`
 		Message string   `xml:"Message"`
 		Region  string   `xml:"Region"`
 	}
-	if xml.Unmarshal(body, &text) == nil {
-		d.code, d.message = printable(text.Code), printable(text.Message)
+	if xml.Unmarshal(e.Body, &text) == nil {
+		d.code, d.message = fetch.Printable(text.Code), fetch.Printable(text.Message)
 	}
-	if isRedirect(d.status) || d.status == http.StatusBadRequest {
-		d.give = whereBucketIs(resp, b, cmp.Or(resp.Header.Get(regionHeader), text.Region))
+	if e.Status/100 != 3 && e.Status != http.StatusBadRequest {
+		return d
+	}
+	// The bucket is in another region, or at another host.
+	region, b := cmp.Or(e.Header.Get(regionHeader), text.Region), l.bucket
+	switch to, err := url.Parse(e.Location); {
+	case !isBucket(region):
+	case b == nil || b.region != region:
+		d.give = "?region=" + region
+	case err == nil && to.Host != "" && to.Host != l.base.Host:
+		d.give = "?endpoint=" + fetch.Printable(to.Host)
 	}
 	return d
 }
 
-// whereBucketIs is the parameter that leads to a bucket in a region; "" if none is known.
-func whereBucketIs(resp *http.Response, b *bucket, region string) string {
-	switch {
-	case !isBucket(region):
-		return ""
-	case b == nil || b.region != region:
-		return "?region=" + region
+// explain adds to a text about the answer what the server says of it.
+func (d *denied) explain(text string) string {
+	if d.Elsewhere != "" {
+		text = "it redirects to " + d.Elsewhere + ", which answers " + text
 	}
-	to, err := resp.Request.URL.Parse(resp.Header.Get("Location"))
-	if err != nil || to.Host == "" || to.Host == resp.Request.URL.Host {
-		return ""
-	}
-	return "?endpoint=" + printable(to.Host)
-}
-
-func (d *denied) Error() string {
-	text := strings.TrimSpace(fmt.Sprintf("%d %s", d.status, http.StatusText(d.status)))
-	if d.proxy {
-		text = "the proxy answers " + text
-	}
-	if d.at != "" {
-		text = "it redirects to " + d.at + ", which answers " + text
-	}
-	if d.code != "" {
-		text += ": " + d.code
-	}
-	if d.message != "" {
-		text += ": " + d.message
+	for _, more := range []string{d.code, d.message} {
+		if more != "" {
+			text += ": " + more
+		}
 	}
 	if d.give != "" {
 		text += " (the bucket is elsewhere: give " + d.give + ")"
@@ -95,7 +70,7 @@ func (d *denied) Error() string {
 
 // missing reports whether a file is not there.
 func (d *denied) missing() bool {
-	return !d.proxy && (d.status == http.StatusNotFound || d.status == http.StatusGone) && d.code != "NoSuchBucket"
+	return d.Kind == nil && (d.Status == http.StatusNotFound || d.Status == http.StatusGone) && d.code != "NoSuchBucket"
 }
 
 // forbidden reports whether it is the file that is kept from us, which may not even be there: S3 denies access to a key that
@@ -103,24 +78,16 @@ func (d *denied) missing() bool {
 //
 // Source: Amazon S3 API reference, GetObject, "Permissions"; Nix, HttpBinaryCacheStore::getFile, which takes each 403 so.
 func (d *denied) forbidden() bool {
-	return !d.proxy && d.status == http.StatusForbidden && (d.code == "" || d.code == "AccessDenied")
+	return d.Kind == nil && d.Status == http.StatusForbidden && (d.code == "" || d.code == "AccessDenied")
 }
 
 // unauthorized reports whether it is for want of the right credentials. The host that a redirect leads to gets none of them.
 func (d *denied) unauthorized() bool {
-	switch d.status {
+	switch d.Status {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return !d.proxy && d.at == ""
+		return d.Kind == nil && d.Elsewhere == ""
 	}
-	return d.status == http.StatusProxyAuthRequired
-}
-
-// passing reports whether another try may help.
-func (d *denied) passing() bool {
-	return slices.Contains([]int{
-		http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
-	}, d.status)
+	return d.Status == http.StatusProxyAuthRequired
 }
 
 // wantsRest reports whether a Retry-After is about the load of the server, not about this one file: as long as that the server is
@@ -128,60 +95,39 @@ func (d *denied) passing() bool {
 //
 // Source: RFC 9110, 10.2.3 and 15.6.4; RFC 6585, 4; RFC 8470, 5.2.
 func (d *denied) wantsRest() bool {
-	switch d.status {
+	switch d.Status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		return true
 	}
 	return false
 }
 
-// transient reports whether a request is worth another try after an error.
-func transient(err error) bool {
-	var (
-		d         *denied
-		r         refusal
-		untrusted *tls.CertificateVerificationError
-		notTLS    tls.RecordHeaderError
-		dns       *net.DNSError
-	)
-	switch {
-	case errors.As(err, &d):
-		return d.passing()
-	case errors.As(err, &r), errors.As(err, &untrusted), errors.As(err, &notTLS), errors.Is(err, errCredentials):
-		return false
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return false
-	}
-	return true
-}
-
-func isTimeout(err error) bool {
-	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
-}
-
 // failed makes the error for a file that did not come; tries is how often it was asked for.
 func (c *Client) failed(ctx context.Context, name string, err error, tries int) error {
+	name = fetch.Printable(name)
 	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %s: %w", c.location, printable(name), ctx.Err())
-	}
-	text := printable(err.Error())
-	if tries > 1 {
-		text += fmt.Sprintf(" (%d tries)", tries)
+		return fmt.Errorf("%s: %s: %w", c.location, name, ctx.Err())
 	}
 	f := &failure{kinds: []error{store.ErrUnavailable}, public: "cannot be asked now"}
+	text := fetch.Printable(err.Error())
+	var e *fetch.Error
 	var d *denied
-	if errors.As(err, &d) {
+	if errors.As(err, &e) && e.Status != 0 && e.Kind != fetch.ErrChanged {
+		d = denial(e, &c.location)
+		text = fetch.Printable(d.explain(text))
+		f.public = strings.TrimSpace(fmt.Sprintf("it answers %d %s", d.Status, http.StatusText(d.Status)))
 		if d.wantsRest() {
-			f.after = d.after
+			f.after = d.RetryAfter
 		}
-		f.public = strings.TrimSpace(fmt.Sprintf("it answers %d %s", d.status, http.StatusText(d.status)))
+	}
+	if tries > 1 {
+		text += fmt.Sprintf(" (%d tries)", tries)
 	}
 	switch {
 	case d != nil && d.missing():
 		f.kinds = []error{fs.ErrNotExist}
 	case d != nil && d.unauthorized():
-		advice, file := c.keys.advice(d.status)
+		advice, file := c.keys.advice(d.Status)
 		text += ": " + advice
 		f.public += ": " + advice
 		if f.kinds = append(f.kinds, fs.ErrPermission); d.forbidden() && c.answered.Load() {
@@ -194,10 +140,10 @@ func (c *Client) failed(ctx context.Context, name string, err error, tries int) 
 	case errors.Is(err, errCredentials):
 		f.kinds = append(f.kinds, fs.ErrPermission)
 		f.public = "there are no credentials for it"
-	case errors.Is(err, store.ErrTooLarge):
+	case errors.Is(err, store.ErrTooLarge), errors.Is(err, fetch.ErrTooLarge):
 		f.kinds = []error{store.ErrTooLarge}
 	}
-	f.text = fmt.Sprintf("%s: %s: %s", c.location, printable(name), text)
+	f.text = fmt.Sprintf("%s: %s: %s", c.location, name, text)
 	f.public = fmt.Sprintf("%s: %s", c.location, f.public)
 	return f
 }
@@ -217,22 +163,3 @@ func (f *failure) Unwrap() []error { return f.kinds }
 
 // RetryAfter is for how long the server wants to be left alone; 0 if it does not say.
 func (f *failure) RetryAfter() time.Duration { return f.after }
-
-// printable is a text from outside as it may be shown: in one line, and short.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) && r != utf8.RuneError {
-			return r
-		}
-		return ' '
-	}, s[:min(len(s), 4*maxText)])
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) <= maxText {
-		return s
-	}
-	n := maxText
-	for !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
-}

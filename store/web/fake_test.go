@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"github.com/nixreg/nixreg/internal/fetch"
 )
 
 // serve starts a server on the loopback whose handler is told which request it is, from 1 on.
@@ -31,6 +33,12 @@ type fake struct {
 
 func client(t *testing.T, address string, more ...func(*Options)) *fake {
 	t.Helper()
+	return clientWith(t, fetch.Options{}, address, more...)
+}
+
+// clientWith has options of the requests, too.
+func clientWith(t *testing.T, requests fetch.Options, address string, more ...func(*Options)) *fake {
+	t.Helper()
 	l, rest, err := ParseLocation(address)
 	if err != nil || len(rest) > 0 {
 		t.Fatalf("%s: %v, %v", address, rest, err)
@@ -39,7 +47,7 @@ func client(t *testing.T, address string, more ...func(*Options)) *fake {
 	for _, f := range more {
 		f(&o)
 	}
-	c, err := New(t.Context(), o)
+	c, err := newClient(t.Context(), o, requests)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +57,6 @@ func client(t *testing.T, address string, more ...func(*Options)) *fake {
 		f.slept = append(f.slept, d)
 		return ctx.Err()
 	}
-	c.wire.watch = func(time.Duration, func()) func() { return func() {} }
 	return f
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/aws/smithy-go/encoding/httpbinding"
+
+	"github.com/nixreg/nixreg/internal/fetch"
 )
 
 const (
@@ -210,14 +212,14 @@ func isBucket(s string) bool {
 // redacted is the URL of a store for messages: without user and parameters, and short.
 func redacted(s string) string {
 	if u, err := url.Parse(s[:min(len(s), maxLocation)]); err == nil && u.Host != "" {
-		return printable((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String())
+		return fetch.Printable((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String())
 	}
 	if strings.Contains(s, "@") {
 		scheme, _, _ := strings.Cut(s, ":")
-		return printable(scheme) + ":…"
+		return fetch.Printable(scheme) + ":…"
 	}
 	s, _, _ = strings.Cut(s, "?")
-	return printable(s)
+	return fetch.Printable(s)
 }
 
 // target is the URL of a file. A name of a web server may have a query, and percent-encoded bytes, as narinfo has it; one

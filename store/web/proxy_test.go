@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nixreg/nixreg/internal/fetch"
 	"github.com/nixreg/nixreg/store"
 )
 
@@ -28,11 +29,11 @@ func TestProxyRefuses(t *testing.T) {
 			requests = n
 			w.WriteHeader(status)
 		})
-		c := client(t, "https://cache.example.org")
-		c.answered.Store(true) // or else to be forbidden would not be the file's matter
-		c.wire.transport.Proxy = func(*http.Request) (*url.URL, error) {
+		proxy := func(*http.Request) (*url.URL, error) {
 			return url.Parse(strings.Replace(s.URL, "http://", "http://me:hunter2@", 1))
 		}
+		c := clientWith(t, fetch.Options{Proxy: proxy}, "https://cache.example.org")
+		c.answered.Store(true) // or else to be forbidden would not be the file's matter
 		_, err := c.Get(t.Context(), "x", 1)
 		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) != want.permission {
 			t.Errorf("%d: %v", status, err)

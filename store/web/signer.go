@@ -15,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+
+	"github.com/nixreg/nixreg/internal/fetch"
 )
 
 const (
@@ -57,7 +59,7 @@ func newSigner(ctx context.Context, b *bucket, log *slog.Logger) (*signer, error
 	}
 	conf, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
-		return nil, fmt.Errorf("configuration of AWS: %s: %w", printable(err.Error()), fs.ErrInvalid)
+		return nil, fmt.Errorf("configuration of AWS: %s: %w", fetch.Printable(err.Error()), fs.ErrInvalid)
 	}
 	return &signer{
 		region: b.region,
@@ -84,10 +86,10 @@ func (s *signer) credentials(ctx context.Context) (keys aws.Credentials, ok bool
 	case ctx.Err() != nil:
 		return keys, false, ctx.Err()
 	case s.last && s.giveUp():
-		s.log.DebugContext(ctx, "no credentials for S3: requests go unsigned", "err", printable(err.Error()))
+		s.log.DebugContext(ctx, "no credentials for S3: requests go unsigned", "err", fetch.Printable(err.Error()))
 		return keys, false, nil
 	}
-	return keys, false, fmt.Errorf("%w of AWS: %s", errCredentials, printable(err.Error()))
+	return keys, false, fmt.Errorf("%w of AWS: %s", errCredentials, fetch.Printable(err.Error()))
 }
 
 func (s *signer) worthAsking() bool {

@@ -1,7 +1,8 @@
 // Package web fetches files that lie below one address: on a web server, or in a bucket of S3.
 //
-// It owns the wire: addresses, credentials, tries, redirects, and bodies that go on after a cut. It must not know what the
-// files are, and trusts no server with more than their bytes: whoever uses them verifies them.
+// It owns locations, credentials, content encodings, and what the answers of such servers mean. How requests are sent, and
+// where a server may lead to, is the matter of internal/fetch. It must not know what the files are. It trusts no server: its
+// callers verify the bytes.
 //
 //	where, rest, err := web.ParseLocation("https://cache.example.org/team?netrc-file=/etc/nix/netrc")
 //	c, err := web.New(ctx, web.Options{Location: where, Log: log})
@@ -13,19 +14,35 @@ package web
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
-	"math/rand/v2"
-	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/nixreg/nixreg/internal/fetch"
 )
 
 const (
-	defaultAgent = "nixreg"
-	maxAsking    = 32 // small files at once
+	documentTimeout = 30 * time.Second // for the header of the answer
+	fileTimeout     = 2 * time.Minute  // the same for a file: a cache that is a proxy may get all of it first
+	maxConns        = 32               // per host
+	maxRedirects    = 10
+	maxOrigins      = 16      // to which redirects led
+	maxAsking       = 32      // small files at once
+	maxTries        = 5       // for one file, without progress between them
+	progress        = 4 << 10 // bytes that make up for the tries it took to get them
+	maxPEM          = 8 << 20 // bytes
 )
+
+var slow = fetch.Slow{Stall: 30 * time.Second, Limit: 2 * time.Minute, Bytes: 64 << 10}
 
 // Options say what is fetched, and as whom. What the Location's own parameters say counts before the fields of the same
 // meaning.
@@ -34,9 +51,8 @@ type Options struct {
 	// Netrc is a file as curl reads it; it need not be there. "" is none. S3 does not use it.
 	Netrc string
 	// CAFile has certificates that are trusted beside the system's, in PEM; "" is none.
-	CAFile    string
-	Log       *slog.Logger // nil: no log
-	UserAgent string       // "" is nixreg
+	CAFile string
+	Log    *slog.Logger // nil: no log
 }
 
 // Client fetches the files below one address. Safe for concurrent use.
@@ -49,71 +65,95 @@ type Options struct {
 type Client struct {
 	location Location
 	log      *slog.Logger
-	agent    string
-	wire     *wire
+	fetch    *fetch.Client
 	keys     *keyring
-	asking   chan struct{} // has a place for each small file that is asked for
+	asking   chan struct{} // a semaphore: one for each small file that is asked for
 	// answered is set once a file came: before, to be forbidden is a matter of credentials, not of one file.
 	answered atomic.Bool
 
-	// What tests replace.
-	sleep func(ctx context.Context, d time.Duration) error
-	now   func() time.Time
+	sleep func(ctx context.Context, d time.Duration) error // tests replace it
+
+	mu   sync.Mutex // guards seen
+	seen []string   // origins to which redirects led
 }
 
 // New returns a client. It reads the files of o, and asks the machine for credentials of S3, as long as ctx lasts; the
 // address itself is not asked. Errors match fs.ErrInvalid, or are those of reading a file.
-func New(ctx context.Context, o Options) (*Client, error) {
+func New(ctx context.Context, o Options) (*Client, error) { return newClient(ctx, o, fetch.Options{}) }
+
+func newClient(ctx context.Context, o Options, f fetch.Options) (*Client, error) {
 	l := o.Location
 	if l.base.Host == "" {
 		return nil, fmt.Errorf("web: no location: %w", fs.ErrInvalid)
 	}
-	conf, err := tlsConfig(cmp.Or(l.ca, o.CAFile))
-	if err != nil {
-		return nil, err
-	}
 	c := &Client{
 		location: l,
 		log:      cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
-		agent:    cmp.Or(o.UserAgent, defaultAgent),
-		wire:     newWire(l.base, conf),
 		asking:   make(chan struct{}, maxAsking),
-		sleep:    sleep,
-		now:      time.Now,
+		sleep:    fetch.Sleep,
+	}
+	var err error
+	if f.TLS, err = tlsConfig(f.TLS, cmp.Or(l.ca, o.CAFile)); err != nil {
+		return nil, err
 	}
 	if c.keys, err = newKeyring(ctx, o, c.log); err != nil {
 		return nil, err
 	}
+	f.Base, f.MaxConns, f.Redirects, f.Slow = func() *url.URL { return &l.base }, maxConns, maxRedirects, slow
+	c.fetch = fetch.New(f)
 	return c, nil
 }
 
 // Close ends the connections that are idle. Bodies stay open until they are closed.
-func (c *Client) Close() { c.wire.transport.CloseIdleConnections() }
+func (c *Client) Close() { c.fetch.Close() }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// tlsConfig adds the certificates in a file to those that conf trusts.
+func tlsConfig(conf *tls.Config, file string) (*tls.Config, error) {
+	if file == "" {
+		return conf, nil
 	}
+	pem, err := readFile(file, maxPEM)
+	if err != nil {
+		return nil, fmt.Errorf("certificates: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("certificates: %s has none in PEM: %w", file, fs.ErrInvalid)
+	}
+	return &tls.Config{RootCAs: pool}, nil
 }
 
-// backoff is how long to wait after the n-th try in vain: 0.25 s, 0.5 s, 1 s and so on, and up to half of it more.
-func backoff(n int) time.Duration {
-	d := min(250*time.Millisecond<<(min(n, 16)-1), maxBackoff)
-	return d + rand.N(d/2)
+// readFile returns all of a file, if it is not too large.
+func readFile(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s: larger than %d bytes: %w", name, limit, fs.ErrInvalid)
+	}
+	return b, err
 }
 
-// request makes that for a file.
-func (c *Client) request(ctx context.Context, q query) *http.Request {
-	r := &http.Request{Method: http.MethodGet, URL: q.target, Header: q.header.Clone(), Host: q.target.Host}
-	if r.Header == nil {
-		r.Header = http.Header{}
+// knows reports whether an absolute address is at the base, or at an origin to which a redirect has led.
+func (c *Client) knows(u *url.URL) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fetch.Owns(u) || slices.Contains(c.seen, fetch.Origin(u))
+}
+
+// remember makes the origin at the end of redirects known.
+func (c *Client) remember(u *url.URL) {
+	if c.knows(u) {
+		return
 	}
-	r.Header.Set("User-Agent", c.agent)
-	r.Header.Set("Accept-Encoding", "identity") // bytes are wanted as they are stored
-	return r.WithContext(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen = append(c.seen, fetch.Origin(u))
+	c.seen = c.seen[max(0, len(c.seen)-maxOrigins):]
 }
