@@ -41,7 +41,7 @@ func (b *builds) supplies(ctx context.Context, repository string, attributes boo
 	var err error
 	if names[0] == packages.Shell {
 		if list, err = b.shell(ctx, attributes); err != nil {
-			return nil, renamed(err, unknown)
+			return nil, missing(err, unknown, "")
 		}
 		names = names[1:]
 	}
@@ -50,20 +50,26 @@ func (b *builds) supplies(ctx context.Context, repository string, attributes boo
 	})
 	for _, name := range slices.Compact(names) {
 		s, err := b.supply(ctx, name, attributes)
+		if packages.IsUnknown(err) && name == repository {
+			return nil, unknown
+		}
 		if err != nil {
-			return nil, renamed(err, unknown)
+			return nil, missing(err, unknown, name)
 		}
 		list = append(list, s)
 	}
 	return list, nil
 }
 
-// renamed is err, or if that says that a component is not known, that the whole name is not.
-func renamed(err, unknown error) error {
-	if packages.IsUnknown(err) {
-		return unknown
+// missing is err; or, if that says that the component part of a name is not known, that the whole name is not, and why.
+func missing(err, unknown error, part string) error {
+	switch {
+	case !packages.IsUnknown(err):
+		return err
+	case part == "": // err says why
+		return packages.Unknown(fmt.Sprintf("%v: %v", unknown, err))
 	}
-	return err
+	return packages.Unknown(fmt.Sprintf("%v: there is no package %s", unknown, part))
 }
 
 // shell is an interactive bash, and coreutils. nixpkgs' bash-interactive is an attribute of another name.
@@ -79,10 +85,15 @@ func (b *builds) shell(ctx context.Context, attributes bool) ([]supply, error) {
 			break
 		}
 	}
-	if err != nil {
-		return nil, err
+	lacks := "bash"
+	var coreutils supply
+	if err == nil {
+		lacks = "coreutils"
+		coreutils, err = b.supply(ctx, lacks, attributes)
 	}
-	coreutils, err := b.supply(ctx, "coreutils", attributes)
+	if packages.IsUnknown(err) {
+		err = packages.Unknown(fmt.Sprintf("%s needs bash and coreutils, and there is no package %s", packages.Shell, lacks))
+	}
 	interactive.shell, coreutils.shell = true, true
 	return []supply{interactive, coreutils}, err
 }

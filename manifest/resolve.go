@@ -24,6 +24,8 @@ type resolver struct {
 	packages *packages.Catalog
 	names    *builds // of packages, and of what can be built
 	host     hostFiles
+	// suggester finds what an unknown one of contents was meant to be.
+	suggester *suggester
 	// wholeNames lets errors tell where a definition file is. Clients need not know.
 	wholeNames bool
 }
@@ -140,7 +142,13 @@ func (r *resolver) choices(ctx context.Context, text, arch string) (map[string][
 		if !ok {
 			tag = packages.Latest
 		}
-		return r.names.byArchitecture(ctx, repository, tag, arch)
+		found, err := r.names.byArchitecture(ctx, repository, tag, arch)
+		if packages.IsUnknown(err) {
+			if meant := r.suggester.meant(ctx, repository); meant != "" && meant != repository {
+				err = packages.Unknown(fmt.Sprintf("%v: did you mean %s?", err, meant))
+			}
+		}
+		return found, err
 	}
 	p, err := storePath(text)
 	if err != nil {

@@ -93,6 +93,7 @@ type Source struct {
 	store     *store.Joint
 	images    *images
 	catalogs  []Catalog
+	suggester suggester
 	records   records
 	layers    *layer.Maker
 	encoding  layer.Encoding
@@ -166,6 +167,8 @@ func newSource(cfg Config) (*Source, error) {
 	}
 	names.images = s.images
 	s.catalogs = []Catalog{s.images, names}
+	s.suggester = suggester{catalogs: s.catalogs, images: s.images, names: names, store: all}
+	s.images.resolver.suggester = &s.suggester
 	for _, file := range cfg.Files {
 		if _, err := host.Add(file); err != nil {
 			log.Warn("file of a base image cannot be used", "file", file, "error", err)
@@ -215,7 +218,7 @@ func (s *Source) manifestByDigest(ctx context.Context, repository string, digest
 
 // Tags lists the tags of a repository.
 func (s *Source) Tags(ctx context.Context, repository string) ([]string, error) {
-	c, err := owner(ctx, s.catalogs, repository)
+	c, err := s.owner(ctx, repository)
 	if err != nil {
 		return nil, err
 	}
@@ -239,11 +242,24 @@ func (s *Source) Repositories(ctx context.Context) ([]string, error) {
 
 // definitions says what the images of a tag are made of, one for each platform.
 func (s *Source) definitions(ctx context.Context, repository, tag string) ([]*Definition, error) {
-	c, err := owner(ctx, s.catalogs, repository)
+	c, err := s.owner(ctx, repository)
 	if err != nil {
 		return nil, err
 	}
-	return c.Lookup(ctx, repository, tag)
+	defs, err := c.Lookup(ctx, repository, tag)
+	if packages.IsUnknown(err) && err.Error() == packages.UnknownTag(repository, tag).Error() {
+		err = s.suggester.unknownTag(ctx, c, repository, tag)
+	}
+	return defs, err
+}
+
+// owner is the catalog that owns a repository. The error that none does says what may have been meant, unless it has a reason.
+func (s *Source) owner(ctx context.Context, repository string) (Catalog, error) {
+	c, err := owner(ctx, s.catalogs, repository)
+	if packages.IsUnknown(err) && err.Error() == packages.UnknownRepository(repository).Error() {
+		err = s.suggester.unknownName(ctx, repository)
+	}
+	return c, err
 }
 
 // make makes images in dialects of one encoding, and records that the repository has them.

@@ -133,6 +133,8 @@ func parseRepository(components []string) (string, error) {
 		return "", problem(errNameInvalid, "repository name is empty")
 	case len(name) > oci.MaxName:
 		return "", problem(errNameInvalid, "repository name is longer than %d characters", oci.MaxName)
+	case i >= 0 && oci.IsRepository(strings.ToLower(name)):
+		return "", problem(errNameInvalid, "repository name %q has upper case letters: did you mean %s?", name, strings.ToLower(name))
 	case i >= 0:
 		return "", problem(errNameInvalid, "repository name %q has the illegal component %q", name, components[i])
 	}

@@ -162,3 +162,15 @@ func FuzzParsePath(f *testing.F) {
 		}
 	})
 }
+
+// TestUpperCase: the answer to a name in upper case has the one that would work.
+func TestUpperCase(t *testing.T) {
+	for path, want := range map[string]string{
+		"/v2/Hello/manifests/latest": `repository name "Hello" has upper case letters: did you mean hello?`, "/v2/Git/Hello/tags/list": "did you mean git/hello?",
+		"/v2/Hello!/manifests/latest": `repository name "Hello!" has the illegal component "Hello!"`,
+	} {
+		if _, err := parsePath(path); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}

@@ -31,6 +31,7 @@ type nameIndex struct {
 	spans      map[string]nameSpan
 	candidates []*candidate // those of one name in a row
 	outs       func() []string
+	sorted     func() []string // all names, by bytes
 }
 
 // nameSpan is where the candidates of a name lie. What has it as an attribute ends at rest.
@@ -133,6 +134,7 @@ func (b *nameIndexer) index() *nameIndex {
 		slices.SortFunc(x.candidates[s.rest:s.to], better)
 	}
 	x.outs = sync.OnceValue(x.findOuts)
+	x.sorted = sync.OnceValue(func() []string { return slices.Sorted(maps.Keys(x.spans)) })
 	return x
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -137,4 +138,21 @@ func (p *Catalog) addWithPrograms(ctx context.Context, x *packageIndex, names ma
 		}
 	}
 	return nil
+}
+
+// LoadedNames are the names of all listings that are there, those of each listing sorted by bytes. Nothing is listed for it.
+func (p *Catalog) LoadedNames() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, x := range p.index {
+			names := x.latest().names
+			if names == nil {
+				continue
+			}
+			for _, name := range names.sorted() {
+				if !yield(name) {
+					return
+				}
+			}
+		}
+	}
 }
