@@ -6,29 +6,28 @@ import (
 	"github.com/nixreg/nixreg/internal/flight"
 )
 
-// maxQuestions is how many questions to an upstream are under way at once.
-const maxQuestions = 64
+// maxRequests is how many requests to an upstream run at once.
+const maxRequests = 64
 
-// flights are the questions to the upstream that are under way, and in line. A question in line ends when its last client
+// flights are the requests to the upstream that run, and those that wait for a slot. A request that waits ends when its last client
 // leaves.
 type flights struct {
 	group *flight.Group
 	slots flight.Queue
 }
 
-// slotKey is the key under which the context of a question says that it has a slot: a question that follows from it needs
-// none.
+// slotKey is the key of a context value: the work of that context has a slot. A request that is part of it needs no other one.
 type slotKey struct{}
 
 func (f *flights) start() {
 	f.group = flight.NewGroup(context.WithValue(context.Background(), slotKey{}, true))
-	f.slots.Running, f.slots.Drop = maxQuestions, true
+	f.slots.Running, f.slots.Drop = maxRequests, true
 }
 
-// stop ends all questions. Later ones fail.
+// stop ends all requests. Later ones fail.
 func (f *flights) stop() { f.group.Close() }
 
-// once asks under key, once for all who want to know, and waits for the answer or the end of ctx.
+// once runs ask under key, once for all callers at the same time, and waits for its result or the end of ctx.
 func once[T any](ctx context.Context, f *flights, key string, ask func(context.Context) (T, error)) (T, error) {
 	follows := ctx.Value(slotKey{}) != nil
 	return flight.Once(ctx, f.group, key, func(ctx context.Context) (T, error) {

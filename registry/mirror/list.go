@@ -15,8 +15,8 @@ import (
 	"github.com/nixreg/nixreg/registry/upstream"
 )
 
-// Tags implements [registry.Lister]. The upstream is asked at most once in the mirror's TTL; while it does not answer,
-// the list is the last one.
+// Tags implements [registry.Lister]. It asks the upstream at most once in the mirror's TTL. While the upstream does not answer, it
+// returns the last list.
 func (m *Mirror) Tags(ctx context.Context, repository string) ([]string, error) {
 	repo, err := m.repository(repository)
 	if err != nil {
@@ -29,8 +29,8 @@ func (m *Mirror) Tags(ctx context.Context, repository string) ([]string, error) 
 	})
 }
 
-// Referrers implements [registry.ReferrerLister]. The upstream is asked at most once in ten seconds: an image is signed
-// after it was pushed, and the signature must be found. While the upstream does not answer, the list is the last one.
+// Referrers implements [registry.ReferrerLister]. It asks the upstream at most once in ten seconds: an image is signed after its push,
+// and clients must find the signature. While the upstream does not answer, it returns the last list.
 func (m *Mirror) Referrers(ctx context.Context, repository string, digest v1.Hash) ([]v1.Descriptor, error) {
 	repo, err := m.repository(repository)
 	if err != nil {
@@ -45,11 +45,10 @@ func (m *Mirror) Referrers(ctx context.Context, repository string, digest v1.Has
 	})
 }
 
-// taggedReferrers are the referrers of a registry that has no lists of them: clients keep them in an index under a tag.
-// That index is asked for by HEAD where there is a copy, as registries count each GET of a manifest. What is no index
-// lists nothing.
+// taggedReferrers returns the referrers from a registry without an API for them: clients keep them in an index under a tag. If there
+// is a copy, HEAD is tried first, because registries count each GET of a manifest. A document that is no index has no referrers.
 func (m *Mirror) taggedReferrers(ctx context.Context, repo, tag string) ([]v1.Descriptor, error) {
-	known, err := m.knownTag(ctx, repo, tag)
+	known, err := m.keptTag(ctx, repo, tag)
 	if err != nil {
 		return nil, err
 	}
@@ -69,40 +68,40 @@ func (m *Mirror) taggedReferrers(ctx context.Context, repo, tag string) ([]v1.De
 	return index.Manifests, nil
 }
 
-// list returns the list that is recorded under key, or the one that ask gets if that is older than age. An empty list is
-// as good as a 404, and is believed no longer.
-func list[T any](ctx context.Context, m *Mirror, key string, age time.Duration, ask func(context.Context) ([]T, error)) ([]T, error) {
+// list returns the list recorded under key or, if that is older than ttl, the one that ask gets. An empty list has the shorter TTL of
+// a 404.
+func list[T any](ctx context.Context, m *Mirror, key string, ttl time.Duration, ask func(context.Context) ([]T, error)) ([]T, error) {
 	var known listRecord[T]
 	ok, err := m.records.get(ctx, key, &known)
 	if err != nil {
 		return nil, err
 	}
 	if len(known.List) == 0 {
-		age = min(age, absentFor)
+		ttl = min(ttl, absentFor)
 	}
-	if ok && m.within(known.Checked, age) {
+	if ok && m.within(known.Checked, ttl) {
 		return known.List, nil
 	}
-	soon, cancel := hurry(ctx, ok)
+	soon, cancel := limitWait(ctx, ok)
 	defer cancel()
 	var got []T
-	if err = m.failures.get(key, general(ok)...); err == nil { // else no turn is waited for
+	if err = m.failures.get(key, wholeUpstream(ok)...); err == nil { // without the wait for a slot
 		got, err = once(soon, &m.flights, key, func(ctx context.Context) ([]T, error) { return askList(ctx, m, key, ok, ask) })
 	}
-	if err != nil && soon.Err() != nil && ctx.Err() == nil { // who asks next does not wait, too
-		m.failures.put(key, &upstream.Error{Registry: m.upstream.Name(), Subject: key, Err: fmt.Errorf("no answer in %v", patience)})
+	if err != nil && soon.Err() != nil && ctx.Err() == nil { // the next caller must not wait as well
+		m.failures.put(key, &upstream.Error{Registry: m.upstream.Name(), Subject: key, Err: fmt.Errorf("no answer in %v", copyWait)})
 	}
-	if err != nil && ok && willPass(err) && ctx.Err() == nil {
+	if err != nil && ok && isTemporary(err) && ctx.Err() == nil {
 		m.log.WarnContext(ctx, "served as it was: the upstream does not answer", "list", key, "err", err)
 		return known.List, nil
 	}
 	return got, answer(err)
 }
 
-// askList gets a list, if the upstream has not just refused to answer, and records it. It takes its time, as a list of
-// many pages needs: who has a copy does not wait for it.
+// askList gets a list, unless a failure is remembered, and records it. It has no time limit of its own, because a list can have many
+// pages. A caller with a copy does not wait for its end.
 func askList[T any](ctx context.Context, m *Mirror, key string, copied bool, ask func(context.Context) ([]T, error)) ([]T, error) {
-	if err := m.failures.get(key, general(copied)...); err != nil {
+	if err := m.failures.get(key, wholeUpstream(copied)...); err != nil {
 		return nil, err
 	}
 	got, err := ask(ctx)
@@ -116,8 +115,8 @@ func askList[T any](ctx context.Context, m *Mirror, key string, copied bool, ask
 	return got, nil
 }
 
-// general are the keys of failures that answer any question for a document, and where there is a copy of it.
-func general(copied bool) []string {
+// wholeUpstream returns the keys of failures that count for every request for a document; copied says that there is a copy of it.
+func wholeUpstream(copied bool) []string {
 	if copied {
 		return []string{busyKey, downKey}
 	}

@@ -20,12 +20,12 @@ import (
 
 const (
 	maxManifest = 4 << 20 // bytes; what clients take (OCI distribution specification 1.1, "Pushing Manifests")
-	// maxParts bounds how many blobs of a manifest are recorded as its repository's. About the others the upstream is
-	// asked when somebody wants them.
+	// maxParts bounds how many blobs of a manifest are recorded as its repository's. For the others, the upstream is asked when a
+	// client wants them.
 	maxParts = 4096
 )
 
-// Manifest implements [registry.Source]. A document goes to the client as soon as it is here; no blob is waited for.
+// Manifest implements [registry.Source]. It waits for no blob.
 func (m *Mirror) Manifest(ctx context.Context, r registry.Request) (*v1.Descriptor, error) {
 	repo, err := m.repository(r.Repository)
 	if err != nil {
@@ -42,8 +42,8 @@ func (m *Mirror) Manifest(ctx context.Context, r registry.Request) (*v1.Descript
 	return m.negotiate(ctx, repo, d, r)
 }
 
-// negotiate finds what a client that asked for a tag gets of d: d itself, or of an index that it does not accept the
-// image for linux/amd64, as Docker's registry has it. Nothing is made into another type: its digest would be another.
+// negotiate returns d, or for a client that does not accept an index its image for linux/amd64, as Docker's registry does. Documents
+// are never converted, because that would change their digest.
 func (m *Mirror) negotiate(ctx context.Context, repo string, d *v1.Descriptor, r registry.Request) (*v1.Descriptor, error) {
 	if _, ok := r.Accept(d.MediaType); ok {
 		return d, nil
@@ -63,10 +63,10 @@ func (m *Mirror) negotiate(ctx context.Context, repo string, d *v1.Descriptor, r
 			return d, answer(err)
 		}
 	}
-	return nil, saidf("%s/%s:%s is a %.100s, which the client does not accept: %w", m.upstream.Name(), repo, r.Tag, d.MediaType, errors.ErrUnsupported)
+	return nil, publicf("%s/%s:%s is a %.100s, which the client does not accept: %w", m.upstream.Name(), repo, r.Tag, d.MediaType, errors.ErrUnsupported)
 }
 
-// document finds a manifest or index by its digest.
+// document returns a manifest or index by its digest, from disk or from the upstream.
 func (m *Mirror) document(ctx context.Context, repo string, digest v1.Hash) (*v1.Descriptor, error) {
 	if d, err := m.keptDocument(ctx, repo, digest); d != nil || err != nil {
 		return d, err
@@ -77,7 +77,7 @@ func (m *Mirror) document(ctx context.Context, repo string, digest v1.Hash) (*v1
 	}
 	return once(ctx, &m.flights, key, func(ctx context.Context) (*v1.Descriptor, error) {
 		if d, err := m.keptDocument(ctx, repo, digest); d != nil || err != nil {
-			return d, err // since the look above
+			return d, err // kept meanwhile
 		}
 		if err := m.failures.get(key, busyKey); err != nil {
 			return nil, err
@@ -94,7 +94,7 @@ func (m *Mirror) document(ctx context.Context, repo string, digest v1.Hash) (*v1
 	})
 }
 
-// keptDocument returns what is kept, and known to be the repository's; nil if it is not.
+// keptDocument returns a document that is on disk and recorded as the repository's; nil if it is not.
 func (m *Mirror) keptDocument(ctx context.Context, repo string, digest v1.Hash) (*v1.Descriptor, error) {
 	var known manifestRecord
 	ok, err := m.records.get(ctx, manifestKey(repo, digest), &known)
@@ -113,15 +113,15 @@ func (m *Mirror) keptDocument(ctx context.Context, repo string, digest v1.Hash) 
 
 func isDocument(t types.MediaType) bool { return t.IsIndex() || t.IsImage() }
 
-// content is what this package reads of a manifest or an index.
+// content has the parts of a manifest or index that a mirror reads.
 type content struct {
 	MediaType types.MediaType `json:"mediaType"`
 	Config    *v1.Descriptor  `json:"config"`
 	Layers    []v1.Descriptor `json:"layers"`
 }
 
-// parts are the blobs that the upstream vouches for: it took the manifest because it has them. It need not have the
-// layers that are to be had elsewhere, nor what an index lists.
+// parts are the blobs that the upstream must have, because it accepted the manifest. Layers with URLs and the manifests of an index
+// may be absent.
 func (c content) parts() (all []v1.Hash) {
 	own := slices.Clone(c.Layers)
 	if c.Config != nil {
@@ -135,18 +135,18 @@ func (c content) parts() (all []v1.Hash) {
 	return all
 }
 
-// keep keeps a document that the upstream gave, with a record for each of its blobs, so that they are known to be the
-// repository's even while nobody can be asked. What cannot be kept is served all the same.
+// keep stores a document of the upstream, and records its blobs as the repository's, for the time when the upstream cannot be asked.
+// A document that cannot be stored is served all the same.
 func (m *Mirror) keep(ctx context.Context, repo string, d *v1.Descriptor) error {
 	var c content
 	if err := json.Unmarshal(d.Data, &c); err != nil {
 		return m.malformed(repo, d.Digest, err)
 	}
 	if !isDocument(d.MediaType) {
-		d.MediaType = c.MediaType // some servers of files know no better type than text/plain
+		d.MediaType = c.MediaType // file servers may say text/plain
 	}
 	if !isDocument(d.MediaType) {
-		return saidf("%s: %s@%s is a %.100q, which is not mirrored: %w", m.upstream.Name(), repo, d.Digest, d.MediaType, errors.ErrUnsupported)
+		return publicf("%s: %s@%s is a %.100q, which is not mirrored: %w", m.upstream.Name(), repo, d.Digest, d.MediaType, errors.ErrUnsupported)
 	}
 	if err := m.store(ctx, repo, d, c.parts()); err != nil {
 		m.log.WarnContext(ctx, "manifest is served but not kept", "repository", repo, "digest", d.Digest, "err", err)
@@ -166,7 +166,7 @@ func (m *Mirror) store(ctx context.Context, repo string, d *v1.Descriptor, parts
 	return m.records.put(ctx, manifestKey(repo, d.Digest), manifestRecord{d.MediaType})
 }
 
-// malformed is the error for a document that has its digest, and yet is none.
+// malformed is the error for a document that has the right digest and wrong contents.
 func (m *Mirror) malformed(repo string, digest v1.Hash, err error) error {
 	return &upstream.Error{
 		Registry: m.upstream.Name(), Status: 502, Subject: fmt.Sprintf("%s@%s", repo, digest),

@@ -1,9 +1,8 @@
-// Package mirror is a pull-through cache of another registry: a [registry.Source] that asks an upstream for what
-// it does not have, gives it to the client while it arrives, and keeps it for the next one.
+// Package mirror is a pull-through cache of another registry, its upstream: a [registry.Source] that gets what it does not have, sends
+// it to the client while it arrives, and keeps it.
 //
-// It owns what a name means (tags, and for how long that is believed), which repository may give which blob, what is
-// answered while the upstream is down, and which repositories are mirrored at all. The bytes are package blobs', the
-// wire is package upstream's. It knows nothing of Nix, nor how its records are kept.
+// It owns the tags and their TTL, which blobs belong to which repository, the answers while the upstream is down, and the choice of
+// mirrored repositories. Package blobs owns the bytes, package upstream the requests. It must not know Nix, or how records are kept.
 //
 //	m, err := mirror.New(mirror.Config{Upstream: hub, Blobs: cache, Records: records})
 //	defer m.Close()
@@ -30,18 +29,18 @@ import (
 	"github.com/nixreg/nixreg/registry/upstream"
 )
 
-// Defaults and bounds of the time that things are believed.
+// Times until the upstream is asked again.
 const (
-	defaultTTL = 5 * time.Minute
-	absentFor  = 10 * time.Second // what the upstream says is not there
-	signedFor  = 10 * time.Second // what is added to an image after it was pushed: referrers, tags of signatures
-	downFor    = 10 * time.Second // an upstream that does not answer, or with an error of its own
-	busyFor    = 30 * time.Second // an upstream that wants fewer requests, and does not say when
-	longest    = 2 * time.Minute  // an upstream is asked again, however long it wants to be left alone
+	defaultTTL = 5 * time.Minute  // for a tag
+	absentFor  = 10 * time.Second // for something that the upstream does not have
+	signedFor  = 10 * time.Second // for what is added after the push of an image: referrers, tags of signatures
+	downFor    = 10 * time.Second // after no answer, or an error of the upstream's own
+	busyFor    = 30 * time.Second // after 429 without Retry-After
+	longest    = 2 * time.Minute  // after any Retry-After
 
-	// patience is for how long an upstream may think about a tag of which there is a copy; with none, the client waits
-	// as long as the wire allows.
-	patience = 10 * time.Second
+	// copyWait bounds the wait for the upstream if there is a copy to serve. Without one, the client waits as long as package
+	// upstream does.
+	copyWait = 10 * time.Second
 )
 
 // Upstream is the registry that is mirrored; [upstream.Registry] is one. Safe for concurrent use.
@@ -64,12 +63,11 @@ type Config struct {
 	Upstream Upstream
 	Blobs    *blobs.Cache
 	Records  Records
-	// TTL is for how long the meaning of a tag is believed; 0 is 5 minutes. What has a digest is believed for ever; referrers,
-	// and the tags of signatures, for seconds.
+	// TTL is the time until the upstream is asked for a tag again; 0 is 5 minutes. Referrers and tags of signatures have one of
+	// seconds. Digests are never asked for again.
 	TTL time.Duration
-	// Allow are patterns of the repositories that are mirrored, none for all; Deny are those of exceptions. A * is any
-	// part of one component of a name, a component ** is any number of them. A single component is one of library/ where
-	// the upstream is docker.io.
+	// Allow has patterns of the mirrored repositories, none for all; Deny has exceptions. A * is any part of one component, a
+	// component ** is any number of components. For docker.io, a single component is one of library/.
 	Allow, Deny []string
 	Log         *slog.Logger     // nil: silent
 	Now         func() time.Time // nil: time.Now
@@ -89,7 +87,7 @@ type Mirror struct {
 	failures *failures
 }
 
-// New makes a Mirror. A pattern that is none is an error matching [fs.ErrInvalid]. The caller closes the Mirror.
+// New makes a Mirror. An invalid pattern gives an error matching [fs.ErrInvalid]. The caller closes the Mirror.
 func New(c Config) (*Mirror, error) {
 	p, err := newPermits(officials(c.Upstream, c.Allow), officials(c.Upstream, c.Deny))
 	if err != nil {
@@ -116,23 +114,22 @@ func New(c Config) (*Mirror, error) {
 	return m, nil
 }
 
-// Close ends the questions that are under way, and waits for them.
+// Close ends the running requests, and waits for them.
 func (m *Mirror) Close() error {
 	m.flights.stop()
 	return nil
 }
 
-// repository is the upstream's name for one, or an error for one that is not to be mirrored.
+// repository returns the upstream's name of a repository, or an error if it is not mirrored.
 func (m *Mirror) repository(name string) (string, error) {
 	name = official(m.upstream, name)
 	if !m.permits.allow(name) {
-		return "", &registry.StatusError{Status: 403, Err: saidf("%s/%s is not among what is mirrored here", m.upstream.Name(), name)}
+		return "", &registry.StatusError{Status: 403, Err: publicf("%s/%s is not among what is mirrored here", m.upstream.Name(), name)}
 	}
 	return name, nil
 }
 
-// official is the whole name of a repository, or a pattern of one. Docker Hub's own images may be named without their
-// library/, as Docker lets its users do.
+// official returns the whole name of a repository, or pattern. Names of Docker Hub's own images may lack the library/, as in Docker.
 func official(u Upstream, name string) string {
 	if u.Name() == "docker.io" && !strings.Contains(name, "/") && name != "**" {
 		return "library/" + name
@@ -147,12 +144,12 @@ func officials(u Upstream, names []string) (all []string) {
 	return all
 }
 
-// Repositories implements [registry.Lister]: no registry lists those of another.
+// Repositories implements [registry.Lister]. The upstream is not asked: public registries do not list theirs.
 func (m *Mirror) Repositories(context.Context) ([]string, error) {
 	return nil, fmt.Errorf("repositories of %s: %w", m.upstream.Name(), errors.ErrUnsupported)
 }
 
-// answer turns an error of the upstream into what the client is to see.
+// answer makes of an error of the upstream the error for the client.
 func answer(err error) error {
 	var u *upstream.Error
 	switch {
@@ -179,13 +176,13 @@ func answer(err error) error {
 	return s
 }
 
-// said is an error whose text is for everybody.
-type said struct{ error }
+// publicError is an error whose text clients may see.
+type publicError struct{ error }
 
-func saidf(format string, args ...any) error { return said{fmt.Errorf(format, args...)} }
+func publicf(format string, args ...any) error { return publicError{fmt.Errorf(format, args...)} }
 
-func (s said) Unwrap() error  { return s.error }
-func (s said) Public() string { return s.Error() }
+func (p publicError) Unwrap() error  { return p.error }
+func (p publicError) Public() string { return p.Error() }
 
 func isTimeout(err error) bool {
 	var t interface{ Timeout() bool }

@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 )
 
-// permits say which repositories are mirrored.
+// permits decide which repositories are mirrored.
 type permits struct{ allowed, denied []pattern }
 
-// A pattern is the components of a name, each as [path.Match] has it, or ** for any number of components.
+// pattern is a list of components: patterns of [path.Match], or ** for any number of components.
 type pattern []string
 
 func newPermits(allow, deny []string) (p permits, err error) {
@@ -41,16 +42,11 @@ func (p permits) allow(repository string) bool {
 }
 
 func match(patterns []pattern, name []string) bool {
-	for _, p := range patterns {
-		if p.match(name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(patterns, func(p pattern) bool { return p.match(name) })
 }
 
-// match walks both at once. At a ** it goes on behind it, and returns there with one component more skipped whenever
-// the rest does not fit: only the last ** need be tried again, so that no pattern takes more than squared time.
+// match compares a pattern with a name. After a mismatch it goes back to the last ** and lets that match one component more. To try
+// only the last one is enough, and bounds the time by the product of both lengths.
 func (p pattern) match(name []string) bool {
 	i, j, star, from := 0, 0, -1, 0
 	for j < len(name) {

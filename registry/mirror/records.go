@@ -12,35 +12,35 @@ import (
 	"github.com/nixreg/nixreg/internal/kv"
 )
 
-// records are the facts about one upstream, each under a key of its own:
+// records are what is known of one upstream:
 //
-//	tag/<repo>:<tag>          what the tag meant, and when that was asked
+//	tag/<repo>:<tag>          the digest of a tag, and when the upstream gave it
 //	manifest/<repo>@<digest>  the repository has this manifest or index: its media type
 //	blob/<repo>@<digest>      the repository has this blob
-//	list/<repo>               its tags
-//	referrers/<repo>@<digest> what refers to a manifest
+//	list/<repo>               the tags of the repository
+//	referrers/<repo>@<digest> the referrers of a manifest
 //
-// That a blob itself is kept is not recorded: its file says so, and the two cannot part.
+// No record says which blobs are on disk: their files do, so that a record cannot be wrong about them.
 type records struct {
 	store  Records
 	prefix string
 }
 
-// A tagRecord is what a tag meant at a time.
+// tagRecord is the digest of a tag at a time.
 type tagRecord struct {
 	Digest  v1.Hash   `json:"digest"`
 	Checked time.Time `json:"checked"`
 }
 
-// A manifestRecord says that a repository has a manifest or index.
+// manifestRecord says that a repository has a manifest or index.
 type manifestRecord struct {
 	MediaType types.MediaType `json:"mediaType"`
 }
 
-// A blobRecord says that a repository has a blob, and no more: what manifests say of it may be wrong.
+// blobRecord says that a repository has a blob. It has no size: manifests may be wrong about that.
 type blobRecord struct{}
 
-// A listRecord is a list the upstream gave at a time.
+// listRecord is a list of the upstream at a time.
 type listRecord[T any] struct {
 	List    []T       `json:"list"`
 	Checked time.Time `json:"checked"`

@@ -232,7 +232,7 @@ func TestListWaitsForAHangingUpstreamOnce(t *testing.T) {
 			if tags, err := m.Tags(t.Context(), "app"); err != nil || len(tags) != 1 {
 				t.Errorf("%q, %v", tags, err)
 			}
-			if took := time.Since(begun); took != map[bool]time.Duration{true: patience}[i == 0] {
+			if took := time.Since(begun); took != map[bool]time.Duration{true: copyWait}[i == 0] {
 				t.Errorf("look %d took %v", i, took)
 			}
 		}

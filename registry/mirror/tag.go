@@ -14,45 +14,44 @@ import (
 	"github.com/nixreg/nixreg/registry/upstream"
 )
 
-// A meaning is what a tag stood for when the upstream was last asked.
-type meaning struct {
+// keptTag is the manifest of a tag when the upstream was last asked.
+type keptTag struct {
 	*v1.Descriptor
 	checked time.Time
 }
 
-// ofDigest matches the tags under which clients keep what belongs to a digest: lists of referrers (sha256-<hex>), and
-// cosign's signatures and attestations (sha256-<hex>.sig, .att).
+// ofDigest matches tags that belong to a digest: lists of referrers (sha256-<hex>), and cosign's signatures and attestations
+// (sha256-<hex>.sig, .att).
 var ofDigest = regexp.MustCompile(`sha(256|512)-[0-9a-f]{64}`)
 
-// age is for how long the meaning of a tag is believed. What belongs to a digest is pushed after the image.
-func (m *Mirror) age(tag string) time.Duration {
+// tagTTL is the time until the upstream is asked for a tag again. A tag that belongs to a digest is pushed after the image.
+func (m *Mirror) tagTTL(tag string) time.Duration {
 	if ofDigest.MatchString(tag) {
 		return min(m.ttl, signedFor)
 	}
 	return m.ttl
 }
 
-// within reports whether something that was asked at a time is younger than age. A clock that was set back makes it older,
-// not younger.
-func (m *Mirror) within(asked time.Time, age time.Duration) bool {
+// within reports whether a time lies in the last ttl. A time in the future does not: the clock was set back.
+func (m *Mirror) within(asked time.Time, ttl time.Duration) bool {
 	now := m.now()
-	return !now.Before(asked) && now.Sub(asked) < age
+	return !now.Before(asked) && now.Sub(asked) < ttl
 }
 
-// resolve finds what a tag means. The upstream is asked at most once in the age of the tag. If it does not answer, or not
-// in time, or with an error that will pass, the tag means what it meant before, and warn says so.
+// resolve returns the manifest of a tag. It asks the upstream at most once in the TTL of the tag. If the upstream does not answer in
+// time, or with a temporary error, resolve returns the kept manifest and calls warn.
 func (m *Mirror) resolve(ctx context.Context, repo, tag string, warn func(string)) (*v1.Descriptor, error) {
-	known, err := m.knownTag(ctx, repo, tag)
+	known, err := m.keptTag(ctx, repo, tag)
 	if err != nil {
 		return nil, err
 	}
 	if m.fresh(tag, known) {
 		return known.Descriptor, nil
 	}
-	soon, cancel := hurry(ctx, known != nil)
+	soon, cancel := limitWait(ctx, known != nil)
 	defer cancel()
 	d, err := m.ask(soon, repo, tag, known != nil)
-	if err == nil || known == nil || !willPass(err) || ctx.Err() != nil {
+	if err == nil || known == nil || !isTemporary(err) || ctx.Err() != nil {
 		return d, err
 	}
 	age := m.now().Sub(known.checked).Round(time.Second)
@@ -61,16 +60,16 @@ func (m *Mirror) resolve(ctx context.Context, repo, tag string, warn func(string
 	return known.Descriptor, nil
 }
 
-// hurry bounds the time that one waits who has a copy: for the upstream, and for a turn to ask it.
-func hurry(ctx context.Context, copied bool) (context.Context, context.CancelFunc) {
+// limitWait bounds the wait of a request with a copy to serve: for the upstream, and for a slot.
+func limitWait(ctx context.Context, copied bool) (context.Context, context.CancelFunc) {
 	if !copied {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, patience)
+	return context.WithTimeout(ctx, copyWait)
 }
 
-// knownTag returns what a tag meant when it was last asked for, nil if that is unknown or no longer here.
-func (m *Mirror) knownTag(ctx context.Context, repo, tag string) (*meaning, error) {
+// keptTag returns the last known manifest of a tag; nil if none is known, or it is not kept any more.
+func (m *Mirror) keptTag(ctx context.Context, repo, tag string) (*keptTag, error) {
 	var known tagRecord
 	ok, err := m.records.get(ctx, tagKey(repo, tag), &known)
 	if err != nil || !ok {
@@ -80,34 +79,34 @@ func (m *Mirror) knownTag(ctx context.Context, repo, tag string) (*meaning, erro
 	if err != nil || d == nil {
 		return nil, err
 	}
-	return &meaning{d, known.Checked}, nil
+	return &keptTag{d, known.Checked}, nil
 }
 
-// fresh reports whether a meaning need not be asked for again.
-func (m *Mirror) fresh(tag string, known *meaning) bool {
-	return known != nil && m.within(known.checked, m.age(tag))
+// fresh reports whether the upstream need not be asked again.
+func (m *Mirror) fresh(tag string, known *keptTag) bool {
+	return known != nil && m.within(known.checked, m.tagTTL(tag))
 }
 
-// willPass tells errors of an upstream's bad hour from its word that a thing is not there, or not for us.
-func willPass(err error) bool {
+// isTemporary tells failures of the upstream from its answer that something is absent or forbidden.
+func isTemporary(err error) bool {
 	var u *upstream.Error
 	return errors.As(err, &u) && (u.Status == 0 || u.Status == 408 || u.Status == 429 || u.Status >= 500) ||
 		errors.Is(err, upstream.ErrDigest) || errors.Is(err, upstream.ErrCredentials) || isTimeout(err)
 }
 
-// ask asks the upstream what a tag means, once for all who want to know, and records the answer.
+// ask asks the upstream for a tag, once for all callers at the same time, and records the answer.
 func (m *Mirror) ask(ctx context.Context, repo, tag string, copied bool) (*v1.Descriptor, error) {
 	key := tagKey(repo, tag)
-	if err := m.failures.get(key, general(copied)...); err != nil { // no turn is waited for
+	if err := m.failures.get(key, wholeUpstream(copied)...); err != nil { // without the wait for a slot
 		return nil, err
 	}
 	return once(ctx, &m.flights, key, func(ctx context.Context) (*v1.Descriptor, error) {
-		known, err := m.knownTag(ctx, repo, tag)
+		known, err := m.keptTag(ctx, repo, tag)
 		if err != nil {
 			return nil, err
 		}
 		if m.fresh(tag, known) {
-			return known.Descriptor, nil // somebody else has asked in the meantime
+			return known.Descriptor, nil // another request has asked meanwhile
 		}
 		d, err := m.askNow(ctx, repo, tag, known)
 		if err != nil {
@@ -117,8 +116,8 @@ func (m *Mirror) ask(ctx context.Context, repo, tag string, copied bool) (*v1.De
 	})
 }
 
-// askNow asks, if the upstream has not just refused to answer. Where there is a copy, it gets little time.
-func (m *Mirror) askNow(ctx context.Context, repo, tag string, known *meaning) (*v1.Descriptor, error) {
+// askNow asks the upstream, unless a failure of it is remembered. With a copy to serve, it waits for a short time only.
+func (m *Mirror) askNow(ctx context.Context, repo, tag string, known *keptTag) (*v1.Descriptor, error) {
 	if err := m.failures.get(tagKey(repo, tag), busyKey); err != nil {
 		return nil, err
 	}
@@ -128,19 +127,19 @@ func (m *Mirror) askNow(ctx context.Context, repo, tag string, known *meaning) (
 	if err := m.failures.get(downKey); err != nil {
 		return nil, err
 	}
-	soon, cancel := hurry(ctx, true)
+	soon, cancel := limitWait(ctx, true)
 	defer cancel()
 	d, err := m.renew(soon, repo, tag, known)
 	if err != nil && soon.Err() != nil && ctx.Err() == nil {
-		err = &upstream.Error{Registry: m.upstream.Name(), Subject: repo + ":" + tag, Err: fmt.Errorf("no answer in %v", patience)}
+		err = &upstream.Error{Registry: m.upstream.Name(), Subject: repo + ":" + tag, Err: fmt.Errorf("no answer in %v", copyWait)}
 	}
 	return d, err
 }
 
-// renew gets what a tag means now, and records it.
-func (m *Mirror) renew(ctx context.Context, repo, tag string, known *meaning) (d *v1.Descriptor, err error) {
+// renew gets the present manifest of a tag, and records it.
+func (m *Mirror) renew(ctx context.Context, repo, tag string, known *keptTag) (d *v1.Descriptor, err error) {
 	if known == nil {
-		d, err = m.fresher(ctx, repo, tag)
+		d, err = m.get(ctx, repo, tag)
 	} else {
 		d, err = m.revalidate(ctx, repo, tag, known)
 	}
@@ -153,26 +152,26 @@ func (m *Mirror) renew(ctx context.Context, repo, tag string, known *meaning) (d
 	return d, nil
 }
 
-// revalidate asks by HEAD whether a tag means what it did, and by GET only if it does not.
-func (m *Mirror) revalidate(ctx context.Context, repo, tag string, known *meaning) (*v1.Descriptor, error) {
+// revalidate asks by HEAD whether a tag has changed, and by GET only if it has.
+func (m *Mirror) revalidate(ctx context.Context, repo, tag string, known *keptTag) (*v1.Descriptor, error) {
 	head, err := m.upstream.Head(ctx, repo, tag, upstream.Manifests()...)
 	switch {
 	case err != nil && !unsupported(err):
 		return nil, err
-	case err != nil || head.Digest.Algorithm != "sha256": // it answers no HEAD, or not with a digest that says something here
-		return m.fresher(ctx, repo, tag)
+	case err != nil || head.Digest.Algorithm != "sha256": // no HEAD, or no digest that can be compared
+		return m.get(ctx, repo, tag)
 	case head.Digest == known.Digest:
 		return known.Descriptor, nil
 	}
 	d, err := m.document(ctx, repo, head.Digest)
-	if errors.Is(err, fs.ErrNotExist) { // moved once more
-		return m.fresher(ctx, repo, tag)
+	if errors.Is(err, fs.ErrNotExist) { // the tag has moved again
+		return m.get(ctx, repo, tag)
 	}
 	return d, err
 }
 
-// fresher gets what a tag means now, by its sha256, whatever other digest the upstream has of it.
-func (m *Mirror) fresher(ctx context.Context, repo, tag string) (*v1.Descriptor, error) {
+// get gets the manifest of a tag. Its digest is the sha256, even if the upstream names another one.
+func (m *Mirror) get(ctx context.Context, repo, tag string) (*v1.Descriptor, error) {
 	d, err := m.upstream.Manifest(ctx, repo, tag, upstream.Manifests()...)
 	if err != nil {
 		return nil, err
@@ -183,7 +182,7 @@ func (m *Mirror) fresher(ctx context.Context, repo, tag string) (*v1.Descriptor,
 	return d, m.keep(ctx, repo, d)
 }
 
-// unsupported is the answer of a server that knows no HEAD.
+// unsupported reports whether the server does not know HEAD.
 func unsupported(err error) bool {
 	var u *upstream.Error
 	return errors.As(err, &u) && (u.Status == 405 || u.Status == 501)

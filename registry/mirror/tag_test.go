@@ -231,7 +231,7 @@ func TestHangingUpstream(t *testing.T) {
 			if err != nil || warned != 1 {
 				t.Errorf("%s: %v, %d warnings", tag, err, warned)
 			}
-			if took := time.Since(before); took != map[bool]time.Duration{true: patience}[i == 0] {
+			if took := time.Since(before); took != map[bool]time.Duration{true: copyWait}[i == 0] {
 				t.Errorf("pull %d took %v", i, took)
 			}
 		}

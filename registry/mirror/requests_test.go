@@ -24,13 +24,13 @@ func TestQuestionsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := &hanging{}
 		m, cache := newHanging(t, up)
-		for i := range maxQuestions {
+		for i := range maxRequests {
 			up.give(t, m, fmt.Sprint("moved", i))
 		}
 		up.moved = make(chan struct{})
 		time.Sleep(defaultTTL)
 		ctx, leave := context.WithCancel(t.Context())
-		for i := range maxQuestions {
+		for i := range maxRequests {
 			go m.Manifest(t.Context(), registry.Request{Repository: "app", Tag: fmt.Sprint("moved", i), Accept: everything, Warn: func(string) {}})
 		}
 		synctest.Wait()
@@ -38,15 +38,15 @@ func TestQuestionsAtOnce(t *testing.T) {
 			go m.Manifest(ctx, registry.Request{Repository: "app", Tag: fmt.Sprint("new", i), Accept: everything})
 		}
 		synctest.Wait()
-		if n := up.asked(); n != maxQuestions {
-			t.Errorf("%d questions at once, want %d", n, maxQuestions)
+		if n := up.asked(); n != maxRequests {
+			t.Errorf("%d questions at once, want %d", n, maxRequests)
 		}
 		leave()
 		synctest.Wait()
 		close(up.moved)
 		synctest.Wait()
-		if n := up.asked(); n != 2*maxQuestions {
-			t.Errorf("%d questions, want %d: whether the tags have moved, and what they are now", n, 2*maxQuestions)
+		if n := up.asked(); n != 2*maxRequests {
+			t.Errorf("%d questions, want %d: whether the tags have moved, and what they are now", n, 2*maxRequests)
 		}
 		m.Close()
 		cache.Close()
@@ -58,7 +58,7 @@ func takeAllTurns(t *testing.T, m *Mirror, up *hanging) (leave context.CancelFun
 	t.Helper()
 	up.hang = true
 	ctx, leave := context.WithCancel(t.Context())
-	for i := range maxQuestions {
+	for i := range maxRequests {
 		go m.Referrers(ctx, "app", digestOf(fmt.Sprint(i)))
 	}
 	synctest.Wait()
@@ -79,12 +79,12 @@ func TestCopyIsServedSoon(t *testing.T) {
 		begun := time.Now()
 		warned := 0
 		_, err := m.Manifest(t.Context(), registry.Request{Repository: "app", Tag: "one", Accept: everything, Warn: func(string) { warned++ }})
-		if err != nil || warned != 1 || time.Since(begun) > patience {
+		if err != nil || warned != 1 || time.Since(begun) > copyWait {
 			t.Errorf("a tag, while all turns are taken: %v, %d warnings, after %v", err, warned, time.Since(begun))
 		}
 		begun = time.Now()
 		tags, err := m.Tags(t.Context(), "app")
-		if err != nil || len(tags) != 1 || time.Since(begun) > patience {
+		if err != nil || len(tags) != 1 || time.Since(begun) > copyWait {
 			t.Errorf("tags: %q, %v, after %v", tags, err, time.Since(begun))
 		}
 		leave()
