@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
@@ -111,8 +112,8 @@ func (a *Args) roots(ctx context.Context, s store.Store) ([]store.Path, error) {
 		p, err := s.Find(ctx, hash)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || err == nil && !strings.HasPrefix(text, string(p)):
-			absent := &absentError{fmt.Sprintf("config mentions %s/%s, which is not valid in the store", store.Dir, pathIn(text))}
-			return nil, &phrased{absent, "config mentions a store path that is not valid"}
+			absent := fault.Absent(fmt.Sprintf("config mentions %s/%s, which is not valid in the store", store.Dir, pathIn(text)))
+			return nil, fault.Phrase(absent, "config mentions a store path that is not valid")
 		case err != nil:
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/program"
@@ -33,9 +34,9 @@ func (f *imageFault) public() string {
 	at := f.at
 	at.File = filepath.Base(at.File)
 	if f.key != "" {
-		return at.String() + ": " + f.key + ": " + reason(f.err)
+		return at.String() + ": " + f.key + ": " + fault.Reason(f.err)
 	}
-	return at.String() + ": " + reason(f.err)
+	return at.String() + ": " + fault.Reason(f.err)
 }
 
 func (f *imageFault) same(g imageFault) bool {
@@ -193,12 +194,12 @@ func enoughLayers(image *imagefile.Image, base int) error {
 			own++
 		}
 		if image.MaxLayers-base-own < 2 {
-			return &phrased{noLayerLeft(image.MaxLayers, base, own), tooManyLayers}
+			return fault.Phrase(noLayerLeft(image.MaxLayers, base, own), tooManyLayers)
 		}
 	}
 	if least := base + own + paths + 1; least > maxRuntimeLayers {
 		err := fmt.Errorf("it has %d layers, with them the image has at least %d: runtimes take no more than %d: %w", base, least, maxRuntimeLayers, fs.ErrInvalid)
-		return &phrased{err, tooManyLayers}
+		return fault.Phrase(err, tooManyLayers)
 	}
 	return nil
 }

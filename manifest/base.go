@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/nixreg/nixreg/internal/oci"
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/program"
 	"github.com/nixreg/nixreg/store"
@@ -77,7 +78,7 @@ func (s *Source) baseObject(ctx context.Context, d *Definition, closure []*store
 	}
 	file, err := s.pull(ctx, d.Args.Base, v1.Platform{OS: "linux", Architecture: cmp.Or(arch, program.DefaultArchitecture), Variant: d.Args.Variant})
 	if err != nil {
-		return nil, &phrased{err, "its base image cannot be fetched"}
+		return nil, fault.Phrase(err, "its base image cannot be fetched")
 	}
 	p, err := s.host.Add(file)
 	if err != nil {

@@ -2,11 +2,11 @@ package manifest
 
 import (
 	"context"
-	"errors"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/nixreg/nixreg/internal/oci"
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
@@ -65,8 +65,8 @@ func (s *Source) unopened(ctx context.Context, repository string, digest v1.Hash
 		for _, tag := range s.tagsOf(repository, func(a *answer) bool { return a.layout != nil || a.promises(digest) }) {
 			s.answers.Delete([2]string{repository, tag})
 		}
-		if p := publicError(nil); !errors.As(err, &p) {
-			err = &concealed{err, "what the blob is made of has gone, or is something else now" + seeLog}
+		if !fault.IsPublic(err) {
+			err = fault.WithPublic(err, "the files of the blob are gone, or have changed"+fault.SeeLog)
 		}
 	}
 	return s.lost(ctx, r, err)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 )
@@ -48,7 +49,7 @@ func (c *checker) note(file string, err error) {
 
 // inFile puts the name of a file in front of err; those in definition files name their place themselves.
 func inFile(file string, err error) error {
-	if e := (*placedError)(nil); !errors.As(err, &e) && !strings.HasPrefix(err.Error(), file+":") {
+	if !fault.IsPlaced(err) && !strings.HasPrefix(err.Error(), file+":") {
 		err = fmt.Errorf("%s: %w", file, err)
 	}
 	return err

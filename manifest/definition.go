@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"io/fs"
 
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -105,9 +104,3 @@ func owner(ctx context.Context, catalogs []Catalog, repository string) (Catalog,
 type refuser interface {
 	Refused(ctx context.Context, repository string) error
 }
-
-// absentError matches [fs.ErrNotExist]; its text says it all.
-type absentError struct{ text string }
-
-func (e *absentError) Error() string        { return e.text }
-func (e *absentError) Is(target error) bool { return target == fs.ErrNotExist }

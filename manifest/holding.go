@@ -10,6 +10,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -174,7 +175,7 @@ func (s *Source) lost(ctx context.Context, r layer.Recipe, err error) error {
 		}
 		if _, failed := s.store.Object(ctx, ref.Path); isAbsent(failed) {
 			text := ref.Path.Abs() + " has gone, deleted by Nix's garbage collector perhaps" // who has the image has the name
-			return &concealed{fmt.Errorf("%s: %w", text, err), text}
+			return fault.WithPublic(fmt.Errorf("%s: %w", text, err), text)
 		}
 	}
 	return err

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -198,7 +199,7 @@ func (m *images) definition(ctx context.Context, repository, file string) (*Defi
 		err = pathErr.Err // who asked need not know where the directory is
 	}
 	if err != nil {
-		return nil, ofFile(repository, file, err)
+		return nil, fault.OfFile(repository, file, err)
 	}
 	return &Definition{Title: conf.Name, Version: conf.Tag, Conf: conf, Source: source, origin: m.places.path(file)}, nil
 }
@@ -211,7 +212,7 @@ func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {
 	if isDefinition(file, b) { // a broken one: it would have other names
 		_, err := imagefile.Parse(filepath.Base(file), b)
 		if err == nil {
-			err = &absentError{"the file was changed a moment ago"}
+			err = fault.Absent("the file was changed a moment ago")
 		}
 		return nil, nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/nixreg/nixreg/internal/oci"
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
@@ -123,7 +124,7 @@ func (m *images) ready(ctx context.Context, repository, file string) (*readyFile
 		err = m.readInto(ctx, f, kind, o, rest)
 	}
 	if err != nil {
-		return nil, ofFile(repository, file, err)
+		return nil, fault.OfFile(repository, file, err)
 	}
 	return f, nil
 }

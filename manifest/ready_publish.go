@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
@@ -22,11 +23,11 @@ const maxVerifying = 64
 // verified. With fresh it does so in any case.
 func (s *Source) layout(ctx context.Context, repository string, d *Definition, fresh bool) (*layout, error) {
 	if err := s.hold(ctx, d); err != nil {
-		return nil, concealAll(repository, err)
+		return nil, fault.ConcealAll(repository, err)
 	}
 	o, err := s.store.Object(ctx, d.Ready.Path)
 	if err != nil {
-		return nil, concealAll(repository, err)
+		return nil, fault.ConcealAll(repository, err)
 	}
 	key := "layout/" + d.key() + "/" + o.NarHash.String()
 	l, err := flight.Once(ctx, s.group, fmt.Sprint(key, fresh, repository), func(ctx context.Context) (*layout, error) {
@@ -57,7 +58,7 @@ func (s *Source) layout(ctx context.Context, repository string, d *Definition, f
 		return l, s.publishLayout(ctx, repository, key, l)
 	})
 	if err != nil {
-		return nil, concealAll(repository, fmt.Errorf("layout %s: %w", d.Ready.Path, err))
+		return nil, fault.ConcealAll(repository, fmt.Errorf("layout %s: %w", d.Ready.Path, err))
 	}
 	return l, nil
 }

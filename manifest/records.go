@@ -15,6 +15,7 @@ import (
 	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
@@ -298,5 +299,5 @@ func (r records) linkBlobs(ctx context.Context, repository string, m *document.I
 
 func unknownDigest(repository string, d v1.Hash) error {
 	text := fmt.Sprintf("%s has nothing with digest %s", repository, d)
-	return &concealed{&absentError{text}, text}
+	return fault.WithPublic(fault.Absent(text), text)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
@@ -57,7 +58,7 @@ func (s *Source) attach(ctx context.Context, repository, imageKey string, subjec
 		return nil, err
 	}
 	if m.Ready {
-		return nil, &absentError{fmt.Sprintf("nothing is known of what is in image %s", m.Config)}
+		return nil, fault.Absent(fmt.Sprintf("nothing is known of what is in image %s", m.Config))
 	}
 	objects, err := s.contained(ctx, m)
 	if err != nil {
@@ -94,7 +95,7 @@ func (s *Source) contained(ctx context.Context, m *document.Image) ([]*store.Obj
 				return nil, err
 			}
 			if o.NarHash != ref.NarHash {
-				return nil, &absentError{fmt.Sprintf("store path %s was replaced by one with other contents", ref.Path)}
+				return nil, fault.Absent(fmt.Sprintf("store path %s was replaced by one with other contents", ref.Path))
 			}
 			if !seen[o.Path] {
 				seen[o.Path] = true

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/nixreg/nixreg/manifest/fault"
 )
 
 // longestLook bounds how long Faults waits for news.
@@ -34,7 +36,7 @@ func (s *Source) Faults(ctx context.Context) []string {
 	var out []string
 	s.images.definitions.each(func(file string, f definitionFile) {
 		if f.fault != nil {
-			out = append(out, publicLines(filepath.Base(file), f.fault)...)
+			out = append(out, fault.Lines(filepath.Base(file), f.fault)...)
 		}
 		for _, fault := range f.faults {
 			out = append(out, fault.public())

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/manifest/program"
@@ -126,8 +127,8 @@ func (r *resolver) contents(ctx context.Context, m *imagefile.Image) ([]store.Pa
 		}
 		if !ok {
 			there := strings.Join(slices.Sorted(maps.Keys(choices[i])), ", ")
-			absent := &absentError{fmt.Sprintf("%s is in the store for %s, not for %s", c.Text, there, arch)}
-			return nil, r.placed(c.At, &phrased{absent, "it is in the store for another architecture"})
+			absent := fault.Absent(fmt.Sprintf("%s is in the store for %s, not for %s", c.Text, there, arch))
+			return nil, r.placed(c.At, fault.Phrase(absent, "it is in the store for another architecture"))
 		}
 		out = append(out, paths...)
 	}
@@ -155,7 +156,7 @@ func (r *resolver) choices(ctx context.Context, text, arch string) (map[string][
 		return nil, err
 	}
 	if _, err := r.store.Object(ctx, p); errors.Is(err, fs.ErrNotExist) {
-		return nil, &phrased{&absentError{text + " is not valid in the store"}, "a store path that is not valid"}
+		return nil, fault.Phrase(fault.Absent(text+" is not valid in the store"), "a store path that is not valid")
 	} else if err != nil {
 		return nil, err
 	}
@@ -212,26 +213,10 @@ func comparePlatforms(a, b *Definition) int {
 	return cmp.Or(cmp.Compare(a.Args.Architecture, b.Args.Architecture), cmp.Compare(a.Args.Variant, b.Args.Variant))
 }
 
-// placedError is an error at a place in a definition file. Its text may quote that; Public has the place alone.
-type placedError struct {
-	place string
-	err   error
-}
-
-// placed puts err in its place, unless it has one.
+// placed adds the position of a definition to err, unless err has one.
 func (r *resolver) placed(at imagefile.Position, err error) error {
-	if e := (*placedError)(nil); errors.As(err, &e) {
-		return err
-	}
 	if !r.wholeNames {
 		at.File = filepath.Base(at.File)
 	}
-	return &placedError{at.String(), err}
-}
-
-func (e *placedError) Error() string { return e.place + ": " + e.err.Error() }
-func (e *placedError) Unwrap() error { return e.err }
-
-func (e *placedError) Public() string {
-	return "the definition at " + filepath.Base(e.place) + " has a fault: " + reason(e.err) + seeLog
+	return fault.Place(at.String(), err)
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -271,9 +272,9 @@ func (s *Source) make(ctx context.Context, repository string, defs []*Definition
 		g.Go(guarded(func() (err error) {
 			p.images[i], err = s.image(within, repository, d, encoding, fresh)
 			if d.ofFile() {
-				return concealAll(repository, err)
+				return fault.ConcealAll(repository, err)
 			}
-			return conceal(repository, err)
+			return fault.Conceal(repository, err)
 		}))
 	}
 	if err := g.Wait(); err != nil {
