@@ -97,13 +97,16 @@ var judges = map[string]string{module + "/manifest/nixdb": sqlite}
 // are read that registry and manifest have in their interfaces; the rest of internal, and so store, stays free of it.
 var exempt = map[string]string{module + "/internal/oci/listing": ggcr}
 
-// openCases is the list of known failures: tests alone import it, and the command that runs them.
-const openCases = module + "/internal/cases"
+// wiring is the one package that names concrete stores; only the command imports it.
+const wiring = module + "/internal/server"
+
+// forTests are imported by tests alone, and by commands of their own: the list of known failures, and a Nix that is none.
+var forTests = []string{module + "/internal/cases", module + "/internal/fakenix"}
 
 // hostfile has neither an address nor credentials to choose: it holds what manifest adds to it.
 const hostfile = module + "/store/hostfile"
 
-// concrete are the packages below store that are one kind of store; only the command names them.
+// concrete are the packages below store that are one kind of store; only the wiring names them.
 func concrete(path string) bool {
 	return below(path, module+"/store") && path != module+"/store" && path != hostfile && path != module+"/store/disktree"
 }
@@ -112,20 +115,24 @@ func TestImportGraph(t *testing.T) {
 	all := packages(t)
 	for _, p := range all {
 		for tree, banned := range forbidden {
-			if below(p.ImportPath, tree) {
+			if below(p.ImportPath, tree) && p.ImportPath != wiring {
 				rejectImports(t, p, banned)
 			}
 		}
 		for _, dep := range p.Deps {
-			named := below(p.ImportPath, module+"/cmd") || below(p.ImportPath, module+"/store")
-			if concrete(dep) && !named {
-				t.Errorf("%s must not depend on %s: only cmd/nixreg names concrete stores", p.ImportPath, dep)
+			if concrete(dep) && !below(p.ImportPath, module+"/cmd") && p.ImportPath != wiring && !below(p.ImportPath, module+"/store") {
+				t.Errorf("%s must not depend on %s: only internal/server names concrete stores", p.ImportPath, dep)
+			}
+			if dep == wiring && !below(p.ImportPath, module+"/cmd") {
+				t.Errorf("%s must not depend on %s: only a command does", p.ImportPath, dep)
 			}
 			if p.ImportPath == module+"/store" && !isStd(dep) {
 				t.Errorf("store must not depend on %s: the standard library is enough", dep)
 			}
-			if dep == openCases && !below(p.ImportPath, openCases) {
-				t.Errorf("%s must not depend on %s: it is for tests alone", p.ImportPath, dep)
+			for _, tree := range forTests {
+				if dep == tree && !below(p.ImportPath, tree) {
+					t.Errorf("%s must not depend on %s: it is for tests alone", p.ImportPath, dep)
+				}
 			}
 			if below(dep, module+"/conformance") || below(dep, module+"/cmd") {
 				t.Errorf("%s must not depend on %s", p.ImportPath, dep)
@@ -152,11 +159,10 @@ func rejectImports(t *testing.T, p pkg, banned []string) {
 	}
 }
 
-// The command's other files work with interfaces; wire.go, and wire_builds.go for what runs Nix, choose what stands behind
-// them.
+// The files of internal/server that begin with wire choose concrete stores; its others, and the command, work with interfaces.
 func TestWiringNamesConcreteTypes(t *testing.T) {
 	for _, p := range packages(t) {
-		if p.ImportPath != module+"/cmd/nixreg" {
+		if p.ImportPath != wiring && !below(p.ImportPath, module+"/cmd") {
 			continue
 		}
 		for _, name := range p.GoFiles {
@@ -166,8 +172,8 @@ func TestWiringNamesConcreteTypes(t *testing.T) {
 			}
 			for _, imp := range f.Imports {
 				path := strings.Trim(imp.Path.Value, `"`)
-				if !strings.HasPrefix(name, "wire") && (concrete(path) || below(path, badger)) {
-					t.Errorf("cmd/nixreg/%s imports %s: only the wiring may", name, path)
+				if (p.ImportPath != wiring || !strings.HasPrefix(name, "wire")) && (concrete(path) || below(path, badger)) {
+					t.Errorf("%s/%s imports %s: only the wire files of internal/server may", p.ImportPath, name, path)
 				}
 			}
 		}

@@ -2,17 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/spf13/cobra"
 
-	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/internal/server"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 )
 
-func (p *program) checkCommand() *cobra.Command {
+func checkCommand(p *program) *cobra.Command {
 	c := new(config)
 	var schema bool
 	cmd := &cobra.Command{
@@ -37,7 +36,7 @@ Entrypoint or User, for example, that the image does not have. Nothing is hashed
 			if err := c.fill(cmd, p.lookupEnv); err != nil {
 				return err
 			}
-			return p.check(cmd.Context(), c, args)
+			return check(cmd.Context(), p, c, args)
 		},
 	}
 	c.sourceFlags(cmd, "error")
@@ -45,17 +44,10 @@ Entrypoint or User, for example, that the image does not have. Nothing is hashed
 	return cmd
 }
 
-func (p *program) check(ctx context.Context, c *config, files []string) (err error) {
+func check(ctx context.Context, p *program, c *config, files []string) error {
 	ctx, stop := p.untilSignal(ctx)
 	defer stop()
-	c.images = nil // the files stand alone
-	c.cacheLog = slog.New(&lines{w: p.stderr})
-	cfg, made, err := memoryConfig(ctx, c, p.logger(c))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, made.close()) }()
 	say := slog.New(&lines{w: p.stderr})
-	cfg.Warn = func(warning error) { say.Warn(warning.Error()) }
-	return manifest.Check(ctx, cfg, files...)
+	c.Log, c.CacheLog = p.logger(c.logLevel, c.logJSON), say
+	return server.Check(ctx, c.Config, func(warning error) { say.Warn(warning.Error()) }, files...)
 }

@@ -6,64 +6,25 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/nixreg/nixreg/manifest/imagefile"
-	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/internal/server"
 )
 
 // config is what the settings come to: flag over environment over file over default.
 type config struct {
-	listen    string
-	wait      time.Duration
-	data      string
-	images    []string
-	stores    []string // as URLs; none is "auto", or nothing with demo
-	demo      bool
-	serveAs   []string // image hosts
-	encoding  layer.Encoding
-	root      []imagefile.RootPart
-	blobCache int64 // bytes
+	server.Config
 
-	trustedKeys    []publicKey // for every cache
-	netrcFile      string      // for caches that name none
-	caFile         string      // likewise
-	channels       []string    // names, NAME=URL, URLs or files
-	channelRefresh time.Duration
-	narCache       int64 // bytes
-	archs          []string
-
-	build        string // an installable
-	buildFile    string // at most one of the two is set
-	buildTimeout time.Duration
-	buildJobs    int
-	buildMemory  int64 // bytes
-	keep         time.Duration
-
-	mirrors      []mirrorConfig   // of the file's section, and for serve those of --mirror
-	mirror       []mirrorConfig   // of --mirror
-	mirrorTTL    time.Duration    // of mirrors that have none of their own
-	mirrorCache  int64            // bytes
-	mirrorListen []mirrorListener // for serve, each with its mirror
-
-	file     string
-	logJSON  bool
-	logLevel slog.Level
-
-	lookupEnv func(string) (string, bool) // for what is set for other programs than this one
-	cacheLog  *slog.Logger                // what there is to say of caches to whoever waits for a command; nil is the log
+	mirror    []server.Mirror // of --mirror; those of the file are in Config before
+	mirrorTTL time.Duration   // of mirrors without one of their own
+	file      string
+	logJSON   bool
+	logLevel  slog.Level
 }
-
-const (
-	defaultListen = "localhost:5000"
-	defaultWait   = 20 * time.Second // containerd 2.3 and newer wait for 30 s
-	envPrefix     = "NIXREG_"
-)
 
 // fill gives the flags of cmd that the command line left alone their values from the environment, or else from the
 // configuration file, and checks all of them. Settings that cmd has no flag for are passed over.
@@ -102,8 +63,8 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 			return fmt.Errorf("%s: %w", origin, err)
 		}
 	}
-	c.lookupEnv = lookupEnv
-	c.mirrors = file.mirrors // for the base images of definitions, whatever the command
+	c.LookupEnv = lookupEnv
+	c.Mirrors = file.mirrors // for the base images of definitions, whatever the command
 	return from(origins, c.checkAll(cmd))
 }
 
@@ -130,7 +91,7 @@ func (c *config) checkAll(cmd *cobra.Command) error {
 			return err
 		}
 	}
-	for name, file := range map[string]string{"netrc-file": c.netrcFile, "ca-file": c.caFile} {
+	for name, file := range map[string]string{"netrc-file": c.NetrcFile, "ca-file": c.CAFile} {
 		if file == "" {
 			continue
 		}
@@ -138,64 +99,43 @@ func (c *config) checkAll(cmd *cobra.Command) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if c.build != "" && c.buildFile != "" {
+	if c.Build != "" && c.BuildFile != "" {
 		return errors.New("build and build-file: give one of them")
 	}
-	if cmd.Flags().Lookup("build-jobs") != nil && (c.buildJobs < 1 || c.buildJobs > 1000) {
-		return fmt.Errorf("build-jobs %d: want a number from 1 to 1000", c.buildJobs)
+	if cmd.Flags().Lookup("build-jobs") != nil && (c.BuildJobs < 1 || c.BuildJobs > 1000) {
+		return fmt.Errorf("build-jobs %d: want a number from 1 to 1000", c.BuildJobs)
 	}
 	return nil
 }
 
 // completeServer puts the mirrors of the flags beside those of the file, and gives each listener its mirror.
 func (c *config) completeServer() (err error) {
-	if c.wait < time.Second || c.wait > time.Hour {
-		return fmt.Errorf("wait %v: want a duration from 1s to 1h", c.wait)
+	if c.Wait < time.Second || c.Wait > time.Hour {
+		return fmt.Errorf("wait %v: want a duration from 1s to 1h", c.Wait)
 	}
-	if c.mirrors, err = joinMirrors(c.mirrors, c.mirror); err != nil {
+	if c.Mirrors, err = joinMirrors(c.Mirrors, c.mirror); err != nil {
 		return err
 	}
-	for i, m := range c.mirrors {
-		for _, h := range m.hosts() {
-			if slices.Contains(c.serveAs, h) {
+	for i, m := range c.Mirrors {
+		for _, h := range m.Hosts() {
+			if slices.Contains(c.ServeAs, h) {
 				return fmt.Errorf("serve-as %s: it is mirrored, too: one of the two has to answer for it", h)
 			}
 		}
-		c.mirrors[i].ttl = cmp.Or(m.ttl, c.mirrorTTL)
+		c.Mirrors[i].TTL = cmp.Or(m.TTL, c.mirrorTTL)
 	}
-	for i, l := range c.mirrorListen {
-		if c.mirrorListen[i].mirror, err = l.find(c.mirrors); err != nil {
+	for i, l := range c.MirrorListen {
+		if c.MirrorListen[i].Mirror, err = mirrorOf(l, c.Mirrors); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// dataDir is the directory that was asked for, or the default one.
-func (c *config) dataDir() (string, error) {
-	if c.data != "" {
-		return c.data, nil
+// defaultData gives a command that needs a data directory the one of the user.
+func (c *config) defaultData() (err error) {
+	if c.Data == "" {
+		c.Data, err = server.DefaultData()
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", errors.New("no cache directory for this user: give --data DIR")
-	}
-	return filepath.Join(cache, "nixreg"), nil
-}
-
-// logger writes to stderr as the settings say.
-func (p *program) logger(c *config) *slog.Logger {
-	o := &slog.HandlerOptions{Level: c.logLevel}
-	if c.logJSON {
-		return slog.New(slog.NewJSONHandler(p.stderr, o))
-	}
-	return slog.New(slog.NewTextHandler(p.stderr, o))
-}
-
-// buildSource is what is built from, for people; "" if nothing is.
-func (c *config) buildSource() string {
-	if c.buildFile != "" {
-		return c.buildFile
-	}
-	return shown(c.build)
+	return err
 }

@@ -6,10 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -76,27 +74,12 @@ func TestEachCommandOfTheDocsIsTaken(t *testing.T) {
 
 // takes reports what is wrong with a command line, as far as that can be told before it runs.
 func takes(args []string) error {
-	root := (&program{stdout: io.Discard, stderr: io.Discard}).root()
+	root := newRoot(&program{stdout: io.Discard, stderr: io.Discard})
 	for _, cmd := range root.Commands() {
 		cmd.RunE = func(*cobra.Command, []string) error { return nil }
 	}
 	root.SetArgs(args)
 	return root.ExecuteContext(context.Background())
-}
-
-// The unit of the documentation gives pulls the time that the program gives them, and some for what comes after.
-func TestUnitOfTheDocsWaitsForPulls(t *testing.T) {
-	page := docs(t)["running.md"]
-	m := regexp.MustCompile(`(?m)^TimeoutStopSec=([0-9]+)min$`).FindStringSubmatch(page)
-	if m == nil {
-		t.Fatal("running.md has no TimeoutStopSec")
-	}
-	if minutes, err := strconv.Atoi(m[1]); err != nil || time.Duration(minutes)*time.Minute < stopTimeout+time.Minute {
-		t.Errorf("TimeoutStopSec=%smin is too short for %v", m[1], stopTimeout)
-	}
-	if stopTimeout != 9*time.Minute || !strings.Contains(page, "within nine minutes") || readTimeout != 20*time.Second || !strings.Contains(page, "has 20 seconds to arrive") {
-		t.Error("running.md tells of other times than the program has")
-	}
 }
 
 // The configuration files of the pages have no key that the program does not know.

@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -11,8 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/nixreg/nixreg/manifest/export"
 )
 
 // An archive can go into a pipe that has a name, as it does in a shell's >(command).
@@ -32,7 +28,7 @@ func TestExportIntoAPipe(t *testing.T) {
 		read <- result{b, err}
 	}()
 	for _, to := range []string{pipe, file} {
-		if status, stderr := runExport(t, "hello", "docker-archive:"+to); status != 0 || stderr != "" {
+		if status, stderr := exporting(t, "hello", "docker-archive:"+to); status != 0 || stderr != "" {
 			t.Fatalf("%s: status %d: %s", to, status, stderr)
 		}
 	}
@@ -57,43 +53,14 @@ func (b begun) Write(p []byte) (int, error) {
 	return b.Writer.Write(p)
 }
 
-// Neither a pipe that nobody reads nor one that nobody empties keeps an export from ending.
-func TestExportIntoAPipeIsInterrupted(t *testing.T) {
-	pipe := filepath.Join(t.TempDir(), "pipe")
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	o := &exportOptions{to: export.Destination{Transport: export.DockerArchive, Path: pipe}}
-	if err := o.output(ended, nil, func(io.Writer) error { t.Error("written"); return nil }); !errors.Is(err, context.Canceled) {
-		t.Errorf("nobody reads: %v", err)
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	defer w.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	o.to.Path = "-"
-	err = o.output(ctx, begun{w, cancel}, func(to io.Writer) error {
-		_, err := to.Write(make([]byte, 1<<20)) // more than a pipe holds
-		return err
-	})
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("nobody empties it: %v", err)
-	}
-}
-
 func TestExportToWhatIsNoFile(t *testing.T) {
 	dir := t.TempDir()
 	for to, want := range map[string]string{dir: "no regular file", filepath.Join(dir, "absent", "x"): "no such file"} {
-		if status, stderr := runExport(t, "hello", "docker-archive:"+to); status != 1 || !strings.Contains(stderr, want) {
+		if status, stderr := exporting(t, "hello", "docker-archive:"+to); status != 1 || !strings.Contains(stderr, want) {
 			t.Errorf("%s: status %d: %s", to, status, stderr)
 		}
 	}
-	if status, stderr := runExport(t, "hello", "docker-archive:"+os.DevNull); status != 0 || stderr != "" {
+	if status, stderr := exporting(t, "hello", "docker-archive:"+os.DevNull); status != 0 || stderr != "" {
 		t.Errorf("%s: status %d: %s", os.DevNull, status, stderr)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/nixreg/nixreg/internal/server"
 	"github.com/nixreg/nixreg/manifest/export"
 )
 
@@ -38,7 +39,7 @@ func TestExportIsNotForATerminal(t *testing.T) {
 	}
 }
 
-func TestParseExported(t *testing.T) {
+func TestParseImage(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("0", 64)
 	for image, want := range map[string]string{
 		"hello":                   "[hello] latest ",
@@ -48,17 +49,17 @@ func TestParseExported(t *testing.T) {
 		"python3.11/x@" + digest:  "[python3.11/x x]  " + digest,
 		"localhost:5/a@" + digest: "[a]  " + digest,
 	} {
-		r, err := parseExported(image)
-		got := fmt.Sprintf("%v %s ", r.repositories, r.tag)
-		if r.digest.Hex != "" {
-			got += r.digest.String()
+		r, err := parseImage(image)
+		got := fmt.Sprintf("%v %s ", r.Repositories, r.Tag)
+		if r.Digest.Hex != "" {
+			got += r.Digest.String()
 		}
 		if err != nil || got != want {
 			t.Errorf("%s: %s, %v; want %s", image, got, err, want)
 		}
 	}
 	for _, image := range []string{"", "a@", "a@sha256:0", "a:1@" + digest, "@" + digest, "a@sha512:" + strings.Repeat("0", 128), "docker://a", "docker://h:5000/a@" + digest} {
-		if r, err := parseExported(image); err == nil {
+		if r, err := parseImage(image); err == nil {
 			t.Errorf("%q: %v", image, r)
 		}
 	}
@@ -79,7 +80,7 @@ func TestExportAdvice(t *testing.T) {
 		"credentials: docker login h.example)": {t.Context(), push, fs.ErrPermission},
 		"(--tls-verify=false does without)":    {t.Context(), push, errors.New("x509: unknown")},
 	} {
-		o := &exportOptions{to: c.to, tlsVerify: true}
+		o := &exportOptions{Export: server.Export{To: c.to}, tlsVerify: true}
 		err := o.advise(c.ctx, c.err)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.HasSuffix(err.Error(), want)) {
 			t.Errorf("advice is %v, want %s", err, want)
@@ -87,15 +88,15 @@ func TestExportAdvice(t *testing.T) {
 	}
 }
 
-// runExport runs a command with the demo's images.
-func runExport(t *testing.T, args ...string) (status int, stderr string) {
+// exporting runs a command with the demo's images.
+func exporting(t *testing.T, args ...string) (status int, stderr string) {
 	t.Helper()
 	var out bytes.Buffer
 	p := &program{
 		args: append([]string{"export", "--demo"}, args...), lookupEnv: func(string) (string, bool) { return "", false },
 		stdout: io.Discard, stderr: &out,
 	}
-	return p.run(t.Context()), out.String()
+	return run(t.Context(), p), out.String()
 }
 
 // What is pushed is what serve gives: an index with all platforms, or one of its images.
@@ -106,7 +107,7 @@ func TestExportToARegistry(t *testing.T) {
 	host := strings.TrimPrefix(s.URL, "http://")
 	dir := t.TempDir()
 	for _, to := range []string{"docker://" + host + "/hello:all", "oci:" + filepath.Join(dir, "all")} {
-		if status, stderr := runExport(t, "--all", "hello", to); status != 0 || stderr != "" {
+		if status, stderr := exporting(t, "--all", "hello", to); status != 0 || stderr != "" {
 			t.Fatalf("%s: status %d: %s", to, status, stderr)
 		}
 	}
@@ -130,7 +131,7 @@ func TestExportToARegistry(t *testing.T) {
 	if err != nil || !bytes.Contains(b, []byte(digest.String())) {
 		t.Errorf("the layout has not %s: %s, %v", digest, b, err)
 	}
-	if status, stderr := runExport(t, "--platform", "linux/arm64", "hello@"+digest.String(), "docker://"+host+"/hello:arm64"); status != 0 {
+	if status, stderr := exporting(t, "--platform", "linux/arm64", "hello@"+digest.String(), "docker://"+host+"/hello:arm64"); status != 0 {
 		t.Fatal(stderr)
 	}
 	if got, err := remote.Head(tag.Tag("arm64")); err != nil || got.Digest != m.Manifests[1].Digest {
@@ -141,7 +142,7 @@ func TestExportToARegistry(t *testing.T) {
 // A digest is that of an image with encoded layers; in an archive they are plain.
 func TestExportOfEncodedLayersByDigest(t *testing.T) {
 	dir := t.TempDir()
-	status, stderr := runExport(t, "--layer-encoding", "gzip", "hello", "oci:"+filepath.Join(dir, "layout"))
+	status, stderr := exporting(t, "--layer-encoding", "gzip", "hello", "oci:"+filepath.Join(dir, "layout"))
 	if status != 0 {
 		t.Fatal(stderr)
 	}
@@ -153,7 +154,7 @@ func TestExportOfEncodedLayersByDigest(t *testing.T) {
 	var archives [][]byte
 	for _, image := range []string{"hello@" + digest, "hello"} {
 		file := filepath.Join(dir, "hello.tar")
-		status, stderr := runExport(t, "--layer-encoding", "gzip", "--force", image, "docker-archive:"+file+":x:y")
+		status, stderr := exporting(t, "--layer-encoding", "gzip", "--force", image, "docker-archive:"+file+":x:y")
 		if status != 0 {
 			t.Fatal(stderr)
 		}

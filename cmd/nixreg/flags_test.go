@@ -76,7 +76,7 @@ func TestEachFlagIsDocumented(t *testing.T) {
 func TestEachCommandIsDocumented(t *testing.T) {
 	common := append(serveFlags(), "help")
 	p := new(program)
-	for page, cmd := range map[string]*cobra.Command{"pull.md": p.pullCommand(), "export.md": p.exportCommand()} {
+	for page, cmd := range map[string]*cobra.Command{"pull.md": pullCommand(p), "export.md": exportCommand(p)} {
 		text, err := os.ReadFile("../../docs/" + page)
 		if err != nil {
 			t.Fatal(err)
@@ -94,12 +94,12 @@ func TestEachCommandIsDocumented(t *testing.T) {
 		}
 	}
 	page := docs(t)["running.md"]
-	p.verifyCommand().Flags().VisitAll(func(f *pflag.Flag) {
+	verifyCommand(p).Flags().VisitAll(func(f *pflag.Flag) {
 		if !strings.Contains(page, "`--"+f.Name) {
 			t.Errorf("running.md does not tell of --%s", f.Name)
 		}
 	})
-	for _, cmd := range p.root().Commands() {
+	for _, cmd := range newRoot(p).Commands() {
 		if name := cmd.Name(); name != "help" && !strings.Contains(page, "\n| `"+name) {
 			t.Errorf("running.md has no row for %s", name)
 		}

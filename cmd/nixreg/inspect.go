@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"strings"
 	"text/tabwriter"
@@ -15,10 +14,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nixreg/nixreg/internal/oci"
+	"github.com/nixreg/nixreg/internal/server"
 	"github.com/nixreg/nixreg/manifest"
 )
 
-func (p *program) inspectCommand() *cobra.Command {
+func inspectCommand(p *program) *cobra.Command {
 	c := new(config)
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -33,7 +33,7 @@ disturbed. NAME may begin with the server's address, as in docker pull.`,
 			if err := c.fill(cmd, p.lookupEnv); err != nil {
 				return err
 			}
-			return p.inspect(cmd.Context(), c, args[0], asJSON)
+			return inspect(cmd.Context(), p, c, args[0], asJSON)
 		},
 	}
 	c.sourceFlags(cmd, "error") // the table shows the warnings
@@ -41,25 +41,22 @@ disturbed. NAME may begin with the server's address, as in docker pull.`,
 	return cmd
 }
 
-func (p *program) inspect(ctx context.Context, c *config, name string, asJSON bool) (err error) {
+func inspect(ctx context.Context, p *program, c *config, name string, asJSON bool) (err error) {
 	ctx, stop := p.untilSignal(ctx)
 	defer stop()
-	names, tag, err := imageNames(name)
+	var image server.Image
+	if image.Repositories, image.Tag, err = imageNames(name); err != nil {
+		return err
+	}
+	c.Log, c.CacheLog = p.logger(c.logLevel, c.logJSON), slog.New(&lines{w: p.stderr})
+	srv, err := server.New(ctx, c.Config)
 	if err != nil {
 		return err
 	}
-	c.cacheLog = slog.New(&lines{w: p.stderr})
-	made, err := memorySource(ctx, c, p.logger(c))
+	defer func() { err = errors.Join(err, srv.Close()) }()
+	reports, err := srv.Inspect(ctx, image)
 	if err != nil {
 		return err
-	}
-	defer func() { err = errors.Join(err, made.close()) }()
-	reports, err := made.source.Inspect(ctx, names[0], tag)
-	if len(names) > 1 && errors.Is(err, fs.ErrNotExist) {
-		reports, err = made.source.Inspect(ctx, names[1], tag)
-	}
-	if err != nil {
-		return made.explain(names[0], err)
 	}
 	if asJSON {
 		enc := json.NewEncoder(p.stdout)
@@ -68,34 +65,6 @@ func (p *program) inspect(ctx context.Context, c *config, name string, asJSON bo
 		return enc.Encode(reports)
 	}
 	return printReports(p.stdout, reports)
-}
-
-// imageNames takes an image's name apart as people type it. A first component that can only be a server's address is
-// dropped; for one that may be a package as well ("python3.11"), both readings are returned, the whole name first.
-func imageNames(s string) (repositories []string, tag string, err error) {
-	if strings.Contains(s, "@") {
-		return nil, "", fmt.Errorf("image %.300q: inspect takes a tag, not a digest", s)
-	}
-	if _, name, ok := strings.Cut(s, "://"); ok {
-		return nil, "", fmt.Errorf("image %.300q: want no more than its name, %.300q", s, name)
-	}
-	repository, tag, tagged := oci.SplitTag(s)
-	if !tagged {
-		tag = oci.Latest
-	}
-	repositories = []string{repository}
-	if host, rest, ok := strings.Cut(repository, "/"); ok {
-		switch {
-		case host == "localhost" || strings.Contains(host, ":"):
-			repositories = []string{rest}
-		case strings.Contains(host, "."):
-			repositories = append(repositories, rest)
-		}
-	}
-	if repositories[0] == "" || tag == "" {
-		return nil, "", fmt.Errorf("image %.300q: want NAME or NAME:TAG", s)
-	}
-	return repositories, tag, nil
 }
 
 func printReports(w io.Writer, reports []*manifest.Report) error {
@@ -166,17 +135,4 @@ func command(r *manifest.Report) string {
 		}
 	}
 	return strings.Join(words, " ")
-}
-
-// humanSize is bytes in decimal units, as Docker shows them.
-func humanSize(n int64) string {
-	const units = "kMGTPE"
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	size, unit := float64(n)/1000, 0
-	for size >= 999.95 && unit < len(units)-1 {
-		size, unit = size/1000, unit+1
-	}
-	return fmt.Sprintf("%.1f %cB", size, units[unit])
 }

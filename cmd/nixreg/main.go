@@ -1,14 +1,12 @@
 // Command nixreg is a container registry over a Nix store.
 //
-// This package only wires: one file for each command, usage.go for what a command line may be, config.go and flags.go for
-// the settings, stores.go for what --store says, and wire.go and wire_builds.go, which are the one place where concrete
-// kinds of stores are named.
+// This package parses, prints and exits: one file for each command, usage.go for mistakes in a command line, config.go, flags.go
+// and values.go for the settings. What a command does is in package server, or in the package that owns it.
 package main
 
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -25,21 +23,12 @@ func main() {
 		args: os.Args[1:], lookupEnv: os.LookupEnv, signals: signals, reload: reload,
 		stdout: os.Stdout, stderr: os.Stderr,
 	}
-	os.Exit(p.run(context.Background()))
-}
-
-// program is all of nixreg and everything it takes from its surroundings but files and the network.
-type program struct {
-	args           []string
-	lookupEnv      func(string) (string, bool)
-	signals        <-chan os.Signal // to stop
-	reload         <-chan os.Signal // to read anew what may have changed
-	stdout, stderr io.Writer
+	os.Exit(run(context.Background(), p))
 }
 
 // run executes the command in p.args and returns the process's exit status. An error is one line on stderr.
-func (p *program) run(ctx context.Context) int {
-	root := p.root()
+func run(ctx context.Context, p *program) int {
+	root := newRoot(p)
 	if err := root.ExecuteContext(ctx); err != nil {
 		if _, rest, unknown := root.Find(p.args); unknown != nil {
 			err = unknownCommand(root, rest)
@@ -50,8 +39,8 @@ func (p *program) run(ctx context.Context) int {
 	return 0
 }
 
-// root is the command that has all others.
-func (p *program) root() *cobra.Command {
+// newRoot returns the command that has all others.
+func newRoot(p *program) *cobra.Command {
 	root := &cobra.Command{
 		Use:               "nixreg",
 		Short:             "A container registry over a Nix store",
@@ -63,7 +52,7 @@ func (p *program) root() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(p.serveCommand(), p.inspectCommand(), p.pullCommand(), p.exportCommand(), p.checkCommand(), p.verifyCommand(), p.versionCommand())
+	root.AddCommand(serveCommand(p), inspectCommand(p), pullCommand(p), exportCommand(p), checkCommand(p), verifyCommand(p), versionCommand(p))
 	for _, cmd := range root.Commands() {
 		cmd.Args = explained(cmd.Args)
 	}
@@ -72,19 +61,4 @@ func (p *program) root() *cobra.Command {
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	return root
-}
-
-// untilSignal returns a context that ends at the first signal; the caller calls stop.
-func (p *program) untilSignal(ctx context.Context) (_ context.Context, stop func()) {
-	ctx, stop = context.WithCancel(ctx)
-	go func() {
-		select {
-		case <-p.signals:
-			stop()
-		case <-p.reload: // there is nothing to read anew: it means what it means to other programs
-			stop()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, stop
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/nixreg/nixreg/internal/fakenix"
 	"github.com/nixreg/nixreg/store/local"
 )
 
@@ -26,7 +27,7 @@ import (
 const patience = time.Minute
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"nixreg": main, "nix": fakeNix, "nix-store": fakeNixStore})
+	testscript.Main(m, map[string]func(){"nixreg": main, "nix": fakenix.Nix, "nix-store": fakenix.NixStore})
 }
 
 func TestScripts(t *testing.T) {

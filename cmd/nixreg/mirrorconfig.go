@@ -3,68 +3,31 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/nixreg/nixreg/internal/oci"
-	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/internal/server"
 )
 
 // mirrorsSection is the key of the configuration file that says more of mirrors than a flag can.
 const mirrorsSection = "mirrors"
 
-// mirrorConfig is one registry that is mirrored.
-type mirrorConfig struct {
-	name         string // as images are named, the first component of a path
-	url          string // "" is https://name
-	username     string
-	passwordFile string
-	skipVerify   bool
-	ttl          time.Duration // 0 is that of all mirrors
-	allow, deny  []string
-}
-
 // parseMirror reads NAME or NAME=URL.
-func parseMirror(_, text string) (mirrorConfig, error) {
+func parseMirror(_, text string) (server.Mirror, error) {
 	name, url, _ := strings.Cut(text, "=")
-	m := mirrorConfig{name: name, url: url}
-	return m, m.check()
+	m := server.Mirror{Name: name, URL: url}
+	return m, checkMirror(m)
 }
 
-func (m mirrorConfig) check() error {
-	if !oci.IsComponent(m.name) {
-		return settingErrorf("mirror %.200q: want NAME or NAME=URL, where NAME can be part of an image's name: docker.io, lab=http://127.0.0.1:5001", m.name)
-	}
-	if packages.Reserved(m.name) {
-		return settingErrorf("mirror %q: the name has another meaning: give it a different one, %s.example=URL", m.name, m.name)
-	}
-	if (m.username == "") != (m.passwordFile == "") {
-		return settingErrorf("mirror %s: username and password-file belong together", m.name)
-	}
-	if m.url == "" {
-		return nil
-	}
-	u, err := url.Parse(m.url)
-	if err == nil && u.Port() != "" && !isPort(u.Port()) {
-		return settingErrorf("mirror %s: %.200q: there is no port %s", m.name, m.url, u.Port())
-	}
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return settingErrorf("mirror %s: %.200q: want http:// or https:// and a host, no more", m.name, m.url)
+// checkMirror gives the error of a mirror the type of those of settings.
+func checkMirror(m server.Mirror) error {
+	if err := m.Check(); err != nil {
+		return settingError(err.Error())
 	}
 	return nil
-}
-
-// hosts are what containerd calls the registry: by its name or by its address.
-func (m mirrorConfig) hosts() []string {
-	hosts := []string{m.name}
-	if u, err := url.Parse(m.url); err == nil && u.Host != "" && u.Host != m.name {
-		hosts = append(hosts, u.Host)
-	}
-	return hosts
 }
 
 func mirrorSettings() []setting {
@@ -80,15 +43,15 @@ func mirrorSettings() []setting {
 }
 
 // parseMirrors reads the section of a configuration file: a mapping for each name, or nothing for one that needs none.
-func parseMirrors(file string, section *yaml.Node) (all []mirrorConfig, err error) {
+func parseMirrors(file string, section *yaml.Node) (all []server.Mirror, err error) {
 	err = eachPair(file, section, func(key, value *yaml.Node) error {
-		m := mirrorConfig{name: key.Value}
+		m := server.Mirror{Name: key.Value}
 		if !(value.Kind == yaml.ScalarNode && value.Tag == "!!null") {
-			if err := m.read(file, value); err != nil {
+			if err := readMirror(&m, file, value); err != nil {
 				return err
 			}
 		}
-		if err := m.check(); err != nil {
+		if err := checkMirror(m); err != nil {
 			return lineError(file, key, err.Error())
 		}
 		all = append(all, m)
@@ -97,7 +60,7 @@ func parseMirrors(file string, section *yaml.Node) (all []mirrorConfig, err erro
 	return all, err
 }
 
-func (m *mirrorConfig) read(file string, n *yaml.Node) error {
+func readMirror(m *server.Mirror, file string, n *yaml.Node) error {
 	return eachPair(file, n, func(key, value *yaml.Node) error {
 		v, err := readSetting(file, mirrorSettings(), key, value)
 		if err != nil {
@@ -105,21 +68,21 @@ func (m *mirrorConfig) read(file string, n *yaml.Node) error {
 		}
 		switch key.Value {
 		case "url":
-			m.url = v[0]
+			m.URL = v[0]
 		case "username":
-			m.username = v[0]
+			m.Username = v[0]
 		case "password-file":
-			m.passwordFile = v[0]
+			m.PasswordFile = v[0]
 		case "tls-verify":
-			m.skipVerify = !isTrue(v[0])
+			m.SkipVerify = !isTrue(v[0])
 		case "allow":
-			if m.allow = v; len(v) == 0 {
+			if m.Allow = v; len(v) == 0 {
 				return lineError(file, value, "allow: nothing is allowed: leave the key out to allow all")
 			}
 		case "deny":
-			m.deny = v
+			m.Deny = v
 		case "ttl":
-			if m.ttl, err = parseTTL("ttl", v[0]); err != nil {
+			if m.TTL, err = parseTTL("ttl", v[0]); err != nil {
 				return lineError(file, value, err.Error())
 			}
 		}
@@ -133,46 +96,40 @@ func isTrue(yamlBool string) bool {
 }
 
 // joinMirrors puts what flags name beside what the file describes. A flag with a URL changes that of the file alone.
-func joinMirrors(file, flags []mirrorConfig) ([]mirrorConfig, error) {
+func joinMirrors(file, flags []server.Mirror) ([]server.Mirror, error) {
 	all := slices.Clone(file)
 	named := make(map[string]bool)
 	for _, m := range flags {
-		if named[m.name] {
-			return nil, fmt.Errorf("mirror %s is named twice", m.name)
+		if named[m.Name] {
+			return nil, fmt.Errorf("mirror %s is named twice", m.Name)
 		}
-		named[m.name] = true
-		switch i := slices.IndexFunc(all, func(f mirrorConfig) bool { return f.name == m.name }); {
+		named[m.Name] = true
+		switch i := slices.IndexFunc(all, func(f server.Mirror) bool { return f.Name == m.Name }); {
 		case i < 0:
 			all = append(all, m)
-		case m.url != "":
-			all[i].url = m.url
+		case m.URL != "":
+			all[i].URL = m.URL
 		}
 	}
 	return all, distinct(all)
 }
 
 // distinct makes sure that what containerd calls a registry means one mirror.
-func distinct(all []mirrorConfig) error {
+func distinct(all []server.Mirror) error {
 	owner := make(map[string]string)
 	for _, m := range all {
-		for _, h := range m.hosts() {
+		for _, h := range m.Hosts() {
 			if o, taken := owner[h]; taken {
-				return fmt.Errorf("mirrors %s and %s are both of %s", o, m.name, h)
+				return fmt.Errorf("mirrors %s and %s are both of %s", o, m.Name, h)
 			}
-			owner[h] = m.name
+			owner[h] = m.Name
 		}
 	}
 	return nil
 }
 
-// mirrorListener is an address that serves one mirror alone.
-type mirrorListener struct {
-	mirror string // "" is the mirror of Docker Hub, or the only one there is
-	addr   string
-}
-
 // parseMirrorListener reads NAME=ADDR or ADDR.
-func parseMirrorListener(setting, text string) (l mirrorListener, err error) {
+func parseMirrorListener(setting, text string) (l server.MirrorListener, err error) {
 	mirror, addr, ok := strings.Cut(text, "=")
 	if !ok {
 		mirror, addr = "", text
@@ -180,25 +137,25 @@ func parseMirrorListener(setting, text string) (l mirrorListener, err error) {
 		return l, settingErrorf("%s %q: there is no mirror %q", setting, text, mirror)
 	}
 	_, err = parseAddress(setting, addr)
-	return mirrorListener{mirror, addr}, err
+	return server.MirrorListener{Mirror: mirror, Addr: addr}, err
 }
 
-// find returns the name of the mirror that l is for.
-func (l mirrorListener) find(mirrors []mirrorConfig) (string, error) {
+// mirrorOf returns the name of the mirror that an address is for: without one it is that of Docker Hub, or the only one.
+func mirrorOf(l server.MirrorListener, mirrors []server.Mirror) (string, error) {
 	has := func(name string) bool {
-		return slices.ContainsFunc(mirrors, func(m mirrorConfig) bool { return m.name == name })
+		return slices.ContainsFunc(mirrors, func(m server.Mirror) bool { return m.Name == name })
 	}
 	switch {
-	case l.mirror != "" && !has(l.mirror):
-		return "", fmt.Errorf("mirror-listen %q: there is no mirror %.100q", l.mirror+"="+l.addr, l.mirror)
-	case l.mirror != "":
-		return l.mirror, nil
+	case l.Mirror != "" && !has(l.Mirror):
+		return "", fmt.Errorf("mirror-listen %q: there is no mirror %.100q", l.Mirror+"="+l.Addr, l.Mirror)
+	case l.Mirror != "":
+		return l.Mirror, nil
 	case has(oci.DockerHub):
 		return oci.DockerHub, nil
 	case len(mirrors) == 1:
-		return mirrors[0].name, nil
+		return mirrors[0].Name, nil
 	case len(mirrors) == 0:
 		return "", errors.New("mirror-listen: there is no mirror: give --mirror docker.io, or another")
 	}
-	return "", fmt.Errorf("mirror-listen %q: which mirror is it for? give NAME=ADDR", l.addr)
+	return "", fmt.Errorf("mirror-listen %q: which mirror is it for? give NAME=ADDR", l.Addr)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nixreg/nixreg/internal/server"
 	"github.com/nixreg/nixreg/manifest/packages"
 	programs "github.com/nixreg/nixreg/manifest/program"
 )
@@ -48,19 +49,19 @@ func TestMirrorsOfFileAndFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []mirrorConfig{
-		{name: "docker.io", username: "bob", passwordFile: "/run/hub", ttl: time.Hour, allow: []string{"library/*"}, deny: []string{"library/*-old"}},
-		{name: "quay.io", url: "https://quay.example", ttl: 10 * time.Minute},
-		{name: "lab", url: "http://127.0.0.1:5001", skipVerify: true, ttl: 10 * time.Minute},
-		{name: "ghcr.io", ttl: 10 * time.Minute},
+	want := []server.Mirror{
+		{Name: "docker.io", Username: "bob", PasswordFile: "/run/hub", TTL: time.Hour, Allow: []string{"library/*"}, Deny: []string{"library/*-old"}},
+		{Name: "quay.io", URL: "https://quay.example", TTL: 10 * time.Minute},
+		{Name: "lab", URL: "http://127.0.0.1:5001", SkipVerify: true, TTL: 10 * time.Minute},
+		{Name: "ghcr.io", TTL: 10 * time.Minute},
 	}
-	if !reflect.DeepEqual(c.mirrors, want) {
-		t.Errorf("got  %+v\nwant %+v", c.mirrors, want)
+	if !reflect.DeepEqual(c.Mirrors, want) {
+		t.Errorf("got  %+v\nwant %+v", c.Mirrors, want)
 	}
-	if want := []mirrorListener{{"docker.io", "127.0.0.1:5001"}, {"lab", "localhost:0"}}; !reflect.DeepEqual(c.mirrorListen, want) {
-		t.Errorf("listeners %+v, want %+v", c.mirrorListen, want)
+	if want := []server.MirrorListener{{Mirror: "docker.io", Addr: "127.0.0.1:5001"}, {Mirror: "lab", Addr: "localhost:0"}}; !reflect.DeepEqual(c.MirrorListen, want) {
+		t.Errorf("listeners %+v, want %+v", c.MirrorListen, want)
 	}
-	if got := c.mirrors[1].hosts(); !reflect.DeepEqual(got, []string{"quay.io", "quay.example"}) {
+	if got := c.Mirrors[1].Hosts(); !reflect.DeepEqual(got, []string{"quay.io", "quay.example"}) {
 		t.Errorf("quay.io is also called %q", got)
 	}
 }
@@ -122,17 +123,17 @@ func TestReservedMirrors(t *testing.T) {
 
 // Docker's registry-mirrors are for Docker Hub: where there is a mirror of it, a listener needs no name.
 func TestMirrorListenerWithoutName(t *testing.T) {
-	lab, quay, hub := mirrorConfig{name: "lab"}, mirrorConfig{name: "quay.io"}, mirrorConfig{name: "docker.io"}
+	lab, quay, hub := server.Mirror{Name: "lab"}, server.Mirror{Name: "quay.io"}, server.Mirror{Name: "docker.io"}
 	for _, c := range []struct {
-		mirrors []mirrorConfig
+		mirrors []server.Mirror
 		want    string
 	}{
-		{[]mirrorConfig{lab, hub}, "docker.io"},
-		{[]mirrorConfig{lab}, "lab"},
-		{[]mirrorConfig{lab, quay}, ""},
+		{[]server.Mirror{lab, hub}, "docker.io"},
+		{[]server.Mirror{lab}, "lab"},
+		{[]server.Mirror{lab, quay}, ""},
 		{nil, ""},
 	} {
-		l, err := mirrorListener{addr: "localhost:5001"}.find(c.mirrors)
+		l, err := mirrorOf(server.MirrorListener{Addr: "localhost:5001"}, c.mirrors)
 		if l != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%v: %q, %v; want %q", c.mirrors, l, err, c.want)
 		}

@@ -76,3 +76,16 @@ func (p *progress) erase() {
 		p.drawn = false
 	}
 }
+
+// humanSize is bytes in decimal units, as Docker shows them.
+func humanSize(n int64) string {
+	const units = "kMGTPE"
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	size, unit := float64(n)/1000, 0
+	for size >= 999.95 && unit < len(units)-1 {
+		size, unit = size/1000, unit+1
+	}
+	return fmt.Sprintf("%.1f %cB", size, units[unit])
+}

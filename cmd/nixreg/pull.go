@@ -15,11 +15,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/nixreg/nixreg/internal/outfile"
+	"github.com/nixreg/nixreg/internal/server"
 	"github.com/nixreg/nixreg/registry/pull"
 	"github.com/nixreg/nixreg/registry/upstream"
 )
@@ -36,7 +35,7 @@ type pullOptions struct {
 	archGiven bool
 }
 
-func (p *program) pullCommand() *cobra.Command {
+func pullCommand(p *program) *cobra.Command {
 	o := new(pullOptions)
 	cmd := &cobra.Command{
 		Use:   "pull docker://[HOST/]NAME[:TAG][@DIGEST]",
@@ -48,7 +47,7 @@ and podman login keep.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.archGiven = cmd.Flags().Changed("arch")
-			return p.pull(cmd.Context(), o, args[0])
+			return runPull(cmd.Context(), p, o, args[0])
 		},
 	}
 	f := cmd.Flags()
@@ -66,17 +65,17 @@ and podman login keep.`,
 	return cmd
 }
 
-// pull fetches the image and says what it is.
-func (p *program) pull(ctx context.Context, o *pullOptions, image string) error {
+// runPull fetches the image and prints what it is.
+func runPull(ctx context.Context, p *program, o *pullOptions, image string) error {
 	ctx, stop := p.untilSignal(ctx)
 	defer stop()
-	ref, err := o.complete(image, isTerminal(p.stdout))
+	ref, err := o.complete(image, outfile.IsTerminal(p.stdout))
 	if err != nil {
 		return err
 	}
-	bar := &progress{w: p.stderr, terminal: isTerminal(p.stderr), now: time.Now}
+	bar := &progress{w: p.stderr, terminal: outfile.IsTerminal(p.stderr), now: time.Now}
 	log := slog.New(&lines{w: bar, quiet: o.quiet})
-	puller, err := newPuller(ref, o, log)
+	puller, err := server.NewPuller(ref.Host, !o.tlsVerify, o.waitDir(), log)
 	if err != nil {
 		return err
 	}
@@ -84,7 +83,16 @@ func (p *program) pull(ctx context.Context, o *pullOptions, image string) error 
 		puller.Progress = bar.report
 	}
 	r := pull.Request{Image: ref, Platform: o.platform, FinalName: o.finalName, FinalTag: o.finalTag}
-	result, err := p.fetch(ctx, puller, r, o)
+	var result *pull.Result
+	fetch := func(w io.Writer) (err error) {
+		result, err = puller.Pull(ctx, r, w)
+		return err
+	}
+	if o.output == "" {
+		err = fetch(io.Discard)
+	} else {
+		err = outfile.Write(ctx, o.output, o.force, p.stdout, fetch)
+	}
 	bar.clear()
 	if err != nil {
 		return o.advise(ctx, ref, err)
@@ -116,41 +124,12 @@ func (o *pullOptions) complete(image string, terminal bool) (pull.Reference, err
 	return ref, nil
 }
 
-func newPuller(ref pull.Reference, o *pullOptions, log *slog.Logger) (*pull.Puller, error) {
-	up, err := upstream.New(upstream.Options{
-		Name: ref.Host, Keychain: authn.DefaultKeychain, SkipVerify: !o.tlsVerify, AllowHTTP: !o.tlsVerify, Patient: true, Log: log,
-	})
-	if err != nil {
-		return nil, err
+// waitDir is the directory where layers wait: that of the file, which must have room anyway; $TMPDIR may be memory.
+func (o *pullOptions) waitDir() string {
+	if o.output == "" || o.output == "-" || outfile.IsPipe(o.output) {
+		return os.TempDir()
 	}
-	p := &pull.Puller{Upstream: pulledFrom{up}, Dir: os.TempDir(), Log: log}
-	if o.output != "" && o.output != "-" && !isPipe(o.output) {
-		p.Dir = filepath.Dir(o.output)
-	}
-	return p, nil
-}
-
-// pulledFrom is a registry as package pull wants it.
-type pulledFrom struct{ *upstream.Registry }
-
-func (f pulledFrom) Blob(ctx context.Context, repo string, d v1.Hash) (io.ReadCloser, error) {
-	b, err := f.Registry.Blob(ctx, repo, d)
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
-}
-
-// fetch writes the archive where it is to go.
-func (p *program) fetch(ctx context.Context, puller *pull.Puller, r pull.Request, o *pullOptions) (result *pull.Result, err error) {
-	if o.output == "" {
-		return puller.Pull(ctx, r, io.Discard)
-	}
-	err = archiveOutput(ctx, o.output, o.force, p.stdout, func(w io.Writer) (err error) {
-		result, err = puller.Pull(ctx, r, w)
-		return err
-	})
-	return result, err
+	return filepath.Dir(o.output)
 }
 
 // advise says what to do about an error, where that is known.
@@ -232,9 +211,4 @@ func (o *pullOptions) nix(image pulled) string {
 	}
 	b.WriteString("}\n")
 	return b.String()
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && isatty.IsTerminal(f.Fd())
 }

@@ -123,7 +123,7 @@ func TestPullIntoAPipe(t *testing.T) {
 	}()
 	for _, to := range []string{pipe, file} {
 		var stderr bytes.Buffer
-		if status := pulling(io.Discard, &stderr, image, "-o", to).run(t.Context()); status != 0 {
+		if status := run(t.Context(), pulling(io.Discard, &stderr, image, "-o", to)); status != 0 {
 			t.Fatalf("%s: status %d: %s", to, status, stderr.String())
 		}
 	}
@@ -143,9 +143,8 @@ func TestWhereLayersWait(t *testing.T) {
 	for output, want := range map[string]string{
 		filepath.Join(dir, "x.tar"): dir, "x.tar": ".", "": os.TempDir(), "-": os.TempDir(), pipe: os.TempDir(),
 	} {
-		p, err := newPuller(pull.Reference{Host: "lab.test"}, &pullOptions{output: output}, nil)
-		if err != nil || p.Dir != want {
-			t.Errorf("%q: %+v, %v; want them in %s", output, p, err, want)
+		if got := (&pullOptions{output: output}).waitDir(); got != want {
+			t.Errorf("%q: in %s; want %s", output, got, want)
 		}
 	}
 }
@@ -162,27 +161,8 @@ func TestPullIntoAPipeIsInterrupted(t *testing.T) {
 	signals := make(chan os.Signal, 1)
 	p := pulling(begun{w, sync.OnceFunc(func() { signals <- syscall.SIGTERM })}, &stderr, pushed(t), "-o", "-")
 	p.signals = signals
-	if status := p.run(t.Context()); status != 1 || !strings.HasSuffix(stderr.String(), "nixreg: interrupted\n") {
+	if status := run(t.Context(), p); status != 1 || !strings.HasSuffix(stderr.String(), "nixreg: interrupted\n") {
 		t.Errorf("status %d: %s", status, stderr.String())
-	}
-}
-
-func TestIsTerminal(t *testing.T) {
-	for name, want := range map[string]bool{"/dev/ptmx": true, "/dev/null": false} {
-		f, err := os.OpenFile(name, os.O_RDWR, 0)
-		if err != nil {
-			if os.Getenv("NIXREG_E2E") == "1" {
-				t.Fatal(err)
-			}
-			t.Skip(err) // a container may have none
-		}
-		if got := isTerminal(f); got != want {
-			t.Errorf("%s is a terminal: %v", name, got)
-		}
-		f.Close()
-	}
-	if isTerminal(new(strings.Builder)) {
-		t.Error("memory is a terminal")
 	}
 }
 

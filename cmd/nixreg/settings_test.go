@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nixreg/nixreg/internal/server"
 	programs "github.com/nixreg/nixreg/manifest/program"
 )
 
@@ -85,8 +86,8 @@ func FuzzParseConfig(f *testing.F) {
 			return
 		}
 		for _, m := range file.mirrors {
-			if err := m.check(); err != nil {
-				t.Errorf("mirror %q: %v", m.name, err)
+			if err := m.Check(); err != nil {
+				t.Errorf("mirror %q: %v", m.Name, err)
 			}
 		}
 		for name, v := range file.values {
@@ -118,7 +119,7 @@ func filled(t *testing.T, args []string, env map[string]string, file string) (*c
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.SetFlagErrorFunc(flagError)
 	err := cmd.Execute()
-	c.file, c.lookupEnv = "", nil
+	c.file, c.LookupEnv = "", nil
 	return c, err
 }
 
@@ -130,13 +131,13 @@ func TestPrecedence(t *testing.T) {
 		"NIXREG_DEMO": "false", "NIXREG_DATA": "", "NIXREG_E2E": "1",
 	}
 	flags := []string{"--listen", "flag:1", "--images", "a,b", "--images", "c", "--store", "flag", "--demo"}
-	defaults := config{
-		listen: defaultListen, wait: defaultWait, blobCache: 4e9, mirrorTTL: 5 * time.Minute, mirrorCache: 10e9, narCache: 10e9,
-		channelRefresh: time.Hour, buildTimeout: 30 * time.Minute, buildJobs: 2, buildMemory: 4e9, keep: 168 * time.Hour,
-	}
+	defaults := config{mirrorTTL: 5 * time.Minute, Config: server.Config{
+		Listen: defaultListen, Wait: defaultWait, BlobCache: 4e9, MirrorCache: 10e9, NARCache: 10e9,
+		ChannelRefresh: time.Hour, BuildTimeout: 30 * time.Minute, BuildJobs: 2, BuildMemory: 4e9, Keep: 168 * time.Hour,
+	}}
 	with := func(listen string, images, stores []string, demo, logJSON bool) config {
 		c := defaults
-		c.listen, c.images, c.stores, c.demo, c.logJSON = listen, images, stores, demo, logJSON
+		c.Listen, c.Images, c.Stores, c.Demo, c.logJSON = listen, images, stores, demo, logJSON
 		return c
 	}
 	for _, tt := range []struct {
@@ -172,11 +173,11 @@ func TestConfigFileTooLarge(t *testing.T) {
 
 func TestArchitectures(t *testing.T) {
 	c, err := filled(t, nil, map[string]string{"NIXREG_ARCH": "amd64,arm64 riscv64"}, "")
-	if err != nil || !slices.Equal(c.archs, []string{"amd64", "arm64", "riscv64"}) {
-		t.Errorf("%q, %v", c.archs, err)
+	if err != nil || !slices.Equal(c.Architectures, []string{"amd64", "arm64", "riscv64"}) {
+		t.Errorf("%q, %v", c.Architectures, err)
 	}
 	for _, s := range programs.Architectures() {
-		if c, err := filled(t, []string{"--arch", s}, nil, ""); err != nil || !slices.Equal(c.archs, []string{s}) {
+		if c, err := filled(t, []string{"--arch", s}, nil, ""); err != nil || !slices.Equal(c.Architectures, []string{s}) {
 			t.Errorf("%s: %v", s, err)
 		}
 	}
@@ -196,6 +197,41 @@ func TestCacheSettings(t *testing.T) {
 	} {
 		if _, err := filled(t, []string{args}, nil, ""); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", args, err, want)
+		}
+	}
+}
+
+func TestBuildSettings(t *testing.T) {
+	for args, want := range map[string]string{
+		"--build=a --build-file=b":   "build and build-file: give one of them",
+		"--build-timeout=5":          `build-timeout "5": want a duration, such as 30m or 12h, of 1s at least`,
+		"--build-timeout=0s":         `build-timeout "0s": want a duration, such as 30m or 12h, of 1s at least`,
+		"--build-jobs=0":             "build-jobs 0: want a number from 1 to 1000",
+		"--build-memory=much":        `build-memory "much": want a size, such as 500MB or 4GB`,
+		"--build-memory=0":           `build-memory "0": want a size, such as 500MB or 4GB`,
+		"--keep=-1h":                 `keep "-1h": want a duration, such as 30m or 12h, of 1s at least`,
+		"--build-memory=90000000 TB": `build-memory "90000000 TB": want a size, such as 500MB or 4GB`,
+	} {
+		var list []string
+		for a := range strings.SplitSeq(args, " --") {
+			list = append(list, "--"+strings.TrimPrefix(a, "--"))
+		}
+		if _, err := filled(t, list, nil, ""); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", args, err, want)
+		}
+	}
+	c, err := filled(t, nil, map[string]string{"NIXREG_BUILD": "nixpkgs", "NIXREG_BUILD_JOBS": "7", "NIXREG_KEEP": "2h"}, "build-jobs: 3\nbuild-memory: 1GB\nbuild-timeout: 1m\n")
+	if err != nil || c.Build != "nixpkgs" || c.Keep != 2*time.Hour || c.BuildJobs != 7 || c.BuildTimeout != time.Minute || c.BuildMemory != 1e9 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for file, want := range map[string]string{
+		"build-jobs: '3'\n": "build-jobs: want a number",
+		"build-jobs: 3.5\n": "build-jobs: want a number",
+		"build: [a]\n":      "build: want a string",
+		"keep: 5\n":         `keep: want a string: put it in quotes, "5"`,
+	} {
+		if _, err := filled(t, nil, nil, file); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", file, err, want)
 		}
 	}
 }

@@ -168,3 +168,14 @@ func parseLevel(name, text string) (level slog.Level, err error) {
 	}
 	return level, nil
 }
+
+// parseTTL parses a time for which tags are believed.
+var parseTTL = timeFrom(1, "30s, 5m or 12h")
+
+// assign sets a flag's value, whole lists at once.
+func assign(v interface{ Set(string) error }, values []string) error {
+	if l, ok := v.(interface{ Replace([]string) error }); ok {
+		return l.Replace(values)
+	}
+	return v.Set(values[0])
+}

@@ -1,6 +1,0 @@
-package main
-
-import "os"
-
-// dropCached does nothing: macOS drops no single file from memory.
-func dropCached(*os.File) {}

@@ -1,0 +1,135 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/nixreg/nixreg/internal/lru"
+	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/local"
+	"github.com/nixreg/nixreg/store/realise"
+)
+
+// openBuilds opens what builds, and what holds, in the local store, which is one of stores; the one it returns in its
+// place builds again what has gone.
+func (p *parts) openBuilds(c *Config, stores []store.Store, in folders, log *slog.Logger) ([]store.Store, error) {
+	at := slices.IndexFunc(stores, func(s store.Store) bool { return p.local != nil && s == p.local })
+	if c.builds() != "" && at < 0 {
+		return nil, fmt.Errorf("build %.200s: Nix builds into this machine's own store, and %s", c.builds(), whyNoLocal())
+	}
+	if at < 0 {
+		return stores, nil // Nix holds nothing that lies elsewhere
+	}
+	all := slices.Clone(stores)
+	if c.builds() != "" {
+		b, err := realise.New(realise.Options{
+			Installable: c.Build, File: c.BuildFile, Spell: packages.RepositoryName,
+			Timeout: c.BuildTimeout, Jobs: c.BuildJobs, Memory: c.BuildMemory, Log: log,
+		})
+		if err != nil {
+			return nil, err
+		}
+		p.closes = append(p.closes, b.Close)
+		again := realise.NewStore(p.local, b, p.cache)
+		p.builder, p.builds = &builder{builder: b, built: again, log: log, noted: lru.Cache[string, string]{Max: notedBytes}}, c.builds()
+		all[at] = again
+	}
+	return all, p.openRoots(c, all, in, log)
+}
+
+func whyNoLocal() string {
+	if local.Exists() {
+		return "that is not among the stores: add --store local"
+	}
+	return "there is none"
+}
+
+// openRoots opens what holds. Only a server lets go again of what it holds; of others nothing is left.
+func (p *parts) openRoots(c *Config, all []store.Store, in folders, log *slog.Logger) error {
+	if c.Keep == 0 {
+		log = slog.New(slog.DiscardHandler) // that nothing holds is no news to who waits for a command
+	}
+	r, err := realise.NewRoots(realise.RootsOptions{Dir: in.gcroots, Keep: c.Keep, Log: log})
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var sweeping sync.WaitGroup
+	if c.Keep > 0 {
+		sweeping.Go(func() { r.Run(ctx) })
+	}
+	joint := store.Union(all...)
+	p.closes = append(p.closes, joint.Close, func() error {
+		stop()
+		sweeping.Wait()
+		return r.Close()
+	})
+	p.holder = realise.NewHolder(r, p.local, joint)
+	return nil
+}
+
+// builder is a realise.Builder as manifest wants it: the two packages share no types of their own.
+type builder struct {
+	builder *realise.Builder
+	built   *realise.Store
+	log     *slog.Logger
+
+	noted lru.Cache[string, string] // the paths by attribute and system of which it is recorded how they are built again
+}
+
+var _ manifest.Builder = (*builder)(nil)
+
+func (b *builder) Find(ctx context.Context, name string) (string, error) {
+	attr, err := b.builder.Find(ctx, name, "")
+	return string(attr), err
+}
+
+func (b *builder) Build(ctx context.Context, attr, arch string) ([]store.Path, error) {
+	a, err := realise.ParseAttr(attr)
+	if err != nil {
+		return nil, err
+	}
+	system := realise.Host()
+	if arch != "" {
+		system = realise.System(arch)
+	}
+	if system == "" {
+		return nil, fmt.Errorf("build %s for %.100q: Nix has no such system: %w", a, arch, errors.ErrUnsupported)
+	}
+	paths, err := b.builder.Build(ctx, a, system)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.note(ctx, a, system, paths); err != nil && ctx.Err() == nil {
+		b.log.Warn("what was built is not built again if it goes", "attribute", attr, "error", err)
+	}
+	return paths, nil
+}
+
+func (b *builder) Ref() string { return b.builder.Ref() }
+
+// notedBytes bounds the attributes that are remembered as noted; beyond that some are noted twice.
+const notedBytes = 1 << 20
+
+// note writes down, once for what was built, how its closure comes back.
+func (b *builder) note(ctx context.Context, attr realise.Attr, system string, paths []store.Path) error {
+	key, value := string(attr)+" "+system, fmt.Sprint(paths)
+	if noted, ok := b.noted.Get(key); ok && noted == value {
+		return nil
+	}
+	objects, err := store.Closure(ctx, b.built.Store, paths...)
+	if err != nil {
+		return err
+	}
+	if err := b.built.Remember(ctx, attr, system, paths, objects); err != nil {
+		return err
+	}
+	b.noted.Put(key, value, int64(len(key)+len(value)))
+	return nil
+}
