@@ -13,17 +13,17 @@ import (
 	"unicode/utf8"
 )
 
-// Kinds of an [Error].
+// Kinds of an [Error]. Their texts tell of a server what everybody may know.
 var (
 	ErrRefused     = errors.New("leads to where it must not")
 	ErrTimeout     = errors.New("does not answer in time")
 	ErrCut         = errors.New("breaks its answers off, or is too slow")
-	ErrChanged     = errors.New("the file has changed while it was read")
-	ErrTooLarge    = errors.New("too large")
-	ErrNotHTTPS    = errors.New("no HTTPS")
-	ErrCertificate = errors.New("untrusted certificate")
-	ErrProxy       = errors.New("the proxy does not connect")
-	errNoHost      = errors.New("no such host")
+	ErrChanged     = errors.New("has changed the file while it was read")
+	ErrTooLarge    = errors.New("sends too much")
+	ErrNotHTTPS    = errors.New("speaks no HTTPS")
+	ErrCertificate = errors.New("has a certificate that is not trusted")
+	ErrProxy       = errors.New("cannot be reached through the proxy")
+	errNoHost      = errors.New("does not answer")
 )
 
 // Error is an answer other than the one that was asked for, or the lack of an answer. It matches its Kind and nothing else:

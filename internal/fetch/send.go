@@ -96,7 +96,7 @@ func (c *Client) hop(r Request, from *url.URL) (*http.Response, error) {
 	}
 	proxy, err := c.options.Proxy(r.Request)
 	if err != nil {
-		return nil, refusal("the proxy of the environment: %s", Printable(err.Error()))
+		return nil, &Error{Kind: ErrProxy, text: "the proxy of the environment: " + Printable(err.Error())}
 	}
 	own := c.Owns(r.URL)
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), ownKey{}, own))

@@ -47,7 +47,8 @@ func knowsNoHead(err error) bool {
 	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return true
 	}
-	return e.Status == http.StatusForbidden && e.elsewhere
+	answer := (*fetch.Error)(nil)
+	return e.Status == http.StatusForbidden && errors.As(err, &answer) && answer.Elsewhere != ""
 }
 
 // Blob opens a blob of repo. ctx governs the Body until it is closed, which the caller does. The caller also verifies

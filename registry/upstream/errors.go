@@ -33,9 +33,6 @@ type Error struct {
 	// RetryAfter is for how long the server wants to be left alone, at most an hour; 0 where it does not say.
 	RetryAfter time.Duration
 	Err        error // without the registry and the subject
-
-	public    string // for those who need not know which servers there are; "" is Err's text
-	elsewhere bool   // the answer is not the registry's own
 }
 
 // Error is the text for logs. It may have addresses of servers.
@@ -43,7 +40,12 @@ func (e *Error) Error() string { return e.text(e.Err.Error()) }
 
 // Public is the text for those who need not know which servers there are: it has no addresses but those in what the
 // server says is wrong. An Err that is not of this package is shown as it is.
-func (e *Error) Public() string { return e.text(cmp.Or(e.public, e.Err.Error())) }
+func (e *Error) Public() string {
+	if r := (*reason)(nil); errors.As(e.Err, &r) {
+		return e.text(r.public)
+	}
+	return e.Error()
+}
 
 func (e *Error) text(what string) string {
 	if e.Subject != "" {
@@ -71,7 +73,7 @@ func (r *Registry) nonsense(subject string, status int, err error) *Error {
 	if errors.Is(err, ErrDigest) {
 		public = "the answer has another digest than it should"
 	}
-	return &Error{Registry: r.name, Subject: subject, Status: status, Err: err, public: public}
+	return &Error{Registry: r.name, Subject: subject, Status: status, Err: &reason{err, err.Error(), public}}
 }
 
 // failed makes the error for a request that came to no answer, or returns the Error of one.
@@ -91,34 +93,32 @@ func (r *Registry) failed(ctx context.Context, subject string, err error) error 
 	case e.Kind == fetch.ErrChanged:
 		return r.nonsense(subject, e.Status, e)
 	}
-	f := &Error{Registry: r.name, Subject: subject, Err: e, public: publicly(e)}
-	if errors.As(err, &token) {
-		f.Subject, f.TokenServer = token.subject, true
-	}
+	why := &reason{e, e.Error(), publicly(e)}
+	f := &Error{Registry: r.name, Subject: subject, Err: why}
 	switch {
 	case e.Status != 0 && e.Kind == nil:
-		f.Status, f.RetryAfter, f.elsewhere = e.Status, min(e.RetryAfter, maxRetryAfter), e.Elsewhere != ""
-		if f.elsewhere {
-			f.Err = &reason{e, f.public + " (from " + e.Elsewhere + ")"}
-		} else {
-			f.Err = &reason{e, f.public}
+		f.Status, f.RetryAfter = e.Status, min(e.RetryAfter, maxRetryAfter)
+		if why.text = why.public; e.Elsewhere != "" {
+			why.text += " (from " + e.Elsewhere + ")"
 		}
 	case e.Status == http.StatusProxyAuthRequired:
-		f.Err = &reason{e, e.Error() + ": put a user and a password in HTTPS_PROXY"}
+		why.text += ": put a user and a password in HTTPS_PROXY"
 	}
-	if f.TokenServer && f.Status == 0 {
-		f.Err = &reason{e, "token server " + token.server + ": " + f.Err.Error()}
-		f.public = "the token server " + f.public
+	if errors.As(err, &token) {
+		f.Subject, f.TokenServer = token.subject, true
+		if f.Status == 0 {
+			why.text, why.public = "token server "+token.server+": "+why.text, "the token server "+why.public
+		}
 	}
 	return f
 }
 
 const maxRetryAfter = time.Hour
 
-// reason is an error with another text.
+// reason is an error with texts of its own. public is for those who need not know which servers there are.
 type reason struct {
 	error
-	text string
+	text, public string
 }
 
 func (r *reason) Error() string { return r.text }
@@ -134,17 +134,10 @@ func (e *tokenError) Unwrap() error { return e.error }
 
 // publicly says what came of a request, of the server that should have answered it.
 func publicly(e *fetch.Error) string {
-	switch e.Kind {
-	case fetch.ErrProxy:
-		return "cannot be reached through the proxy"
-	case fetch.ErrNotHTTPS:
-		return "speaks no HTTPS"
-	case fetch.ErrCertificate:
-		return "has a certificate that is not trusted"
-	case fetch.ErrRefused, fetch.ErrCut, fetch.ErrTimeout:
+	switch {
+	case e.Kind != nil:
 		return e.Kind.Error()
-	}
-	if e.Status == 0 {
+	case e.Status == 0:
 		return "does not answer"
 	}
 	text := e.Error()

@@ -73,12 +73,23 @@ func TestPublicOfABody(t *testing.T) {
 	})
 }
 
-// An Error that somebody else makes is shown as it is.
-func TestErrorOfSomebodyElse(t *testing.T) {
-	e := &Error{Registry: "lab", Status: 502, Err: errors.New("no manifest")}
-	if want := "lab: no manifest"; e.Public() != want || e.Error() != want {
-		t.Errorf("%q, %q; want %q", e.Public(), e.Error(), want)
-	}
+// An Error that another package makes, or gives another reason, is shown as it is.
+func TestErrorOfAnotherPackage(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *network) {
+		n.Serve("lab:443", "9.9.9.9", documents(document1))
+		_, err := n.open(Options{Name: "lab"}).Manifest(t.Context(), "a", "b")
+		var failed *Error
+		if !errors.As(err, &failed) {
+			t.Fatal(err)
+		}
+		again := *failed
+		again.Subject, again.Err = "", errors.New("no manifest")
+		for _, e := range []*Error{{Registry: "lab", Status: 502, Err: errors.New("no manifest")}, &again} {
+			if want := "lab: no manifest"; e.Public() != want || e.Error() != want {
+				t.Errorf("%q, %q; want %q", e.Public(), e.Error(), want)
+			}
+		}
+	})
 }
 
 // "EOF" says nothing to its reader.
