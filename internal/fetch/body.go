@@ -150,7 +150,7 @@ func (b *Body) resume(cause error) error {
 		if err := b.replace(resp.Body); err != nil {
 			return err
 		}
-		if err := b.check(resp); err != nil {
+		if err := b.checkRest(resp); err != nil {
 			return err
 		}
 		if resp.StatusCode == http.StatusPartialContent {
@@ -204,8 +204,8 @@ func (b *Body) replace(body io.ReadCloser) error {
 	return nil
 }
 
-// check reports whether an answer is the rest of the same file, or the whole of it.
-func (b *Body) check(resp *http.Response) error {
+// checkRest reports whether an answer is the rest of the same file, or the whole of it.
+func (b *Body) checkRest(resp *http.Response) error {
 	wrong := func(format string, args ...any) error {
 		return &Error{Kind: ErrChanged, Status: resp.StatusCode, text: fmt.Sprintf(format, args...)}
 	}

@@ -52,23 +52,6 @@ func statusText(status int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
 }
 
-// answered makes an Error of an answer, and closes its body.
-func (c *Client) answered(resp *http.Response) *Error {
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // as much of it as comes
-	e := &Error{
-		Status: resp.StatusCode, Header: resp.Header, Body: body, text: statusText(resp.StatusCode),
-		RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), c.options.Now()),
-	}
-	if to, err := resp.Location(); err == nil {
-		e.Location = to.String()
-	}
-	if !c.Owns(resp.Request.URL) {
-		e.Elsewhere = Printable(originOf(resp.Request.URL).host)
-	}
-	return e
-}
-
 // fault makes an Error of what the network says instead of an answer.
 func fault(err error) *Error {
 	var (

@@ -65,6 +65,23 @@ func (c *Client) Send(r Request) (*http.Response, error) {
 	}
 }
 
+// answered makes an Error of an answer, and closes its body.
+func (c *Client) answered(resp *http.Response) *Error {
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // as much of it as comes
+	e := &Error{
+		Status: resp.StatusCode, Header: resp.Header, Body: body, text: statusText(resp.StatusCode),
+		RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), c.options.Now()),
+	}
+	if to, err := resp.Location(); err == nil {
+		e.Location = to.String()
+	}
+	if !c.Owns(resp.Request.URL) {
+		e.Elsewhere = Printable(originOf(resp.Request.URL).host)
+	}
+	return e
+}
+
 // wanted reports whether a status is what a request asks for.
 func wanted(r *http.Request, status int) bool {
 	switch status {

@@ -25,7 +25,7 @@ const exchangeTimeout = 60 * time.Second
 
 // auth knows how the registry wants to be asked, and has what it takes.
 type auth struct {
-	registry    *Registry
+	*server
 	credentials credentials
 	tokens      tokens
 	untrusted   sync.Once
@@ -34,10 +34,10 @@ type auth struct {
 	challenge *transport.Challenge
 }
 
-func newAuth(r *Registry, k authn.Keychain) *auth {
+func newAuth(s *server, k authn.Keychain) *auth {
 	return &auth{
-		registry:    r,
-		credentials: credentials{keychain: k, target: keychainTarget(r.name, r.address), now: r.now},
+		server:      s,
+		credentials: credentials{keychain: k, target: keychainTarget(s.name, s.address), now: s.now},
 		tokens:      tokens{lru.Cache[string, token]{Max: maxTokens}},
 	}
 }
@@ -93,7 +93,7 @@ func (a *auth) refused(ctx context.Context, h http.Header, to *access, authoriza
 	if wider := ok && to.widen(ch); again && !wider {
 		return false
 	}
-	ch.Insecure = a.registry.address.plain.Load()
+	ch.Insecure = a.address.plain.Load()
 	a.tokens.drop(to.repo, token)
 	a.credentials.refused()
 	a.mu.Lock()
@@ -114,11 +114,11 @@ func (a *auth) keptFrom(ctx context.Context, ch *transport.Challenge) bool {
 
 // token returns a valid token, and gets one if need be.
 func (a *auth) token(ctx context.Context, ch *transport.Challenge, to access) (string, error) {
-	if tok := a.tokens.get(to, a.registry.now()); tok != "" {
+	if tok := a.tokens.get(to, a.now()); tok != "" {
 		return tok, nil
 	}
-	return flight.Once(ctx, a.registry.calls, "token "+strings.Join(to.scopes(), " "), func(ctx context.Context) (string, error) {
-		now := a.registry.now()
+	return flight.Once(ctx, a.calls, "token "+strings.Join(to.scopes(), " "), func(ctx context.Context) (string, error) {
+		now := a.now()
 		if tok := a.tokens.get(to, now); tok != "" { // somebody else has been faster
 			return tok, nil
 		}
@@ -137,9 +137,9 @@ func (a *auth) exchange(ctx context.Context, ch *transport.Challenge, to access)
 	subject := "token for " + to.repo
 	realm, err := url.Parse(ch.Parameters["realm"])
 	if err != nil || realm.Hostname() == "" {
-		return nil, a.registry.nonsense(subject, http.StatusUnauthorized, errors.New("the challenge names no token server"))
+		return nil, a.nonsense(subject, http.StatusUnauthorized, errors.New("the challenge names no token server"))
 	}
-	if err := a.registry.client.Check(realm); err != nil {
+	if err := a.client.Check(realm); err != nil {
 		return nil, &tokenError{subject, realm.Host, err}
 	}
 	creds, err := a.credentialsFor(ctx, realm)
@@ -148,7 +148,7 @@ func (a *auth) exchange(ctx context.Context, ch *transport.Challenge, to access)
 	}
 	reg, err := name.NewRegistry(realm.Host) // so that the client alone judges the address
 	if err != nil {
-		return nil, a.registry.nonsense(subject, http.StatusUnauthorized, fmt.Errorf("the token server %.100q is no host", realm.Host))
+		return nil, a.nonsense(subject, http.StatusUnauthorized, fmt.Errorf("the token server %.100q is no host", realm.Host))
 	}
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
@@ -157,7 +157,7 @@ func (a *auth) exchange(ctx context.Context, ch *transport.Challenge, to access)
 		return nil, &tokenError{subject, realm.Host, e}
 	}
 	if err != nil { // the library's text may have a secret that the server sent
-		wrong := a.registry.nonsense(subject, http.StatusOK, fmt.Errorf("%s answers with no token", realm.Host))
+		wrong := a.nonsense(subject, http.StatusOK, fmt.Errorf("%s answers with no token", realm.Host))
 		wrong.TokenServer = true
 		return nil, wrong
 	}
@@ -166,10 +166,32 @@ func (a *auth) exchange(ctx context.Context, ch *transport.Challenge, to access)
 
 // ask sends a request to a token server.
 func (a *auth) ask(req *http.Request) (*http.Response, error) {
-	resp, err := a.registry.client.Send(fetch.Request{Request: req, Wait: headerTimeout})
+	resp, err := a.client.Send(fetch.Request{Request: req, Wait: headerTimeout})
 	if e := (*fetch.Error)(nil); errors.As(err, &e) && e.Status == http.StatusNotFound && e.Kind == nil && req.Method == http.MethodPost {
 		// It knows no OAuth 2: the library asks by GET.
 		return &http.Response{StatusCode: e.Status, Header: e.Header, Body: http.NoBody, Request: req}, nil
 	}
 	return resp, err
+}
+
+// credentialsFor returns the credentials for a token server: none if it is not to be trusted with them.
+func (a *auth) credentialsFor(ctx context.Context, realm *url.URL) (*authn.AuthConfig, error) {
+	creds, err := a.credentials.get(ctx)
+	if err != nil || *creds == (authn.AuthConfig{}) || a.trusts(realm) {
+		return creds, err
+	}
+	a.untrusted.Do(func() {
+		a.log.WarnContext(ctx, "token server is someone else's: it gets no credentials", "server", realm.Host)
+	})
+	return &authn.AuthConfig{}, nil
+}
+
+// trusts reports whether a token server may have the registry's credentials.
+func (a *auth) trusts(realm *url.URL) bool {
+	addr := a.address
+	own := addr.hostname()
+	if isHub(own) {
+		own = name.DefaultRegistry // whose token server is not at docker.com
+	}
+	return (realm.Scheme == "https" || addr.plain.Load()) && sameParty(realm.Hostname(), own)
 }

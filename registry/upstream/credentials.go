@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/nixreg/nixreg/internal/fetch"
 )
@@ -120,26 +118,4 @@ func (c *credentials) refused() {
 	if c.last != nil && c.last.age(c.now()) >= credentialsAge {
 		c.last = nil
 	}
-}
-
-// credentialsFor returns the credentials for a token server: none if it is not to be trusted with them.
-func (a *auth) credentialsFor(ctx context.Context, realm *url.URL) (*authn.AuthConfig, error) {
-	creds, err := a.credentials.get(ctx)
-	if err != nil || *creds == (authn.AuthConfig{}) || a.trusts(realm) {
-		return creds, err
-	}
-	a.untrusted.Do(func() {
-		a.registry.log.WarnContext(ctx, "token server is someone else's: it gets no credentials", "server", realm.Host)
-	})
-	return &authn.AuthConfig{}, nil
-}
-
-// trusts reports whether a token server may have the registry's credentials.
-func (a *auth) trusts(realm *url.URL) bool {
-	addr := a.registry.address
-	own := addr.hostname()
-	if isHub(own) {
-		own = name.DefaultRegistry // whose token server is not at docker.com
-	}
-	return (realm.Scheme == "https" || addr.plain.Load()) && sameParty(realm.Hostname(), own)
 }

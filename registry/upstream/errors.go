@@ -68,16 +68,16 @@ func (e *Error) Is(target error) bool {
 }
 
 // nonsense is an Error for an answer that has the right status and is wrong all the same.
-func (r *Registry) nonsense(subject string, status int, err error) *Error {
+func (s *server) nonsense(subject string, status int, err error) *Error {
 	public := "the answer makes no sense"
 	if errors.Is(err, ErrDigest) {
 		public = "the answer has another digest than it should"
 	}
-	return &Error{Registry: r.name, Subject: subject, Status: status, Err: &reason{err, err.Error(), public}}
+	return &Error{Registry: s.name, Subject: subject, Status: status, Err: &reason{err, err.Error(), public}}
 }
 
 // failed makes the error for a request that came to no answer, or returns the Error of one.
-func (r *Registry) failed(ctx context.Context, subject string, err error) error {
+func (s *server) failed(ctx context.Context, subject string, err error) error {
 	var (
 		own   *Error
 		e     *fetch.Error
@@ -85,16 +85,16 @@ func (r *Registry) failed(ctx context.Context, subject string, err error) error 
 	)
 	switch {
 	case ctx.Err() != nil:
-		return r.about(subject, ctx.Err())
+		return s.about(subject, ctx.Err())
 	case errors.As(err, &own):
 		return own
 	case !errors.As(err, &e): // of this side, such as credentials
-		return r.about(subject, err)
+		return s.about(subject, err)
 	case e.Kind == fetch.ErrChanged:
-		return r.nonsense(subject, e.Status, e)
+		return s.nonsense(subject, e.Status, e)
 	}
 	why := &reason{e, e.Error(), publicly(e)}
-	f := &Error{Registry: r.name, Subject: subject, Err: why}
+	f := &Error{Registry: s.name, Subject: subject, Err: why}
 	switch {
 	case e.Status != 0 && e.Kind == nil:
 		f.Status, f.RetryAfter = e.Status, min(e.RetryAfter, maxRetryAfter)

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -97,23 +96,6 @@ func restReason(cause error) string {
 		return server + " wants fewer requests"
 	}
 	return fmt.Sprintf("%s answers %d", server, e.Status)
-}
-
-// announced is the end of the last wait that the log tells of.
-type announced struct {
-	mu    sync.Mutex
-	until time.Time
-}
-
-// first reports whether a wait until then is news: of several requests that wait as long, one tells the log.
-func (a *announced) first(until time.Time) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if until.Sub(a.until) < time.Second {
-		return false
-	}
-	a.until = until
-	return true
 }
 
 // authorized sends a query once, with the credentials that it takes. A 401 is a chance to learn which these are.

@@ -35,11 +35,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net/http"
-	"net/url"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -47,14 +44,6 @@ import (
 	"github.com/nixreg/nixreg/internal/fetch"
 	"github.com/nixreg/nixreg/internal/flight"
 )
-
-const (
-	headerTimeout = 30 * time.Second
-	makeTimeout   = 5 * time.Minute // for the header of a manifest or a blob: a registry may have to make or fetch it first
-	maxRedirects  = 9               // a nixreg that is not ready has eight of them, a proxy in front of it one
-)
-
-var slow = fetch.Slow{Stall: 60 * time.Second, Limit: 2 * time.Minute, Bytes: 512 << 10}
 
 // Options say which registry, and how it is reached. Only Name must be set.
 type Options struct {
@@ -87,16 +76,28 @@ type Options struct {
 // Registry is another registry. It is safe for concurrent use, and needs no closing: idle connections end by themselves, and
 // what it does on its own account ends within two minutes.
 type Registry struct {
-	name      string
-	address   *address
-	client    *fetch.Client
+	*server
 	auth      *auth
-	calls     *flight.Group
 	patient   bool
 	announced announced
-	log       *slog.Logger
-	now       func() time.Time
 	wait      func(context.Context, time.Duration) error
+}
+
+// announced is the end of the last wait that the log tells of.
+type announced struct {
+	mu    sync.Mutex
+	until time.Time
+}
+
+// first reports whether a wait until then is news: of several requests that wait as long, one tells the log.
+func (a *announced) first(until time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if until.Sub(a.until) < time.Second {
+		return false
+	}
+	a.until = until
+	return true
 }
 
 // New makes a Registry. It checks the options and connects to nothing; what is wrong with them is an error matching
@@ -111,24 +112,22 @@ func newRegistry(o Options, f fetch.Options) (*Registry, error) {
 		return nil, err
 	}
 	addr.undecided.Store(o.AllowHTTP && o.URL == "")
-	r := &Registry{
+	to := &server{
 		name:    o.Name,
 		address: addr,
 		calls:   flight.NewGroup(context.Background()),
-		patient: o.Patient,
 		log:     cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("upstream", o.Name),
 		now:     o.Now,
-		wait:    o.Wait,
 	}
-	if r.now == nil {
-		r.now = time.Now
+	if to.now == nil {
+		to.now = time.Now
 	}
+	f.Base, f.Redirects, f.Slow, f.Now = addr.base, maxRedirects, slow, to.now
+	to.client = fetch.New(f)
+	r := &Registry{server: to, auth: newAuth(to, o.Keychain), patient: o.Patient, wait: o.Wait}
 	if r.wait == nil {
 		r.wait = fetch.Sleep
 	}
-	f.Base, f.Redirects, f.Slow, f.Now = addr.base, maxRedirects, slow, r.now
-	r.client = fetch.New(f)
-	r.auth = newAuth(r, o.Keychain)
 	return r, nil
 }
 
@@ -137,56 +136,3 @@ func (r *Registry) Name() string { return r.name }
 
 // Host is the host[:port] that is connected to.
 func (r *Registry) Host() string { return r.address.host }
-
-// settle finds out whether HTTPS or, where that is allowed and HTTPS is not spoken, HTTP is spoken.
-func (r *Registry) settle(ctx context.Context) error {
-	if !r.address.undecided.Load() {
-		return nil
-	}
-	_, err := flight.Once(ctx, r.calls, "scheme", func(ctx context.Context) (struct{}, error) {
-		if !r.address.undecided.Load() {
-			return struct{}{}, nil
-		}
-		err := r.probe(ctx)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, fetch.ErrTimeout) && !errors.Is(err, ErrCertificate) {
-			r.address.plain.Store(true)
-			if r.probe(ctx) == nil {
-				err = nil
-				r.log.WarnContext(ctx, "registry speaks no HTTPS: plain HTTP is used")
-			} else {
-				r.address.plain.Store(false)
-			}
-		}
-		if err == nil {
-			r.address.undecided.Store(false)
-		}
-		return struct{}{}, err
-	})
-	return err
-}
-
-// probe reports whether anything answers. No other request is sent before the scheme is settled.
-func (r *Registry) probe(ctx context.Context) error {
-	req := (&http.Request{Method: http.MethodGet, URL: r.url("", nil), Header: http.Header{}}).WithContext(ctx)
-	stay := func(*http.Response) bool { return true }
-	resp, err := r.client.Send(fetch.Request{Request: req, Wait: headerTimeout, Stay: stay})
-	if e := (*fetch.Error)(nil); errors.As(err, &e) && e.Status != 0 && e.Kind == nil {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
-}
-
-// url is that of a path below /v2/.
-func (r *Registry) url(path string, query url.Values) *url.URL {
-	u := r.address.base()
-	u.Path, u.RawQuery = "/v2/"+path, query.Encode()
-	return u
-}
-
-// about names the registry in an error of this side: it is nothing the registry said.
-func (r *Registry) about(subject string, err error) error {
-	return fmt.Errorf("%s: %s: %w", r.name, subject, err)
-}
