@@ -237,7 +237,7 @@ func (p imagePlace) mayBeReady() bool {
 // isLayoutDirectory reports whether a directory outside of the store is an image, not a folder of images. Links are
 // followed here, so that the blobs of a layout that is made of links are not taken for images of a folder.
 func isLayoutDirectory(name string) bool {
-	for _, base := range []string{layoutFile, indexFile} {
+	for _, base := range []string{oci.LayoutFile, oci.IndexFile} {
 		if info, err := os.Stat(filepath.Join(name, base)); err != nil || !info.Mode().IsRegular() {
 			return false
 		}

@@ -10,6 +10,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -41,7 +42,7 @@ func notDocker(a *layer.Archive, err error) error {
 	}
 	switch {
 	case has(archiveList):
-	case has(layoutFile):
+	case has(oci.LayoutFile):
 		return fmt.Errorf("an OCI layout in an archive is not served: unpack it into a directory: %w", errors.ErrUnsupported)
 	case has("repositories"):
 		return fmt.Errorf("no %s, as Docker wrote archives before 1.10: load it and save it again: %w", archiveList, errors.ErrUnsupported)

@@ -20,20 +20,9 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// The files of an OCI layout.
-//
-// Source: OCI image-spec 1.1, image-layout.md.
-const (
-	layoutFile = "oci-layout"
-	indexFile  = "index.json"
-)
-
-// refName is the annotation that names an image of a layout.
-const refName = "org.opencontainers.image.ref.name"
-
 // isLayout reports whether a directory of a store path is an OCI layout.
 func isLayout(ctx context.Context, s store.Store, p store.Path, dir string) (bool, error) {
-	for _, base := range []string{layoutFile, indexFile} {
+	for _, base := range []string{oci.LayoutFile, oci.IndexFile} {
 		_, nd, err := store.Resolve(ctx, s, path.Join(p.Abs(), dir, base))
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, nil
@@ -47,19 +36,19 @@ func isLayout(ctx context.Context, s store.Store, p store.Path, dir string) (boo
 
 // readLayoutIndex returns index.json and what it lists.
 func readLayoutIndex(ctx context.Context, s store.Store, o *store.Object, dir string) ([]byte, []v1.Descriptor, error) {
-	b, err := readLayoutFile(ctx, s, o, path.Join(dir, indexFile), maxConfig)
+	b, err := readLayoutFile(ctx, s, o, path.Join(dir, oci.IndexFile), maxConfig)
 	if err != nil {
 		return nil, nil, err
 	}
 	var index struct{ Manifests []v1.Descriptor }
 	if err := json.Unmarshal(b, &index); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w: %w", indexFile, err, fs.ErrInvalid)
+		return nil, nil, fmt.Errorf("%s: %w: %w", oci.IndexFile, err, fs.ErrInvalid)
 	}
 	if len(index.Manifests) == 0 {
-		return nil, nil, fmt.Errorf("%s lists no image: %w", indexFile, fs.ErrInvalid)
+		return nil, nil, fmt.Errorf("%s lists no image: %w", oci.IndexFile, fs.ErrInvalid)
 	}
 	if len(index.Manifests) > listing.MaxDocuments {
-		return nil, nil, fmt.Errorf("%s lists %d images: %w", indexFile, len(index.Manifests), errors.ErrUnsupported)
+		return nil, nil, fmt.Errorf("%s lists %d images: %w", oci.IndexFile, len(index.Manifests), errors.ErrUnsupported)
 	}
 	return b, index.Manifests, nil
 }
@@ -86,7 +75,7 @@ func addLayoutImages(ctx context.Context, s store.Store, f *readyFile, o *store.
 		return nil
 	}
 	for _, d := range list {
-		tag := d.Annotations[refName]
+		tag := d.Annotations[oci.RefName]
 		if strings.ContainsAny(tag, ":/") {
 			tag, _, _ = strings.Cut(tag, "@")
 			_, tag, _ = oci.SplitTag(tag)
@@ -99,7 +88,7 @@ func addLayoutImages(ctx context.Context, s store.Store, f *readyFile, o *store.
 
 // arePlatforms reports whether what an index.json lists is one image for several platforms.
 func arePlatforms(list []v1.Descriptor) bool {
-	named := func(d v1.Descriptor) bool { return d.Annotations[refName] != "" || d.Platform == nil }
+	named := func(d v1.Descriptor) bool { return d.Annotations[oci.RefName] != "" || d.Platform == nil }
 	return len(list) > 1 && !slices.ContainsFunc(list, named)
 }
 
@@ -194,7 +183,7 @@ func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (doc layoutDoc
 	}
 	name := l.file(d.Digest)
 	if d.Digest == l.index {
-		name = path.Join(l.dir, indexFile)
+		name = path.Join(l.dir, oci.IndexFile)
 	}
 	b, err := readLayoutFile(ctx, l.store, l.object, name, maxConfig)
 	if err != nil {

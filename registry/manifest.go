@@ -4,11 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-)
 
-// maxManifest is the size of a manifest, in bytes, that every client takes (OCI distribution specification 1.1,
-// "Pushing Manifests").
-const maxManifest = 4 << 20
+	"github.com/nixreg/nixreg/internal/oci"
+)
 
 // serveManifest answers GET and HEAD for a manifest or index, by tag or by digest.
 func (h *Handler) serveManifest(w *response, r *http.Request, rt route, from backend) error {
@@ -33,7 +31,7 @@ func (h *Handler) serveManifest(w *response, r *http.Request, rt route, from bac
 	if err != nil {
 		return err
 	}
-	if len(desc.Data) > maxManifest {
+	if len(desc.Data) > oci.MaxManifest {
 		return fmt.Errorf("manifest %s: %d bytes are more than clients take", desc.Digest, len(desc.Data))
 	}
 	hdr, tag := w.Header(), etag(desc.Digest)

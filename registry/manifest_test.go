@@ -9,6 +9,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 func TestManifest(t *testing.T) {
@@ -127,14 +129,14 @@ func TestWarning(t *testing.T) {
 }
 
 func TestManifestSize(t *testing.T) {
-	data := make([]byte, maxManifest)
+	data := make([]byte, oci.MaxManifest)
 	h := &Handler{Source: fake{manifest: func(context.Context, Request) (*v1.Descriptor, error) {
 		return &v1.Descriptor{MediaType: types.OCIManifestSchema1, Data: data}, nil
 	}}}
-	if res, body := ask(h, "GET", "/v2/a/manifests/x", nil); res.StatusCode != 200 || len(body) != maxManifest {
+	if res, body := ask(h, "GET", "/v2/a/manifests/x", nil); res.StatusCode != 200 || len(body) != oci.MaxManifest {
 		t.Errorf("4 MiB: got %d, %d bytes", res.StatusCode, len(body))
 	}
-	data = make([]byte, maxManifest+1)
+	data = make([]byte, oci.MaxManifest+1)
 	if res, _ := ask(h, "GET", "/v2/a/manifests/x", nil); res.StatusCode != 500 {
 		t.Errorf("more: got %d", res.StatusCode)
 	}

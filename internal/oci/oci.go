@@ -16,6 +16,15 @@ const (
 	MaxManifest = 4 << 20
 )
 
+// The files of an OCI layout, and the annotation that names an image in its index.
+//
+// Source: OCI image-spec 1.1, image-layout.md and annotations.md.
+const (
+	LayoutFile = "oci-layout"
+	IndexFile  = "index.json"
+	RefName    = "org.opencontainers.image.ref.name"
+)
+
 const (
 	// Latest is the tag of a reference without a tag and a digest.
 	Latest = "latest"

@@ -20,16 +20,9 @@ import (
 	"github.com/nixreg/nixreg/internal/oci"
 )
 
-// What a layout consists of beside its blobs.
-//
-// Source: OCI image-spec 1.1, image-layout.md.
 const (
-	layoutFile    = "oci-layout"
-	indexFile     = "index.json"
-	layoutVersion = "1.0.0"
-	refName       = "org.opencontainers.image.ref.name"
-
-	maxIndex = 8 << 20 // bytes
+	layoutVersion = "1.0.0" // OCI image-spec 1.1, image-layout.md
+	maxIndex      = 8 << 20 // bytes of an index.json
 )
 
 // WriteLayout puts the image into an OCI layout, under a name of the layout's index unless that is "". The directory may
@@ -60,7 +53,7 @@ func (img *Image) WriteLayout(ctx context.Context, dir, name string, progress Pr
 	if index, err = addToIndex(index, img.top().desc, name); err != nil {
 		return err
 	}
-	return l.write(indexFile, func(w io.Writer) error {
+	return l.write(oci.IndexFile, func(w io.Writer) error {
 		_, err := w.Write(index)
 		return err
 	})
@@ -99,7 +92,7 @@ func (l *layout) open(ctx context.Context) (index []byte, err error) {
 	if !isNew {
 		return index, nil
 	}
-	return nil, l.write(layoutFile, func(w io.Writer) error {
+	return nil, l.write(oci.LayoutFile, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, `{"imageLayoutVersion":%q}`, layoutVersion)
 		return err
 	})
@@ -107,7 +100,7 @@ func (l *layout) open(ctx context.Context) (index []byte, err error) {
 
 // existing checks that a directory is a layout, and returns its index.json.
 func (l *layout) existing() ([]byte, error) {
-	b, err := readFile(filepath.Join(l.dir, layoutFile))
+	b, err := readFile(filepath.Join(l.dir, oci.LayoutFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, invalid("has other files, and is no layout")
 	}
@@ -118,12 +111,12 @@ func (l *layout) existing() ([]byte, error) {
 		Version string `json:"imageLayoutVersion"`
 	}
 	if err := json.Unmarshal(b, &doc); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", layoutFile, err, fs.ErrInvalid)
+		return nil, fmt.Errorf("%s: %w: %w", oci.LayoutFile, err, fs.ErrInvalid)
 	}
 	if doc.Version != layoutVersion {
 		return nil, fmt.Errorf("version %.50q of layouts: %w", doc.Version, errors.ErrUnsupported)
 	}
-	index, err := readFile(filepath.Join(l.dir, indexFile))
+	index, err := readFile(filepath.Join(l.dir, oci.IndexFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -250,14 +243,14 @@ func addToIndex(index []byte, d v1.Descriptor, name string) ([]byte, error) {
 	if index != nil {
 		doc = nil
 		if err := json.Unmarshal(index, &doc); err != nil {
-			return nil, fmt.Errorf("%s: %w: %w", indexFile, err, fs.ErrInvalid)
+			return nil, fmt.Errorf("%s: %w: %w", oci.IndexFile, err, fs.ErrInvalid)
 		}
 		if doc == nil {
-			return nil, invalid("%s: want an object", indexFile)
+			return nil, invalid("%s: want an object", oci.IndexFile)
 		}
 		if m, ok := doc["manifests"]; ok {
 			if err := json.Unmarshal(m, &list); err != nil {
-				return nil, fmt.Errorf("%s: manifests: %w: %w", indexFile, err, fs.ErrInvalid)
+				return nil, fmt.Errorf("%s: manifests: %w: %w", oci.IndexFile, err, fs.ErrInvalid)
 			}
 		}
 	}
@@ -268,11 +261,11 @@ func addToIndex(index []byte, d v1.Descriptor, name string) ([]byte, error) {
 		return replaced(old, d, name)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: manifests: %w: %w", indexFile, err, fs.ErrInvalid)
+		return nil, fmt.Errorf("%s: manifests: %w: %w", oci.IndexFile, err, fs.ErrInvalid)
 	}
 	entry := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
 	if name != "" {
-		entry.Annotations = map[string]string{refName: name}
+		entry.Annotations = map[string]string{oci.RefName: name}
 	}
 	b, err := json.Marshal(entry)
 	if err != nil {
@@ -285,6 +278,6 @@ func addToIndex(index []byte, d v1.Descriptor, name string) ([]byte, error) {
 }
 
 func replaced(old, d v1.Descriptor, name string) bool {
-	had := old.Annotations[refName]
+	had := old.Annotations[oci.RefName]
 	return had != "" && had == name || had == "" && old.Digest == d.Digest
 }

@@ -35,7 +35,7 @@ func namesIn(t *testing.T, dir string) map[string]v1.Hash {
 	}
 	names := make(map[string]v1.Hash)
 	for _, d := range m.Manifests {
-		names[d.Annotations[refName]] = d.Digest
+		names[d.Annotations[oci.RefName]] = d.Digest
 	}
 	if len(names) != len(m.Manifests) {
 		t.Errorf("index has names twice: %v", m.Manifests)
@@ -138,11 +138,11 @@ func TestLayoutKeepsWhatIsInTheIndex(t *testing.T) {
 	write(t, img, dir, "x")
 	other := `{"mediaType":"x/y","digest":"sha256:` + strings.Repeat("0", 64) + `","size":1,"odd":[1]}`
 	index := `{"schemaVersion":2,"manifests":[` + other + `],"annotations":{"a":"b"}}`
-	if err := os.WriteFile(filepath.Join(dir, indexFile), []byte(index), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, oci.IndexFile), []byte(index), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	write(t, img, dir, "x")
-	b, err := os.ReadFile(filepath.Join(dir, indexFile))
+	b, err := os.ReadFile(filepath.Join(dir, oci.IndexFile))
 	if err != nil || !strings.Contains(string(b), other) || !strings.Contains(string(b), `"annotations":{"a":"b"}`) {
 		t.Errorf("index is %s, %v", b, err)
 	}
@@ -156,12 +156,12 @@ func TestWhatIsNoLayout(t *testing.T) {
 		kind  error
 	}{
 		"other files":     {map[string]string{"x": ""}, fs.ErrInvalid},
-		"another version": {map[string]string{layoutFile: `{"imageLayoutVersion":"2"}`}, errors.ErrUnsupported},
-		"no JSON":         {map[string]string{layoutFile: "x"}, fs.ErrInvalid},
-		"index no JSON":   {map[string]string{layoutFile: `{"imageLayoutVersion":"1.0.0"}`, indexFile: "x"}, fs.ErrInvalid},
-		"index is a list": {map[string]string{layoutFile: `{"imageLayoutVersion":"1.0.0"}`, indexFile: "[]"}, fs.ErrInvalid},
-		"index is null":   {map[string]string{layoutFile: `{"imageLayoutVersion":"1.0.0"}`, indexFile: "null"}, fs.ErrInvalid},
-		"bad manifests":   {map[string]string{layoutFile: `{"imageLayoutVersion":"1.0.0"}`, indexFile: `{"manifests":[1]}`}, fs.ErrInvalid},
+		"another version": {map[string]string{oci.LayoutFile: `{"imageLayoutVersion":"2"}`}, errors.ErrUnsupported},
+		"no JSON":         {map[string]string{oci.LayoutFile: "x"}, fs.ErrInvalid},
+		"index no JSON":   {map[string]string{oci.LayoutFile: `{"imageLayoutVersion":"1.0.0"}`, oci.IndexFile: "x"}, fs.ErrInvalid},
+		"index is a list": {map[string]string{oci.LayoutFile: `{"imageLayoutVersion":"1.0.0"}`, oci.IndexFile: "[]"}, fs.ErrInvalid},
+		"index is null":   {map[string]string{oci.LayoutFile: `{"imageLayoutVersion":"1.0.0"}`, oci.IndexFile: "null"}, fs.ErrInvalid},
+		"bad manifests":   {map[string]string{oci.LayoutFile: `{"imageLayoutVersion":"1.0.0"}`, oci.IndexFile: `{"manifests":[1]}`}, fs.ErrInvalid},
 	} {
 		dir := t.TempDir()
 		for file, text := range c.files {
@@ -209,7 +209,7 @@ func TestLayoutIsUndone(t *testing.T) {
 
 func FuzzAddToIndex(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`), "x")
-	f.Add([]byte(`{"manifests":[{"digest":"sha256:`+strings.Repeat("0", 64)+`","annotations":{"`+refName+`":"x"}}]}`), "x")
+	f.Add([]byte(`{"manifests":[{"digest":"sha256:`+strings.Repeat("0", 64)+`","annotations":{"`+oci.RefName+`":"x"}}]}`), "x")
 	f.Add([]byte(`null`), "")
 	d := v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: hashOf([]byte("a")), Size: 1}
 	f.Fuzz(func(t *testing.T, index []byte, name string) {

@@ -18,12 +18,9 @@ import (
 	"github.com/nixreg/nixreg/registry/upstream"
 )
 
-const (
-	maxManifest = 4 << 20 // bytes; what clients take (OCI distribution specification 1.1, "Pushing Manifests")
-	// maxParts bounds how many blobs of a manifest are recorded as its repository's. For the others, the upstream is asked when a
-	// client wants them.
-	maxParts = 4096
-)
+// maxParts bounds how many blobs of a manifest are recorded as its repository's. For the others, the upstream is asked when a
+// client wants them.
+const maxParts = 4096
 
 // Manifest implements [registry.Source]. It waits for no blob.
 func (m *Mirror) Manifest(ctx context.Context, r registry.Request) (*v1.Descriptor, error) {
@@ -82,7 +79,7 @@ func (m *Mirror) document(ctx context.Context, repo string, digest v1.Hash) (*v1
 		if err := m.failures.get(key, busyKey); err != nil {
 			return nil, err
 		}
-		d, err := m.upstream.Manifest(ctx, repo, digest.String(), upstream.Manifests()...)
+		d, err := m.upstream.Manifest(ctx, repo, digest.String())
 		if err == nil {
 			err = m.keep(ctx, repo, d)
 		}
@@ -101,7 +98,7 @@ func (m *Mirror) keptDocument(ctx context.Context, repo string, digest v1.Hash) 
 	if err != nil || !ok {
 		return nil, err
 	}
-	data, err := m.blobs.Bytes(ctx, digest, maxManifest, nil)
+	data, err := m.blobs.Bytes(ctx, digest, oci.MaxManifest, nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -110,8 +107,6 @@ func (m *Mirror) keptDocument(ctx context.Context, repo string, digest v1.Hash) 
 	}
 	return &v1.Descriptor{MediaType: known.MediaType, Digest: digest, Size: int64(len(data)), Data: data}, nil
 }
-
-func isDocument(t types.MediaType) bool { return t.IsIndex() || t.IsImage() }
 
 // content has the parts of a manifest or index that a mirror reads.
 type content struct {
@@ -142,10 +137,10 @@ func (m *Mirror) keep(ctx context.Context, repo string, d *v1.Descriptor) error 
 	if err := json.Unmarshal(d.Data, &c); err != nil {
 		return m.malformed(repo, d.Digest, err)
 	}
-	if !isDocument(d.MediaType) {
+	if !listing.IsDocument(d.MediaType) {
 		d.MediaType = c.MediaType // file servers may say text/plain
 	}
-	if !isDocument(d.MediaType) {
+	if !listing.IsDocument(d.MediaType) {
 		return publicf("%s: %s@%s is a %.100q, which is not mirrored: %w", m.upstream.Name(), repo, d.Digest, d.MediaType, errors.ErrUnsupported)
 	}
 	if err := m.store(ctx, repo, d, c.parts()); err != nil {

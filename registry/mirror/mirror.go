@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/internal/kv"
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/registry"
 	"github.com/nixreg/nixreg/registry/mirror/blobs"
 	"github.com/nixreg/nixreg/registry/upstream"
@@ -131,7 +132,7 @@ func (m *Mirror) repository(name string) (string, error) {
 
 // official returns the whole name of a repository, or pattern. Names of Docker Hub's own images may lack the library/, as in Docker.
 func official(u Upstream, name string) string {
-	if u.Name() == "docker.io" && !strings.Contains(name, "/") && name != "**" {
+	if u.Name() == oci.DockerHub && !strings.Contains(name, "/") && name != "**" {
 		return "library/" + name
 	}
 	return name

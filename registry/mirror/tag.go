@@ -154,7 +154,7 @@ func (m *Mirror) renew(ctx context.Context, repo, tag string, known *keptTag) (d
 
 // revalidate asks by HEAD whether a tag has changed, and by GET only if it has.
 func (m *Mirror) revalidate(ctx context.Context, repo, tag string, known *keptTag) (*v1.Descriptor, error) {
-	head, err := m.upstream.Head(ctx, repo, tag, upstream.Manifests()...)
+	head, err := m.upstream.Head(ctx, repo, tag)
 	switch {
 	case err != nil && !unsupported(err):
 		return nil, err
@@ -172,7 +172,7 @@ func (m *Mirror) revalidate(ctx context.Context, repo, tag string, known *keptTa
 
 // get gets the manifest of a tag. Its digest is the sha256, even if the upstream names another one.
 func (m *Mirror) get(ctx context.Context, repo, tag string) (*v1.Descriptor, error) {
-	d, err := m.upstream.Manifest(ctx, repo, tag, upstream.Manifests()...)
+	d, err := m.upstream.Manifest(ctx, repo, tag)
 	if err != nil {
 		return nil, err
 	}

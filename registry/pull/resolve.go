@@ -20,13 +20,6 @@ const (
 	maxLayers = 512     // each is an open file; overlay takes 128
 )
 
-// accepted are the manifests that an image can be pulled from.
-func accepted() []types.MediaType {
-	return []types.MediaType{
-		types.OCIManifestSchema1, types.OCIImageIndex, types.DockerManifestSchema2, types.DockerManifestList,
-	}
-}
-
 // image is what a request means.
 type image struct {
 	result   Result
@@ -65,9 +58,9 @@ func (p *Puller) resolve(ctx context.Context, r Request) (*image, error) {
 	return img, nil
 }
 
-// manifest gets a manifest; its media type is one of accepted.
+// manifest gets a manifest; its media type is one of [listing.Documents].
 func (p *Puller) manifest(ctx context.Context, r Request, ref string) (*v1.Descriptor, error) {
-	d, err := p.Upstream.Manifest(ctx, r.Image.Repository, ref, accepted()...)
+	d, err := p.Upstream.Manifest(ctx, r.Image.Repository, ref, listing.Documents()...)
 	if err != nil {
 		return nil, err
 	}
@@ -127,22 +120,18 @@ func kindOf(d *v1.Descriptor) (types.MediaType, error) {
 	if s, _, err := mime.ParseMediaType(string(d.MediaType)); err == nil {
 		mt = types.MediaType(s)
 	}
-	if !known(mt) && !mt.IsSchema1() {
+	if !listing.IsDocument(mt) && !mt.IsSchema1() {
 		mt = f.MediaType
 	}
 	switch {
 	case f.FSLayers != nil || mt.IsSchema1():
 		return "", unsupported("is in Docker's old format, schema 1: push the image anew with a Docker of this decade")
-	case !known(mt):
+	case !listing.IsDocument(mt):
 		return "", unsupported("is of type %.100q, which is no image", mt)
 	case mt.IsIndex() && f.Layers != nil || mt.IsImage() && f.Manifests != nil:
 		return "", corrupt("is an index and an image")
 	}
 	return mt, nil
-}
-
-func known(mt types.MediaType) bool {
-	return mt.IsIndex() || mt.IsImage()
 }
 
 // parseManifest checks that a manifest is that of an image, and one that the archive can hold.

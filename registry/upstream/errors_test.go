@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 // What clients of clients get to know has no addresses, and says what is wrong.
@@ -28,7 +30,7 @@ func TestPublic(t *testing.T) {
 		{"to a private network", Options{}, redirected(func(*http.Request) string { return "https://10.0.0.1/x" }), nil, image + "leads to where it must not"},
 		{"to nobody", Options{}, redirected(func(*http.Request) string { return "https://9.9.9.1/x" }), nil, image + "does not answer"},
 		{"another digest", Options{}, documents(document1, "Docker-Content-Digest", hashOf("x").String()), ErrDigest, image + "the answer has another digest than it should"},
-		{"too much", Options{}, documents(strings.Repeat("x", MaxManifest+1)), nil, image + "the answer makes no sense"},
+		{"too much", Options{}, documents(strings.Repeat("x", oci.MaxManifest+1)), nil, image + "the answer makes no sense"},
 		{"no HTTPS", Options{Name: "r.lab.test:5000"}, nil, ErrNotHTTPS, "r.lab.test:5000: a:b: speaks no HTTPS"},
 		{"no trust", Options{Name: "r.other.test"}, nil, ErrCertificate, "r.other.test: a:b: has a certificate that is not trusted"},
 		{"token server", Options{}, guarded(`Bearer realm="https://9.9.9.1/"`, always("never")), nil, "r.lab.test: token for a: the token server does not answer"},

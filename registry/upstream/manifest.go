@@ -10,21 +10,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/internal/fetch"
+	"github.com/nixreg/nixreg/internal/oci"
+	"github.com/nixreg/nixreg/internal/oci/listing"
 )
 
-// MaxManifest is the size in bytes of the largest manifest that is read.
-//
-// Source: OCI distribution specification 1.1, "Pushing Manifests", asks registries to take at least as much.
-const MaxManifest = 4 << 20
-
-// Manifests returns the media types of images and of indexes of images, OCI's and Docker's.
-func Manifests() []types.MediaType {
-	return []types.MediaType{
-		types.OCIImageIndex, types.OCIManifestSchema1, types.DockerManifestList, types.DockerManifestSchema2,
-	}
-}
-
-// Head asks what ref, a tag or digest, is in repo. Without accept it asks for [Manifests]. Digest is zero, Size -1 and
+// Head asks what ref, a tag or digest, is in repo. Without accept it asks for images and indexes, OCI's and Docker's. Digest is zero, Size -1 and
 // MediaType "" where the registry does not say; there is no Data. An error is an [*Error], or matches
 // [io/fs.ErrInvalid] for a name that is none, or [ErrCredentials], or is that of ctx. A digest that is not ref matches
 // [ErrDigest].
@@ -48,8 +38,8 @@ func (r *Registry) Head(ctx context.Context, repo, ref string, accept ...types.M
 	return d, nil
 }
 
-// Manifest gets what ref, a tag or digest, is in repo. Without accept it asks for [Manifests], but what comes may be
-// anything: its MediaType is as the registry says. Data has at most [MaxManifest] bytes; Digest and Size are Data's. If
+// Manifest gets what ref, a tag or digest, is in repo. Without accept it asks for the same, but what comes may be
+// anything: its MediaType is as the registry says. Data has at most 4 MiB; Digest and Size are Data's. If
 // ref is a digest, or the registry names one, Data has it, or the error matches [ErrDigest]. Other errors are as Head's.
 func (r *Registry) Manifest(ctx context.Context, repo, ref string, accept ...types.MediaType) (*v1.Descriptor, error) {
 	q, err := r.query(http.MethodGet, repo, "manifests", ref, orManifests(accept)...)
@@ -57,7 +47,7 @@ func (r *Registry) Manifest(ctx context.Context, repo, ref string, accept ...typ
 		return nil, err
 	}
 	q.wait = makeTimeout
-	doc, err := r.read(ctx, q, MaxManifest)
+	doc, err := r.read(ctx, q, oci.MaxManifest)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +82,7 @@ func digest(data []byte, want string) (v1.Hash, error) {
 
 func orManifests(accept []types.MediaType) []types.MediaType {
 	if len(accept) == 0 {
-		return Manifests()
+		return listing.Documents()
 	}
 	return accept
 }

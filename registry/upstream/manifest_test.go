@@ -14,6 +14,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 func hashOf(data string) v1.Hash {
@@ -95,7 +97,7 @@ func TestEncodedManifest(t *testing.T) {
 }
 
 func TestLargeManifest(t *testing.T) {
-	for size, ok := range map[int]bool{MaxManifest: true, MaxManifest + 1: false, 5 << 20: false} {
+	for size, ok := range map[int]bool{oci.MaxManifest: true, oci.MaxManifest + 1: false, 5 << 20: false} {
 		inNetwork(t, func(t *testing.T, n *network) {
 			n.Serve("r.lab.test:80", "9.9.9.9", documents(strings.Repeat("x", size)))
 			_, err := n.open(Options{Name: "lab", URL: "http://r.lab.test"}).Manifest(t.Context(), "a", "b")

@@ -5,9 +5,20 @@ package listing
 
 import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/internal/oci"
 )
+
+// Documents returns the media types of images and of indexes of images, OCI's and Docker's.
+func Documents() []types.MediaType {
+	return []types.MediaType{
+		types.OCIImageIndex, types.OCIManifestSchema1, types.DockerManifestList, types.DockerManifestSchema2,
+	}
+}
+
+// IsDocument reports whether a media type is one of [Documents].
+func IsDocument(t types.MediaType) bool { return t.IsIndex() || t.IsImage() }
 
 // PlatformOf returns what a descriptor says of its platform; nil is the zero Platform.
 func PlatformOf(p *v1.Platform) oci.Platform {
