@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nixreg/nixreg/internal/fetch"
@@ -83,36 +84,21 @@ func (c *Client) leadsAstray(resp *http.Response) bool {
 
 // Get returns a small file. What the server has compressed is unpacked: gzip, br, zstd, xz and bzip2. A file of more than
 // limit bytes gives an error matching [store.ErrTooLarge]. At most 32 files are asked for at once, beside those that wait for
-// another try.
+// another try, and up to 96 that the server has not sent within 2 seconds.
 func (c *Client) Get(ctx context.Context, name string, limit int64) ([]byte, error) {
 	q, err := c.query(name)
 	if err != nil {
 		return nil, err
 	}
 	q.limit = limit
-	asks := false
-	ask := func() error {
-		select {
-		case c.asking <- struct{}{}:
-			asks = true
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	rest := func() {
-		if asks {
-			asks = false
-			<-c.asking
-		}
-	}
-	if err := ask(); err != nil {
+	var s slot
+	if err := s.acquire(ctx, c); err != nil {
 		return nil, c.failed(ctx, q.name, err, 0)
 	}
-	defer rest()
+	defer s.release()
 	b, err := c.open(ctx, q, func(sleep func() error) error {
-		rest()
-		return cmp.Or(sleep(), ask())
+		s.release()
+		return cmp.Or(sleep(), s.acquire(ctx, c))
 	})
 	if err != nil {
 		return nil, err
@@ -131,6 +117,54 @@ func (c *Client) Get(ctx context.Context, name string, limit int64) ([]byte, err
 		return nil, c.failed(ctx, q.name, fmt.Errorf("more than the %d bytes that are allowed: %w", limit, store.ErrTooLarge), 0)
 	}
 	return unpacked, nil
+}
+
+// slot is the place of one small file in a semaphore: in that of all files, then in that of slow files. So files that hang until
+// their timeout hold up no others, as long as they are not too many.
+type slot struct {
+	mu    sync.Mutex
+	held  chan struct{} // the semaphore; nil for none
+	timer *time.Timer   // moves the slot
+}
+
+func (s *slot) acquire(ctx context.Context, c *Client) error {
+	select {
+	case c.asking <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = c.asking
+	s.timer = time.AfterFunc(slowAfter, func() { s.move(c) })
+	return nil
+}
+
+// move moves the slot to the slow files, if there is a place.
+func (s *slot) move(c *Client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held != c.asking {
+		return
+	}
+	select {
+	case c.slow <- struct{}{}:
+		s.held = c.slow
+		<-c.asking
+	default:
+		s.timer.Reset(slowAfter)
+	}
+}
+
+// release gives the slot back, if there is one.
+func (s *slot) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held != nil {
+		s.timer.Stop()
+		<-s.held
+		s.held = nil
+	}
 }
 
 // Open returns the bytes of a file as they are stored. ctx governs them until they are closed, which the caller does. A

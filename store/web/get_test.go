@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/andybalholm/brotli"
@@ -217,6 +218,51 @@ func TestGetsAtOnce(t *testing.T) {
 	if most.Load() > maxAsking || len(c.asking) > 0 {
 		t.Errorf("%d at once, %d places are taken", most.Load(), len(c.asking))
 	}
+}
+
+// TestFilesThatHang: those that hang hold up others for slowAfter only, as long as they are not too many; all places come back.
+func TestFilesThatHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Client{asking: make(chan struct{}, maxAsking), slow: make(chan struct{}, maxSlow)}
+		hang := func(n int) (end func()) {
+			all := make([]slot, n)
+			for i := range all {
+				if err := all[i].acquire(t.Context(), c); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return func() {
+				for i := range all {
+					all[i].release()
+				}
+			}
+		}
+		quick := func(want time.Duration) {
+			t.Helper()
+			begun := time.Now()
+			var s slot
+			ctx, cancel := context.WithTimeout(t.Context(), documentTimeout)
+			defer cancel()
+			if err := s.acquire(ctx, c); time.Since(begun) != want || (err == nil) != (want < documentTimeout) {
+				t.Errorf("it waited %v, want %v: %v", time.Since(begun), want, err)
+			}
+			s.release()
+		}
+		end := hang(maxAsking)
+		quick(slowAfter)
+		quick(0)
+		end2 := hang(maxSlow) // as many as there are places in both
+		time.Sleep(slowAfter)
+		quick(documentTimeout)
+		end()
+		time.Sleep(slowAfter)
+		quick(0)
+		end2()
+		time.Sleep(slowAfter)
+		if len(c.asking)+len(c.slow) > 0 {
+			t.Errorf("%d and %d places are taken", len(c.asking), len(c.slow))
+		}
+	})
 }
 
 // TestNoPlaceIsKeptBetweenTries: whatever passing error a small file meets, at its beginning or half way, it has a place while it

@@ -33,14 +33,18 @@ import (
 const (
 	documentTimeout = 30 * time.Second // for the header of the answer
 	fileTimeout     = 2 * time.Minute  // the same for a file: a cache that is a proxy may get all of it first
-	maxConns        = 32               // per host
+	maxConns        = 160              // per host: maxAsking, maxSlow, and archives
 	maxRedirects    = 10
 	maxOrigins      = 16      // to which redirects led
 	maxAsking       = 32      // small files at once
+	maxSlow         = 96      // small files that take longer than slowAfter
 	maxTries        = 5       // for one file, without progress between them
 	progress        = 4 << 10 // bytes that make up for the tries it took to get them
 	maxPEM          = 8 << 20 // bytes
 )
+
+// slowAfter is the time after which a small file no longer counts among maxAsking.
+const slowAfter = 2 * time.Second
 
 var slow = fetch.Slow{Stall: 30 * time.Second, Limit: 2 * time.Minute, Bytes: 64 << 10}
 
@@ -67,7 +71,8 @@ type Client struct {
 	log      *slog.Logger
 	fetch    *fetch.Client
 	keys     *keyring
-	asking   chan struct{} // a semaphore: one for each small file that is asked for
+	asking   chan struct{} // semaphore of maxAsking
+	slow     chan struct{} // semaphore of maxSlow
 	// answered is set once a file came: before, to be forbidden is a matter of credentials, not of one file.
 	answered atomic.Bool
 
@@ -90,6 +95,7 @@ func newClient(ctx context.Context, o Options, f fetch.Options) (*Client, error)
 		location: l,
 		log:      cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
 		asking:   make(chan struct{}, maxAsking),
+		slow:     make(chan struct{}, maxSlow),
 		sleep:    fetch.Sleep,
 	}
 	var err error
