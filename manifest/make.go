@@ -145,6 +145,9 @@ func (s *Source) build(ctx context.Context, repository, key string, d *Definitio
 	for _, w := range m.Warnings {
 		s.log.Warn("image has a fault", "image", repository, "warning", w)
 	}
+	if m.CommandNote != "" {
+		s.log.Warn("image has no command: name a program after it, as in docker run IMAGE PROGRAM", "image", repository, "why", m.CommandNote)
+	}
 	s.log.Info("image made", "image", repository, "architecture", m.Architecture, "layers", len(m.Layers),
 		"config", m.Config.String(), "took", time.Since(started).Round(time.Millisecond).String())
 	return m, nil

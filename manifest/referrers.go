@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,7 +22,10 @@ import (
 const sbomTitle = "sbom.spdx.json"
 
 // Referrers lists what refers to a manifest of a repository: for an image its bill of materials, which is made when it
-// is first asked for. Nothing refers to an index, nor to what the repository does not have.
+// is first asked for. Nothing refers to an index, nor to what the repository does not have: each bill's subject is the manifest of a
+// platform, and a list may have only what names the digest as its subject.
+//
+// Source: OCI distribution-spec 1.1, "Listing Referrers".
 func (s *Source) Referrers(ctx context.Context, repository string, digest v1.Hash) ([]v1.Descriptor, error) {
 	rec, err := searched(ctx, s, repository, digest, s.records.document)
 	switch {
@@ -45,6 +49,43 @@ func (s *Source) Referrers(ctx context.Context, repository string, digest v1.Has
 		return nil, fmt.Errorf("bill of materials of %s: %w", digest, err)
 	}
 	return []v1.Descriptor{*d}, nil
+}
+
+// Bill is the bill of materials of the image for one platform.
+type Bill struct {
+	Platform v1.Platform
+	Manifest v1.Hash // the image's OCI manifest
+	SPDX     []byte  // SPDX 2.3 as JSON: what a referrer of the manifest has
+}
+
+// Bills makes the images of a tag, one for each platform, and returns their bills of materials. That nothing is known of what
+// is in an image gives an error matching [errors.ErrUnsupported].
+func (s *Source) Bills(ctx context.Context, repository, tag string) ([]Bill, error) {
+	defs, err := s.definitions(ctx, repository, tag)
+	if err != nil {
+		return nil, err
+	}
+	unknown := fmt.Errorf("%s:%s was made elsewhere: nixreg does not know what is in it: %w", repository, tag, errors.ErrUnsupported)
+	if isLayoutImage(defs) {
+		return nil, unknown
+	}
+	p, err := s.make(ctx, repository, defs, s.dialectsLike(document.OCI), false)
+	if err != nil {
+		return nil, err
+	}
+	var all []Bill
+	for _, m := range p.images {
+		if m.Ready {
+			return nil, unknown
+		}
+		objects, err := s.contained(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		platform := v1.Platform{OS: m.OS, Architecture: m.Architecture, Variant: m.Variant}
+		all = append(all, Bill{platform, m.Manifest(document.OCI).Digest, sbomBytes(m, objects)})
+	}
+	return all, nil
 }
 
 func referrerKey(repository string, subject v1.Hash) string {

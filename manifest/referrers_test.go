@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/store"
 	"github.com/nixreg/nixreg/store/storetest"
 )
@@ -159,4 +161,45 @@ func TestBillIsFoundAgain(t *testing.T) {
 	before := newSource(t, "", m)
 	_, artifact := billOf(t, before, "hello", get(t, before, "hello", "latest").Digest)
 	digest(t, newSource(t, "", m), "hello", artifact.Layers[0].Digest, nil)
+}
+
+// TestBills: they are the bytes that referrers have, one for each platform.
+func TestBills(t *testing.T) {
+	m := storetest.New()
+	m.Add("hello-1", storetest.Files{"bin/hello": elf(machineARM64)})
+	m.Add("hello-1", storetest.Files{"bin/hello": elf(machineAMD64)})
+	src := newSource(t, "", m)
+	bills, err := src.Bills(ctx, "hello", "1")
+	if err != nil || len(bills) != 2 || bills[0].Platform.String() != "linux/amd64" || bills[1].Platform.String() != "linux/arm64" {
+		t.Fatalf("%v, %v", bills, err)
+	}
+	for _, b := range bills {
+		if raw, _ := billOf(t, src, "hello", b.Manifest); !bytes.Equal(raw, b.SPDX) {
+			t.Errorf("%s: differs from the referrer's:\n%s\n%s", b.Platform, b.SPDX, raw)
+		}
+	}
+	if _, err := src.Bills(ctx, "absent", "1"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// TestLogOfImageWithoutCommand: the log says that an image runs nothing, and why.
+func TestLogOfImageWithoutCommand(t *testing.T) {
+	m := storetest.New()
+	m.Add("ripgrep-1", storetest.Files{"bin/rg": elf(machineAMD64)})
+	m.Add("hello-1", storetest.Files{"bin/hello": elf(machineAMD64)})
+	var log bytes.Buffer
+	src, err := manifest.NewSource(manifest.Config{Stores: []store.Store{m}, Cache: new(digests.Memory), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	for _, name := range []string{"hello", "ripgrep/hello"} {
+		if _, err := src.Inspect(ctx, name, "latest"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all := log.String(); strings.Count(all, "image has no command") != 1 || !strings.Contains(all, `image=ripgrep/hello why="several programs in bin"`) {
+		t.Error(all)
+	}
 }
