@@ -156,3 +156,68 @@ func (p *Catalog) LoadedNames() iter.Seq[string] {
 		}
 	}
 }
+
+// Names are all names of packages, with programs or without, sorted by bytes. What cannot be listed now is left out.
+func (p *Catalog) Names(ctx context.Context) ([]string, error) {
+	var all []string
+	for _, x := range p.index {
+		names, err := x.all(ctx)
+		switch {
+		case errors.Is(err, store.ErrUnavailable):
+			p.kinds.log.Warn("names are left out of the list", "error", err)
+		case err != nil:
+			return nil, err
+		default:
+			all = append(all, names.sorted()...)
+		}
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), Reserved), nil
+}
+
+// NearArchitectures are those of a package's latest version, as far as a store that lies near has it: nothing is fetched.
+func (p *Catalog) NearArchitectures(ctx context.Context, name string) ([]string, error) {
+	for _, x := range p.index {
+		if x.distant {
+			continue
+		}
+		all, err := p.named(ctx, x, name)
+		if err != nil || len(all) == 0 {
+			return nil, err
+		}
+		same, _ := alike(all)
+		platforms, err := p.platforms(ctx, same)
+		delete(platforms, "")
+		return slices.Sorted(maps.Keys(platforms)), err
+	}
+	return nil, nil
+}
+
+// FirstWithPrograms is the first name of [Catalog.Repositories]; nothing if there is none.
+func (p *Catalog) FirstWithPrograms(ctx context.Context) ([]string, error) {
+	var firsts []string
+	for _, x := range p.index {
+		all, err := x.all(ctx)
+		if err != nil {
+			return firsts, err
+		}
+		names := all.sorted()
+		if x.distant {
+			names = all.outs()
+		}
+		for _, name := range names {
+			found := map[string]bool{name: x.distant && !Reserved(name)}
+			if !x.distant {
+				if err := p.addWithPrograms(ctx, x, found, name, all.named(name).all); err != nil {
+					return firsts, err
+				}
+			}
+			if found[name] {
+				firsts = append(firsts, name)
+				break
+			}
+		}
+	}
+	slices.Sort(firsts)
+	return firsts[:min(len(firsts), 1)], nil
+}

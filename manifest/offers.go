@@ -1,0 +1,138 @@
+package manifest
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/store"
+)
+
+// Offer is a repository that can be pulled.
+type Offer struct {
+	Name string `json:"name"`
+	// Tags are without the hashes of store paths: latest first, then the highest version.
+	Tags []string `json:"tags"`
+	// Architectures are known where no file has to be fetched to know them.
+	Architectures []string `json:"architectures,omitempty"`
+}
+
+// Offers lists what can be pulled, by name. Without a pattern these are the repositories of [Source.Repositories]. A pattern with
+// *, ? or [ matches whole names, any other one a part of them; it also finds packages without programs. A malformed pattern
+// gives an error matching [fs.ErrInvalid]. The loop ends at an error.
+func (s *Source) Offers(ctx context.Context, pattern string) iter.Seq2[Offer, error] {
+	return func(yield func(Offer, error) bool) {
+		match, err := matcher(pattern)
+		var names []string
+		if err == nil {
+			names, err = s.offered(ctx, pattern != "", match)
+		}
+		if err != nil {
+			yield(Offer{}, err)
+			return
+		}
+		for _, name := range names {
+			o, err := s.offer(ctx, name)
+			if packages.IsUserError(err) { // it turns out to be no image
+				continue
+			}
+			if !yield(o, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// offered are the names of [Source.Offers] that match.
+func (s *Source) offered(ctx context.Context, all bool, match func(string) bool) ([]string, error) {
+	names, err := s.Repositories(ctx)
+	if err == nil && all {
+		var more []string
+		more, err = s.suggester.names.packages.Names(ctx)
+		names = append(names, more...)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !match(name) })
+	slices.Sort(names)
+	return slices.Compact(names), err
+}
+
+// matcher returns what a pattern matches.
+func matcher(pattern string) (func(string) bool, error) {
+	pattern = strings.ToLower(strings.TrimSpace(pattern))
+	if strings.ContainsFunc(pattern, unicode.IsControl) {
+		return nil, fmt.Errorf("pattern %.100q has control characters: %w", pattern, fs.ErrInvalid)
+	}
+	if !strings.ContainsAny(pattern, `*?[\`) {
+		return func(name string) bool { return strings.Contains(name, pattern) }, nil
+	}
+	flat := strings.NewReplacer("/", "\x00") // a * takes slashes, too
+	pattern = flat.Replace(pattern)
+	if _, err := path.Match(pattern, ""); err != nil {
+		return nil, fmt.Errorf("pattern %.100q: want a part of a name, or a name with *, ? and [a-z]: %w", pattern, fs.ErrInvalid)
+	}
+	return func(name string) bool {
+		ok, err := path.Match(pattern, flat.Replace(name))
+		return ok && err == nil
+	}, nil
+}
+
+func (s *Source) offer(ctx context.Context, name string) (Offer, error) {
+	c, err := owner(ctx, s.catalogs, name)
+	if err != nil {
+		return Offer{}, err
+	}
+	o := Offer{Name: name}
+	if o.Tags, err = c.Tags(ctx, name); err != nil {
+		return o, err
+	}
+	o.Tags = slices.DeleteFunc(o.Tags, store.IsHash)
+	slices.SortStableFunc(o.Tags, newerTag)
+	if m, ok := c.(*images); ok {
+		o.Architectures = m.architectures(ctx, name)
+	} else if o.Architectures, err = s.suggester.names.packages.NearArchitectures(ctx, name); packages.IsUserError(err) {
+		err = nil // such as a program for macOS, which is an error for a pull alone
+	}
+	return o, err
+}
+
+// architectures are those that the definitions of a repository give.
+func (m *images) architectures(ctx context.Context, repository string) (all []string) {
+	e, err := m.entry(ctx, repository)
+	if err != nil {
+		return nil
+	}
+	for _, images := range e.tags {
+		for _, i := range images {
+			if i.Architecture != "" {
+				all = append(all, i.Architecture)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Example is a name that can be pulled now: hello if there is one, else the first of the list; "" if there is none.
+func (s *Source) Example(ctx context.Context) (string, error) {
+	const first = "hello"
+	if _, err := owner(ctx, s.catalogs, first); err == nil {
+		if o, err := s.offer(ctx, first); err == nil && len(o.Tags) > 0 {
+			return first, nil
+		}
+	}
+	files, err := s.images.Repositories(ctx)
+	if err != nil {
+		return "", err
+	}
+	named, err := s.suggester.names.packages.FirstWithPrograms(ctx)
+	if names := append(files[:min(len(files), 1)], named...); len(names) > 0 {
+		return slices.Min(names), nil
+	}
+	return "", err
+}
