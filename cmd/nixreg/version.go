@@ -20,29 +20,38 @@ func versionCommand(p *program) *cobra.Command {
 	}
 }
 
-// thisVersion is that of this program, and what it was made with and for.
+// thisVersion describes this program by the build information in it.
 func thisVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		info = new(debug.BuildInfo)
+		info = &debug.BuildInfo{GoVersion: runtime.Version()}
 	}
-	return fmt.Sprintf("nixreg %s %s %s/%s", version(info), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return versionOf(info)
 }
 
-// version is the module's, and the commit where the go command does not say it in the version itself.
-func version(info *debug.BuildInfo) string {
-	v := info.Main.Version
-	if v != "" && v != "(devel)" {
-		return v
+// versionOf is the version of the module, of Go, and the platform, and the commit with its time if the go command knew it.
+//
+// Source: cmd/go, "Build information": Main.Version is "(devel)" or "" without a version; vcs.time is RFC 3339.
+func versionOf(info *debug.BuildInfo) string {
+	version := info.Main.Version
+	if version == "" || version == "(devel)" {
+		version = "devel"
 	}
-	v = "devel"
+	settings := make(map[string]string)
 	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			v += "-" + s.Value[:min(12, len(s.Value))]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			v += "+dirty"
-		}
+		settings[s.Key] = s.Value
 	}
-	return v
+	text := fmt.Sprintf("nixreg %s %s %s/%s", version, info.GoVersion, runtime.GOOS, runtime.GOARCH)
+	commit := settings["vcs.revision"]
+	if commit == "" {
+		return text
+	}
+	text += " (commit " + commit[:min(12, len(commit))]
+	if settings["vcs.modified"] == "true" {
+		text += ", modified"
+	}
+	if at := settings["vcs.time"]; at != "" {
+		text += ", " + at
+	}
+	return text + ")"
 }
