@@ -36,7 +36,7 @@ Entrypoint or User, for example, that the image does not have. Nothing is hashed
 			if err := c.fill(cmd, p.lookupEnv); err != nil {
 				return err
 			}
-			return check(cmd.Context(), p, c, args)
+			return runCheck(cmd.Context(), p, c, args)
 		},
 	}
 	c.sourceFlags(cmd, "error")
@@ -44,7 +44,7 @@ Entrypoint or User, for example, that the image does not have. Nothing is hashed
 	return cmd
 }
 
-func check(ctx context.Context, p *program, c *config, files []string) error {
+func runCheck(ctx context.Context, p *program, c *config, files []string) error {
 	ctx, stop := p.untilSignal(ctx)
 	defer stop()
 	say := slog.New(&lines{w: p.stderr})

@@ -48,7 +48,7 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 		values, origin := file.values[s.name], fmt.Sprintf("%s:%d", c.file, file.lines[s.name])
 		if v, ok := lookupEnv(s.env()); ok && v != "" {
 			values, origin = []string{v}, s.env()
-			if s.kind == list {
+			if s.kind == listKind {
 				values = s.split(v)
 			}
 		}

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -100,7 +99,7 @@ func runExport(ctx context.Context, p *program, c *config, o *exportOptions, ima
 	if archive && o.Image.Tag != "" {
 		c.Encoding = layer.Tar // what an archive's layers are; a digest may be that of an image with others
 	}
-	bar := &progress{w: p.stderr, terminal: outfile.IsTerminal(p.stderr), now: time.Now}
+	bar := newProgress(p.stderr)
 	c.Log = (&program{stderr: bar}).logger(c.logLevel, c.logJSON)
 	c.CacheLog = slog.New(&lines{w: bar, quiet: o.quiet})
 	srv, err := server.New(ctx, c.Config)

@@ -33,7 +33,7 @@ disturbed. NAME may begin with the server's address, as in docker pull.`,
 			if err := c.fill(cmd, p.lookupEnv); err != nil {
 				return err
 			}
-			return inspect(cmd.Context(), p, c, args[0], asJSON)
+			return runInspect(cmd.Context(), p, c, args[0], asJSON)
 		},
 	}
 	c.sourceFlags(cmd, "error") // the table shows the warnings
@@ -41,7 +41,7 @@ disturbed. NAME may begin with the server's address, as in docker pull.`,
 	return cmd
 }
 
-func inspect(ctx context.Context, p *program, c *config, name string, asJSON bool) (err error) {
+func runInspect(ctx context.Context, p *program, c *config, name string, asJSON bool) (err error) {
 	ctx, stop := p.untilSignal(ctx)
 	defer stop()
 	var image server.Image

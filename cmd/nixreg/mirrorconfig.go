@@ -35,10 +35,10 @@ func mirrorSettings() []setting {
 		{name: "url"},
 		{name: "username"},
 		{name: "password-file"},
-		{name: "tls-verify", kind: toggle},
+		{name: "tls-verify", kind: toggleKind},
 		{name: "ttl"},
-		{name: "allow", kind: list},
-		{name: "deny", kind: list},
+		{name: "allow", kind: listKind},
+		{name: "deny", kind: listKind},
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/nixreg/nixreg/internal/outfile"
 )
 
 const (
@@ -23,6 +25,11 @@ type progress struct {
 	begun time.Time
 	last  time.Time // when it was shown
 	drawn bool      // the terminal's last line is the bar
+}
+
+// newProgress shows progress on w, as a bar if that is a terminal.
+func newProgress(w io.Writer) *progress {
+	return &progress{w: w, terminal: outfile.IsTerminal(w), now: time.Now}
 }
 
 // report is for [pull.Puller].

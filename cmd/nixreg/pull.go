@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -73,7 +72,7 @@ func runPull(ctx context.Context, p *program, o *pullOptions, image string) erro
 	if err != nil {
 		return err
 	}
-	bar := &progress{w: p.stderr, terminal: outfile.IsTerminal(p.stderr), now: time.Now}
+	bar := newProgress(p.stderr)
 	log := slog.New(&lines{w: bar, quiet: o.quiet})
 	puller, err := server.NewPuller(ref.Host, !o.tlsVerify, o.waitDir(), log)
 	if err != nil {
@@ -97,7 +96,7 @@ func runPull(ctx context.Context, p *program, o *pullOptions, image string) erro
 	if err != nil {
 		return o.advise(ctx, ref, err)
 	}
-	return o.print(p.stdout, newPulled(r, result, o.tlsVerify))
+	return o.print(p.stdout, pull.NewArguments(r, result, o.tlsVerify))
 }
 
 // complete checks the options, and gives those that are left out their defaults.
@@ -150,65 +149,15 @@ func (o *pullOptions) advise(ctx context.Context, ref pull.Reference, err error)
 	return err
 }
 
-// pulled is what pullImage needs to get the same archive: as JSON, all of its arguments.
-type pulled struct {
-	ImageName      string `json:"imageName"`
-	ImageDigest    string `json:"imageDigest"`
-	Hash           string `json:"hash"`
-	FinalImageName string `json:"finalImageName"`
-	FinalImageTag  string `json:"finalImageTag"`
-	OS             string `json:"os"`
-	Arch           string `json:"arch"`
-	Variant        string `json:"variant,omitempty"`
-	TLSVerify      bool   `json:"tlsVerify"`
-
-	chosen bool // from an index
-}
-
-func newPulled(r pull.Request, result *pull.Result, tlsVerify bool) pulled {
-	return pulled{
-		ImageName: r.Image.Familiar, ImageDigest: result.Digest.String(), Hash: result.Hash,
-		FinalImageName: r.FinalName, FinalImageTag: r.FinalTag,
-		OS: r.Platform.OS, Arch: r.Platform.Architecture, Variant: r.Platform.Variant,
-		TLSVerify: tlsVerify,
-		chosen:    result.Digest != result.Manifest,
-	}
-}
-
-func (o *pullOptions) print(w io.Writer, image pulled) error {
+func (o *pullOptions) print(w io.Writer, image pull.Arguments) error {
 	switch {
 	case o.json:
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
 		return enc.Encode(image)
 	case o.printNix:
-		_, err := io.WriteString(w, o.nix(image))
+		_, err := io.WriteString(w, image.Nix(o.archGiven))
 		return err
 	}
 	return nil
-}
-
-// nix is the expression. It names the platform where the hash depends on it, so that it is right on other machines too.
-// None of the strings can have what Nix would take for anything but itself: ParseReference and Pull saw to it.
-func (o *pullOptions) nix(image pulled) string {
-	var b strings.Builder
-	b.WriteString("pullImage {\n")
-	attribute := func(name, value string, wanted bool) {
-		if wanted {
-			fmt.Fprintf(&b, "  %s = \"%s\";\n", name, value)
-		}
-	}
-	attribute("imageName", image.ImageName, true)
-	attribute("imageDigest", image.ImageDigest, true)
-	attribute("hash", image.Hash, true)
-	attribute("finalImageName", image.FinalImageName, true)
-	attribute("finalImageTag", image.FinalImageTag, true)
-	attribute("os", image.OS, image.OS != "linux")
-	attribute("arch", image.Arch, image.chosen || o.archGiven)
-	attribute("variant", image.Variant, image.Variant != "")
-	if !image.TLSVerify {
-		b.WriteString("  tlsVerify = false;\n")
-	}
-	b.WriteString("}\n")
-	return b.String()
 }

@@ -26,34 +26,6 @@ import (
 	"github.com/nixreg/nixreg/registry/upstream"
 )
 
-func TestNixExpression(t *testing.T) {
-	image := pulled{
-		ImageName: "nginx", ImageDigest: "sha256:12", Hash: "sha256-34=", FinalImageName: "web", FinalImageTag: "1", OS: "linux", Arch: "amd64", TLSVerify: true,
-	}
-	five := "pullImage {\n  imageName = \"nginx\";\n  imageDigest = \"sha256:12\";\n  hash = \"sha256-34=\";\n" +
-		"  finalImageName = \"web\";\n  finalImageTag = \"1\";\n"
-	chosen := image
-	chosen.chosen = true
-	other := image
-	other.OS, other.Arch, other.Variant = "windows", "arm", "v7"
-	plain := image
-	plain.TLSVerify = false
-	for name, c := range map[string]struct {
-		o     pullOptions
-		image pulled
-		more  string
-	}{
-		"as pullImage has it": {pullOptions{}, image, ""},
-		"from an index":       {pullOptions{}, chosen, "  arch = \"amd64\";\n"},
-		"asked for":           {pullOptions{archGiven: true}, other, "  os = \"windows\";\n  arch = \"arm\";\n  variant = \"v7\";\n"},
-		"without TLS":         {pullOptions{}, plain, "  tlsVerify = false;\n"},
-	} {
-		if got, want := c.o.nix(c.image), five+c.more+"}\n"; got != want {
-			t.Errorf("%s:\n%swant\n%s", name, got, want)
-		}
-	}
-}
-
 func TestPullDefaults(t *testing.T) {
 	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	for image, want := range map[string]string{

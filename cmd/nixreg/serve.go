@@ -23,7 +23,7 @@ that over the file.`,
 			if err := c.fill(cmd, p.lookupEnv); err != nil {
 				return err
 			}
-			return serve(cmd.Context(), p, c)
+			return runServe(cmd.Context(), p, c)
 		},
 	}
 	c.sourceFlags(cmd, "info")
@@ -31,8 +31,8 @@ that over the file.`,
 	return cmd
 }
 
-// serve runs until a signal, or an error that ends it.
-func serve(ctx context.Context, p *program, c *config) (err error) {
+// runServe serves until a signal, or an error that ends it.
+func runServe(ctx context.Context, p *program, c *config) (err error) {
 	c.Log = p.logger(c.logLevel, c.logJSON)
 	if err := c.defaultData(); err != nil {
 		return err

@@ -23,41 +23,41 @@ type setting struct {
 type settingKind uint8
 
 const (
-	text settingKind = iota
-	list
-	number
-	toggle
+	textKind settingKind = iota
+	listKind
+	numberKind
+	toggleKind
 )
 
 func settings() []setting {
 	return []setting{
 		{name: "listen"},
 		{name: "data"},
-		{name: "images", kind: list, split: filepath.SplitList},
-		{name: "store", kind: list, split: strings.Fields},
-		{name: "trusted-public-key", kind: list, split: strings.Fields},
+		{name: "images", kind: listKind, split: filepath.SplitList},
+		{name: "store", kind: listKind, split: strings.Fields},
+		{name: "trusted-public-key", kind: listKind, split: strings.Fields},
 		{name: "netrc-file"},
 		{name: "ca-file"},
-		{name: "channel", kind: list, split: strings.Fields},
+		{name: "channel", kind: listKind, split: strings.Fields},
 		{name: "channel-refresh"},
 		{name: "nar-cache"},
-		{name: "arch", kind: list, split: strings.Fields},
+		{name: "arch", kind: listKind, split: strings.Fields},
 		{name: "build"},
 		{name: "build-file"},
 		{name: "build-timeout"},
-		{name: "build-jobs", kind: number},
+		{name: "build-jobs", kind: numberKind},
 		{name: "build-memory"},
 		{name: "keep"},
 		{name: "wait"},
-		{name: "demo", kind: toggle},
-		{name: "serve-as", kind: list, split: strings.Fields},
+		{name: "demo", kind: toggleKind},
+		{name: "serve-as", kind: listKind, split: strings.Fields},
 		{name: "layer-encoding"},
-		{name: "root", kind: list, split: strings.Fields},
+		{name: "root", kind: listKind, split: strings.Fields},
 		{name: "blob-cache"},
-		{name: "mirror", kind: list, split: strings.Fields},
+		{name: "mirror", kind: listKind, split: strings.Fields},
 		{name: "mirror-ttl"},
 		{name: "mirror-cache"},
-		{name: "mirror-listen", kind: list, split: strings.Fields},
+		{name: "mirror-listen", kind: listKind, split: strings.Fields},
 		{name: "log-format"},
 		{name: "log-level"},
 	}
@@ -101,9 +101,9 @@ func readSetting(file string, known []setting, key, value *yaml.Node) ([]string,
 // fromYAML returns the value of s in n, never nil.
 func (s setting) fromYAML(file string, n *yaml.Node) ([]string, error) {
 	switch {
-	case s.kind == text && isText(n), s.kind == toggle && isScalar(n, "!!bool"), s.kind == number && isScalar(n, "!!int"):
+	case s.kind == textKind && isText(n), s.kind == toggleKind && isScalar(n, "!!bool"), s.kind == numberKind && isScalar(n, "!!int"):
 		return []string{n.Value}, nil
-	case s.kind == list && n.Kind == yaml.SequenceNode:
+	case s.kind == listKind && n.Kind == yaml.SequenceNode:
 		values := make([]string, 0, len(n.Content))
 		for _, item := range n.Content {
 			if !isText(item) {
@@ -113,10 +113,10 @@ func (s setting) fromYAML(file string, n *yaml.Node) ([]string, error) {
 		}
 		return values, nil
 	}
-	if s.kind == text && n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+	if s.kind == textKind && n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
 		return nil, lineError(file, n, fmt.Sprintf("%s: want a string: put it in quotes, %.100q", s.name, n.Value))
 	}
-	want := map[settingKind]string{text: "a string", list: "a list of strings", number: "a number", toggle: "true or false"}
+	want := map[settingKind]string{textKind: "a string", listKind: "a list of strings", numberKind: "a number", toggleKind: "true or false"}
 	return nil, lineError(file, n, s.name+": want "+want[s.kind])
 }
 

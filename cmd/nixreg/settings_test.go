@@ -92,7 +92,7 @@ func FuzzParseConfig(f *testing.F) {
 		}
 		for name, v := range file.values {
 			i := slices.IndexFunc(settings(), func(s setting) bool { return s.name == name })
-			if i < 0 || v == nil || settings()[i].kind != list && len(v) != 1 {
+			if i < 0 || v == nil || settings()[i].kind != listKind && len(v) != 1 {
 				t.Errorf("%s: %q", name, v)
 			}
 		}

@@ -84,18 +84,6 @@ func flagError(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
 }
 
-// wrongType is the error for a value that the type of a flag does not have.
-func wrongType(f *pflag.Flag, value string) error {
-	want := "a number"
-	switch f.Value.Type() {
-	case "bool":
-		want = "true or false"
-	case "duration":
-		want = "a duration, such as 20s or 1m"
-	}
-	return fmt.Errorf("%s %.100q: want %s", f.Name, value, want)
-}
-
 // said is an error for people: without its kind behind the reason, which is a word between packages.
 func said(err error) string {
 	if errors.Is(err, syscall.EINVAL) {

@@ -23,6 +23,18 @@ func settingErrorf(format string, args ...any) error {
 	return settingError(fmt.Sprintf(format, args...))
 }
 
+// wrongType is the error for a value that the type of a flag does not have.
+func wrongType(f *pflag.Flag, value string) error {
+	want := "a number"
+	switch f.Value.Type() {
+	case "bool":
+		want = "true or false"
+	case "duration":
+		want = "a duration, such as 20s or 1m"
+	}
+	return fmt.Errorf("%s %.100q: want %s", f.Name, value, want)
+}
+
 // parser reads the text of the setting with the given name. Its errors are setting errors.
 type parser[T any] func(name, text string) (T, error)
 

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/nixreg/nixreg/internal/outfile"
 	"github.com/nixreg/nixreg/internal/server"
 )
 
@@ -29,7 +27,7 @@ Each damaged file is one line. With nothing damaged nothing is said. No serve ma
 			if err := c.fill(cmd, p.lookupEnv); err != nil {
 				return err
 			}
-			return verify(cmd.Context(), p, c, o)
+			return runVerify(cmd.Context(), p, c, o)
 		},
 	}
 	c.dataFlag(cmd)
@@ -39,13 +37,13 @@ Each damaged file is one line. With nothing damaged nothing is said. No serve ma
 	return cmd
 }
 
-func verify(ctx context.Context, p *program, c *config, o *verifyOptions) error {
+func runVerify(ctx context.Context, p *program, c *config, o *verifyOptions) error {
 	ctx, stop := p.untilSignal(ctx)
 	defer stop()
 	if err := c.defaultData(); err != nil {
 		return err
 	}
-	bar := &progress{w: p.stderr, terminal: outfile.IsTerminal(p.stderr), now: time.Now}
+	bar := newProgress(p.stderr)
 	v := server.Verification{Dir: c.Data, DryRun: o.dryRun, Damaged: func(name string, err error) {
 		fmt.Fprintf(bar, "nixreg: %s: %v\n", name, err)
 	}}

@@ -78,14 +78,6 @@ type Config struct {
 	Log, CacheLog *slog.Logger
 }
 
-// builds is what is built from, for people; "" if nothing is.
-func (c *Config) builds() string {
-	if c.BuildFile != "" {
-		return c.BuildFile
-	}
-	return shown(c.Build)
-}
-
 // DefaultData returns the data directory below the user's cache directory.
 func DefaultData() (string, error) {
 	cache, err := os.UserCacheDir()

@@ -21,6 +21,20 @@ type Image struct {
 	Digest       v1.Hash
 }
 
+// Inspect makes an image, and reports what is in it for each platform.
+func (s *Server) Inspect(ctx context.Context, image Image) (reports []*manifest.Report, err error) {
+	for _, repository := range image.Repositories {
+		reports, err = s.source.Inspect(ctx, repository, image.Tag)
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, s.explain(image.Repositories[0], err)
+	}
+	return reports, nil
+}
+
 // Export says what to write where.
 type Export struct {
 	Image      Image

@@ -12,7 +12,6 @@ package server
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -35,7 +34,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := open(ctx, &c)
+	p, err := openParts(ctx, &c)
 	if err != nil {
 		fronts.close()
 		return nil, err
@@ -43,8 +42,8 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	return &Server{p, c, fronts}, nil
 }
 
-// open opens the parts of a server. It changes the settings that depend on the data directory.
-func open(ctx context.Context, c *Config) (*parts, error) {
+// openParts opens the parts of a server. It changes the settings that depend on the data directory.
+func openParts(ctx context.Context, c *Config) (*parts, error) {
 	p, source, err := openSettings(ctx, c, c.Log)
 	if err != nil {
 		return nil, err
@@ -137,18 +136,4 @@ func Check(ctx context.Context, c Config, warn func(error), files ...string) (er
 	defer func() { err = errors.Join(err, p.close()) }()
 	source.Warn = warn
 	return manifest.Check(ctx, source, files...)
-}
-
-// Inspect makes an image, and reports what is in it for each platform.
-func (s *Server) Inspect(ctx context.Context, image Image) (reports []*manifest.Report, err error) {
-	for _, repository := range image.Repositories {
-		reports, err = s.source.Inspect(ctx, repository, image.Tag)
-		if !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, s.explain(image.Repositories[0], err)
-	}
-	return reports, nil
 }

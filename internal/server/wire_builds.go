@@ -16,6 +16,14 @@ import (
 	"github.com/nixreg/nixreg/store/realise"
 )
 
+// builds is what is built from, for people; "" if nothing is.
+func (c *Config) builds() string {
+	if c.BuildFile != "" {
+		return c.BuildFile
+	}
+	return shown(c.Build)
+}
+
 // openBuilds opens what builds, and what holds, in the local store, which is one of stores; the one it returns in its
 // place builds again what has gone.
 func (p *parts) openBuilds(c *Config, stores []store.Store, in folders, log *slog.Logger) ([]store.Store, error) {

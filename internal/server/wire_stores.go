@@ -205,23 +205,6 @@ func (o *opener) trust(u storeURL, name string) (binarycache.Options, error) {
 	return binarycache.Options{Trusted: u.trusted, Keys: keys}, nil
 }
 
-// PublicKey is a key of a binary cache whose signatures are trusted.
-type PublicKey = binarycache.PublicKey
-
-func parseKeys(texts ...string) (keys []PublicKey, err error) {
-	for _, s := range texts {
-		key, err := binarycache.ParsePublicKey(s)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
-}
-
-// ParsePublicKey parses NAME:BASE64, as Nix writes keys.
-func ParsePublicKey(s string) (PublicKey, error) { return binarycache.ParsePublicKey(s) }
-
 // cache opens a binary cache, and the spool of all of them before the first one.
 func (o *opener) cache(opts binarycache.Options, name string) (err error) {
 	if o.spool == nil {
