@@ -14,92 +14,25 @@ package diskcache
 
 import (
 	"cmp"
-	"container/list"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
-	"sync"
-	"syscall"
-	"time"
 
 	"github.com/nixreg/nixreg/internal/flight"
 )
 
-var (
-	// ErrAbsent is matched by the error about a key without a file, or whose file was wrong and is removed.
-	ErrAbsent = fmt.Errorf("not kept: %w", fs.ErrNotExist)
-	// ErrChanged is matched by the error about a file that has changed since it was opened. The next caller gets a right one.
-	ErrChanged = errors.New("changed on disk")
-	// ErrSize is matched by the error about a fill that writes more or fewer bytes than it announced.
-	ErrSize = errors.New("not the announced size")
-
-	errClosed = fmt.Errorf("disk cache: %w", fs.ErrClosed)
-)
-
-// Layout names the files of a cache. A key is the name of its file relative to the directory, with slashes.
-type Layout struct {
-	// Keys is the pattern of all keys, as [path.Match] takes it: "*.nar", "sha256/??/*". Its elements before the last one match
-	// directories.
-	Keys string
-	// Incomplete is the pattern of the files that are being filled, as [os.CreateTemp] takes it: "tmp-*", "incoming/blob-*".
-	Incomplete string
-	// Sum tells whether a name that matches Keys is a key, and the SHA-256 that the bytes must have. A cache with
-	// Options.Verify ignores the sum.
-	Sum func(key string) (sum [sha256.Size]byte, ok bool)
-}
-
-// Options configures a [Cache].
-type Options struct {
-	Dir    string // is made if it is absent
-	Layout Layout
-	// Max is the size of all files together, in bytes. Files in use count, but are not evicted. A file that is larger than Max
-	// does not count, and goes after its last use.
-	Max int64
-	// Linger is how long one file larger than Max stays after its last use.
-	Linger time.Duration
-	// Spare is how many bytes of the file system stay free. Files are evicted for it; if that is not enough, a new file is
-	// not kept, and below half of Spare it fails with ENOSPC.
-	Spare int64
-	// Sync makes the bytes of a file durable before it gets its name.
-	Sync bool
-	// Verify reads a file to its end and returns an error if the bytes are not those of the key. Default: SHA-256 by Layout.Sum.
-	Verify func(ctx context.Context, key string, r io.Reader) error
-	Log    *slog.Logger // gets what was found wrong; nil is silence
-}
-
-// Stats is what a Cache holds and has done since it was opened.
-type Stats struct {
-	Files   int
-	Bytes   int64 // of files
-	Growing int64 // bytes of the files that are being filled and will be kept
-
-	Hits, Fills, Evictions int64
-}
-
 // Cache is safe for concurrent use, by one process at a time.
 type Cache struct {
-	Options
-	group  *flight.Group
-	checks [2]flight.Queue // for small and for large files
+	index
+	fills map[fillKey]*Fill // guarded by mu
+}
 
-	writeAt   func(f *os.File, p []byte, off int64) (int, error)
-	freeSpace func(dir string) (int64, error)
-	open      func(name string) (*os.File, error)
-
-	mu      sync.Mutex // guards what follows, and the entries; held while a file gets or loses its name
-	closed  bool
-	entries map[string]*entry
-	recent  list.List // of *entry, the one used last in front
-	large   *entry    // the file above Max that lingers; nil if there is none
-	lingers *time.Timer
-	evicted []*os.File // to be closed without the lock
-	stats   Stats
-	fills   map[fillKey]*Fill
+type fillKey struct {
+	key  string
+	from any
 }
 
 // New opens the cache in a directory: it removes what a killed process left incomplete, and what exceeds Max. Files that the
@@ -109,10 +42,9 @@ func New(o Options) (*Cache, error) {
 		return nil, fmt.Errorf("disk cache in %q of %d bytes: %w", o.Dir, o.Max, fs.ErrInvalid)
 	}
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
-	c := &Cache{
-		Options: o, entries: make(map[string]*entry), fills: make(map[fillKey]*Fill),
-		writeAt: (*os.File).WriteAt, freeSpace: freeSpace, open: openRegular,
-	}
+	c := &Cache{fills: make(map[fillKey]*Fill), index: index{
+		Options: o, entries: make(map[string]*entry), writeAt: (*os.File).WriteAt, freeSpace: freeSpace, open: openRegular,
+	}}
 	c.checks[0].Running, c.checks[1].Running = maxSmallChecks, maxChecks
 	if err := c.load(); err != nil {
 		return nil, fmt.Errorf("disk cache: %w", err)
@@ -212,17 +144,7 @@ func (c *Cache) openEntry(e *entry) (*File, error) {
 		return nil, errVerify
 	}
 	c.stats.Hits++
-	return &File{cache: c, handle: &handle{file: file}, entry: e, stamp: e.stamp, size: e.size}, nil
-}
-
-// failed is the error that a caller gets.
-func (c *Cache) failed(err error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err != nil && c.closed {
-		return errClosed // the contexts of the callers have not ended
-	}
-	return err
+	return &File{cache: &c.index, handle: &handle{file: file}, entry: e, stamp: e.stamp, size: e.size}, nil
 }
 
 // Get returns the file of a key: the kept one, as Open does, or the one that fill writes. fill runs once for all callers with the
@@ -258,14 +180,54 @@ func (c *Cache) Remove(key string) {
 	}
 }
 
-// ownError hides the kinds of an error about the cache's own files that could be taken for an answer about the content.
-func ownError(err error) error {
-	for _, kind := range []error{fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, errors.ErrUnsupported} {
-		if errors.Is(err, kind) {
-			return fmt.Errorf("disk cache: %v", err)
-		}
+// join returns an open File of the fill of a key, which it starts if need be. It returns no File if the key is kept by now.
+func (c *Cache) join(ctx context.Context, k fillKey, fill Filler) (*File, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errClosed
 	}
-	return fmt.Errorf("disk cache: %w", err)
+	f := c.fills[k]
+	switch {
+	case f != nil:
+		f.job.Enter(ctx)
+	case c.entries[k.key] != nil:
+		return nil, nil
+	default:
+		f = &Fill{cache: &c.index, key: k.key, refs: 1, keep: true, size: -1}
+		job, err := c.group.Go(ctx, "fill/"+k.key, func(ctx context.Context) error { return c.run(ctx, k, f, fill) })
+		if err != nil {
+			return nil, err
+		}
+		f.job = job
+		c.fills[k] = f
+		c.stats.Fills++
+	}
+	f.refs++
+	return &File{cache: &c.index, fill: f, ctx: ctx, size: -1}, nil
 }
 
-func noSpace(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+// run fills f and gives it its name. That it cannot be kept is no error: its readers have their bytes.
+func (c *Cache) run(ctx context.Context, k fillKey, f *Fill, fill Filler) error {
+	defer f.end(func() { delete(c.fills, k) })
+	if err := fill(ctx, f); err != nil {
+		return err
+	}
+	if f.handle == nil || f.size >= 0 && f.written != f.size {
+		return fmt.Errorf("%s: %d bytes of %d: %w", f.key, f.written, f.size, ErrSize)
+	}
+	f.tell(func() { f.size, f.whole = f.written, true })
+	if err := f.commit(f.key); err != nil {
+		c.Log.Warn("disk cache: file is not kept", "file", c.Path(f.key), "err", err)
+	}
+	return nil
+}
+
+// Create returns a Fill whose key is known only when its bytes are. The caller ends it with Commit or Discard, once.
+func (c *Cache) Create() (*Fill, error) {
+	f := &Fill{cache: &c.index, refs: 1, keep: true, size: -1}
+	if err := f.Announce(-1); err != nil {
+		return nil, c.failed(err)
+	}
+	return f, nil
+}

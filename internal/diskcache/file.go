@@ -6,22 +6,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 	"sync/atomic"
 	"syscall"
 
 	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
-// handle is a descriptor whose offset one reader at a time may use.
-type handle struct {
-	file   *os.File
-	offset sync.Mutex
-}
-
 // File is a file in use, which is not evicted until Close. It may still be filled. Safe for concurrent use.
 type File struct {
-	cache  *Cache
+	cache  *index
 	handle *handle         // of a kept file
 	entry  *entry          // of a kept file
 	stamp  filestamp.Stamp // of a kept file
@@ -80,7 +73,7 @@ func (f *File) Close() {
 	switch {
 	case f.closed.Swap(true):
 	case f.fill == nil:
-		f.cache.unpin(f.entry, f)
+		f.cache.unpin(f.entry, f.handle.file)
 		f.handle.file.Close()
 	default:
 		f.leave()

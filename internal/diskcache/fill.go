@@ -24,15 +24,16 @@ const (
 // know the size. Filler may run on any goroutine.
 type Filler func(ctx context.Context, f *Fill) error
 
-type fillKey struct {
-	key  string
-	from any
+// handle is a descriptor whose offset one reader at a time may use.
+type handle struct {
+	file   *os.File
+	offset sync.Mutex
 }
 
 // Fill is a file that is being filled, while others may read what is there. One goroutine fills it.
 type Fill struct {
-	cache *Cache
-	key   fillKey
+	cache *index
+	key   string
 	job   *flight.Job // nil for a Fill of Create
 
 	// These are guarded by Cache.mu.
@@ -50,56 +51,11 @@ type Fill struct {
 	whole   bool // all bytes are there and right
 }
 
-// join returns an open File of the fill of a key, which it starts if need be. It returns no File if the key is kept by now.
-func (c *Cache) join(ctx context.Context, k fillKey, fill Filler) (*File, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, errClosed
-	}
-	f := c.fills[k]
-	switch {
-	case f != nil:
-		f.job.Enter(ctx)
-	case c.entries[k.key] != nil:
-		return nil, nil
-	default:
-		f = &Fill{cache: c, key: k, refs: 1, keep: true, size: -1}
-		job, err := c.group.Go(ctx, "fill/"+k.key, func(ctx context.Context) error { return c.run(ctx, f, fill) })
-		if err != nil {
-			return nil, err
-		}
-		f.job = job
-		c.fills[k] = f
-		c.stats.Fills++
-	}
-	f.refs++
-	return &File{cache: c, fill: f, ctx: ctx, size: -1}, nil
-}
-
-// run fills f and gives it its name. That it cannot be kept is no error: its readers have their bytes.
-func (c *Cache) run(ctx context.Context, f *Fill, fill Filler) error {
-	defer f.end()
-	if err := fill(ctx, f); err != nil {
-		return err
-	}
-	if f.handle == nil || f.size >= 0 && f.written != f.size {
-		return fmt.Errorf("%s: %d bytes of %d: %w", f.key.key, f.written, f.size, ErrSize)
-	}
-	f.tell(func() { f.size, f.whole = f.written, true })
-	if err := f.commit(f.key.key); err != nil {
-		c.Log.Warn("disk cache: file is not kept", "file", c.Path(f.key.key), "err", err)
-	}
-	return nil
-}
-
-// end removes f from what is under way, and its file if that has got no name.
-func (f *Fill) end() {
+// end removes the file of f if it has got no name. It calls also with mu held.
+func (f *Fill) end(also func()) {
 	c := f.cache
 	c.mu.Lock()
-	if c.fills[f.key] == f {
-		delete(c.fills, f.key)
-	}
+	also()
 	c.stats.Growing -= f.grown
 	f.grown, f.keep = 0, false
 	if f.entry == nil && f.handle != nil {
@@ -110,7 +66,7 @@ func (f *Fill) end() {
 }
 
 // release ends a reference to f.
-func (c *Cache) release(f *Fill) {
+func (c *index) release(f *Fill) {
 	c.mu.Lock()
 	f.refs--
 	last, e := f.refs == 0, f.entry
@@ -123,15 +79,9 @@ func (c *Cache) release(f *Fill) {
 	}
 }
 
-// Create returns a Fill whose key is known only when its bytes are. The caller ends it with Commit or Discard, once.
-func (c *Cache) Create() (*Fill, error) {
-	f := &Fill{cache: c, refs: 1, keep: true, size: -1}
-	return f, f.Announce(-1)
-}
-
 // Commit makes the bytes the file of key.
 func (f *Fill) Commit(key string) error {
-	defer f.end()
+	defer f.end(func() {})
 	f.cache.mu.Lock()
 	f.cache.stats.Fills++
 	f.cache.mu.Unlock()
@@ -140,7 +90,7 @@ func (f *Fill) Commit(key string) error {
 }
 
 // Discard removes the bytes.
-func (f *Fill) Discard() { f.end() }
+func (f *Fill) Discard() { f.end(func() {}) }
 
 // Announce makes the file, for so many bytes; -1 if the size is not known.
 func (f *Fill) Announce(size int64) error {
@@ -177,7 +127,7 @@ func (f *Fill) Written() int64 {
 func (f *Fill) Write(p []byte) (int, error) {
 	n := int64(len(p))
 	if f.size >= 0 && f.written+n > f.size {
-		return 0, fmt.Errorf("%s: more than %d bytes: %w", f.key.key, f.size, ErrSize)
+		return 0, fmt.Errorf("%s: more than %d bytes: %w", f.key, f.size, ErrSize)
 	}
 	if err := f.grow(n); err != nil {
 		return 0, err

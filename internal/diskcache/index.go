@@ -3,19 +3,76 @@ package diskcache
 import (
 	"cmp"
 	"container/list"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"github.com/nixreg/nixreg/internal/flight"
+	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nixreg/nixreg/internal/filestamp"
 )
+
+var (
+	// ErrAbsent is matched by the error about a key without a file, or whose file was wrong and is removed.
+	ErrAbsent = fmt.Errorf("not kept: %w", fs.ErrNotExist)
+	// ErrChanged is matched by the error about a file that has changed since it was opened. The next caller gets a right one.
+	ErrChanged = errors.New("changed on disk")
+	// ErrSize is matched by the error about a fill that writes more or fewer bytes than it announced.
+	ErrSize = errors.New("not the announced size")
+
+	errClosed = fmt.Errorf("disk cache: %w", fs.ErrClosed)
+)
+
+// Layout names the files of a cache. A key is the name of its file relative to the directory, with slashes.
+type Layout struct {
+	// Keys is the pattern of all keys, as [path.Match] takes it: "*.nar", "sha256/??/*". Its elements before the last one match
+	// directories.
+	Keys string
+	// Incomplete is the pattern of the files that are being filled, as [os.CreateTemp] takes it: "tmp-*", "incoming/blob-*".
+	Incomplete string
+	// Sum tells whether a name that matches Keys is a key, and the SHA-256 that the bytes must have. A cache with
+	// Options.Verify ignores the sum.
+	Sum func(key string) (sum [sha256.Size]byte, ok bool)
+}
+
+// Options configures a [Cache].
+type Options struct {
+	Dir    string // is made if it is absent
+	Layout Layout
+	// Max is the size of all files together, in bytes. Files in use count, but are not evicted. A file that is larger than Max
+	// does not count, and goes after its last use.
+	Max int64
+	// Linger is how long one file larger than Max stays after its last use.
+	Linger time.Duration
+	// Spare is how many bytes of the file system stay free. Files are evicted for it; if that is not enough, a new file is
+	// not kept, and below half of Spare it fails with ENOSPC.
+	Spare int64
+	// Sync makes the bytes of a file durable before it gets its name.
+	Sync bool
+	// Verify reads a file to its end and returns an error if the bytes are not those of the key. Default: SHA-256 by Layout.Sum.
+	Verify func(ctx context.Context, key string, r io.Reader) error
+	Log    *slog.Logger // gets what was found wrong; nil is silence
+}
+
+// Stats is what a Cache holds and has done since it was opened.
+type Stats struct {
+	Files   int
+	Bytes   int64 // of files
+	Growing int64 // bytes of the files that are being filled and will be kept
+
+	Hits, Fills, Evictions int64
+}
 
 const (
 	// usePrecision is how much the time of a file may lie behind its last use.
@@ -35,11 +92,31 @@ type entry struct {
 	at    *list.Element   // in Cache.recent; nil once it is removed
 }
 
+// index is the files that have their names, and the fields that all parts of a Cache share.
+type index struct {
+	Options
+	group  *flight.Group
+	checks [2]flight.Queue // for small and for large files
+
+	writeAt   func(f *os.File, p []byte, off int64) (int, error)
+	freeSpace func(dir string) (int64, error)
+	open      func(name string) (*os.File, error)
+
+	mu      sync.Mutex // guards what follows, and the entries; held while a file gets or loses its name
+	closed  bool
+	entries map[string]*entry
+	recent  list.List // of *entry, the one used last in front
+	large   *entry    // the file above Max that lingers; nil if there is none
+	lingers *time.Timer
+	evicted []*os.File // to be closed without the lock
+	stats   Stats
+}
+
 // Path is the name of the file of a key.
-func (c *Cache) Path(key string) string { return filepath.Join(c.Dir, filepath.FromSlash(key)) }
+func (c *index) Path(key string) string { return filepath.Join(c.Dir, filepath.FromSlash(key)) }
 
 // load makes the directories, removes what is incomplete, and takes in the files, the one used last in front.
-func (c *Cache) load() error {
+func (c *index) load() error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
 	}
@@ -50,11 +127,11 @@ func (c *Cache) load() error {
 			}
 		}
 	}
-	err := walk(c.Dir, c.Layout.Incomplete, func(_, file string, d fs.DirEntry) error {
+	err := walk(c.Dir, c.Layout.Incomplete, func(name string, d fs.DirEntry) error {
 		if !d.Type().IsRegular() {
 			return nil
 		}
-		return os.Remove(file)
+		return os.Remove(c.Path(name))
 	})
 	if err != nil {
 		return err
@@ -64,7 +141,7 @@ func (c *Cache) load() error {
 		modified time.Time
 	}
 	var all []found
-	err = walk(c.Dir, c.Layout.Keys, func(key, _ string, d fs.DirEntry) error {
+	err = walk(c.Dir, c.Layout.Keys, func(key string, d fs.DirEntry) error {
 		if _, ok := c.Layout.Sum(key); !ok || !d.Type().IsRegular() {
 			return nil
 		}
@@ -98,13 +175,13 @@ func makeDir(dir string) error {
 	return nil
 }
 
-// walk calls do for the names in dir that match the pattern, with the name and the path. It follows no link below dir.
-func walk(dir, pattern string, do func(name, file string, d fs.DirEntry) error) error {
+// walk calls do for the names in dir that match the pattern. It follows no link below dir.
+func walk(dir, pattern string, do func(name string, d fs.DirEntry) error) error {
 	return walkIn(dir, "", strings.Split(pattern, "/"), do)
 }
 
-func walkIn(dir, prefix string, patterns []string, do func(name, file string, d fs.DirEntry) error) error {
-	entries, err := os.ReadDir(dir)
+func walkIn(dir, prefix string, patterns []string, do func(name string, d fs.DirEntry) error) error {
+	entries, err := os.ReadDir(filepath.Join(dir, filepath.FromSlash(prefix)))
 	if err != nil {
 		return err
 	}
@@ -112,11 +189,11 @@ func walkIn(dir, prefix string, patterns []string, do func(name, file string, d 
 		if ok, _ := path.Match(patterns[0], d.Name()); !ok {
 			continue
 		}
-		name, file := path.Join(prefix, d.Name()), filepath.Join(dir, d.Name())
+		name := prefix + d.Name()
 		if len(patterns) == 1 {
-			err = do(name, file, d)
+			err = do(name, d)
 		} else if d.IsDir() {
-			err = walkIn(file, name, patterns[1:], do)
+			err = walkIn(dir, name+"/", patterns[1:], do)
 		}
 		if err != nil {
 			return err
@@ -129,9 +206,9 @@ func walkIn(dir, prefix string, patterns []string, do func(name, file string, d 
 // process may have the directory open as a cache.
 func List(dir string, l Layout) (map[string][sha256.Size]byte, error) {
 	kept := make(map[string][sha256.Size]byte)
-	err := walk(dir, l.Keys, func(key, file string, _ fs.DirEntry) error {
+	err := walk(dir, l.Keys, func(key string, _ fs.DirEntry) error {
 		if sum, ok := l.Sum(key); ok {
-			kept[file] = sum
+			kept[filepath.Join(dir, filepath.FromSlash(key))] = sum
 		}
 		return nil
 	})
@@ -142,7 +219,7 @@ func List(dir string, l Layout) (map[string][sha256.Size]byte, error) {
 }
 
 // counted is how much a file of n bytes counts: one that is larger than Max does not push out the others.
-func (c *Cache) counted(n int64) int64 {
+func (c *index) counted(n int64) int64 {
 	if n > c.Max {
 		return 0
 	}
@@ -150,7 +227,7 @@ func (c *Cache) counted(n int64) int64 {
 }
 
 // insert makes e the entry of its key, used last. mu is held.
-func (c *Cache) insert(e *entry) {
+func (c *index) insert(e *entry) {
 	if old := c.entries[e.key]; old != nil {
 		c.forget(old)
 	}
@@ -160,7 +237,7 @@ func (c *Cache) insert(e *entry) {
 }
 
 // forget removes e, but not its file. mu is held.
-func (c *Cache) forget(e *entry) {
+func (c *index) forget(e *entry) {
 	if e.at == nil {
 		return
 	}
@@ -172,7 +249,7 @@ func (c *Cache) forget(e *entry) {
 }
 
 // remove removes e and its file. Who has the file open goes on reading. mu is held.
-func (c *Cache) remove(e *entry) {
+func (c *index) remove(e *entry) {
 	if e.at == nil {
 		return
 	}
@@ -184,7 +261,7 @@ func (c *Cache) remove(e *entry) {
 
 // evict removes files of at least n bytes that are not in use, the least recently used first, and tells whether there were any.
 // The lingering file above Max goes only for lack of space on the disk. mu is held.
-func (c *Cache) evict(n int64, space bool) (found bool) {
+func (c *index) evict(n int64, space bool) (found bool) {
 	for at := c.recent.Back(); at != nil && n > 0; {
 		e := at.Value.(*entry)
 		at = at.Prev()
@@ -205,7 +282,7 @@ func (c *Cache) evict(n int64, space bool) (found bool) {
 }
 
 // unlock unlocks mu after a call of evict.
-func (c *Cache) unlock() {
+func (c *index) unlock() {
 	evicted := c.evicted
 	c.evicted = nil
 	c.mu.Unlock()
@@ -215,7 +292,7 @@ func (c *Cache) unlock() {
 }
 
 // pin returns the entry of a key, in use.
-func (c *Cache) pin(key string) (*entry, error) {
+func (c *index) pin(key string) (*entry, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -232,8 +309,8 @@ func (c *Cache) pin(key string) (*entry, error) {
 	return e, nil
 }
 
-// unpin ends a use of e, by a reader that has the file open as f, or has not opened it.
-func (c *Cache) unpin(e *entry, f *File) {
+// unpin ends a use of e. The reader has the file open, or it is nil.
+func (c *index) unpin(e *entry, file *os.File) {
 	c.mu.Lock()
 	defer c.unlock()
 	if e.pins--; e.pins > 0 || e.at == nil {
@@ -243,15 +320,15 @@ func (c *Cache) unpin(e *entry, f *File) {
 		c.linger(e)
 		return
 	}
-	if f != nil && e.used-e.saved >= int64(usePrecision/time.Second) {
-		c.saveUse(e, f.handle.file)
+	if file != nil && e.used-e.saved >= int64(usePrecision/time.Second) {
+		c.saveUse(e, file)
 	}
 	c.evict(c.stats.Bytes+c.stats.Growing-c.Max, false)
 }
 
 // saveUse sets the time of a verified file to that of its last use. Nobody reads the file, so that nobody takes this for a
 // change. mu is held.
-func (c *Cache) saveUse(e *entry, f *os.File) {
+func (c *index) saveUse(e *entry, f *os.File) {
 	if e.stamp.Changed(f) != "" {
 		return
 	}
@@ -268,7 +345,7 @@ func (c *Cache) saveUse(e *entry, f *os.File) {
 }
 
 // linger keeps a file above Max for a while: one such file at a time. mu is held.
-func (c *Cache) linger(e *entry) {
+func (c *index) linger(e *entry) {
 	if c.large != nil {
 		c.remove(c.large)
 	}
@@ -286,9 +363,48 @@ func (c *Cache) linger(e *entry) {
 	})
 }
 
-func (c *Cache) endLinger(e *entry) {
+func (c *index) endLinger(e *entry) {
 	if c.large == e {
 		c.lingers.Stop()
 		c.large = nil
 	}
+}
+
+// failed is the error that a caller gets.
+func (c *index) failed(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil && c.closed {
+		return errClosed // the contexts of the callers have not ended
+	}
+	return err
+}
+
+// ownError hides the kinds of an error about the cache's own files that could be taken for an answer about the content.
+func ownError(err error) error {
+	for _, kind := range []error{fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, errors.ErrUnsupported} {
+		if errors.Is(err, kind) {
+			return fmt.Errorf("disk cache: %v", err)
+		}
+	}
+	return fmt.Errorf("disk cache: %w", err)
+}
+
+func noSpace(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// openRegular opens a file for reading that is nothing but a file: neither a link nor a pipe that would block.
+func openRegular(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", name)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }

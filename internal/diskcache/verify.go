@@ -24,25 +24,8 @@ const (
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// openRegular opens a file for reading that is nothing but a file: neither a link nor a pipe that would block.
-func openRegular(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file", name)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
 // harmed returns what is wrong with the file of e as far as its name tells; nil if that is nothing, or cannot be told now.
-func (c *Cache) harmed(e *entry) error {
+func (c *index) harmed(e *entry) error {
 	info, err := os.Lstat(c.Path(e.key))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
@@ -58,7 +41,7 @@ func (c *Cache) harmed(e *entry) error {
 }
 
 // lose removes a file that is wrong.
-func (c *Cache) lose(e *entry, why error) error {
+func (c *index) lose(e *entry, why error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e.at != nil {
@@ -70,7 +53,7 @@ func (c *Cache) lose(e *entry, why error) error {
 
 // verify reads the file of e to its end, once for all callers, and removes a wrong one. An error that does not match ErrAbsent
 // says nothing about the file.
-func (c *Cache) verify(ctx context.Context, e *entry) error {
+func (c *index) verify(ctx context.Context, e *entry) error {
 	_, err := flight.Once(ctx, c.group, "verify/"+e.key, func(ctx context.Context) (struct{}, error) {
 		queue := &c.checks[0]
 		if e.size > smallSize {
@@ -99,7 +82,7 @@ func (c *Cache) verify(ctx context.Context, e *entry) error {
 	return err
 }
 
-func (c *Cache) isVerified(e *entry, now filestamp.Stamp) bool {
+func (c *index) isVerified(e *entry, now filestamp.Stamp) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return now == e.stamp
@@ -109,7 +92,7 @@ func (c *Cache) isVerified(e *entry, now filestamp.Stamp) bool {
 type harmError struct{ error }
 
 // check reads the file of e to its end and returns its stamp.
-func (c *Cache) check(ctx context.Context, e *entry) (stamp filestamp.Stamp, err error) {
+func (c *index) check(ctx context.Context, e *entry) (stamp filestamp.Stamp, err error) {
 	name := c.Path(e.key)
 	filestamp.Backdate(name)
 	file, err := c.open(name)
@@ -148,7 +131,7 @@ func (c *Cache) check(ctx context.Context, e *entry) (stamp filestamp.Stamp, err
 }
 
 // compareSum compares the SHA-256 of the bytes with that of the key.
-func (c *Cache) compareSum(_ context.Context, key string, r io.Reader) error {
+func (c *index) compareSum(_ context.Context, key string, r io.Reader) error {
 	want, _ := c.Layout.Sum(key)
 	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)

@@ -27,10 +27,13 @@ func (j *Job) Enter(ctx context.Context) {
 	j.call.changed()
 }
 
-// Leave removes a waiter that leaves before Done. If its deadline has passed, it is expected to ask again soon.
+// Leave removes a waiter. If its deadline passes before the end of the work, it is expected to ask again soon.
 func (j *Job) Leave(ctx context.Context) {
 	by := callOf(ctx)
-	if by == nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+	j.call.mu.Lock()
+	ended := j.call.ended
+	j.call.mu.Unlock()
+	if by == nil && !ended && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		j.call.expect()
 	}
 	j.call.leave(by)

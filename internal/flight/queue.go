@@ -16,8 +16,10 @@ var ErrFull = errors.New("too many are waiting")
 //
 // Set the fields before the first use. Safe for concurrent use; it must not be copied.
 type Queue struct {
-	// Running is the number of slots.
+	// Running is the number of slots, or what the weights of requests are counted in, such as bytes.
 	Running int
+	// Small is the weight up to which a request does not wait behind larger ones that wait for more than is free.
+	Small int
 	// Waiting bounds the requests that wait for a slot; 0 is no bound.
 	Waiting int
 	// Drop ends work that waits for a slot as soon as it has no waiter: it has done nothing yet.
@@ -30,6 +32,7 @@ type Queue struct {
 
 // request is a request for a slot, until it is released.
 type request struct {
+	weight   int
 	call     *call         // nil for a caller outside of any work
 	granted  chan struct{} // closed when it has a slot
 	yielding bool          // its work was told to end
@@ -38,10 +41,15 @@ type request struct {
 
 // Acquire waits for a slot. The caller calls release once. The errors are [ErrFull] and the error of ctx.
 func (q *Queue) Acquire(ctx context.Context) (release func(), err error) {
+	return q.AcquireWeight(ctx, 1)
+}
+
+// AcquireWeight is Acquire for several slots at once; a weight above Running counts as Running.
+func (q *Queue) AcquireWeight(ctx context.Context, weight int) (release func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := &request{call: callOf(ctx), granted: make(chan struct{}), unwatch: func() {}}
+	r := &request{weight: min(weight, q.Running), call: callOf(ctx), granted: make(chan struct{}), unwatch: func() {}}
 	if err := q.join(r); err != nil {
 		return nil, err
 	}
@@ -61,8 +69,7 @@ func (q *Queue) Acquire(ctx context.Context) (release func(), err error) {
 func (q *Queue) join(r *request) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	free := q.Running - len(q.holders)
-	if q.Waiting > 0 && free <= 0 && len(q.pending) >= q.Waiting {
+	if q.Waiting > 0 && q.free() < r.weight && len(q.pending) >= q.Waiting {
 		return ErrFull
 	}
 	q.pending = append(q.pending, r)
@@ -82,34 +89,57 @@ func (q *Queue) leave(r *request) {
 func (q *Queue) review() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.Drop {
-		q.pending = slices.DeleteFunc(q.pending, (*request).drop)
-	}
-	for len(q.pending) > 0 && len(q.holders) < q.Running {
-		i := max(0, slices.IndexFunc(q.pending, (*request).awaited))
+	for i := q.next(); i >= 0; i = q.next() {
 		r := q.pending[i]
 		q.pending = slices.Delete(q.pending, i, i+1)
 		q.holders = append(q.holders, r)
 		close(r.granted)
 	}
-	needed := 0 // slots that awaited work waits for, and that no yielding work is about to free
-	for _, r := range q.pending {
-		if r.awaited() {
-			needed++
-		}
+	if q.Drop {
+		q.pending = slices.DeleteFunc(q.pending, (*request).drop)
 	}
+	free, idle := q.Running, []*request(nil) // idle: without a waiter; yielding work counts as gone
 	for _, h := range q.holders {
 		if h.yielding {
-			needed--
+			continue
+		}
+		if free -= h.weight; !h.awaited() {
+			idle = append(idle, h)
 		}
 	}
+	for _, r := range q.pending {
+		if !r.awaited() {
+			continue
+		}
+		for ; free < r.weight && len(idle) > 0; idle = idle[1:] {
+			idle[0].yielding = true
+			free += idle[0].weight
+			idle[0].call.cancel(errYielded)
+		}
+		if free -= r.weight; free < 0 {
+			return
+		}
+	}
+}
+
+func (q *Queue) free() int {
+	n := q.Running
 	for _, h := range q.holders {
-		if needed > 0 && !h.yielding && !h.awaited() {
-			h.yielding = true
-			needed--
-			h.call.cancel(errYielded)
-		}
+		n -= h.weight
 	}
+	return n
+}
+
+// next returns the index of the pending request that gets its slots now; -1 if there is none.
+func (q *Queue) next() int {
+	if len(q.pending) == 0 {
+		return -1
+	}
+	free := q.free()
+	if i := max(0, slices.IndexFunc(q.pending, (*request).awaited)); q.pending[i].weight <= free {
+		return i
+	}
+	return slices.IndexFunc(q.pending, func(r *request) bool { return r.weight <= min(free, q.Small) })
 }
 
 func (r *request) awaited() bool { return r.call.awaited() }

@@ -69,12 +69,8 @@ func (m *Mirror) fetch(ctx context.Context, repo string, d v1.Hash, linked bool)
 // join finds a blob, or has it fetched from repo; own is set if it is. A fetch from another repository that comes to
 // nothing is no answer for this one: then it looks again.
 func (m *Mirror) join(ctx context.Context, repo string, d v1.Hash, own *atomic.Bool) (*blobs.Blob, error) {
-	want, kept := m.blobs.Has(d)
-	if !kept {
-		want = -1
-	}
 	for {
-		b, err := m.blobs.Blob(ctx, d, want, func(ctx context.Context) (io.ReadCloser, int64, error) {
+		b, err := m.blobs.Blob(ctx, d, func(ctx context.Context) (io.ReadCloser, int64, error) {
 			own.Store(true)
 			return m.open(ctx, repo, d)
 		})

@@ -238,7 +238,7 @@ func newFixture(t *testing.T, change ...func(*Config)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache, err := blobs.Open(blobs.Options{Dir: t.TempDir(), Max: 1 << 20, Now: f.clock.now})
+	cache, err := blobs.Open(blobs.Options{Dir: t.TempDir(), Max: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func (m *Mirror) keptDocument(ctx context.Context, repo string, digest v1.Hash) 
 	if err != nil || !ok {
 		return nil, err
 	}
-	data, err := m.blobs.Bytes(ctx, digest, oci.MaxManifest, nil)
+	data, err := m.blobs.Bytes(ctx, digest, oci.MaxManifest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -15,10 +15,10 @@ func BenchmarkOpen(b *testing.B) {
 	const blobs = 100_000
 	dir := b.TempDir()
 	for i := range blobs {
-		var k key
+		var k [32]byte
 		binary.BigEndian.PutUint64(k[:], uint64(i)*0x9e3779b97f4a7c15)
 		name := hex.EncodeToString(k[:])
-		path := filepath.Join(dir, completeDir, name[:2], name)
+		path := filepath.Join(dir, "sha256", name[:2], name)
 		err := os.WriteFile(path, []byte("x"), 0o600)
 		if os.IsNotExist(err) {
 			if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
@@ -50,7 +50,7 @@ func BenchmarkWarm(b *testing.B) {
 	data := content(1, 64<<20)
 	c := open(b, Options{})
 	mustRead(b, c, data, originOf(data).fetch)
-	blob := mustBlob(b, c, digest(data), -1, nil)
+	blob := mustBlob(b, c, digest(data), nil)
 	for _, n := range []int64{4 << 10, 64 << 20} {
 		b.Run(map[bool]string{true: "4KiB", false: "64MiB"}[n == 4<<10], func(b *testing.B) {
 			b.SetBytes(n)
@@ -74,7 +74,7 @@ func BenchmarkCold(b *testing.B) {
 	c := cache.Origin(0)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
-		blob := mustBlob(b, c, digest(data), int64(len(data)), originOf(data).fetch)
+		blob := mustBlob(b, c, digest(data), originOf(data).fetch)
 		if err := blob.WriteRange(b.Context(), io.Discard, 0, blob.Size()); err != nil {
 			b.Fatal(err)
 		}

@@ -3,16 +3,16 @@ package blobs
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -29,27 +29,22 @@ func TestWrongContent(t *testing.T) {
 		name string
 		sent []byte
 		said int64
-		want int64
 	}{
-		{"digest", content(2, len(data)), size, size},
-		{"digest, length unknown", content(2, len(data)), -1, -1},
-		{"too short", data[:size-1], size, size},
-		{"too long", append(bytes.Clone(data), 0), size, size},
-		{"nothing", nil, size, size},
-		{"too short, length unknown", data[:size-1], -1, -1},
-		{"too long, length wanted", append(bytes.Clone(data), 0), -1, size},
-		{"said too short", data, size - 1, -1},
-		{"said too long", data, size + 1, -1},
-		{"said none", data, 0, -1},
-		{"wanted too short", data, size, size - 1},
-		{"wanted too long", data, -1, size + 1},
-		{"wanted none", data, size, 0},
+		{"digest", content(2, len(data)), size},
+		{"digest, length unknown", content(2, len(data)), -1},
+		{"too short", data[:size-1], size},
+		{"too long", append(bytes.Clone(data), 0), size},
+		{"nothing", nil, size},
+		{"too short, length unknown", data[:size-1], -1},
+		{"said too short", data, size - 1},
+		{"said too long", data, size + 1},
+		{"said none", data, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := open(t, Options{})
 			o := &origin{data: tt.sent, size: tt.said}
-			b, err := c.Blob(t.Context(), digest(data), tt.want, o.fetch)
+			b, err := blobOf(t.Context(), t, c, digest(data), o.fetch)
 			if err == nil {
 				err = wantRange(b, data, 0, b.Size())
 			}
@@ -75,80 +70,37 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Of an origin that sends more than it should, no more is taken.
+// Of an origin that sends more than it announced, no more is taken.
 func TestEndless(t *testing.T) {
-	for _, said := range []int64{1000, -1} {
-		c := open(t, Options{})
-		var body endless
-		_, err := c.Bytes(t.Context(), digest(nil), 1000, func(context.Context) (io.ReadCloser, int64, error) {
-			return io.NopCloser(&body), said, nil
-		})
-		if !errors.Is(err, ErrContent) || body.sent.Load() > bufferSize {
-			t.Errorf("%v, after %d bytes", err, body.sent.Load())
-		}
-		settle(c, digest(nil))
-		wantTidy(t, c)
+	c := open(t, Options{})
+	var body endless
+	b := mustBlob(t, c, digest(nil), func(context.Context) (io.ReadCloser, int64, error) { return io.NopCloser(&body), 1000, nil })
+	err := b.WriteRange(t.Context(), io.Discard, 0, 1000)
+	if !errors.Is(err, ErrContent) || body.sent.Load() > bufferSize {
+		t.Errorf("%v, after %d bytes", err, body.sent.Load())
 	}
+	settle(c, digest(nil))
+	wantTidy(t, c)
 }
 
 func TestRightContent(t *testing.T) {
 	for _, n := range []int{0, 1, 2, bufferSize - 1, bufferSize, bufferSize + 1, 5 * bufferSize} {
 		data := content(1, n)
 		for _, said := range []int64{-1, int64(n)} {
-			for _, want := range []int64{-1, int64(n)} {
-				c := open(t, Options{})
-				o := &origin{data: data, size: said}
-				b := mustBlob(t, c, digest(data), want, o.fetch)
-				if b.Size() != int64(n) {
-					t.Errorf("size %d, want %d", b.Size(), n)
-				}
-				if err := wantRange(b, data, 0, int64(n)); err != nil {
-					t.Errorf("%d bytes, said %d, want %d: %v", n, said, want, err)
-				}
-				settle(c, digest(data))
-				mustRead(t, c, data, nil)
-				o.want(t, 1)
-				wantTidy(t, c)
-			}
-		}
-	}
-}
-
-// A caller who knows a wrong size spoils nothing for the others.
-func TestWrongWantIsOnesOwn(t *testing.T) {
-	for _, said := range []int64{1000, -1} {
-		synctest.Test(t, func(t *testing.T) {
-			data := content(1, 1000)
 			c := open(t, Options{})
-			pass := make(chan struct{})
 			o := &origin{data: data, size: said}
-			fetch := func(ctx context.Context) (io.ReadCloser, int64, error) {
-				<-pass
-				return o.fetch(ctx)
+			b := mustBlob(t, c, digest(data), o.fetch)
+			if b.Size() != int64(n) {
+				t.Errorf("size %d, want %d", b.Size(), n)
 			}
-			wrong, right := make(chan error, 1), make(chan error, 1)
-			go func() {
-				b, err := c.Blob(t.Context(), digest(data), 999, fetch)
-				if err == nil { // it was the size that had to be believed
-					err = wantRange(b, data, 0, 999)
-				}
-				wrong <- err
-			}()
-			synctest.Wait()
-			go func() { right <- read(c, data, fetch) }()
-			synctest.Wait()
-			close(pass)
-			if err := <-wrong; !errors.Is(err, ErrContent) {
-				t.Errorf("the wrong one got %v", err)
-			}
-			if err := <-right; err != nil {
-				t.Errorf("the right one got %v", err)
+			if err := wantRange(b, data, 0, int64(n)); err != nil {
+				t.Errorf("%d bytes, said %d: %v", n, said, err)
 			}
 			settle(c, digest(data))
-			if _, err := c.Blob(t.Context(), digest(data), 999, nil); !errors.Is(err, ErrContent) {
-				t.Errorf("of what is kept, the wrong one got %v", err)
-			}
-		})
+			mustRead(t, c, data, nil)
+			o.want(t, 1)
+			wantTidy(t, c)
+		}
 	}
 }
 
@@ -180,67 +132,6 @@ func TestFailingOrigin(t *testing.T) {
 	}
 }
 
-type panicking struct{}
-
-func (panicking) Read([]byte) (int, error) { panic(fs.ErrNotExist) }
-func (panicking) Close() error             { return nil }
-
-func TestPanicIsAnError(t *testing.T) {
-	data := content(1, 1000)
-	tests := map[string]Fetch{
-		"fetch":  func(context.Context) (io.ReadCloser, int64, error) { panic(fs.ErrNotExist) },
-		"body":   func(context.Context) (io.ReadCloser, int64, error) { return panicking{}, 1000, nil },
-		"none":   func(context.Context) (io.ReadCloser, int64, error) { return nil, 1000, nil },
-		"Goexit": func(context.Context) (io.ReadCloser, int64, error) { runtime.Goexit(); return nil, 0, nil },
-	}
-	for name, fetch := range tests {
-		t.Run(name, func(t *testing.T) {
-			c := open(t, Options{}).Origin(1)
-			if err := read(c, data, fetch); err == nil || errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("got %v", err)
-			}
-			settle(c, digest(data))
-			wantTidy(t, c)
-			mustRead(t, c, data, originOf(data).fetch)
-		})
-	}
-}
-
-func TestCloseDuringFetch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		data := content(1, 1000)
-		c := open(t, Options{}).Origin(1)
-		before := content(2, 1000)
-		mustRead(t, c, before, originOf(before).fetch)
-		h := &held{size: 1000}
-		b := mustBlob(t, c, digest(data), 1000, h.fetch)
-		results := make(chan error, 2)
-		go func() { results <- b.WriteRange(t.Context(), &recorder{}, 0, 1000) }()
-		go func() { // waits for a slot
-			_, err := c.Blob(t.Context(), digest(data[1:]), 999, h.fetch)
-			results <- err
-		}()
-		h.send(t, data[:500])
-		synctest.Wait()
-		c.Close()
-		for range 2 {
-			if err := <-results; !errors.Is(err, fs.ErrClosed) {
-				t.Errorf("got %v", err)
-			}
-		}
-		wantTidy(t, c)
-		for _, data := range [][]byte{data, before} {
-			if err := read(c, data, h.fetch); !errors.Is(err, fs.ErrClosed) {
-				t.Errorf("afterwards: %v", err)
-			}
-		}
-		if err := c.Put(t.Context(), digest(data), data); !errors.Is(err, fs.ErrClosed) {
-			t.Errorf("Put: %v", err)
-		}
-		c.Close()
-	})
-}
-
 // No more fetches run at once than are allowed, and those that nobody waits for any more do not run at all.
 func TestFetchesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -262,7 +153,7 @@ func TestFetchesAtOnce(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			leave[i] = cancel
 			go func() {
-				_, err := c.Blob(ctx, digest(data), -1, fetch(data))
+				_, err := blobOf(ctx, t, c, digest(data), fetch(data))
 				results <- err
 			}()
 			synctest.Wait()
@@ -275,9 +166,6 @@ func TestFetchesAtOnce(t *testing.T) {
 			if err := <-results; !errors.Is(err, context.Canceled) {
 				t.Errorf("got %v", err)
 			}
-		}
-		if n := len(c.flights); n != 2 {
-			t.Errorf("%d flights when all have left", n)
 		}
 		last := content(9, 100)
 		go func() { results <- read(c, last, fetch(last)) }()
@@ -299,7 +187,7 @@ func TestFetchesAtOnce(t *testing.T) {
 func TestBytesAndPut(t *testing.T) {
 	c := open(t, Options{})
 	data := content(1, 1000)
-	if _, err := c.Bytes(t.Context(), digest(data), 1000, nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := c.Bytes(t.Context(), digest(data), 1000); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what is not kept: %v", err)
 	}
 	if err := c.Put(t.Context(), digest(data), data[1:]); !errors.Is(err, ErrContent) {
@@ -311,22 +199,11 @@ func TestBytesAndPut(t *testing.T) {
 		}
 		wantTidy(t, c)
 	}
-	if got, err := c.Bytes(t.Context(), digest(data), 1000, nil); err != nil || !bytes.Equal(got, data) {
+	if got, err := c.Bytes(t.Context(), digest(data), 1000); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("got %d bytes, %v", len(got), err)
 	}
-	if _, err := c.Bytes(t.Context(), digest(data), 999, nil); !errors.Is(err, ErrContent) {
+	if _, err := c.Bytes(t.Context(), digest(data), 999); !errors.Is(err, ErrContent) {
 		t.Errorf("too large: %v", err)
-	}
-	more := content(2, 1001)
-	for _, said := range []int64{-1, 1001} {
-		o := &origin{data: more, size: said}
-		if _, err := c.Bytes(t.Context(), digest(more), 1000, o.fetch); !errors.Is(err, ErrContent) {
-			t.Errorf("too large to fetch: %v", err)
-		}
-		settle(c, digest(more))
-	}
-	if got, err := c.Bytes(t.Context(), digest(more), 1001, originOf(more).fetch); err != nil || !bytes.Equal(got, more) {
-		t.Errorf("fetched %d bytes, %v", len(got), err)
 	}
 }
 
@@ -341,7 +218,7 @@ func TestOnlySHA256(t *testing.T) {
 		{Algorithm: "sha256", Hex: good.Hex[:62]},
 		{Algorithm: "sha256", Hex: good.Hex[:62] + ".."},
 	} {
-		_, err := c.Blob(t.Context(), d, -1, originOf(nil).fetch)
+		_, err := blobOf(t.Context(), t, c, d, originOf(nil).fetch)
 		if _, kept := c.Has(d); kept || fetching(c, d) || !errors.Is(err, fs.ErrInvalid) {
 			t.Errorf("%v: %v", d, err)
 		}
@@ -351,25 +228,119 @@ func TestOnlySHA256(t *testing.T) {
 	}
 }
 
-// What is wrong with the cache's own files must not look like an origin that has no such blob.
-func TestOwnErrorsAreNoAnswers(t *testing.T) {
-	data := content(1, 10)
-	c := open(t, Options{})
-	incoming := filepath.Join(c.index.dir, incomingDir)
-	if err := errors.Join(os.Remove(incoming), os.Symlink("nowhere", incoming)); err != nil {
+// A kept blob that was changed on disk is fetched again before its first byte, whether the change is older than the process or not.
+func TestDamagedBlobIsHealed(t *testing.T) {
+	data := content(1, 300_000)
+	damaged := bytes.Clone(data)
+	damaged[299_000] ^= 1
+	c, o := open(t, Options{}), originOf(data)
+	mustRead(t, c, data, o.fetch)
+	for calls := range int32(2) { // the second time by another process
+		b := mustBlob(t, c, digest(data), o.fetch)
+		if err := os.WriteFile(fileOf(c, data), damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := wantRange(b, data, 0, 300_000); err != nil {
+			t.Error(err)
+		}
+		settle(c, digest(data))
+		o.want(t, calls+2)
+		c.Close()
+		c = open(t, Options{Dir: c.files.Dir})
+	}
+	mustRead(t, c, data, nil)
+	wantTidy(t, c)
+}
+
+// The files have the names that they always had.
+func TestLayout(t *testing.T) {
+	data, dir := content(1, 10), t.TempDir()
+	hex := digest(data).Hex
+	file := filepath.Join(dir, "sha256", hex[:2], hex)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, data, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{
-		read(c, data, originOf(data).fetch),
-		c.Put(t.Context(), digest(data), data),
-		ownError(syscall.EACCES),
-	} {
-		if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+	left := filepath.Join(dir, "incoming", "blob-gone-1")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(left), 0o700), os.WriteFile(left, data, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := Kept(dir); err != nil || len(kept) != 1 || kept[file] != sha256.Sum256(data) {
+		t.Errorf("%v, %v", kept, err)
+	}
+	c := open(t, Options{Dir: dir})
+	mustRead(t, c, data, nil)
+	wantTidy(t, c)
+}
+
+func TestOneFetchForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data := content(1, 1<<20)
+		c := open(t, Options{})
+		h := &held{size: int64(len(data))}
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if err := read(c, data, h.fetch); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait() // all of them wait for the first byte
+		if !fetching(c, digest(data)) {
+			t.Error("not fetching")
+		}
+		if _, err := c.Bytes(t.Context(), digest(data), 2<<20); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("without an origin: %v", err)
+		}
+		h.send(t, data)
+		h.pipe.Close()
+		wg.Wait()
+		settle(c, digest(data))
+		if n := h.calls.Load(); n != 1 {
+			t.Errorf("%d fetches", n)
+		}
+		if size, ok := c.Has(digest(data)); !ok || size != int64(len(data)) || fetching(c, digest(data)) {
+			t.Errorf("has %d, %v", size, ok)
+		}
+		wantTidy(t, c)
+	})
+}
+
+func TestReaderLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data := content(1, 1000)
+		c := open(t, Options{})
+		h := &held{size: 1000}
+		ctx, leave := context.WithCancel(t.Context())
+		b, err := blobOf(ctx, t, c, digest(data), h.fetch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		result := make(chan error, 1)
+		go func() { result <- b.WriteRange(ctx, &recorder{}, 0, 1000) }()
+		h.send(t, data[:500])
+		leave()
+		if err := <-result; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
+		h.send(t, data[500:])
+		h.pipe.Close()
+		settle(c, digest(data))
+		if err := read(c, data, nil); err != nil {
+			t.Errorf("not kept: %v", err)
+		}
+	})
+}
+
+func TestRangeOutside(t *testing.T) {
+	data := content(1, 10)
+	b := mustBlob(t, open(t, Options{}), digest(data), originOf(data).fetch)
+	for _, r := range [][2]int64{{-1, 1}, {0, 11}, {0, -1}, {10, 1}, {1 << 62, 1 << 62}} {
+		if err := b.WriteRange(t.Context(), &recorder{}, r[0], r[1]); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("range %v: %v", r, err)
+		}
 	}
-	if err := os.Remove(incoming); err != nil {
-		t.Fatal(err)
+	if err := wantRange(b, data, 10, 0); err != nil {
+		t.Error(err)
 	}
-	mustRead(t, c, data, originOf(data).fetch) // makes the directory again
 }
