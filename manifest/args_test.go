@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/store"
@@ -16,7 +17,7 @@ import (
 func TestMentioned(t *testing.T) {
 	a, b, c := pathOf('1', "a-1.0"), pathOf('2', "b"), pathOf('3', "c")
 	text := fmt.Sprintf(`{"%s":["PATH=%s/bin:%s/bin","/nix/store/short","/nix/store/%s_x","é/nix/store/nix/store/"]}`, a.Abs(), b.Abs(), a.Abs(), c.Hash())
-	got := defaultArgs([]byte(text)).mentioned()
+	got := dockertools.DefaultArgs([]byte(text)).Mentioned()
 	if len(got) != 2 || !strings.HasPrefix(got[a.Hash()], string(a)+"/bin\"") || !strings.HasPrefix(got[b.Hash()], string(b)+"/bin:") {
 		t.Errorf("found %q", got)
 	}
@@ -25,10 +26,10 @@ func TestMentioned(t *testing.T) {
 // TestArgsTime writes times as nixpkgs' conf.json has them.
 func TestArgsTime(t *testing.T) {
 	for in, want := range map[string]string{
-		"1970-01-01T00:00:01Z": defaultTime, "now": defaultTime, "2024-02-29T12:34:56+02:00": "2024-02-29T10:34:56+00:00", "yesterday": "",
+		"1970-01-01T00:00:01Z": dockertools.DefaultTime, "now": dockertools.DefaultTime, "2024-02-29T12:34:56+02:00": "2024-02-29T10:34:56+00:00", "yesterday": "",
 	} {
 		m := &imagefile.Image{Config: []byte("{}"), Created: in, MTime: "1970-01-01T00:00:01Z"}
-		a, err := argsOf(m)
+		a, err := dockertools.ArgsOf(m)
 		if want == "" {
 			if !errors.Is(err, fs.ErrInvalid) {
 				t.Errorf("%s: %v", in, err)
@@ -47,13 +48,13 @@ func TestBaseJSON(t *testing.T) {
 		want := baseText(t, g.Name)
 		_, after, _ := strings.Cut(want, `"config":`)
 		config := strings.TrimSuffix(after, `,"os":"linux"}`)
-		if got := string(defaultArgs([]byte(config)).baseJSON("amd64")); got != want {
+		if got := string(dockertools.DefaultArgs([]byte(config)).BaseJSON("amd64")); got != want {
 			t.Errorf("%s: %s, not %s", g.Name, got, want)
 		}
 	}
-	a := defaultArgs([]byte("{}"))
+	a := dockertools.DefaultArgs([]byte("{}"))
 	a.Variant = "v7"
-	if got, want := string(a.baseJSON("arm")), `{"architecture":"arm","config":{},"os":"linux","variant":"v7"}`; got != want {
+	if got, want := string(a.BaseJSON("arm")), `{"architecture":"arm","config":{},"os":"linux","variant":"v7"}`; got != want {
 		t.Errorf("%s, not %s", got, want)
 	}
 }
@@ -63,11 +64,11 @@ func FuzzMentioned(f *testing.F) {
 	f.Add("/nix/store//nix/store/")
 	f.Add(string(pathOf('1', "a").Abs()) + "\x10b")
 	f.Fuzz(func(t *testing.T, text string) {
-		for hash, rest := range defaultArgs([]byte(text)).mentioned() {
+		for hash, rest := range dockertools.DefaultArgs([]byte(text)).Mentioned() {
 			if !store.IsHash(hash) || !strings.HasPrefix(rest, hash+"-") || !strings.Contains(text, store.Dir+"/"+rest) {
 				t.Fatalf("found %q, %q", hash, rest)
 			}
-			if p := pathIn(rest); !strings.HasPrefix(rest, p) || strings.ContainsAny(p, "/\"\n\x10") {
+			if p := dockertools.PathIn(rest); !strings.HasPrefix(rest, p) || strings.ContainsAny(p, "/\"\n\x10") {
 				t.Fatalf("path %q", p)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -123,9 +124,9 @@ func (a *auditor) file(ctx context.Context, f definitionFile) []imageFault {
 				note("contents", c.At, a.path(ctx, c.Text))
 			}
 		}
-		args, err := argsOf(image)
+		args, err := dockertools.ArgsOf(image)
 		if err == nil {
-			_, err = args.roots(ctx, a.images.store)
+			_, err = mentionedPaths(ctx, a.images.store, args)
 		}
 		note("", image.At, err)
 	}

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/nixreg/nixreg/internal/oci"
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/program"
@@ -64,7 +65,7 @@ func (s *Source) baseObject(ctx context.Context, d *Definition, closure []*store
 	case args.Base == "":
 		return nil, nil
 	case !strings.HasPrefix(args.Base, dockerTransport):
-		p, err := storePath(args.Base)
+		p, err := dockertools.StorePath(args.Base)
 		if err != nil {
 			return nil, err
 		}
@@ -88,7 +89,7 @@ func (s *Source) baseObject(ctx context.Context, d *Definition, closure []*store
 }
 
 // base opens the image that args build upon, nil if there is none. Of the objects of the image the last is the base's.
-func (s *Source) base(ctx context.Context, args *Args, objects []*store.Object) (*Base, error) {
+func (s *Source) base(ctx context.Context, args *dockertools.Args, objects []*store.Object) (*Base, error) {
 	if args.Base == "" {
 		return nil, nil
 	}

@@ -19,8 +19,6 @@ import (
 )
 
 const (
-	// maxLayers is nixpkgs' default, and what every runtime takes.
-	maxLayers = 100
 	// maxRuntimeLayers is what Docker's classic store takes.
 	maxRuntimeLayers = 125
 	// maxConfig bounds an image's config, in bytes: clients take no more.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -30,7 +31,7 @@ func draftPackage(ctx context.Context, s store.Store, d *Definition, closure []*
 		config.Set("Cmd", document.List(document.String(command)))
 	}
 	config.Set("Env", document.List(document.String("PATH=/bin")))
-	args := defaultArgs(config.Compact())
+	args := dockertools.DefaultArgs(config.Compact())
 	args.Architecture = cmp.Or(arch, program.DefaultArchitecture)
 	b, err := draftArgs(ctx, s, d, args, closure, nil)
 	if err != nil {
@@ -56,7 +57,7 @@ func (s *Source) draftDefinition(ctx context.Context, d *Definition, objects []*
 		return nil, fmt.Errorf("fromImage: %w", err)
 	}
 	if base != nil {
-		if err := args.settleArchitecture(base.architecture(), d.Args.Architecture != "" && !d.archFound); err != nil {
+		if err := args.SettleArchitecture(base.architecture(), d.Args.Architecture != "" && !d.archFound); err != nil {
 			return nil, err
 		}
 	}
@@ -72,28 +73,13 @@ func (s *Source) draftDefinition(ctx context.Context, d *Definition, objects []*
 	return b, err
 }
 
-// settleArchitecture takes the base image's architecture, if there is no other. That it is another one is an error if the
-// definition gives one.
-func (a *Args) settleArchitecture(base string, given bool) error {
-	switch {
-	case a.Architecture == "":
-		a.Architecture = base
-	case base == "" || base == a.Architecture:
-	case given:
-		return fmt.Errorf("architecture is %s, but the base image is for %s: %w", a.Architecture, base, fs.ErrInvalid)
-	default:
-		a.Warnings = append(slices.Clone(a.Warnings), fmt.Sprintf("the programs are for %s, but the base image is for %s", a.Architecture, base))
-	}
-	return nil
-}
-
 // definitionArchitecture is what a definition says, or that of its programs; "" where there are none.
 func (s *Source) definitionArchitecture(ctx context.Context, d *Definition, closure []*store.Object) (string, error) {
 	if d.Args.Architecture != "" {
 		return d.Args.Architecture, nil
 	}
 	within := store.Within(s.store, pathsOf(closure)...)
-	mentioned, err := d.Args.roots(ctx, within)
+	mentioned, err := mentionedPaths(ctx, within, d.Args)
 	if err != nil {
 		return "", err
 	}
@@ -102,7 +88,7 @@ func (s *Source) definitionArchitecture(ctx context.Context, d *Definition, clos
 
 // draftArgs plans an image as streamLayeredImage does: the base image's layers, the store paths', nixreg's own, the
 // links. s has the closure alone; base may be nil.
-func draftArgs(ctx context.Context, s store.Store, d *Definition, args *Args, closure []*store.Object, base *Base) (*draft, error) {
+func draftArgs(ctx context.Context, s store.Store, d *Definition, args *dockertools.Args, closure []*store.Object, base *Base) (*draft, error) {
 	config, err := document.Parse(args.Config)
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
@@ -118,8 +104,8 @@ func draftArgs(ctx context.Context, s store.Store, d *Definition, args *Args, cl
 	if err != nil {
 		return nil, err
 	}
-	text := args.baseJSON(args.Architecture)
-	hidden := [2]Hidden{
+	text := args.BaseJSON(args.Architecture)
+	hidden := [2]dockertools.Hidden{
 		{NarSize: narSizeOfFile(len(text)), References: mentions(text, closure)},
 		{NarSize: narSizeOfCustomisation(len(links)), References: mentions(links, closure)},
 	}
@@ -144,7 +130,7 @@ func draftArgs(ctx context.Context, s store.Store, d *Definition, args *Args, cl
 
 // reachable is what is in the image of a closure: what the links and the config mention and all it refers to, not the
 // contents themselves. It is sorted by path.
-func reachable(closure []*store.Object, hidden [2]Hidden) []*store.Object {
+func reachable(closure []*store.Object, hidden [2]dockertools.Hidden) []*store.Object {
 	byPath := objectsByPath(closure)
 	var within []*store.Object
 	seen := make(map[store.Path]bool)
@@ -174,7 +160,7 @@ func objectsByPath(objects []*store.Object) map[store.Path]*store.Object {
 
 // addPlan adds the layers of store paths. The layers that are there already, more that are to come, and the links' count
 // among maxLayers.
-func (b *draft) addPlan(args *Args, within []*store.Object, hidden [2]Hidden, more int) error {
+func (b *draft) addPlan(args *dockertools.Args, within []*store.Object, hidden [2]dockertools.Hidden, more int) error {
 	if args.ExcludeStorePaths || len(within) == 0 {
 		return nil
 	}
@@ -182,9 +168,9 @@ func (b *draft) addPlan(args *Args, within []*store.Object, hidden [2]Hidden, mo
 	if left < 2 {
 		return noLayerLeft(args.MaxLayers, len(b.layers), more)
 	}
-	divide := Plan
+	divide := dockertools.Plan
 	if args.Layering == imagefile.Popularity {
-		divide = PlanByPopularity
+		divide = dockertools.PlanByPopularity
 	}
 	byPath := objectsByPath(within)
 	for _, paths := range divide(within, hidden, left) {
@@ -201,7 +187,7 @@ func noLayerLeft(maxLayers, base, own int) error {
 
 // databaseLayer is the layer with a Nix database of what is in the image. Its roots are the contents, and what the config
 // mentions.
-func databaseLayer(within []*store.Object, hidden [2]Hidden, contents []store.Path) draftLayer {
+func databaseLayer(within []*store.Object, hidden [2]dockertools.Hidden, contents []store.Path) draftLayer {
 	l := draftLayer{comment: "nix database", contents: []string{"nix database"}}
 	var roots []store.Path
 	for _, o := range within {

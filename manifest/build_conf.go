@@ -9,6 +9,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
@@ -16,7 +17,7 @@ import (
 
 // confObjects returns the objects a conf.json names: a path that is not valid gives an error matching
 // [fs.ErrNotExist].
-func confObjects(ctx context.Context, s store.Store, c *Conf) ([]*store.Object, error) {
+func confObjects(ctx context.Context, s store.Store, c *dockertools.Conf) ([]*store.Object, error) {
 	paths := append(slices.Concat(c.StoreLayers...), c.Customisation)
 	if c.FromImage != "" {
 		paths = append(paths, c.FromImage)
@@ -30,7 +31,7 @@ func confObjects(ctx context.Context, s store.Store, c *Conf) ([]*store.Object, 
 
 // draftConf lays out the image of a conf.json as stream_layered_image.py does: the base image's layers, the store
 // layers, the customisation layer.
-func draftConf(ctx context.Context, m *layer.Maker, c *Conf, objects []*store.Object) (*draft, error) {
+func draftConf(ctx context.Context, m *layer.Maker, c *dockertools.Conf, objects []*store.Object) (*draft, error) {
 	byPath := make(map[store.Path]*store.Object, len(objects))
 	for _, o := range objects {
 		byPath[o.Path] = o

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -174,9 +175,9 @@ func (c *checker) unbuilt(ctx context.Context, file string, m *imagefile.Image) 
 			c.note(file, r.placed(content.At, err))
 		}
 	}
-	args, err := argsOf(m)
+	args, err := dockertools.ArgsOf(m)
 	if err == nil {
-		_, err = args.roots(ctx, r.store)
+		_, err = mentionedPaths(ctx, r.store, args)
 	}
 	if err != nil {
 		c.note(file, r.placed(m.At, err))

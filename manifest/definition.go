@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
@@ -19,7 +20,7 @@ type Definition struct {
 	Contents []store.Path
 	Program  string
 	// Args, if set, is the rest of what a definition file says; without them it is the image of a package.
-	Args *Args
+	Args *dockertools.Args
 	// archFound is set where the architecture in Args is that of the programs, not one that the file gives.
 	archFound bool
 	// Root is what the layer of the root file system has; none, if it is empty.
@@ -29,7 +30,7 @@ type Definition struct {
 	// unknownKeys are where the keys of its config stand that no client knows.
 	unknownKeys map[string]imagefile.Position
 	// Conf, if set, is an image whose layers are fixed, and Source the bytes it was read from.
-	Conf   *Conf
+	Conf   *dockertools.Conf
 	Source []byte
 	// Ready, if set, is an image that was made elsewhere; Source tells it apart from others.
 	Ready *ready
@@ -49,7 +50,7 @@ func (d *Definition) key() string {
 		Title, Version, Program string
 		Contents                []store.Path
 		Source                  []byte
-		Args                    *Args                `json:",omitempty"` // what came later must not change older keys
+		Args                    *dockertools.Args    `json:",omitempty"` // what came later must not change older keys
 		Root                    []imagefile.RootPart `json:",omitempty"`
 	}{d.Title, d.Version, d.Program, d.Contents, d.Source, d.Args, d.Root})
 	if err != nil {

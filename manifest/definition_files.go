@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
@@ -144,7 +145,7 @@ func (d *definitionFiles) load(ctx context.Context, file string, before bool) ([
 
 // isOtherImage reports whether a file is meant as an image of another kind.
 func isOtherImage(b []byte) bool {
-	return isScript(b) || looksLikeConf(b) || startsArchive(b[:min(len(b), tarBlock)])
+	return isScript(b) || dockertools.LooksLikeConf(b) || startsArchive(b[:min(len(b), tarBlock)])
 }
 
 // kindOfLarge is for files that are not read as a whole.
@@ -181,7 +182,7 @@ func (e *unreadError) Unwrap() error { return e.err }
 // isDefinition reports whether an image file is meant as a definition file. By its content alone none is that is named as
 // something else.
 func isDefinition(file string, b []byte) bool {
-	if isScript(b) || looksLikeConf(b) {
+	if isScript(b) || dockertools.LooksLikeConf(b) {
 		return false
 	}
 	return namedAsDefinition(file) || slices.Contains([]string{"", ".json"}, filepath.Ext(file)) && imagefile.LooksLike(b)

@@ -9,6 +9,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -108,9 +109,9 @@ func (s *Source) roots(ctx context.Context, d *Definition) []store.Path {
 		add(d.Ready.Path)
 	}
 	if d.Args != nil {
-		base, _ := storePath(d.Args.Base) // of a registry's there is none
+		base, _ := dockertools.StorePath(d.Args.Base) // of a registry's there is none
 		add(base)
-		for hash := range d.Args.mentioned() {
+		for hash := range d.Args.Mentioned() {
 			p, _ := s.store.Find(ctx, hash)
 			add(p)
 		}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -204,7 +205,7 @@ func (m *images) definition(ctx context.Context, repository, file string) (*Defi
 	return &Definition{Title: conf.Name, Version: conf.Tag, Conf: conf, Source: source, origin: m.places.path(file)}, nil
 }
 
-func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {
+func (m *images) read(ctx context.Context, file string) ([]byte, *dockertools.Conf, error) {
 	b, err := m.content(ctx, file)
 	if err != nil {
 		return nil, nil, err
@@ -217,7 +218,7 @@ func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {
 		return nil, nil, err
 	}
 	if isScript(b) {
-		p, err := confOfStream(b)
+		p, err := dockertools.ConfFile(b)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -226,13 +227,13 @@ func (m *images) read(ctx context.Context, file string) ([]byte, *Conf, error) {
 		}
 	}
 	if text := strings.TrimSpace(string(b)); strings.HasPrefix(text, "{") && !json.Valid(b) {
-		_, err := ParseConf(b)
+		_, err := dockertools.ParseConf(b)
 		return nil, nil, err
 	}
-	if !looksLikeConf(b) {
+	if !dockertools.LooksLikeConf(b) {
 		return nil, nil, fmt.Errorf("neither a definition (called .yaml, .yml, .json, or without a dot), a conf.json or stream-<name> script of nixpkgs' streamLayeredImage, nor a docker-archive or OCI layout: %w", errors.ErrUnsupported)
 	}
-	conf, err := ParseConf(b)
+	conf, err := dockertools.ParseConf(b)
 	return b, conf, err
 }
 

@@ -3,6 +3,7 @@ package manifest
 import (
 	"testing"
 
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
@@ -22,7 +23,7 @@ func TestDefinitionKey(t *testing.T) {
 	whole := func() *Definition {
 		return &Definition{
 			Title: "t", Version: "v", Program: "p", Contents: []store.Path{pathOf('1', "a"), pathOf('2', "b")}, Source: []byte("s"),
-			Root: []imagefile.RootPart{imagefile.Tmp}, Args: defaultArgs([]byte("{}")),
+			Root: []imagefile.RootPart{imagefile.Tmp}, Args: dockertools.DefaultArgs([]byte("{}")),
 		}
 	}
 	want := whole().key()

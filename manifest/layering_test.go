@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/store"
 )
 
@@ -51,8 +52,8 @@ func TestPlanTies(t *testing.T) {
 		{100, 100, 2, "a+b+c+d+e"},
 		{100, 100, 1, ""},
 	} {
-		hidden := [2]Hidden{{NarSize: c.base}, {NarSize: c.links, References: paths}}
-		if got := layersText(Plan(closure, hidden, c.maxLayers)); got != c.want {
+		hidden := [2]dockertools.Hidden{{NarSize: c.base}, {NarSize: c.links, References: paths}}
+		if got := layersText(dockertools.Plan(closure, hidden, c.maxLayers)); got != c.want {
 			t.Errorf("base.json of %d, links of %d, %d layers: %s, not %s", c.base, c.links, c.maxLayers, got, c.want)
 		}
 	}

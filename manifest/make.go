@@ -80,7 +80,7 @@ func (s *Source) objects(ctx context.Context, d *Definition) ([]*store.Object, e
 }
 
 func (s *Source) definitionObjects(ctx context.Context, d *Definition) ([]*store.Object, error) {
-	mentioned, err := d.Args.roots(ctx, s.store)
+	mentioned, err := mentionedPaths(ctx, s.store, d.Args)
 	if err != nil {
 		return nil, err
 	}

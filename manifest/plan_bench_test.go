@@ -1,11 +1,15 @@
 package manifest
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/nixreg/nixreg/manifest/dockertools"
+)
 
 // BenchmarkPlan divides the 322 paths of a large closure into 99 layers.
 func BenchmarkPlan(b *testing.B) {
 	closure, hidden := graphOf(b, goldens(b, "e-big")[0])
 	for b.Loop() {
-		Plan(closure, hidden, maxLayers)
+		dockertools.Plan(closure, hidden, dockertools.DefaultMaxLayers)
 	}
 }

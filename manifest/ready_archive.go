@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/nixreg/nixreg/internal/oci"
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -67,7 +68,7 @@ func archiveImages(ctx context.Context, a *layer.Archive) ([]archiveImage, error
 		return nil, fmt.Errorf("%s lists %d images: %w", archiveList, len(images), errors.ErrUnsupported)
 	}
 	for _, m := range images {
-		if len(m.Layers) > maxLayersOfConf {
+		if len(m.Layers) > dockertools.MaxLayersOfConf {
 			return nil, fmt.Errorf("%d layers: %w", len(m.Layers), errors.ErrUnsupported)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/internal/oci/listing"
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
@@ -216,7 +217,7 @@ func (l *layoutReader) addBlobs(doc *layoutDocument) error {
 	if doc.parsed.Config != nil {
 		list = append([]v1.Descriptor{*doc.parsed.Config}, list...)
 	}
-	if len(list) > maxLayersOfConf {
+	if len(list) > dockertools.MaxLayersOfConf {
 		return fmt.Errorf("manifest %s has %d layers: %w", doc.Digest, len(list), errors.ErrUnsupported)
 	}
 	for _, d := range list {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -53,7 +54,7 @@ func (r *resolver) definitions(ctx context.Context, images []*imagefile.Image) (
 }
 
 func (r *resolver) definition(ctx context.Context, m *imagefile.Image) (*Definition, error) {
-	args, err := argsOf(m)
+	args, err := dockertools.ArgsOf(m)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +152,7 @@ func (r *resolver) choices(ctx context.Context, text, arch string) (map[string][
 		}
 		return found, err
 	}
-	p, err := storePath(text)
+	p, err := dockertools.StorePath(text)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +188,7 @@ func (r *resolver) platforms(ctx context.Context, defs []*Definition) error {
 		if d.Args.Architecture != "" {
 			continue
 		}
-		mentioned, err := d.Args.roots(ctx, r.store)
+		mentioned, err := mentionedPaths(ctx, r.store, d.Args)
 		if err == nil {
 			d.Args.Architecture, err = r.packages.Architecture(ctx, slices.Concat(d.Contents, mentioned))
 		}
@@ -219,4 +220,24 @@ func (r *resolver) placed(at imagefile.Position, err error) error {
 		at.File = filepath.Base(at.File)
 	}
 	return fault.Place(at.String(), err)
+}
+
+// mentionedPaths returns the store paths that the config mentions, sorted by hash. One that is not valid gives an error that names
+// it and matches [fs.ErrNotExist].
+func mentionedPaths(ctx context.Context, s store.Store, a *dockertools.Args) ([]store.Path, error) {
+	mentioned := a.Mentioned()
+	var out []store.Path
+	for _, hash := range slices.Sorted(maps.Keys(mentioned)) {
+		text := mentioned[hash]
+		p, err := s.Find(ctx, hash)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || err == nil && !strings.HasPrefix(text, string(p)):
+			absent := fault.Absent(fmt.Sprintf("config mentions %s/%s, which is not valid in the store", store.Dir, dockertools.PathIn(text)))
+			return nil, fault.Phrase(absent, "config mentions a store path that is not valid")
+		case err != nil:
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }

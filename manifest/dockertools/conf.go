@@ -1,4 +1,4 @@
-package manifest
+package dockertools
 
 import (
 	"encoding/json"
@@ -15,13 +15,13 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// defaultTime is nixpkgs' default for created and mtime.
-const defaultTime = "1970-01-01T00:00:01+00:00"
+// DefaultTime is nixpkgs' default for created and mtime.
+const DefaultTime = "1970-01-01T00:00:01+00:00"
 
-// maxLayersOfConf bounds what a conf.json may list; runtimes stop at 125 to 128 layers.
-const maxLayersOfConf = 1000
+// MaxLayersOfConf bounds the layers of a conf.json. Runtimes take 125 to 128.
+const MaxLayersOfConf = 1000
 
-// Conf is a conf.json of nixpkgs' streamLayeredImage: an image whose layers are fixed already.
+// Conf is the content of a conf.json of nixpkgs' streamLayeredImage: an image whose plan is made already.
 //
 // Source: nixpkgs pkgs/build-support/docker/default.nix, streamLayeredImage, and stream_layered_image.py, main.
 type Conf struct {
@@ -32,13 +32,13 @@ type Conf struct {
 	StoreLayers   [][]store.Path
 	Customisation store.Path
 	Name, Tag     string // of repo_tag
-	Created       string // as it stands in the image's config
+	Created       string // as in the image's config
 	MTime         int64
 	Owner         layer.Owner
 	Warnings      []string
 }
 
-// confFile has the fields of the file. Older nixpkgs lack some; unknown ones are newer and left alone.
+// confFile has the fields of the file. Older nixpkgs lack some of them. Unknown fields are ignored: a newer nixpkgs has them.
 type confFile struct {
 	Architecture  string          `json:"architecture"`
 	Variant       string          `json:"variant"`
@@ -57,7 +57,7 @@ type confFile struct {
 	Gname         *string         `json:"gname"`
 }
 
-// number is a number in a JSON string, as nixpkgs has it, or a plain one.
+// number is a number, or a number in a JSON string as nixpkgs writes it.
 type number string
 
 func (n *number) UnmarshalJSON(b []byte) error {
@@ -65,8 +65,8 @@ func (n *number) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// looksLikeConf reports whether a JSON document is meant as a conf.json.
-func looksLikeConf(b []byte) bool {
+// LooksLikeConf reports whether a JSON document has the keys of a conf.json.
+func LooksLikeConf(b []byte) bool {
 	var keys map[string]json.RawMessage
 	if json.Unmarshal(b, &keys) != nil {
 		return false
@@ -76,7 +76,7 @@ func looksLikeConf(b []byte) bool {
 	return layers || last
 }
 
-// ParseConf reads a conf.json. Errors match [fs.ErrInvalid] or, for what nixreg cannot serve, errors.ErrUnsupported.
+// ParseConf reads a conf.json. Errors match [fs.ErrInvalid], or errors.ErrUnsupported for an image that nixreg cannot serve.
 func ParseConf(b []byte) (*Conf, error) {
 	doc, err := document.Parse(b)
 	if err != nil {
@@ -116,8 +116,8 @@ func (c *Conf) platform(f *confFile) error {
 }
 
 func (c *Conf) paths(f *confFile) (err error) {
-	if len(f.StoreLayers) > maxLayersOfConf {
-		return fmt.Errorf("%d store layers, at most %d: %w", len(f.StoreLayers), maxLayersOfConf, fs.ErrInvalid)
+	if len(f.StoreLayers) > MaxLayersOfConf {
+		return fmt.Errorf("%d store layers, at most %d: %w", len(f.StoreLayers), MaxLayersOfConf, fs.ErrInvalid)
 	}
 	for i, names := range f.StoreLayers {
 		if len(names) == 0 {
@@ -125,25 +125,25 @@ func (c *Conf) paths(f *confFile) (err error) {
 		}
 		paths := make([]store.Path, len(names))
 		for k, name := range names {
-			if paths[k], err = storePath(name); err != nil {
+			if paths[k], err = StorePath(name); err != nil {
 				return fmt.Errorf("store_layers[%d]: %w", i, err)
 			}
 		}
 		c.StoreLayers = append(c.StoreLayers, paths)
 	}
-	if c.Customisation, err = storePath(f.Customisation); err != nil {
+	if c.Customisation, err = StorePath(f.Customisation); err != nil {
 		return fmt.Errorf("customisation_layer: %w", err)
 	}
 	if f.FromImage != nil && *f.FromImage != "" {
-		if c.FromImage, err = storePath(*f.FromImage); err != nil {
+		if c.FromImage, err = StorePath(*f.FromImage); err != nil {
 			return fmt.Errorf("from_image: %w", err)
 		}
 	}
 	return nil
 }
 
-// storePath reads the name of a whole store path.
-func storePath(s string) (store.Path, error) {
+// StorePath parses the absolute name of a store path, with nothing after it.
+func StorePath(s string) (store.Path, error) {
 	p, rest, err := store.ParseAbs(s)
 	if err == nil && rest != "" {
 		err = fmt.Errorf("%.300q is below a store path, not one itself: %w", s, fs.ErrInvalid)
@@ -175,11 +175,11 @@ func (c *Conf) times(f *confFile) (err error) {
 func (c *Conf) time(key, s string) (text string, seconds int64, err error) {
 	if s == timeNow {
 		c.Warnings = append(c.Warnings, nowWarning(key))
-		s = defaultTime
+		s = DefaultTime
 	}
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
-		return "", 0, fmt.Errorf("%s %.50q is neither a time (such as %s) nor now: %w", key, s, defaultTime, fs.ErrInvalid)
+		return "", 0, fmt.Errorf("%s %.50q is neither a time (such as %s) nor now: %w", key, s, DefaultTime, fs.ErrInvalid)
 	}
 	layout := "2006-01-02T15:04:05"
 	if t.Nanosecond()/1000 != 0 {
@@ -188,11 +188,11 @@ func (c *Conf) time(key, s string) (text string, seconds int64, err error) {
 	return t.Format(layout + "-07:00"), t.Unix(), nil
 }
 
-// timeNow is the time of the moment. It would give another digest each time it is asked: it is taken as nixpkgs' default.
+// timeNow is the current time. It would give another digest each time, so nixpkgs' default is used instead.
 const timeNow = "now"
 
 func nowWarning(key string) string {
-	return key + ` is "now", which has no stable digest: taken as ` + defaultTime
+	return key + ` is "now", which has no stable digest: taken as ` + DefaultTime
 }
 
 func (c *Conf) owner(f *confFile) (err error) {
@@ -227,9 +227,9 @@ func (c *Conf) owner(f *confFile) (err error) {
 	return nil
 }
 
-// confOfStream finds the conf.json that a stream-<name> script made by streamLayeredImage passes on: the word of its
-// last exec line that ends in -conf.json.
-func confOfStream(script []byte) (store.Path, error) {
+// ConfFile returns the conf.json that a stream-<name> script of streamLayeredImage uses: the word of its last exec line that
+// ends in -conf.json.
+func ConfFile(script []byte) (store.Path, error) {
 	const suffix = "-conf.json"
 	lines := strings.Split(string(script), "\n")
 	for i := len(lines) - 1; i >= 0; i-- {
@@ -240,7 +240,7 @@ func confOfStream(script []byte) (store.Path, error) {
 		for _, w := range words[1:] {
 			w = strings.Trim(w, `"'`)
 			if strings.HasSuffix(w, suffix) {
-				return storePath(w)
+				return StorePath(w)
 			}
 		}
 		break

@@ -1,4 +1,8 @@
-package manifest
+// Package dockertools computes what nixpkgs' dockerTools.streamLayeredImage decides: which store path goes into which layer
+// ([Plan], [PlanByPopularity]), what a conf.json says ([ParseConf]), and the arguments with their defaults ([Args]).
+//
+// It is pure: closures and texts in, plans out. It must not know stores, files, or how layers are made.
+package dockertools
 
 import (
 	"cmp"
@@ -10,18 +14,18 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Hidden is a path that nixpkgs' layering counts but never emits: it has a size and references, and nobody refers to
-// it.
+// Hidden is a path that nixpkgs' layering counts and never puts into a layer. It has a size and references; no path refers
+// to it.
 type Hidden struct {
 	NarSize    int64
 	References []store.Path
 }
 
-// Plan divides a closure into at most maxLayers-1 layers, bottom first, the symlink layer being the last of maxLayers.
-// It is nixpkgs' "auto" layering: starting with the largest path, what only one of the large paths needs shares a layer
-// with it, for as long as there are layers left. hidden are nixpkgs' base.json and customisation layer; without them
-// the division differs. Where nixpkgs leaves the order of equal sizes to Python's hash of strings, it is here the order
-// of paths, hidden last. closure must be sorted by path and hold every reference.
+// Plan divides a closure into at most maxLayers-1 layers, bottom first; the symlink layer is the last of maxLayers.
+// It is nixpkgs' "auto" layering: beginning with the largest path, each large path gets a layer, together with the paths
+// that no other large path needs, until no layer is left. hidden are nixpkgs' base.json and customisation layer, which
+// change the plan. For equal sizes nixpkgs uses the order of Python's hash of strings; here it is the order of paths, hidden
+// ones last. closure must be sorted by path and contain every reference.
 //
 // Source: nixpkgs pkgs/build-support/docker/auto-layer.py (25.05).
 func Plan(closure []*store.Object, hidden [2]Hidden, maxLayers int) [][]store.Path {
@@ -62,8 +66,8 @@ type graphNode struct {
 	path  store.Path // "" for a hidden one
 	size  int64
 	refs  []int
-	deps  bitset // what it needs, directly or not, without itself
-	users bitset // who needs it
+	deps  bitset // needed by it, directly or not, without itself
+	users bitset // nodes that need it
 }
 
 type graph struct{ nodes []graphNode }
@@ -102,8 +106,8 @@ func newGraph(closure []*store.Object, hidden [2]Hidden) *graph {
 	return g
 }
 
-// reach is everything that can be reached from node i, without i. References have no cycles in Nix but those of a path
-// to itself; a cycle would do no harm here.
+// reach returns the nodes that can be reached from node i, without i. In Nix only a path that refers to itself is a cycle;
+// other cycles would do no harm.
 func (g *graph) reach(i int) bitset {
 	seen := newBitset(len(g.nodes))
 	todo := slices.Clone(g.nodes[i].refs)
@@ -118,7 +122,7 @@ func (g *graph) reach(i int) bitset {
 	return seen
 }
 
-// split gives each node the set of large paths that own it; nodes with equal sets share a layer.
+// split returns for each node the set of large paths that own it. Nodes with equal sets share a layer.
 func (g *graph) split(available int) []bitset {
 	n := len(g.nodes)
 	bySize := make([]int, n)

@@ -1,4 +1,4 @@
-package manifest
+package dockertools
 
 import (
 	"cmp"
@@ -9,7 +9,7 @@ import (
 )
 
 // PlanByPopularity divides a closure into at most maxLayers-1 layers, bottom first, as nixpkgs did before 25.05: the most
-// popular paths get a layer each, what is left shares the last. closure must be sorted by path and hold every reference.
+// popular paths get a layer each, the others share the last one. closure must be sorted by path and contain every reference.
 //
 // Source: nixpkgs 24.05, pkgs/build-support/references-by-popularity/closure-graph.py, and streamLayeredImage's use of it.
 func PlanByPopularity(closure []*store.Object, hidden [2]Hidden, maxLayers int) [][]store.Path {
@@ -28,11 +28,11 @@ func PlanByPopularity(closure []*store.Object, hidden [2]Hidden, maxLayers int) 
 	return layers
 }
 
-// byPopularity returns the paths, the most popular first, equals by name and hash; without the hidden ones.
+// byPopularity returns the paths without the hidden ones, the most popular first; equally popular ones by name and hash.
 //
-// nixpkgs lets the children of a node, and again what is popular below each of them, count one at each level of the tree
-// that the graph unfolds to. That comes to: how often a path occurs in the tree, plus how often the nodes above it do.
-// The numbers grow exponentially with the depth of the graph.
+// nixpkgs unfolds the graph to a tree. At each level the children of a node and the popular paths below them count one. The
+// sum is the number of times that a path occurs in the tree, plus the number of times that the nodes above it occur.
+// These numbers grow exponentially with the depth of the graph.
 func (g *graph) byPopularity() []store.Path {
 	occurs := g.occurrences()
 	score := make(map[store.Path]*big.Int, len(g.nodes))
@@ -54,9 +54,9 @@ func (g *graph) byPopularity() []store.Path {
 	return paths
 }
 
-// occurrences counts how often each node is in the tree: once if nobody needs it, else as often as its users are.
+// occurrences counts how often each node is in the tree: once if no node needs it, else as often as the nodes that need it.
 func (g *graph) occurrences() []*big.Int {
-	order := make([]int, len(g.nodes)) // users first: who needs a user needs the node too, so the node has more
+	order := make([]int, len(g.nodes)) // users first: a node has more users than any of its users
 	for i := range order {
 		order[i] = i
 	}

@@ -1,4 +1,4 @@
-package manifest
+package dockertools
 
 import (
 	"errors"
@@ -27,7 +27,7 @@ func TestParseConfTimes(t *testing.T) {
 		"2024-02-29T10:34:56+00:00":     "2024-02-29T10:34:56+00:00",
 		"2024-02-29T12:34:56Z":          "2024-02-29T12:34:56+00:00",
 		"2024-02-29T12:34:56.789+02:00": "2024-02-29T12:34:56.789000+02:00",
-		"now":                           defaultTime,
+		"now":                           DefaultTime,
 	} {
 		c, err := ParseConf([]byte(strings.Replace(confText, "1970-01-01T00:00:01+00:00", in, 1)))
 		if err != nil || c.Created != want {
@@ -87,13 +87,13 @@ func TestConfOfStream(t *testing.T) {
 		"#! /bin/bash -e\nexec \"/nix/store/kfgnw06v6vkh1r0is9hszy7d5wm5p6kh-stream\"  " + conf + " \"$@\" \n",
 		"#!/bin/sh\nexport A='b'\nexec -a \"$0\" \"/nix/store/kfgnw06v6vkh1r0is9hszy7d5wm5p6kh-stream\" '" + conf + "' \"$@\"",
 	} {
-		p, err := confOfStream([]byte(script))
+		p, err := ConfFile([]byte(script))
 		if err != nil || p.Abs() != conf {
 			t.Errorf("%q: %s, %v", script, p, err)
 		}
 	}
 	for _, script := range []string{"", "#!/bin/sh\necho " + conf, "#!/bin/sh\nexec /tmp/x-conf.json", "#!/bin/sh\nexec " + conf + "\nexec true"} {
-		if p, err := confOfStream([]byte(script)); !errors.Is(err, fs.ErrInvalid) {
+		if p, err := ConfFile([]byte(script)); !errors.Is(err, fs.ErrInvalid) {
 			t.Errorf("%q: %s, %v", script, p, err)
 		}
 	}
@@ -112,7 +112,7 @@ func FuzzConf(f *testing.F) {
 func FuzzStream(f *testing.F) {
 	f.Add([]byte("#!/bin/sh\nexec a /nix/store/2fvazniiwxf0cwyiq5iv2dw2jxbkvh56-hello-conf.json"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if p, err := confOfStream(b); err == nil && !strings.HasSuffix(string(p), "-conf.json") {
+		if p, err := ConfFile(b); err == nil && !strings.HasSuffix(string(p), "-conf.json") {
 			t.Errorf("%q gives %s", b, p)
 		}
 	})
