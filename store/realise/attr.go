@@ -12,11 +12,11 @@ const (
 	maxComponents = 8
 )
 
-// Attr is an attribute path, "python3Packages.requests". Only [ParseAttr] and [Builder.Find] make one: it needs no
-// quotes in Nix's syntax, and no program takes it for an option.
+// Attr is an attribute path, "python3Packages.requests". Only [ParseAttr] and [Builder.Find] make one. It needs no quotes in Nix's
+// syntax, and cannot be taken for an option.
 type Attr string
 
-// ParseAttr reads an attribute path of plain identifiers: at most 8 and 256 bytes. Others give an error matching fs.ErrInvalid.
+// ParseAttr parses an attribute path of at most 8 plain identifiers and 256 bytes. Others give an error matching [fs.ErrInvalid].
 func ParseAttr(s string) (Attr, error) {
 	if len(s) > maxAttr || strings.Count(s, ".") >= maxComponents {
 		return "", fmt.Errorf("attribute path %.100q: longer than %d names or %d bytes: %w", s, maxComponents, maxAttr, fs.ErrInvalid)
@@ -29,7 +29,7 @@ func ParseAttr(s string) (Attr, error) {
 	return Attr(s), nil
 }
 
-// identifier is the grammar of a name that is written without quotes.
+// identifier reports whether s is a name that needs no quotes.
 //
 // Source: Nix, libexpr/lexer.l, ID.
 func identifier(s string) bool {
@@ -43,7 +43,7 @@ func identifier(s string) bool {
 	return s != ""
 }
 
-// System is what Nix calls Linux on an architecture that Go calls goarch; "" if Nix has no name for it.
+// System is Nix's name of Linux on goarch, "x86_64-linux"; "" if Nix has none.
 func System(goarch string) string {
 	cpu := map[string]string{
 		"386": "i686", "amd64": "x86_64", "arm": "armv7l", "arm64": "aarch64", "loong64": "loongarch64",
@@ -55,7 +55,7 @@ func System(goarch string) string {
 	return cpu + "-linux"
 }
 
-// Host is the [System] of this machine's own architecture.
+// Host is the [System] of this machine.
 func Host() string { return System(runtime.GOARCH) }
 
 func checkSystem(s string) error {

@@ -15,20 +15,21 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// features are what nix calls experimental to this day.
+// features are commands that nix still calls experimental.
 var features = []string{"--extra-experimental-features", "nix-command flakes"}
 
-// Build builds attr for system ([Host] if empty) and returns the outputs that nix installs by default, "out" first. One that was
-// built within [Options.Fresh] and is still there is not built again. Two that ask at once share a build, which goes on when
-// both have left. Nothing holds the paths against the garbage collector: see [Roots].
+// Build builds attr for system ([Host] if empty) and returns the outputs that nix installs by default, "out" first. A result of the
+// last [Options.Fresh] that is still in the store is returned without a build. Callers at the same time share one build, which goes
+// on when they leave. The garbage collector may delete the paths: see [Roots].
 //
-// Errors: fs.ErrNotExist (no such attribute, or not a package), [BuildError], context.DeadlineExceeded (of the caller, or
-// [Options.Timeout]), [ErrBusy], store.ErrUnavailable once closed. A failure is remembered for [Options.FailureTTL].
+// Errors match [fs.ErrNotExist] (no such attribute, or not a package), [context.DeadlineExceeded] (of the caller, or
+// [Options.Timeout]), [ErrBusy], store.ErrUnavailable (closed), or are a [BuildError]. Failures are remembered for
+// [Options.FailureTTL].
 func (b *Builder) Build(ctx context.Context, attr Attr, system string) ([]store.Path, error) {
 	return b.build(ctx, attr, system, false)
 }
 
-// build builds even what is remembered as built if again is set.
+// build is Build. With again, a remembered result does not count.
 func (b *Builder) build(ctx context.Context, attr Attr, system string, again bool) ([]store.Path, error) {
 	system, err := checked(attr, system)
 	if err != nil {
@@ -41,7 +42,7 @@ func (b *Builder) build(ctx context.Context, attr Attr, system string, again boo
 	return slices.Clone(paths), err
 }
 
-// checked makes sure that what reaches nix is what [ParseAttr] would let pass.
+// checked checks the arguments for nix, and returns system or its default.
 func checked(attr Attr, system string) (string, error) {
 	if _, err := ParseAttr(string(attr)); err != nil {
 		return "", err
@@ -61,7 +62,7 @@ func present(paths []store.Path) bool {
 	return true
 }
 
-// realise runs one build, once it is its turn.
+// realise waits for a slot and runs one build.
 func (b *Builder) realise(ctx context.Context, attr Attr, system string) ([]store.Path, error) {
 	what := fmt.Sprintf("build %s for %s", attr, system)
 	leave, err := enter(ctx, b.builds)
@@ -90,7 +91,7 @@ func (b *Builder) realise(ctx context.Context, attr Attr, system string) ([]stor
 	return paths, nil
 }
 
-// buildable returns the full path of attr. Of a file, nix would build all packages of a set that is none itself.
+// buildable returns the full path of attr, if it is a package. If it is a set in a file, nix would build every package in it.
 func (b *Builder) buildable(ctx context.Context, attr Attr, system string) (string, error) {
 	if b.source.file != "" {
 		if _, err := b.Describe(ctx, attr, system); err != nil {
@@ -100,24 +101,24 @@ func (b *Builder) buildable(ctx context.Context, attr Attr, system string) (stri
 	return b.locate(ctx, attr, system)
 }
 
-// watched runs nix within the time a build may take, and says now and then how far it is.
+// watched runs nix within [Options.Timeout], and logs its progress.
 func (b *Builder) watched(ctx context.Context, what string, args []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.o.Timeout)
 	defer cancel()
 	t, start := new(tail), b.now()
-	flight.Progress(ctx, func() string { // without what: it may be text of a definition
+	flight.Progress(ctx, func() string { // not what: it may have text of a definition
 		return fmt.Sprintf("a build has run for %s", b.now().Sub(start).Round(time.Second))
 	})
 	ticker := time.NewTicker(b.every)
 	defer ticker.Stop()
-	over, told := make(chan struct{}), make(chan struct{})
+	over, reported := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(told)
+		defer close(reported)
 		b.report(over, ticker.C, what, t)
 	}()
 	out, err := b.command.run(ctx, t, args...)
 	close(over)
-	<-told
+	<-reported
 	return out, b.explain(what, b.o.Timeout, t, err)
 }
 
@@ -133,7 +134,7 @@ func (b *Builder) report(over <-chan struct{}, ticks <-chan time.Time, what stri
 	}
 }
 
-// evaluate returns what nix prints of the value of full, after the function apply, as JSON.
+// evaluate returns the value of full, after the function apply, as JSON.
 func (b *Builder) evaluate(ctx context.Context, what, full, system, apply string) ([]byte, error) {
 	leave, err := enter(ctx, b.evals)
 	if err != nil {
@@ -149,7 +150,7 @@ func (b *Builder) evaluate(ctx context.Context, what, full, system, apply string
 	return out, b.explain(what, limit, t, err)
 }
 
-// explain makes an error of the end of a child that was called to do what.
+// explain makes the error for the end of a child process that did what.
 func (b *Builder) explain(what string, limit time.Duration, t *tail, err error) error {
 	switch {
 	case err == nil:
@@ -164,7 +165,7 @@ func (b *Builder) explain(what string, limit time.Duration, t *tail, err error) 
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// parseBuilt reads what "nix build --json" prints of one installable.
+// parseBuilt parses the output of "nix build --json" for one installable.
 //
 // Source: Nix, nix/build.md, and libcmd/built-path.cc, BuiltPath::toJSON.
 func parseBuilt(out []byte) ([]store.Path, error) {
@@ -188,7 +189,7 @@ func parseBuilt(out []byte) ([]store.Path, error) {
 	return paths, nil
 }
 
-// outputOrder sorts output names; programs are in "out" or, where there is one, "bin".
+// outputOrder sorts output names: "out" and "bin", which have programs, come first.
 func outputOrder(outputs map[string]string) []string {
 	var names []string
 	for _, first := range []string{"out", "bin"} {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,22 +16,21 @@ import (
 )
 
 const (
-	grace     = 5 * time.Second // between the friendly signal and the other
-	maxOutput = 32 << 20
+	grace     = 5 * time.Second // between SIGTERM and SIGKILL
+	maxOutput = 32 << 20        // bytes of stdout
 )
 
-// command is a program that is run as a child, in a process group of its own.
+// command is a program that runs as a child, in a process group of its own.
 type command struct {
 	name  string
 	env   []string
 	grace time.Duration
 }
 
-// run runs the program with args until it ends or ctx does: then its group gets SIGTERM and, after the grace, SIGKILL.
-// Both its outputs are read all the time; stdout is returned, of stderr the end is left in t. Nothing of the group is
-// alive when run returns, short of what left it for a group of its own.
+// run runs the program with args. When ctx ends, its group gets SIGTERM and, after grace, SIGKILL. run returns stdout, and leaves the
+// end of stderr in t. When it returns, no process of the group is alive; one that made a group of its own may be.
 func (c command) run(ctx context.Context, t *tail, args ...string) ([]byte, error) {
-	// The kernel ends the child when the thread that made it ends: keep that one for as long as the child lives.
+	// Pdeathsig ends the child with the thread that started it, so the thread must live as long.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, c.name, args...)
@@ -39,15 +39,15 @@ func (c command) run(ctx context.Context, t *tail, args ...string) ([]byte, erro
 	out := &capped{max: maxOutput}
 	cmd.Stdout, cmd.Stderr = out, t
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = c.grace // then the child is killed, and nobody waits for a grandchild that holds our pipes
+	cmd.WaitDelay = c.grace // then SIGKILL, and no wait for a grandchild that holds our pipes
 	if err := cmd.Start(); err != nil {
 		return nil, notStarted(c.name, err)
 	}
 	err := cmd.Wait()
 	if errors.Is(err, exec.ErrWaitDelay) {
-		err = nil // the child itself did well
+		err = nil // the child itself succeeded
 	}
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what of the group outlived the child
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the rest of the group
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -59,7 +59,7 @@ func (c command) run(ctx context.Context, t *tail, args ...string) ([]byte, erro
 	return out.buf, nil
 }
 
-// notStarted is no word of what was asked for: not even that the program is not there must look like an absent attribute.
+// notStarted hides the kind of err: a missing program must not look like a missing attribute.
 func notStarted(name string, err error) error {
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("start %s: %w: %w", name, exec.ErrNotFound, store.ErrUnavailable)
@@ -67,13 +67,13 @@ func notStarted(name string, err error) error {
 	return fmt.Errorf("start %s: %v: %w", name, err, store.ErrUnavailable)
 }
 
-// ended reports whether err is that of a program that ran and said no.
+// ended reports whether err is the exit of a program that ran.
 func ended(err error) bool {
 	var exit *exec.ExitError
 	return errors.As(err, &exit)
 }
 
-// capped keeps the first max bytes and swallows the rest.
+// capped keeps the first max bytes and drops the rest.
 type capped struct {
 	buf  []byte
 	max  int
@@ -81,16 +81,13 @@ type capped struct {
 }
 
 func (c *capped) Write(p []byte) (int, error) {
-	if room := c.max - len(c.buf); len(p) > room {
-		c.over = true
-		c.buf = append(c.buf, p[:room]...)
-	} else {
-		c.buf = append(c.buf, p...)
-	}
+	n := min(len(p), c.max-len(c.buf))
+	c.over = c.over || n < len(p)
+	c.buf = append(c.buf, p[:n]...)
 	return len(p), nil
 }
 
-// passed are the variables a child gets. All else, credentials above all, stays here.
+// passed are the variables that a child gets. Others may be credentials.
 var passed = []string{
 	"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG", "LC_ALL", "TZ", "LOCALE_ARCHIVE",
 	"XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR",
@@ -99,16 +96,12 @@ var passed = []string{
 	"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY",
 }
 
-// environment picks from env what Nix needs, and adds more.
+// environment returns the variables of env that Nix needs, and more.
 func environment(env []string, more ...string) []string {
-	allowed := make(map[string]bool)
-	for _, name := range passed {
-		allowed[name] = true
-	}
 	var out []string
 	for _, kv := range env {
 		name, _, _ := strings.Cut(kv, "=")
-		if allowed[name] || strings.HasPrefix(name, "NIX_") || strings.HasPrefix(name, "NIXPKGS_") {
+		if slices.Contains(passed, name) || strings.HasPrefix(name, "NIX_") || strings.HasPrefix(name, "NIXPKGS_") {
 			out = append(out, kv)
 		}
 	}

@@ -11,14 +11,14 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Description is what evaluation alone tells of a package. Fields are empty where the package does not say.
+// Description is the result of an evaluation of a package. Fields that the package does not have are empty.
 type Description struct {
 	Name    string `json:"name"` // "hello-2.12.1"
 	Pname   string `json:"pname"`
 	Version string `json:"version"`
 
-	// ImageName and ImageTag are what nixpkgs' dockerTools write beside an image: for streamLayeredImage the output is the
-	// program "stream-<name>", for buildImage and buildLayeredImage a docker-archive.
+	// ImageName and ImageTag are attributes of images of nixpkgs' dockerTools. The output of streamLayeredImage is the program
+	// "stream-<name>", that of buildImage and buildLayeredImage a docker-archive.
 	ImageName string `json:"imageName"`
 	ImageTag  string `json:"imageTag"`
 }
@@ -26,15 +26,15 @@ type Description struct {
 // IsImage reports whether the package is a whole image.
 func (d Description) IsImage() bool { return d.ImageName != "" }
 
-// describe takes strings alone, and never fails for an attribute that is absent.
+// describe takes only strings, and does not fail for absent attributes.
 //
 // Source: nixpkgs, pkgs/build-support/docker/default.nix, streamLayeredImage and buildLayeredImage (passthru).
 const describe = `d: if (d.type or "") != "derivation" then null else ` +
 	`builtins.mapAttrs (n: v: if builtins.isString v then v else "") { ` +
 	`name = d.name or ""; pname = d.pname or ""; version = d.version or ""; imageName = d.imageName or ""; imageTag = d.imageTag or ""; }`
 
-// Describe evaluates what attr is for system ([Host] if empty), and builds nothing that evaluation does not need. Errors as for
-// Build; what is no package gives one matching fs.ErrNotExist.
+// Describe evaluates attr for system ([Host] if empty), and builds only what the evaluation needs. Errors are those of Build; one for
+// an attribute that is no package matches [fs.ErrNotExist].
 func (b *Builder) Describe(ctx context.Context, attr Attr, system string) (Description, error) {
 	system, err := checked(attr, system)
 	if err != nil {

@@ -8,19 +8,17 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// ErrBusy is matched by the error of a call that would have to wait for its turn behind too many others. It matches
-// store.ErrUnavailable, too.
+// ErrBusy is matched by the error of a call for which too many others wait. It matches [store.ErrUnavailable].
 var ErrBusy = fmt.Errorf("too many builds wait: %w", store.ErrUnavailable)
 
-// errClosed is what those get who wait while the builder is closed, and who ask later.
+// errClosed is the error of calls during and after Close.
 var errClosed = fmt.Errorf("builder is closed: %w", store.ErrUnavailable)
 
-// BuildError is the error of an evaluation or a build that Nix refused, that failed, or that took too long: then it matches
-// context.DeadlineExceeded.
+// BuildError is the error of an evaluation or a build that failed. It matches [context.DeadlineExceeded] if that took too long.
 type BuildError struct {
 	What  string   // "build hello for x86_64-linux", "build hello for x86_64-linux: stopped after 30m0s"
-	Lines []string // the last lines Nix or the builder wrote: at most 10 and 1 KiB, free of control characters
-	Err   error    // how nix ended
+	Lines []string // the last lines of Nix or the builder: at most 10 and 1 KiB, without control characters
+	Err   error    // the exit of nix
 }
 
 // Error is one line.
@@ -31,12 +29,12 @@ func (e *BuildError) Error() string {
 	return e.What + ": nix: " + strings.Join(e.Lines, " | ")
 }
 
-// Detail is the lines as they were written, for whoever asked for the build; others find it by its shape.
+// Detail has the lines, one each, for the user who asked for the build. Other packages look for this method.
 func (e *BuildError) Detail() string { return strings.Join(e.Lines, "\n") }
 
 func (e *BuildError) Unwrap() error { return e.Err }
 
-// failure tells what an exit of nix other than 0 means, by what it wrote.
+// failure makes an error of an exit of nix other than 0, by its output.
 //
 // Source: Nix, libcmd/installables.cc and libexpr/attr-path.cc (messages of 2.8 and 2.31).
 func failure(what string, t *tail, exit error) error {

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// refresh is how old a level may be that denies a name of a local source: people edit a file and ask at once.
+// refresh is the greatest age of a level of a local source that does not have a name: users edit a file and ask at once.
 const refresh = 10 * time.Second
 
-// Find returns the attribute path that name stands for in a repository's name: each component, spelled as
-// [Options.Spell] does, is looked for among the names of its set. Of several, the one spelled exactly so is taken, else
-// the first by byte order, and the log says so. system is [Host] if empty. What is found exists, but may be no package: Build tells.
-// Errors: fs.ErrNotExist, [BuildError] where evaluation fails, [ErrBusy], context errors.
+// Find returns the attribute path for a name in a repository: it looks for each component, spelled by [Options.Spell], among the names
+// of its set. Of several, it takes the one with the same spelling, or the first in byte order, and logs that. system is [Host] if
+// empty. The attribute exists, but may be no package: Build tells. Errors match [fs.ErrNotExist] or [ErrBusy], are a [BuildError], or
+// those of ctx.
 func (b *Builder) Find(ctx context.Context, name, system string) (Attr, error) {
 	if system == "" {
 		system = Host()
@@ -32,7 +32,7 @@ func (b *Builder) Find(ctx context.Context, name, system string) (Attr, error) {
 	return seek(b, func(since time.Time) (Attr, error) { return b.find(ctx, name, system, since) })
 }
 
-// seek looks once in what is remembered and, for a local source, once more in what is new.
+// seek calls look for remembered levels and, for a local source, a second time for younger ones.
 func seek[T any](b *Builder, look func(since time.Time) (T, error)) (T, error) {
 	now := b.now()
 	v, err := look(now.Add(-b.o.Fresh))
@@ -55,7 +55,7 @@ func (b *Builder) find(ctx context.Context, name, system string, since time.Time
 	return "", fmt.Errorf("attribute %.100q for %s: %w", name, system, fs.ErrNotExist)
 }
 
-// locate returns the full path of attr below one of the source's roots: nix itself would look below those of the host's system only.
+// locate returns the full path of attr below one of the source's roots. nix itself would look below those of the host's system only.
 func (b *Builder) locate(ctx context.Context, attr Attr, system string) (string, error) {
 	if b.source.file != "" {
 		return string(attr), nil
@@ -71,8 +71,8 @@ func (b *Builder) locate(ctx context.Context, attr Attr, system string) (string,
 	})
 }
 
-// descend follows the components of name from root on, as choose tells, and returns the path without root and with it;
-// "" if there is no such path.
+// descend follows the components of name from root. choose picks the attribute of a level for a component. It returns the path without
+// root and with it; "" if there is none.
 func (b *Builder) descend(ctx context.Context, root, name, system string, since time.Time, choose func(*level, string) string) (path, full string, err error) {
 	full = root
 	for c := range strings.SplitSeq(name, ".") {
@@ -96,11 +96,11 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// level is the names of one set.
+// level has the names of one set.
 type level struct {
 	names   []string            // sorted
-	spelled map[string][]string // by what a repository calls them
-	told    sync.Map            // spellings whose ambiguity was logged
+	spelled map[string][]string // names by their spelling in a repository
+	logged  sync.Map            // spellings whose ambiguity was logged
 	made    time.Time
 }
 
@@ -129,13 +129,13 @@ func (b *Builder) pick(l *level, c string) string {
 	if slices.Contains(names, c) {
 		taken = c
 	}
-	if _, told := l.told.LoadOrStore(spelled, true); len(names) > 1 && !told {
+	if _, logged := l.logged.LoadOrStore(spelled, true); len(names) > 1 && !logged {
 		b.o.Log.Info("attributes share a name", "name", c, "taken", taken, "among", len(names))
 	}
 	return taken
 }
 
-// level returns the names of the set full, evaluated since, or now. A set that does not exist is an empty one.
+// level returns the names of the set full, not evaluated before since. A set that does not exist is empty.
 func (b *Builder) level(ctx context.Context, full, system string, since time.Time) (*level, error) {
 	good := func(l *level) bool { return !l.made.Before(since) }
 	return cached(ctx, b, b.levels, "names "+full+" "+system, good, func(ctx context.Context) (*level, error) {
@@ -143,7 +143,7 @@ func (b *Builder) level(ctx context.Context, full, system string, since time.Tim
 	})
 }
 
-// attrNames gives the names of a set, or none. A function is called where the file itself is one, as nix does.
+// attrNames returns the names of a set, or none. If the file is a function, it is called, as nix does.
 const attrNames = `v: let s = if %t && builtins.isFunction v ` +
 	`then v (builtins.intersectAttrs (builtins.functionArgs v) { system = "%s"; }) else v; ` +
 	`in if builtins.isAttrs s then builtins.attrNames s else [ ]`
@@ -176,7 +176,7 @@ func orSource(full string) string {
 	return full
 }
 
-// parseNames reads a JSON list of names and keeps, sorted, those that an attribute path may have.
+// parseNames parses a JSON list of names and returns, sorted, those that can be in an attribute path.
 func parseNames(out []byte) ([]string, error) {
 	var names []string
 	if err := json.Unmarshal(out, &names); err != nil {

@@ -10,22 +10,23 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Holder holds closures that need not be in the local store, or not as a whole. Nix is never made to fetch a path that
-// another store serves: of such a path only what it refers to and the local store has is held. Safe for concurrent use.
+// Holder holds closures of which the local store may have a part only. Nix never fetches a path that another store serves: of such a
+// path, Holder holds only the references that the local store has. Safe for concurrent use.
 type Holder struct {
 	roots      *Roots
 	local, all store.Store
 	frontiers  lru.Cache[string, []store.Path] // by key and paths
 }
 
-// NewHolder holds with r what of all lies in local: the store of this machine's Nix, one that builds nothing again.
+// NewHolder returns a Holder that holds, with r, the paths of all that are in local. local is the store of this machine's Nix, without
+// rebuilds.
 func NewHolder(r *Roots, local, all store.Store) *Holder {
 	return &Holder{roots: r, local: local, all: all, frontiers: lru.Cache[string, []store.Path]{Max: resultBytes}}
 }
 
-// Hold holds what of the closures of paths the local store has, as [Roots.Hold] does. A path that no store has is left to
-// Nix, which may fetch it; if it cannot, the error matches fs.ErrNotExist and names it. What refers to what cannot be told,
-// as a store is unavailable, is not held this time.
+// Hold holds the part of the closures of paths that the local store has, as [Roots.Hold] does. A path that no store has is left to Nix,
+// which may fetch it; if it cannot, the error matches [fs.ErrNotExist] and names it. If a store cannot be asked, Hold holds only the
+// paths that the local store has.
 func (h *Holder) Hold(ctx context.Context, key string, paths []store.Path) error {
 	paths = slices.Compact(slices.Sorted(slices.Values(paths)))
 	which := key + " " + batchName(paths)
@@ -50,8 +51,8 @@ func (h *Holder) Hold(ctx context.Context, key string, paths []store.Path) error
 // Touch is that of [Roots].
 func (h *Holder) Touch(key string) { h.roots.Touch(key) }
 
-// frontier is what has to be held for the closures of paths: a path that is valid in the local store has its own there, too.
-// whole tells whether all stores could be asked.
+// frontier returns the paths to hold for the closures of paths. A valid path of the local store has its whole closure there. whole
+// says that all stores could be asked.
 func (h *Holder) frontier(ctx context.Context, paths []store.Path) (held []store.Path, whole bool, err error) {
 	held, far, err := h.divide(ctx, paths)
 	if err != nil || len(far) == 0 {
@@ -81,7 +82,7 @@ func (h *Holder) frontier(ctx context.Context, paths []store.Path) (held []store
 	return append(held, below...), true, err
 }
 
-// divide tells the paths that the local store has from the others.
+// divide splits paths into those that the local store has, and others.
 func (h *Holder) divide(ctx context.Context, paths []store.Path) (local, far []store.Path, err error) {
 	for _, p := range paths {
 		switch _, err := h.local.Object(ctx, p); {
@@ -96,7 +97,7 @@ func (h *Holder) divide(ctx context.Context, paths []store.Path) (local, far []s
 	return local, far, nil
 }
 
-// nearest are the paths of the local store that are reached from paths without another one of it on the way.
+// nearest returns the paths of the local store that are reached from paths through other stores' paths only.
 func (h *Holder) nearest(ctx context.Context, paths []store.Path, closure []*store.Object) ([]store.Path, error) {
 	refs := make(map[store.Path][]store.Path, len(closure))
 	for _, o := range closure {

@@ -1,9 +1,8 @@
-// Package realise makes Nix put into the store what is not there: [Builder] builds attributes of a flake or a file,
-// [Roots] holds paths against the garbage collector, and [Store] builds again what was built once and has gone.
+// Package realise lets Nix build and keep store paths: [Builder] builds attributes of a flake or a file, [Roots] holds paths against
+// the garbage collector, and [Store] builds paths again that were built once and have gone.
 //
-// It owns the child processes: nix and nix-store, whatever version is there (2.8 and newer), each called with a list of
-// arguments and never through a shell. It knows nothing of OCI or HTTP, nor how paths are read: that is the inner
-// store's matter.
+// It owns the child processes nix and nix-store (2.8 and newer), which get a list of arguments, never a shell's line. It must not know
+// OCI or HTTP, or how paths are read: the inner store does that.
 //
 //	b, err := realise.New(realise.Options{Installable: "nixpkgs"})
 //	defer b.Close()
@@ -27,21 +26,21 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Options says what is built, and within which bounds. Exactly one of Installable and File is given.
+// Options are the arguments of [New]. Exactly one of Installable and File is set.
 type Options struct {
 	Installable string // a flake reference as nix takes it, without "#": "nixpkgs", "github:NixOS/nixpkgs/nixos-25.05", "./flake"
 	File        string // a Nix file whose value is a set, or a function of an argument "system" and defaults
 
-	// Spell spells one component of an attribute path as a repository name does; strings.ToLower if nil.
+	// Spell returns the spelling of one component of an attribute path in a repository; [strings.ToLower] if nil.
 	Spell func(string) string
 
 	Nix        string        // the command; "nix" if empty
-	Timeout    time.Duration // of one build, without the time it waits for its turn; 30 minutes if zero
+	Timeout    time.Duration // of one build, without its wait for a slot; 30 minutes if zero
 	Jobs       int           // builds at once, and evaluations at once; 2 if zero
-	Waiting    int           // builds that may wait for their turn; 64 if zero
-	Memory     int64         // bytes of the evaluator's heap; 4 GiB if zero. Not the builders': those are Nix's to bound.
-	Fresh      time.Duration // how long names, descriptions and finished builds are taken from memory; 5 minutes if zero
-	FailureTTL time.Duration // how long a failure is; 1 minute if zero
+	Waiting    int           // builds that may wait for a slot; 64 if zero
+	Memory     int64         // bytes of the evaluator's heap; 4 GiB if zero. Nix bounds the builders.
+	Fresh      time.Duration // TTL of names, descriptions and results of builds in memory; 5 minutes if zero
+	FailureTTL time.Duration // TTL of failures; 1 minute if zero
 	Log        *slog.Logger  // slog.Default() if nil
 }
 
@@ -52,7 +51,7 @@ const (
 	resultBytes = 1 << 20
 )
 
-// Builder builds attributes of one installable or file. Safe for concurrent use. Whoever makes one closes it.
+// Builder builds attributes of one installable or file. Safe for concurrent use. The caller of [New] closes it.
 type Builder struct {
 	o       Options
 	source  source
@@ -60,7 +59,7 @@ type Builder struct {
 	group   *flight.Group
 	now     func() time.Time
 	present func([]store.Path) bool
-	every   time.Duration // between two lines about a build that runs
+	every   time.Duration // between two log lines about a running build
 
 	builds, evals *flight.Queue
 
@@ -71,8 +70,8 @@ type Builder struct {
 	failed    *results[error]
 }
 
-// New checks o and finds the nix command. It evaluates nothing yet. A local file, flake or command that does not exist
-// gives an error matching fs.ErrNotExist, other mistakes one matching fs.ErrInvalid.
+// New checks o and finds the nix command. It evaluates nothing. A local file, flake or command that does not exist gives an error
+// matching [fs.ErrNotExist], other mistakes one matching [fs.ErrInvalid].
 func New(o Options) (*Builder, error) {
 	o.setDefaults()
 	src, err := o.source()
@@ -104,13 +103,13 @@ func New(o Options) (*Builder, error) {
 	return b, nil
 }
 
-// Close stops what runs, ends its process groups, and waits for them. Later calls of the other methods fail.
+// Close ends the running process groups and waits for them. Later calls of other methods fail.
 func (b *Builder) Close() error {
 	b.group.Close()
 	return nil
 }
 
-// Ref is the git reference or revision that the installable names, "nixos-25.05"; "" if it names none.
+// Ref is the git reference or revision in the installable, "nixos-25.05"; "" if there is none.
 func (b *Builder) Ref() string { return b.source.ref() }
 
 func (o *Options) setDefaults() {
@@ -148,7 +147,7 @@ func (o *Options) source() (source, error) {
 	return flakeSource(o.Installable)
 }
 
-// mustExist says what is missing in one line.
+// mustExist gives an error of one line for a missing file.
 func mustExist(what, name string) error {
 	_, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -15,11 +15,10 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// refusalTime is how long a Nix that refused is left alone.
-const refusalTime = 10 * time.Minute
-
-// troubleTime is how long a key is left alone that Nix could not hold.
-const troubleTime = time.Minute
+const (
+	refusalTime = 10 * time.Minute // without calls after Nix refused to hold anything
+	failedTime  = time.Minute      // without calls for a key that Nix failed to hold
+)
 
 func (r *Roots) explain(key string, err error) error {
 	if errors.Is(err, context.Canceled) {
@@ -28,7 +27,7 @@ func (r *Roots) explain(key string, err error) error {
 	return fmt.Errorf("hold %s: %w", key, err)
 }
 
-// failed tells a path that has gone from a Nix that refuses. Of the former Nix says which it is.
+// failed returns an error for a path that has gone, and none for a Nix that refuses: that is logged.
 func (r *Roots) failed(key string, batch []store.Path, t *tail, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return r.explain(key, err)
@@ -45,17 +44,18 @@ func (r *Roots) failed(key string, batch []store.Path, t *tail, err error) error
 		return nil
 	}
 	i := slices.IndexFunc(batch, func(p store.Path) bool { return gone(text, p) })
-	if i < 0 { // of one that is deleted meanwhile Nix does not always say so
+	if i < 0 { // Nix does not always name a path that is deleted meanwhile
 		i = slices.IndexFunc(batch, func(p store.Path) bool { return !r.there(p) })
 	}
 	if i >= 0 {
 		return fmt.Errorf("hold %s: %s is not in the store, nor can Nix fetch it: %w", key, batch[i].Abs(), fs.ErrNotExist)
 	}
-	r.trouble(key, err, t)
+	r.o.Log.Warn("Nix does not hold an image: its garbage collector may delete it",
+		"key", key, "err", err, "nix-store", strings.Join(t.last(), " | "))
 	return nil
 }
 
-// refusal reports whether Nix lets us hold nothing at all, whatever it is.
+// refusal reports whether Nix refuses to hold any path.
 func refusal(text string) bool {
 	for _, s := range []string{
 		"cannot connect to daemon", "cannot connect to socket", "cannot open connection", "Connection refused", "Permission denied", "Operation not permitted",
@@ -68,22 +68,16 @@ func refusal(text string) bool {
 	return false
 }
 
-// trouble logs why Nix did not hold one key.
-func (r *Roots) trouble(key string, err error, t *tail) {
-	r.o.Log.Warn("Nix does not hold an image: its garbage collector may delete it",
-		"key", key, "err", err, "nix-store", strings.Join(t.last(), " | "))
-}
-
-// troubled reports whether it is too early to try this key again.
-func (r *Roots) troubled(k *rootKey) bool {
+// failedLately reports whether it is too early to try this key again.
+func (r *Roots) failedLately(k *rootKey) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !k.trouble.IsZero() && r.now().Sub(k.trouble) < troubleTime
+	return !k.failed.IsZero() && r.now().Sub(k.failed) < failedTime
 }
 
-// seen reports whether Nix counts our links as roots. A daemon that knows our folder by another name, or not at all, as
-// from inside a container, makes no use of them and tells nobody. It is asked once in the life of the process. A daemon
-// that does not trust us tells us no names: then we believe it.
+// seen reports whether Nix counts our links as roots. A daemon that does not see our folder, because one of both runs in a container,
+// ignores them silently. Nix is asked once in the life of the process. A daemon that does not trust us hides the names; then seen
+// assumes that they are right.
 func (r *Roots) seen(ctx context.Context, p store.Path) bool {
 	r.mu.Lock()
 	known := r.visible
@@ -103,11 +97,11 @@ func (r *Roots) seen(ctx context.Context, p store.Path) bool {
 	return true
 }
 
-// gone reports whether nix-store says that it has no p and gets none. The same is said as a heading over several paths.
+// gone reports whether nix-store says that it neither has p nor can get it. For several paths, it writes that as a heading of a list.
 //
 // Source: Nix, libstore/build/entry-points.cc, nix-store/nix-store.cc and libmain/shared.cc, printMissing (seen with 2.8).
 func gone(text string, p store.Path) bool {
-	listed := false // what follows is a list of those paths
+	listed := false // the next lines are such a list
 	for l := range strings.SplitSeq(text, "\n") {
 		named := strings.Contains(l, p.Abs())
 		if strings.Contains(l, "don't know how to build these paths") {
@@ -126,23 +120,23 @@ func gone(text string, p store.Path) bool {
 	return false
 }
 
-// refuses reports whether it is too early to try again.
+// refuses reports whether it is too early to call Nix again.
 func (r *Roots) refuses() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return !r.refused.IsZero() && r.now().Sub(r.refused) < refusalTime
 }
 
-// refuse notes that Nix holds nothing here, and says so once.
+// refuse notes that Nix holds nothing, and logs that once.
 func (r *Roots) refuse(err error, t *tail) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refused = r.now()
 	level := slog.LevelWarn
-	if r.told {
+	if r.logged {
 		level = slog.LevelDebug
 	}
-	r.told = true
+	r.logged = true
 	reason := err.Error()
 	if errors.Is(err, exec.ErrNotFound) {
 		reason = "there is no nix-store on this machine"
@@ -154,7 +148,7 @@ func (r *Roots) refuse(err error, t *tail) {
 func (r *Roots) accept() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.refused, r.told = time.Time{}, false
+	r.refused, r.logged = time.Time{}, false
 }
 
 func onDisk(p store.Path) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -23,46 +24,48 @@ const (
 	maxBatch     = 200 // paths of one call: some 50 KB of arguments
 	maxKey       = 128
 	maxHoldsWait = 1024
+
+	noteEvery = time.Hour // between two writes of a folder's time of use
+	asideMark = ".old-"   // prefix of a folder that is being deleted
 )
 
-// RootsOptions says where roots lie and how long they stay.
+// RootsOptions are the arguments of [NewRoots].
 type RootsOptions struct {
-	Dir      string        // made if absent; what lies in it is ours
+	Dir      string        // made if absent; nobody else writes to it
 	NixStore string        // the command; "nix-store" if empty
 	Keep     time.Duration // after the last Hold or Touch; 168 hours if zero
 	Timeout  time.Duration // of one call, which may fetch paths; 10 minutes if zero
 	Log      *slog.Logger  // slog.Default() if nil
 }
 
-// Roots holds store paths against Nix's garbage collector: below its folder lie links to them, one folder a key, which
-// Nix knows as indirect roots. Safe for concurrent use, by one process. Whoever makes one closes it.
+// Roots holds store paths against Nix's garbage collector by indirect GC roots: links in its folder, in one subfolder for each key.
+// Safe for concurrent use, by one process. The caller of [NewRoots] closes it.
 type Roots struct {
 	o       RootsOptions
 	command command
 	group   *flight.Group
 	now     func() time.Time
-	there   func(store.Path) bool // on disk
-	turns   *flight.Queue         // of what is there
-	fetches *flight.Queue         // of what has gone: those may take their whole time, and the others must not wait for them
+	there   func(store.Path) bool // whether a path is on disk
+	calls   *flight.Queue         // of calls for paths that are on disk
+	fetches *flight.Queue         // of calls that may fetch paths: the others must not wait for them
 
 	mu      sync.Mutex
 	keys    map[string]*rootKey
-	refused time.Time // when Nix last refused, zero if it does not
-	told    bool      // that it refused
-	visible bool      // that Nix sees our links
+	refused time.Time // when Nix last refused; zero if it does not
+	logged  bool      // the refusal was logged
+	visible bool      // Nix sees our links
 }
 
-// rootKey is what is known of one folder.
+// rootKey is the state of one key.
 type rootKey struct {
-	held  map[string]bool // batches that Nix was seen to hold
-	used  time.Time
-	noted time.Time // when used was last written to the folder
-	// trouble is when Nix last failed to hold it, for no reason that is known.
-	trouble time.Time
-	busy    int // Holds under way
+	held   map[string]bool // batches that Nix holds
+	used   time.Time
+	noted  time.Time // when used was last written to the folder
+	failed time.Time // when Nix last failed to hold it, for an unknown reason
+	busy   int       // running calls of Hold
 }
 
-// NewRoots makes the folder. A machine without nix-store is no error: see [Roots.Hold].
+// NewRoots makes the folder. A missing nix-store is no error: see [Roots.Hold].
 func NewRoots(o RootsOptions) (*Roots, error) {
 	setDefault(&o.NixStore, "nix-store")
 	setDefault(&o.Keep, 168*time.Hour)
@@ -71,7 +74,7 @@ func NewRoots(o RootsOptions) (*Roots, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("folder of roots: %w", err)
 	}
-	dir, err := filepath.EvalSymlinks(o.Dir) // Nix remembers the name it is given
+	dir, err := filepath.EvalSymlinks(o.Dir) // Nix stores the name that it is given
 	if err == nil {
 		dir, err = filepath.Abs(dir)
 	}
@@ -85,25 +88,25 @@ func NewRoots(o RootsOptions) (*Roots, error) {
 		group:   flight.NewGroup(context.Background()),
 		now:     time.Now,
 		there:   onDisk,
-		turns:   &flight.Queue{Running: 2, Waiting: maxHoldsWait, Drop: true},
+		calls:   &flight.Queue{Running: 2, Waiting: maxHoldsWait, Drop: true},
 		fetches: &flight.Queue{Running: 2, Waiting: maxHoldsWait, Drop: true},
 		keys:    make(map[string]*rootKey),
 	}, nil
 }
 
-// Close ends the calls under way. What is held stays held.
+// Close ends the running calls. The GC roots stay.
 func (r *Roots) Close() error {
 	r.group.Close()
 	return nil
 }
 
-// Hold returns when Nix holds the closures of paths under key (lower-case hexadecimal digits), having fetched what had gone, if it could.
-// It is quick if this process did the same before. A path that is gone for good gives an error matching fs.ErrNotExist that
-// names it, one that could not be fetched just now store.ErrUnavailable. Where there is no nix-store, or it lets nobody
-// hold anything, that is logged once, and Hold returns nil without holding anything; it tries again 10 minutes later.
-// Any other trouble with a key is logged, and that key alone left unheld for a minute. Derivations among paths are held by
-// what refers to them: to realise one is to build it. Other errors: [ErrBusy], context errors, store.ErrUnavailable once
-// closed.
+// Hold returns when Nix holds the closures of paths under key (lower-case hexadecimal digits). Nix fetches paths that have gone, if it
+// can. A second call is quick.
+//
+// A path that is gone for good gives an error matching [fs.ErrNotExist] that names it; one that Nix could not fetch now gives one
+// matching [store.ErrUnavailable]. Other errors are [ErrBusy], those of ctx, and store.ErrUnavailable after Close. If there is no
+// nix-store, or it cannot hold anything, that is logged once, and Hold returns nil for ten minutes without a try. Any other failure is
+// logged, and the key is not tried for a minute. Derivations among paths are skipped, because to realise one is to build it.
 func (r *Roots) Hold(ctx context.Context, key string, paths []store.Path) error {
 	if !isKey(key) {
 		return fmt.Errorf("hold %.100q: not a key: %w", key, fs.ErrInvalid)
@@ -129,7 +132,7 @@ func (r *Roots) hold(ctx context.Context, key string, batch []store.Path) error 
 	if held && r.verify(key, name, batch) == nil {
 		return nil
 	}
-	if r.refuses() || r.troubled(k) {
+	if r.refuses() || r.failedLately(k) {
 		return nil
 	}
 	held, err := once(ctx, r.group, key+" "+name, func(ctx context.Context) (bool, error) {
@@ -137,16 +140,16 @@ func (r *Roots) hold(ctx context.Context, key string, batch []store.Path) error 
 	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err == nil { // of an error nothing is known: another may hold it meanwhile
+	if err == nil { // after an error, another call may hold it
 		k.held[name] = held
 		if !held {
-			k.trouble = r.now()
+			k.failed = r.now()
 		}
 	}
 	return err
 }
 
-// begin notes that key is used, so that it is not swept away meanwhile, and reports whether the batch was held before.
+// begin marks key as used, so that no sweep deletes it, and reports whether the batch is held.
 func (r *Roots) begin(key, name string) (*rootKey, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -166,7 +169,7 @@ func (r *Roots) end(k *rootKey) {
 	k.busy--
 }
 
-// batchName is the same for the same paths: links of other paths under the same key do not meet.
+// batchName is a hash of the paths, so that batches of one key have different links.
 func batchName(batch []store.Path) string {
 	h := sha256.New()
 	for _, p := range batch {
@@ -175,7 +178,7 @@ func batchName(batch []store.Path) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// links are the names nix-store gives to the roots of several paths: root, root-2, root-3.
+// links are the names that nix-store gives to the roots of several paths: root, root-2, root-3.
 //
 // Source: Nix, nix-store/nix-store.cc, realisePath.
 func (r *Roots) links(key, name string, n int) []string {
@@ -200,13 +203,13 @@ func (r *Roots) verify(key, name string, batch []store.Path) error {
 	return nil
 }
 
-// realise has Nix make the links of one batch, and reports whether it did.
+// realise lets Nix make the links of one batch, and reports success.
 func (r *Roots) realise(ctx context.Context, key, name string, batch []store.Path) (bool, error) {
-	turns := r.turns
+	calls := r.calls
 	if slices.ContainsFunc(batch, func(p store.Path) bool { return !r.there(p) }) {
-		turns = r.fetches
+		calls = r.fetches
 	}
-	leave, err := enter(ctx, turns)
+	leave, err := enter(ctx, calls)
 	if err != nil {
 		return false, r.explain(key, err)
 	}
@@ -223,7 +226,7 @@ func (r *Roots) realise(ctx context.Context, key, name string, batch []store.Pat
 	}
 	t := new(tail)
 	if _, err := r.command.run(ctx, t, args...); err != nil {
-		_ = os.Remove(dir) // if it is empty
+		_ = os.Remove(dir) // fails unless it is empty
 		return false, r.failed(key, batch, t, err)
 	}
 	if err := r.verify(key, name, batch); err != nil {
@@ -235,4 +238,120 @@ func (r *Roots) realise(ctx context.Context, key, name string, batch []store.Pat
 	}
 	r.accept()
 	return true, nil
+}
+
+// Touch marks key as used: in memory, and at most once an hour by the time of its folder. Unknown keys are ignored.
+func (r *Roots) Touch(key string) {
+	if !isKey(key) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.keys[key]
+	if k == nil {
+		if fi, err := os.Lstat(filepath.Join(r.o.Dir, key)); err != nil || !fi.IsDir() {
+			return
+		}
+		k = &rootKey{held: make(map[string]bool)}
+		r.keys[key] = k
+	}
+	r.use(key, k)
+}
+
+// use is Touch with mu held.
+func (r *Roots) use(key string, k *rootKey) {
+	k.used = r.now()
+	if k.used.Sub(k.noted) < noteEvery {
+		return
+	}
+	if os.Chtimes(filepath.Join(r.o.Dir, key), k.used, k.used) == nil { // else there was no Hold yet
+		k.noted = k.used
+	}
+}
+
+// Run sweeps regularly until ctx ends.
+func (r *Roots) Run(ctx context.Context) {
+	ticker := time.NewTicker(min(max(r.o.Keep/24, time.Minute), time.Hour))
+	defer ticker.Stop()
+	for {
+		if err := r.Sweep(ctx); err != nil && ctx.Err() == nil {
+			r.o.Log.Warn("old GC roots stay", "err", err)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Sweep deletes the GC roots that were not used for [RootsOptions.Keep], and those that an interrupted sweep left.
+func (r *Roots) Sweep(ctx context.Context) error {
+	entries, err := os.ReadDir(r.o.Dir)
+	if err != nil {
+		return fmt.Errorf("sweep roots: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("sweep roots: %w", err)
+		}
+		name := e.Name()
+		if isKey(name) && e.IsDir() {
+			if name, err = r.aside(name); err != nil {
+				errs = append(errs, err)
+			}
+		}
+		if strings.HasPrefix(name, asideMark) {
+			errs = append(errs, os.RemoveAll(filepath.Join(r.o.Dir, name)))
+		}
+	}
+	r.forget()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("sweep roots: %w", err)
+	}
+	return nil
+}
+
+// aside renames the folder of key if it was not used for long, and returns its name. Its roots end at once, and Hold can make new ones
+// while it is being deleted.
+func (r *Roots) aside(key string) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	dir := filepath.Join(r.o.Dir, key)
+	fi, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return key, nil
+	}
+	if err != nil {
+		return key, err
+	}
+	used, k := fi.ModTime(), r.keys[key]
+	if k != nil && k.used.After(used) {
+		used = k.used
+	}
+	if k != nil && k.busy > 0 || r.now().Sub(used) < r.o.Keep {
+		return key, nil
+	}
+	// An interrupted sweep may have left that name.
+	old := filepath.Join(r.o.Dir, asideMark+key)
+	if err := os.RemoveAll(old); err != nil {
+		return key, err
+	}
+	if err := os.Rename(dir, old); err != nil {
+		return key, err
+	}
+	delete(r.keys, key)
+	return asideMark + key, nil
+}
+
+// forget deletes old keys that never had a folder.
+func (r *Roots) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, k := range r.keys {
+		if k.busy == 0 && r.now().Sub(k.used) >= r.o.Keep {
+			delete(r.keys, key)
+		}
+	}
 }

@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// source is what attributes are taken from: a flake, or a file. Relative names have become absolute ones, so that no
-// name starts with a dash and the working directory does not matter.
+// source is the flake or file that has the attributes. Names are absolute, so that none starts with a dash and the working directory
+// does not matter.
 type source struct {
 	flake string
 	file  string
-	watch []string // local files that tell whether the source has changed; none for one that lies elsewhere
+	watch []string // local files whose change is one of the source; none for a remote source
 }
 
 func fileSource(name string) (source, error) {
@@ -32,7 +32,7 @@ func fileSource(name string) (source, error) {
 	return source{file: abs, watch: watch}, nil
 }
 
-// flakeSource takes a flake reference. A path is one if it starts with "." or "/", as for nix itself.
+// flakeSource parses a flake reference. It is a path if it starts with "." or "/", as for nix.
 func flakeSource(ref string) (source, error) {
 	switch {
 	case strings.ContainsAny(ref, "#^"):
@@ -60,10 +60,10 @@ func flakeSource(ref string) (source, error) {
 
 func unprintable(r rune) bool { return r <= ' ' || r == 0x7f }
 
-// local reports whether the source lies on this machine, where people edit it and try again.
+// local reports whether the source is on this machine, where users edit it and try again.
 func (s source) local() bool { return len(s.watch) > 0 }
 
-// state is another string once one of the watched files is another.
+// state is a string that changes with the watched files.
 func (s source) state() string {
 	var b strings.Builder
 	for _, name := range s.watch {
@@ -76,7 +76,7 @@ func (s source) state() string {
 	return b.String()
 }
 
-// roots are the attribute paths below which names are looked for, in the order in which nix does.
+// roots are the attribute paths below which nix looks for names, in its order.
 //
 // Source: Nix, libcmd/installables.cc, SourceExprCommand::getDefaultFlakeAttrPathPrefixes.
 func (s source) roots(system string) []string {
@@ -86,7 +86,7 @@ func (s source) roots(system string) []string {
 	return []string{"packages." + system, "legacyPackages." + system}
 }
 
-// args are the arguments that make nix take the attribute path full for system.
+// args are the arguments of nix for the attribute path full and system.
 func (s source) args(full, system string) []string {
 	if s.file == "" {
 		return []string{"--no-write-lock-file", s.flake + "#" + full}
@@ -97,8 +97,7 @@ func (s source) args(full, system string) []string {
 	return []string{"--file", s.file, "--argstr", "system", system, full}
 }
 
-// ref reads the reference or revision out of a flake reference: "github:owner/repo/ref", "nixpkgs/ref", "…?ref=" or
-// "…?rev=".
+// ref returns the git reference or revision of a flake reference: "github:owner/repo/ref", "nixpkgs/ref", "…?ref=", "…?rev=".
 //
 // Source: Nix, nix/flake.md, "Flake references".
 func (s source) ref() string {

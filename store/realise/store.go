@@ -16,14 +16,13 @@ import (
 // Records remembers small values for good; the loss of one costs a rebuild.
 type Records = kv.Store
 
-// rebuilder is what a Store needs of a [Builder].
+// rebuilder has the methods of a [Builder] that a Store needs.
 type rebuilder interface {
 	build(ctx context.Context, attr Attr, system string, again bool) ([]store.Path, error)
 	outputs(ctx context.Context, attr Attr, system string) ([]store.Path, error)
 }
 
-// Store is another store in which paths that were built are built again once they have gone: see [Store.Remember]. Safe for
-// concurrent use. It closes nothing.
+// Store wraps a store and builds paths again that have gone from it: see [Store.Remember]. Safe for concurrent use. It closes nothing.
 type Store struct {
 	store.Store
 	builder rebuilder
@@ -34,26 +33,26 @@ type Store struct {
 
 const goneTime = time.Minute
 
-// NewStore wraps inner, into which b builds.
+// NewStore wraps inner, the store that b builds into.
 func NewStore(inner store.Store, b *Builder, r Records) *Store {
 	s := &Store{Store: inner, builder: b, records: r, now: time.Now}
 	s.gone.Max, s.gone.TTL, s.gone.Now = resultBytes, goneTime, func() time.Time { return s.now() }
 	return s
 }
 
-// record says what brings a path back, and what it then must be.
+// record says how a path is built again, and what it must be then.
 type record struct {
 	Attr    Attr   `json:"attr"`
 	System  string `json:"system"`
 	NarHash string `json:"narHash"`
-	// Output is one of those that a build of Attr gave. It is not known of what was remembered by earlier versions.
+	// Output is an output of that build of Attr; "" in records of earlier versions.
 	Output store.Path `json:"output,omitempty"`
 }
 
 func recordKey(p store.Path) string { return "realise/" + string(p) }
 
-// Remember notes that objects, the closure of outputs, which [Builder.Build] made of attr for system, come back if that is
-// built again.
+// Remember records that a build of attr for system gave outputs, whose closure is objects. If one of these has gone, Store builds attr
+// again. Errors are those of Records.
 func (s *Store) Remember(ctx context.Context, attr Attr, system string, outputs []store.Path, objects []*store.Object) error {
 	system, err := checked(attr, system)
 	if err != nil {
@@ -93,7 +92,7 @@ func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	return s.Store.Open(ctx, p)
 }
 
-// again builds p, which gave the error absent.
+// again builds p again, after the error absent.
 func (s *Store) again(ctx context.Context, p store.Path, absent error) (*store.Object, error) {
 	rec, err := s.record(ctx, p)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -116,8 +115,8 @@ func (s *Store) again(ctx context.Context, p store.Path, absent error) (*store.O
 	return o, nil
 }
 
-// rebuilt builds what brought p. It returns nil if p does not come back by that: nothing is built if the attribute has become
-// another package.
+// rebuilt builds the attribute that gave p, and returns nil if that does not give p any more. If evaluation shows that, nothing is
+// built.
 func (s *Store) rebuilt(ctx context.Context, p store.Path, rec record) (*store.Object, error) {
 	if rec.Output != "" {
 		outputs, err := s.builder.outputs(ctx, rec.Attr, rec.System)
@@ -138,15 +137,15 @@ func (s *Store) rebuilt(ctx context.Context, p store.Path, rec record) (*store.O
 	return o, err
 }
 
-// goneError is about a path that does not come back. It matches store.ErrExplained. The text for everybody names the path alone:
-// the attribute that it was built of may be text of a definition.
+// goneError is about a path that cannot be built again. It matches [store.ErrExplained]. The public text names only the path: the
+// attribute may be text of a definition.
 type goneError struct{ text, public string }
 
 func (e *goneError) Error() string  { return e.text }
 func (e *goneError) Public() string { return e.public }
 func (e *goneError) Unwrap() error  { return store.ErrExplained }
 
-// stays makes the error for a path that has gone and cannot be built.
+// stays makes the error for a path that has gone, and whose build failed.
 func stays(p store.Path, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		public := fmt.Sprintf("%s has gone from the store, and what it was built of, too", p)
@@ -155,7 +154,7 @@ func stays(p store.Path, err error) error {
 	return fmt.Errorf("%s has gone from the store: %w", p, err)
 }
 
-// check says what is wrong with o, which is nil if p did not come back. What was built must be p with the bytes it had.
+// check gives an error unless o is p with its old contents. o is nil if the build did not give p.
 func (rec record) check(p store.Path, o *store.Object) error {
 	switch {
 	case o == nil:

@@ -22,7 +22,7 @@ type tail struct {
 	cut bool // the first line is not whole
 }
 
-// Write never fails: what writes to it must not wait.
+// Write never fails or blocks: the writer is a running process.
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -38,13 +38,13 @@ func (t *tail) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// last are the lines for an error or a log.
+// last returns the lines for an error or a log.
 func (t *tail) last() []string {
-	const advice = "(use '--show-trace'" // to whom types the command
+	const advice = "(use '--show-trace'" // for a user who typed the command
 	return slices.DeleteFunc(t.lines(endLines, endBytes), func(l string) bool { return strings.HasPrefix(l, advice) })
 }
 
-// line is the last line, "" if there is none yet.
+// line returns the last line, "" if there is none yet.
 func (t *tail) line() string {
 	if l := t.lines(1, endBytes); len(l) > 0 {
 		return l[0]
@@ -86,20 +86,20 @@ func endOf(text string, count, size int) []string {
 	return out
 }
 
-// escape is what terminals take as a command: colours and titles.
+// escape matches the control sequences of terminals: colours and titles.
 //
 // Source: ECMA-48, section 5.4 (control sequences) and 5.6 (control strings).
 var escape = regexp.MustCompile(`\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)`)
 
-// What of an address is nobody's business: up to the last @ of its host, and the values of parameters that are secret by
-// their names; and what follows the words of HTTP's authorization.
+// Secrets in text: the part of a URL up to the last @ of its host, values of parameters with secret names, and the credentials of an
+// Authorization header.
 var (
 	userinfo = regexp.MustCompile(`://[^/\s'"]*@`)
 	secret   = regexp.MustCompile(`(?i)([?&;][\w.-]*(?:token|key|secret|sig|signature|passw|credential|auth)[\w.-]*=)[^&;\s'"]+`)
 	bearer   = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[\w+/=.~-]+`)
 )
 
-// cleanLine returns what a reader of the line would see, without whatever a terminal acts upon.
+// cleanLine returns the visible text of a line, without control characters and secrets.
 func cleanLine(l string) string {
 	l = strings.ToValidUTF8(l, "\ufffd")
 	l = escape.ReplaceAllString(l, "")
