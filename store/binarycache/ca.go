@@ -16,8 +16,7 @@ import (
 	"github.com/nixreg/nixreg/store/nar"
 )
 
-// contentAddress is what the CA of a narinfo says. A path is content-addressed if its own hash part follows from this;
-// then nobody has to vouch for it.
+// contentAddress is the CA of a narinfo. A path is content-addressed if its hash part follows from this; then it needs no signature.
 type contentAddress struct {
 	method caMethod
 	algo   string // "sha256"
@@ -27,14 +26,14 @@ type contentAddress struct {
 type caMethod string
 
 const (
-	textMethod caMethod = "text:"    // the one file's contents; references are allowed
-	flatMethod caMethod = "fixed:"   // the one file's contents
-	narMethod  caMethod = "fixed:r:" // the archive
+	textMethod caMethod = "text:"    // of the contents of the one file; references are allowed
+	flatMethod caMethod = "fixed:"   // of the contents of the one file
+	narMethod  caMethod = "fixed:r:" // of the archive
 )
 
-var errNotCA = errors.New("not a content address that stands for itself")
+var errNotCA = errors.New("not a content address of the path")
 
-// caHash returns a new hash of Nix's name algo.
+// caHash returns a new hash with Nix's name algo.
 func caHash(algo string) (hash.Hash, bool) {
 	switch algo {
 	case "md5":
@@ -49,9 +48,8 @@ func caHash(algo string) (hash.Hash, bool) {
 	return nil, false
 }
 
-// parseCA reads "text:sha256:<hash>", "fixed:<algo>:<hash>" and "fixed:r:<algo>:<hash>", the hash in hex or Nix's base
-// 32. What is not one of these (ingestion as git does it, an algorithm that is not known) gives an error, and a path that
-// has it needs a signature.
+// parseCA parses "text:sha256:<hash>", "fixed:<algo>:<hash>" and "fixed:r:<algo>:<hash>", with the hash in hex or Nix's base 32.
+// Anything else, such as a git hash, gives an error; such a path needs a signature.
 //
 // Source: Nix, libstore/content-address.cc.
 func parseCA(s string) (ca contentAddress, err error) {
@@ -80,8 +78,7 @@ func parseCA(s string) (ca contentAddress, err error) {
 	return ca, nil
 }
 
-// path is the store path of this content called name that refers to refs, which are sorted and do not hold the path
-// itself.
+// path is the store path for this content, with the name and references. refs is sorted and does not have the path itself.
 //
 // Source: Nix, libstore/store-dir-config.cc, makeFixedOutputPathFromCA, and the manual, "Complete Store Path Calculation".
 func (ca contentAddress) path(name string, refs []store.Path) (store.Path, error) {
@@ -110,7 +107,7 @@ func withReferences(kind string, refs []store.Path) string {
 	return b.String()
 }
 
-// fold makes n bytes of b: those beyond are laid over the first ones.
+// fold shortens b to n bytes: byte i is XORed into byte i mod n.
 //
 // Source: Nix, libutil/hash.cc, compressHash.
 func fold(b []byte, n int) []byte {
@@ -121,13 +118,13 @@ func fold(b []byte, n int) []byte {
 	return out
 }
 
-// contentAddressed returns the content address of n, or an error that says why its path does not follow from one.
+// contentAddressed returns the content address of n, or an error if the path of n does not follow from it.
 func (n *narinfo) contentAddressed() (ca contentAddress, err error) {
 	obj := &n.object
 	if ca, err = parseCA(obj.CA); err != nil {
 		return ca, err
 	}
-	if slices.Contains(obj.References, obj.Path) { // its hash is then one of the content without the path
+	if slices.Contains(obj.References, obj.Path) { // then the hash is that of the content without the path
 		return ca, fmt.Errorf("%.100q with a reference to itself: %w", obj.CA, errNotCA)
 	}
 	p, err := ca.path(obj.Path.Name(), obj.References)
@@ -137,15 +134,15 @@ func (n *narinfo) contentAddressed() (ca contentAddress, err error) {
 	return ca, err
 }
 
-// contentCheck compares what is written to it, an archive, with a content address.
+// contentCheck compares the archive that is written to it with a content address.
 type contentCheck struct {
 	ca    contentAddress
 	hash  hash.Hash
-	shape *nar.File // of the archive, where the hash is that of the one file in it
+	shape *nar.File // if the hash is that of the one file in the archive
 }
 
-// contentCheck returns what has to see the archive of n. It passes everything if n's path is signed or trusted: then
-// NarHash is what counts.
+// contentCheck returns the check for the archive of n. It accepts everything if the path of n is signed or trusted: then NarHash is
+// enough.
 func (n *narinfo) contentCheck() *contentCheck {
 	if n.byContent == nil {
 		return new(contentCheck)
@@ -158,7 +155,7 @@ func (n *narinfo) contentCheck() *contentCheck {
 	return c
 }
 
-// Write implements io.Writer. It never fails: verify tells.
+// Write implements io.Writer. It never fails; verify does.
 func (c *contentCheck) Write(b []byte) (int, error) {
 	switch {
 	case c.shape != nil:

@@ -11,25 +11,23 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Fetcher gets the files of a cache that lies elsewhere, by their names relative to it. Errors say which cache and file.
-// A file that is not there gives one matching [fs.ErrNotExist], a file that cannot be had now, for whatever reason, one matching
-// store.ErrUnavailable. One that matches [fs.ErrPermission] alone is about a file that is forbidden, as some caches say of what
-// they do not have. A method RetryAfter, of a [time.Duration], tells for how long the cache wants to be left alone. It is called
-// by thousands at once, and bounds itself how many requests the cache gets of that. Safe for concurrent use.
+// Fetcher gets the files of a cache on a server, by their names relative to it. Errors name the cache and the file. The error for an
+// absent file matches [fs.ErrNotExist], that for a file that cannot be had now [store.ErrUnavailable]. One that matches only
+// [fs.ErrPermission] is about a forbidden file, which may be absent. An error may have a method RetryAfter that returns a
+// [time.Duration]. Thousands of goroutines call a Fetcher at once; it bounds its requests itself. Safe for concurrent use.
 type Fetcher interface {
 	// Get returns a small file. One of more than limit bytes gives an error matching store.ErrTooLarge.
 	Get(ctx context.Context, name string, limit int64) ([]byte, error)
-	// Open returns the bytes of a file, from the first one on; a connection that is cut is continued behind the reader's
-	// back. Reads fail when ctx ends. The caller closes it.
+	// Open returns the bytes of a file. It replaces a connection that is cut. Reads fail when ctx ends. The caller closes it.
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
 }
 
-// isForbidden reports whether a cache keeps a file from us that may not be there.
+// isForbidden reports whether a cache forbids a file, which may be absent.
 func isForbidden(err error) bool {
 	return errors.Is(err, fs.ErrPermission) && !errors.Is(err, store.ErrUnavailable)
 }
 
-// retryAfter is for how long the cache wants to be left alone, at most maxRetryAfter; 0 if it does not say.
+// retryAfter is the RetryAfter of err, at most maxRetryAfter; 0 if it has none.
 func retryAfter(err error) time.Duration {
 	var a interface{ RetryAfter() time.Duration }
 	if errors.As(err, &a) {
@@ -38,13 +36,12 @@ func retryAfter(err error) time.Duration {
 	return 0
 }
 
-// opener is the part of a Fetcher that archives need. The caller closes what it got. A file that is not there gives an
-// error matching fs.ErrNotExist.
+// opener opens archives. The caller closes them. An absent one gives an error matching [fs.ErrNotExist].
 type opener interface {
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
 }
 
-// ofFile is the error for a file of a cache on disk that is there, or may be, and cannot be read: nobody knows what it says.
+// ofFile makes an error of a file on disk that is not absent, and cannot be read, one that matches [store.ErrUnavailable].
 func ofFile(err error) error {
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrCorrupt), errors.Is(err, errors.ErrUnsupported):
@@ -84,7 +81,7 @@ func (d dir) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	}{contextReader{ctx, fileReader{f}}, f}, nil
 }
 
-// readSmall returns the text of a file of at most maxNarinfo bytes, and what kind of file it read.
+// readSmall returns the text of a file of at most maxNarinfo bytes, and its FileInfo.
 func readSmall(fsys fs.FS, name string) (string, fs.FileInfo, error) {
 	f, err := openRegular(fsys, name)
 	if err != nil {
@@ -107,7 +104,7 @@ func readSmall(fsys fs.FS, name string) (string, fs.FileInfo, error) {
 
 func tooLarge(name string) error { return corrupt("%s: larger than %d bytes", name, maxNarinfo) }
 
-// openRegular opens a regular file only: to open a pipe would wait for its other end.
+// openRegular opens regular files only: to open a pipe would block.
 func openRegular(fsys fs.FS, name string) (fs.File, error) {
 	st, err := fs.Stat(fsys, name)
 	if err != nil {

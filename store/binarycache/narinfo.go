@@ -12,24 +12,24 @@ import (
 	"github.com/nixreg/nixreg/store/nar"
 )
 
-// maxNarinfo is the largest narinfo that is read, in bytes; it leaves room for some ten thousand references.
+// maxNarinfo is the largest narinfo that is read, in bytes; ten thousand references fit.
 const maxNarinfo = 1 << 20
 
-// narinfo is what a .narinfo file says of one path.
+// narinfo is the contents of a .narinfo file, which is about one path.
 type narinfo struct {
 	object      store.Object
 	url         string // of the archive, relative to the cache
 	compression nar.Compression
-	fileHash    store.Hash // of the archive as stored; zero where it is not told
-	fileSize    int64      // of the same; 0 where it is not told
+	fileHash    store.Hash // of the archive as stored; zero if unknown
+	fileSize    int64      // of the same; 0 if unknown
 	signatures  []string   // "<name>:<base64>"
 
-	byContent *contentAddress // why the path is valid, if that is not for a signature; set by trust.check
+	byContent *contentAddress // why the path is valid without a signature; set by trust.check
 }
 
-// parseNarinfo reads the text of a .narinfo file of a cache, of which the URL is needed if archives may be named by
-// theirs. Malformed text gives an error matching [ErrCorrupt], a compression
-// that is not known one matching errors.ErrUnsupported. Keys that are not known are ignored.
+// parseNarinfo parses a .narinfo file. cache is the URL of the cache, for archives that are named by a whole URL; "" if it has none.
+// Malformed text gives an error matching [ErrCorrupt], an unknown compression one matching [errors.ErrUnsupported]. Unknown keys are
+// ignored.
 //
 // Source: Nix, libstore/nar-info.cc.
 func parseNarinfo(text, cache string) (*narinfo, error) {
@@ -61,8 +61,8 @@ func parseNarinfo(text, cache string) (*narinfo, error) {
 
 type keyLine struct{ key, value string }
 
-// keyLines yields the lines "<key>: <value>" of text; an error is the last thing it yields. Each line has to end in a
-// newline, so that a truncated file is noticed.
+// keyLines yields the lines "<key>: <value>" of text, and ends after an error. The last line needs a newline, so that a truncated file is
+// noticed.
 func keyLines(text string) func(func(keyLine, error) bool) {
 	return func(yield func(keyLine, error) bool) {
 		for line := range strings.Lines(text) {
@@ -79,7 +79,7 @@ func keyLines(text string) func(func(keyLine, error) bool) {
 	}
 }
 
-// set takes one value, and tells whether it knows the key.
+// set sets one value. known says that the key has a meaning here.
 func (n *narinfo) set(key, value, cache string) (known bool, err error) {
 	obj := &n.object
 	switch key {
@@ -115,8 +115,8 @@ func (n *narinfo) set(key, value, cache string) (known bool, err error) {
 	return true, err
 }
 
-// parseURL returns the name of an archive relative to the cache. Nix takes any http or https URL here; one that leads out of
-// the cache is refused: it would send requests wherever a narinfo says, and URL is not among what is signed.
+// parseURL returns the name of an archive relative to the cache. Nix accepts any http or https URL. Here, one outside of the cache is
+// refused: signatures do not cover it, so anybody on the way could direct our requests.
 func parseURL(s, cache string) (string, error) {
 	if cache != "" {
 		s = strings.TrimPrefix(s, strings.TrimRight(cache, "/")+"/")
@@ -174,4 +174,22 @@ func (n *narinfo) signed(keys []PublicKey) bool {
 	return slices.ContainsFunc(n.signatures, func(sig string) bool {
 		return slices.ContainsFunc(keys, func(k PublicKey) bool { return k.signs(message, sig) })
 	})
+}
+
+const cacheInfoName = "nix-cache-info"
+
+// checkCacheInfo checks the text of nix-cache-info. Another store directory gives an error matching [errors.ErrUnsupported], malformed
+// text one matching [ErrCorrupt]. A missing store directory is ours, as in Nix.
+//
+// Source: Nix, libstore/binary-cache-store.cc, BinaryCacheStore::init.
+func checkCacheInfo(text string) error {
+	for line, err := range keyLines(text) {
+		if err != nil {
+			return fmt.Errorf("%s: %w", cacheInfoName, err)
+		}
+		if line.key == "StoreDir" && line.value != store.Dir {
+			return fmt.Errorf("%s: store directory %.300q, not %s: %w", cacheInfoName, line.value, store.Dir, errors.ErrUnsupported)
+		}
+	}
+	return nil
 }

@@ -1,25 +1,22 @@
-// Package binarycache reads a Nix binary cache: narinfo files that tell what there is, and compressed archives (NARs)
-// that hold it. It is a store.Store over anything that is laid out as `nix copy --to file://…` does it:
+// Package binarycache reads a Nix binary cache: a directory or server with a narinfo file and a compressed archive (NAR) for each store
+// path. It is a [store.Store] over the layout of `nix copy --to file://…`:
 //
 //	nix-cache-info
 //	<hash>.narinfo
 //	nar/<file hash>.nar.xz
 //
-// be that a directory ([Options].FS) or a server ([Options].Remote). It owns the formats, signatures and content
-// addresses, decompression, what is remembered of a remote cache, and the [Spool], where archives lie unpacked. An
-// archive is fetched whole and verified before the first byte of it is used. It knows nothing of OCI, nor how a remote
-// cache is reached.
+// in a directory ([Options].FS) or on a server ([Options].Remote). The package owns narinfo files, signatures and content addresses,
+// the memory of a remote cache, and the [Spool] of decompressed archives. An archive is fetched whole and verified before its first
+// byte is used. The package must not know OCI or HTTP.
 //
-// A path is valid if one of Options.Keys signed its narinfo, if it is content-addressed (its hash part follows from
-// the narinfo's CA, and then its content is compared with that as well), or if Options.Trusted says so. What was verified
-// is what the signature covers: path, NarHash, NarSize and References. Deriver and URL are not; a URL therefore has to
-// lie inside the cache.
+// A path is valid if one of Options.Keys has signed its narinfo, if it is content-addressed (its hash part follows from the narinfo's
+// CA; its content is compared with the CA as well), or if Options.Trusted is set. A signature covers path, NarHash, NarSize and
+// References. It does not cover Deriver and URL, so a URL must lie inside the cache.
 //
-// A narinfo of a Remote is believed for 24 hours, in memory and in Options.Records, then asked for again; while it cannot be
-// had the old one is used. That there is none is believed for a minute. One that cannot be had is a matter of that path alone
-// as long as nix-cache-info can be read, which is tried at most once in five seconds for such a reason. Otherwise the cache is
-// down: it is left alone for five seconds, then, after each try in vain, for twice as long, up to two minutes. Neither is taken
-// for an absent path.
+// A narinfo of a Remote is kept for 24 hours, in memory and in Options.Records, and longer while the cache cannot be asked. An absent
+// one is in a negative cache for a minute. A narinfo that cannot be had concerns only its path as long as nix-cache-info can be read,
+// which is tried at most once in five seconds for this. Otherwise a circuit breaker opens for the whole cache, with a backoff from
+// five seconds to two minutes. A path is never taken for absent because its cache cannot be asked.
 //
 //	s, err := binarycache.Open(binarycache.Options{FS: os.DirFS("/srv/cache"), Keys: keys})
 //	defer s.Close()
@@ -48,21 +45,21 @@ func corrupt(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, ErrCorrupt)...)
 }
 
-// Options says which cache to read and what it may use.
+// Options are the arguments of [Open].
 type Options struct {
-	FS     fs.FS   // a cache on disk or in the program; if its root has no modification time, as that of an embed.FS, it is taken as unchanging
-	Remote Fetcher // or one that lies elsewhere: exactly one of both
+	FS     fs.FS   // a cache on disk or in the program; one whose root has no modification time, such as an embed.FS, never changes
+	Remote Fetcher // a cache on a server; exactly one of FS and Remote is set
 
-	Name string // of the cache, for messages and the keys of Records: "https://cache.nixos.org"; never holds credentials
+	Name string // of the cache, for messages and the keys of Records: "https://cache.nixos.org", without credentials
 
-	Keys    []PublicKey // whose signatures make a path valid; without any only content-addressed paths are
-	Trusted bool        // every path is valid: right only where the cache itself is trusted, as an embedded one
+	Keys    []PublicKey // their signatures make paths valid; without keys, only content-addressed paths are
+	Trusted bool        // every path is valid: only for a cache that is trusted itself, such as an embedded one
 
-	Spool   *Spool  // where archives are unpacked, maybe shared with other Stores; nil: one of its own in os.TempDir()
+	Spool   *Spool  // of decompressed archives, maybe shared with other Stores; nil: one of its own in os.TempDir()
 	Records Records // remembers the narinfo files of a Remote beyond the process; may be nil
 	MaxNAR  int64   // bytes of the largest archive that is unpacked; default 16 GiB
 
-	Log *slog.Logger // gets what List leaves out, and why nothing may be found; nil is silence
+	Log *slog.Logger // of paths that List leaves out; nil is silent
 }
 
 // Store is a store.Store, store.Distant and store.Prefetcher over a binary cache. Safe for concurrent use.
@@ -77,9 +74,8 @@ type Store struct {
 	closes  []func() error
 }
 
-// Open returns the store in opts.FS or opts.Remote; the caller closes it. An FS of another store directory gives an
-// error matching errors.ErrUnsupported; one without nix-cache-info one matching [fs.ErrNotExist]. A Remote is not asked
-// before its first use, which then meets those errors: both as errors.ErrUnsupported.
+// Open returns the store in opts.FS or opts.Remote; the caller closes it. An FS with another store directory gives an error matching
+// [errors.ErrUnsupported], one without nix-cache-info one matching [fs.ErrNotExist]. A Remote is first asked when the store is used.
 func Open(opts Options) (*Store, error) {
 	if (opts.FS == nil) == (opts.Remote == nil) {
 		return nil, fmt.Errorf("open binary cache: exactly one of FS and Remote is needed: %w", fs.ErrInvalid)
@@ -127,8 +123,7 @@ func (s *Store) open(opts Options) error {
 	return nil
 }
 
-// Close ends what is asked for and what is fetched for this store, and closes the spool, if it is the store's own. Trees
-// that are open stay usable until they are closed.
+// Close ends the requests of the store, and closes its spool if that is its own. Open trees stay usable until they are closed.
 func (s *Store) Close() error {
 	var errs []error
 	for _, close := range s.closes {
@@ -137,7 +132,7 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// Distant implements store.Distant: archives are to be unpacked even where they lie on this machine.
+// Distant implements store.Distant: archives on disk must be decompressed, too.
 func (s *Store) Distant() bool { return s.distant }
 
 // Find implements store.Store.
@@ -160,9 +155,9 @@ func (s *Store) Object(ctx context.Context, p store.Path) (*store.Object, error)
 	return &obj, nil
 }
 
-// Open implements store.Store. The first use of a path waits until its archive is fetched, unpacked and verified;
-// that goes on if ctx ends before, so that the next caller finds it done. An archive that is not what its narinfo
-// says gives an error matching [ErrCorrupt], one above Options.MaxNAR one matching store.ErrTooLarge.
+// Open implements store.Store. The first Open of a path waits until its archive is fetched, decompressed and verified, which goes on
+// after the end of ctx. An archive that differs from its narinfo gives an error matching [ErrCorrupt], one above Options.MaxNAR one
+// matching [store.ErrTooLarge].
 func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	n, err := s.valid(ctx, p)
 	if err != nil {
@@ -175,7 +170,7 @@ func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	return newTree(p, a, func() { s.spool.release(a) }), nil
 }
 
-// Prefetch implements store.Prefetcher. A path that is not valid here is passed over.
+// Prefetch implements store.Prefetcher. It skips paths that are not valid here.
 func (s *Store) Prefetch(ctx context.Context, paths []store.Path) {
 	paths = slices.Clone(paths)
 	s.spool.prefetch(ctx, func(yield func(wanted) bool) {
@@ -239,8 +234,8 @@ func (s *Store) List(ctx context.Context) iter.Seq2[store.Entry, error] {
 	}
 }
 
-// State implements store.Store. Of a cache in an FS it tells of files that come and go, not of narinfo files edited in
-// place; of a remote one it moves when an answer is another than the one before, and every hour.
+// State implements store.Store. For an FS it changes when narinfo files are added or removed, not when they are edited. For a Remote it
+// changes with each answer that differs from the one before, and every hour.
 func (s *Store) State(ctx context.Context) (string, error) { return s.index.state(ctx) }
 
 // valid returns the narinfo of p, if p is valid.

@@ -12,13 +12,13 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// unpack fetches the archive of n and writes it to w, and has verified size and hash of both its forms, and the content
-// address where that is why the path is valid, when it returns nil. No more than n.object.NarSize bytes are written.
-// Every error of what was fetched names the archive.
+// unpack fetches the archive of n, decompresses it and writes it to w, at most n.object.NarSize bytes. If it returns nil, it has
+// verified sizes and hashes of the stored and the decompressed archive, and the content address if the path is valid for that. Errors
+// name the archive.
 func (s *Store) unpack(ctx context.Context, n *narinfo, w io.Writer) error {
 	err := s.stream(ctx, n, w)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) || errors.Is(err, errors.ErrUnsupported) {
-		s.index.forget(ctx, n.object.Path.Hash()) // no signature covers URL, compression and hash of the file: they may be others by now
+		s.index.forget(ctx, n.object.Path.Hash()) // URL, compression and FileHash are not signed, and may have changed
 	}
 	return err
 }
@@ -29,12 +29,12 @@ func (s *Store) stream(ctx context.Context, n *narinfo, w io.Writer) error {
 	}
 	src, err := s.source.Open(ctx, n.url)
 	if err != nil {
-		return fmt.Errorf("fetch archive: %w", err) // which says what, and where
+		return fmt.Errorf("fetch archive: %w", err) // err names cache and file
 	}
 	defer src.Close()
 	stored := &measured{r: src, hash: sha256.New(), left: n.storedLimit()}
 	err = n.copy(ctx, w, stored)
-	if stored.err != nil { // not what the decompressor makes of it
+	if stored.err != nil { // the cause of the decompressor's error
 		err = stored.err
 	}
 	switch {
@@ -46,7 +46,7 @@ func (s *Store) stream(ctx context.Context, n *narinfo, w io.Writer) error {
 	return fmt.Errorf("%s: %w", n.url, err)
 }
 
-// copy decompresses and verifies what is stored.
+// copy decompresses and verifies the stored archive.
 func (n *narinfo) copy(ctx context.Context, w io.Writer, stored *measured) error {
 	content, whole := n.contentCheck(), sha256.New()
 	size, err := n.decompress(ctx, io.MultiWriter(whole, content, w), stored)
@@ -59,17 +59,17 @@ func (n *narinfo) copy(ctx context.Context, w io.Writer, stored *measured) error
 	return content.verify()
 }
 
-// storedLimit is the number of bytes the stored archive may have at most.
+// storedLimit is the greatest size of the stored archive, in bytes.
 func (n *narinfo) storedLimit() int64 {
-	limit := n.object.NarSize + n.object.NarSize/8 + 64<<10 // compression makes nothing that much larger
+	limit := n.object.NarSize + n.object.NarSize/8 + 64<<10 // no compression adds more
 	if n.fileSize > 0 {
 		return min(n.fileSize, limit)
 	}
 	return limit
 }
 
-// decompress returns the number of bytes of the unpacked archive; that is more than it wrote if there were too many.
-// Reading and writing overlap. When it returns nothing reads of stored or writes to w any more.
+// decompress returns the size of the decompressed archive, which is more than it wrote if that is too large. Reading and writing
+// overlap. After it returns, nothing reads stored or writes to w.
 func (n *narinfo) decompress(ctx context.Context, w io.Writer, stored *measured) (size int64, err error) {
 	p := newPipe(ctx)
 	done := make(chan struct{})
@@ -80,13 +80,13 @@ func (n *narinfo) decompress(ctx context.Context, w io.Writer, stored *measured)
 	}()
 	werr := p.drain(w)
 	<-done
-	if werr != nil { // why reading ended, too
+	if werr != nil { // it ended the reading, too
 		return size, werr
 	}
 	return size, err
 }
 
-// read decompresses into p. A decompressor that trips over bytes from outside must not end the program.
+// read decompresses into p. A panic of the decompressor is an error.
 func (n *narinfo) read(p *pipe, stored *measured) (size int64, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -115,7 +115,7 @@ func (n *narinfo) read(p *pipe, stored *measured) (size int64, err error) {
 
 func (n *narinfo) undecodable(err error) error { return corrupt("%s: %v", n.compression, err) }
 
-// verify compares what was read with what the narinfo says.
+// verify compares sizes and hashes with the narinfo.
 func (n *narinfo) verify(stored *measured, size int64, got store.Hash) error {
 	want := &n.object
 	if size > want.NarSize {
@@ -136,13 +136,13 @@ func (n *narinfo) verify(stored *measured, size int64, got store.Hash) error {
 	return nil
 }
 
-// measured hashes and counts what is read of r, and fails once more than left bytes come.
+// measured hashes and counts the bytes read from r, and fails after more than left bytes.
 type measured struct {
 	r    io.Reader
 	hash hash.Hash
 	left int64
 	size int64
-	err  error // of r or the limit
+	err  error // of r, or for the limit
 }
 
 func (m *measured) Read(b []byte) (int, error) {
@@ -162,7 +162,7 @@ func (m *measured) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// contextReader fails when ctx, that of the work it belongs to, ends.
+// contextReader fails when ctx ends.
 type contextReader struct {
 	ctx context.Context
 	r   io.Reader
@@ -173,4 +173,71 @@ func (c contextReader) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	return c.r.Read(b)
+}
+
+const (
+	pipeBuffers = 4
+	pipeBuffer  = 128 << 10 // bytes
+)
+
+// pipe passes the bytes of an archive from the goroutine that decompresses to the one that hashes and writes. It holds pipeBuffers
+// buffers, so that both work at the same time.
+type pipe struct {
+	ctx  context.Context
+	full chan []byte   // closed by the goroutine that fills
+	free chan []byte   // whole buffers
+	stop chan struct{} // closed by the goroutine that drains, after an error
+}
+
+func newPipe(ctx context.Context) *pipe {
+	p := &pipe{ctx: ctx, full: make(chan []byte, pipeBuffers), free: make(chan []byte, pipeBuffers), stop: make(chan struct{})}
+	for range pipeBuffers {
+		p.free <- nil // allocated at the first use: most archives are small
+	}
+	return p
+}
+
+// fill sends the bytes of r. It returns their number, the error of r (nil at its end), and that of the other side.
+func (p *pipe) fill(r io.Reader) (size int64, rerr, perr error) {
+	for rerr == nil {
+		var b []byte
+		select {
+		case b = <-p.free:
+		case <-p.stop:
+			return size, nil, io.ErrClosedPipe
+		}
+		if err := p.ctx.Err(); err != nil {
+			return size, nil, err
+		}
+		if b == nil {
+			b = make([]byte, pipeBuffer)
+		}
+		n := 0
+		for n < len(b) && rerr == nil { // not io.ReadFull, which changes the error
+			var more int
+			more, rerr = r.Read(b[n:])
+			n += more
+		}
+		size += int64(n)
+		p.full <- b[:n] // never blocks: full has a place for each buffer
+	}
+	if rerr == io.EOF {
+		rerr = nil
+	}
+	return size, rerr, nil
+}
+
+// drain writes the bytes to w, and returns when the other side is done, also after an error of w.
+func (p *pipe) drain(w io.Writer) (err error) {
+	for b := range p.full {
+		if err != nil {
+			continue
+		}
+		if _, err = w.Write(b); err != nil {
+			close(p.stop)
+			continue
+		}
+		p.free <- b[:cap(b)]
+	}
+	return err
 }
