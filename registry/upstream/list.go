@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -150,56 +152,25 @@ func (r *Registry) nextPage(q query, next string) (query, error) {
 	return q, nil
 }
 
-// parseNext finds the address of the next page in Link headers; "" if there is none.
+// Links of a header, and the parameters of a link.
 //
 // Source: RFC 8288, 3.
+var (
+	linkPattern      = regexp.MustCompile(`<([^>]*)>((?:"[^"]*"?|[^",])*)`)
+	parameterPattern = regexp.MustCompile(`;\s*([^=;"\s]*)\s*=((?:"[^"]*"?|[^";])*)`)
+)
+
+// parseNext finds the address of the next page in Link headers; "" if there is none.
 func parseNext(links []string) string {
-	for _, s := range links {
-		for s != "" {
-			_, after, ok := strings.Cut(s, "<")
-			if !ok {
-				break
-			}
-			to, params, ok := strings.Cut(after, ">")
-			if !ok {
-				break
-			}
-			var next bool
-			next, s = parseRelation(params)
-			if next {
-				return strings.TrimSpace(to)
+	for _, header := range links {
+		for _, link := range linkPattern.FindAllStringSubmatch(header, -1) {
+			for _, p := range parameterPattern.FindAllStringSubmatch(link[2], -1) {
+				relations := strings.Fields(strings.ToLower(strings.Trim(strings.TrimSpace(p[2]), `"`)))
+				if strings.EqualFold(p[1], "rel") && slices.Contains(relations, "next") {
+					return link[1]
+				}
 			}
 		}
 	}
 	return ""
-}
-
-// parseRelation reads the parameters of a link up to the comma that ends it, and reports whether one is rel=next.
-func parseRelation(s string) (next bool, rest string) {
-	quoted, start := false, 0
-	for i := 0; i <= len(s); i++ {
-		switch {
-		case i < len(s) && s[i] == '"':
-			quoted = !quoted
-		case i == len(s), !quoted && (s[i] == ';' || s[i] == ','):
-			key, value, _ := strings.Cut(s[start:i], "=")
-			if strings.EqualFold(strings.TrimSpace(key), "rel") && hasRelation(value) {
-				next = true
-			}
-			if i == len(s) || s[i] == ',' {
-				return next, s[min(i+1, len(s)):]
-			}
-			start = i + 1
-		}
-	}
-	return next, ""
-}
-
-func hasRelation(value string) bool {
-	for _, rel := range strings.Fields(strings.Trim(strings.TrimSpace(value), `"`)) {
-		if strings.EqualFold(rel, "next") {
-			return true
-		}
-	}
-	return false
 }

@@ -12,7 +12,8 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"time"
+
+	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
 const maxKeyFile = 1 << 20 // bytes
@@ -146,21 +147,9 @@ type keyFile[T any] struct {
 	name  string
 	parse func(string) (T, error)
 
-	mu    sync.Mutex // guards what follows
-	read  bool
-	mark  mark
+	mu    sync.Mutex      // guards what follows
+	stamp filestamp.Stamp // of the file that was read
 	value T
-}
-
-// mark tells one state of a file from the next.
-type mark struct {
-	modified time.Time
-	size     int64
-	file     os.FileInfo
-}
-
-func (m mark) same(n mark) bool {
-	return m.modified.Equal(n.modified) && m.size == n.size && os.SameFile(m.file, n.file)
 }
 
 func (f *keyFile[T]) get() (T, error) {
@@ -171,8 +160,8 @@ func (f *keyFile[T]) get() (T, error) {
 	if err != nil {
 		return none, err
 	}
-	now := mark{info.ModTime(), info.Size(), info}
-	if f.read && f.mark.same(now) {
+	now, _ := filestamp.Of(info)
+	if f.stamp == now {
 		return f.value, nil
 	}
 	if !info.Mode().IsRegular() { // opening a pipe would wait for someone to write
@@ -186,6 +175,6 @@ func (f *keyFile[T]) get() (T, error) {
 	if err != nil {
 		return none, fmt.Errorf("%s: %w", f.name, err)
 	}
-	f.read, f.mark, f.value = true, now, v
+	f.stamp, f.value = now, v
 	return v, nil
 }

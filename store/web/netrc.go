@@ -1,6 +1,9 @@
 package web
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // login is a line of a netrc file. host is "" for its default.
 type login struct{ host, user, password string }
@@ -23,7 +26,7 @@ func parseNetrc(s string) []login {
 		if strings.HasPrefix(strings.TrimSpace(line), "#") {
 			continue
 		}
-		for w := range words(line) {
+		for _, w := range words(line) {
 			if key != "" {
 				all = assign(all, key, w)
 				key = ""
@@ -59,49 +62,22 @@ func assign(all []login, key, value string) []login {
 	return all
 }
 
-// words yields the words of a line. One in double quotes may have blanks, and \n, \r, \t, or any other byte after a \.
-func words(line string) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for {
-			line = strings.TrimLeft(line, " \t")
-			if line == "" {
-				return
-			}
-			var w string
-			if line[0] == '"' {
-				w, line = quoted(line[1:])
-			} else {
-				end := strings.IndexAny(line, " \t")
-				if end < 0 {
-					end = len(line)
-				}
-				w, line = line[:end], line[end:]
-			}
-			if !yield(w) {
-				return
-			}
-		}
-	}
-}
+// Words of a line. One in double quotes may have blanks, and \n, \r, \t, or any other byte after a \.
+var (
+	word    = regexp.MustCompile(`"((?:\\(?s:.)|[^"\\])*\\?)"?|[^ \t]+`)
+	escaped = regexp.MustCompile(`\\(?s:.)`)
+)
 
-func quoted(s string) (word, rest string) {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '"':
-			return b.String(), s[i+1:]
-		case s[i] != '\\' || i+1 == len(s):
-			b.WriteByte(s[i])
-		default:
-			i++
-			c := s[i]
-			if at := strings.IndexByte("nrt", c); at >= 0 {
-				c = "\n\r\t"[at]
-			}
-			b.WriteByte(c)
+func words(line string) []string {
+	all := word.FindAllString(line, -1)
+	for i, w := range all {
+		if quoted := word.FindStringSubmatch(w)[1]; w[0] == '"' {
+			all[i] = escaped.ReplaceAllStringFunc(quoted, func(s string) string {
+				return strings.NewReplacer("n", "\n", "r", "\r", "t", "\t").Replace(s[1:])
+			})
 		}
 	}
-	return b.String(), ""
+	return all
 }
 
 // find returns the first line for a host, of this user if one is given.
