@@ -11,24 +11,24 @@ import (
 	"time"
 )
 
-// File says how a file is asked for, and what becomes of its cuts. Ask, Tries, Limit and Fail must be set.
+// File says how to ask for a file, and what to do after a cut. Ask, Tries, Limit and Fail must be set.
 type File struct {
-	// Ask asks for the file. rest is nil, or the headers Range and If-Range of a request for the rest; it is empty for all of
-	// the file anew.
+	// Ask asks for the file. rest is nil at first. After a cut it is the header of the next request: Range and If-Range, or
+	// empty to begin anew.
 	Ask func(ctx context.Context, rest http.Header) (*http.Response, error)
-	// Tries counts the cuts. Progress is how many bytes make up for them, if they do not come too slowly.
+	// Tries counts the cuts. After Progress bytes that did not come too slowly, the count begins anew.
 	Tries    *Tries
 	Progress int64
-	Limit    int64 // of bytes; more are an error matching [ErrTooLarge]
-	// Digested: the reader knows the digest of the file. So another ETag or date is not another file.
+	Limit    int64 // in bytes; the error for a larger file matches [ErrTooLarge]
+	// Digested: the reader verifies a digest. Another ETag or date is then no other file.
 	Digested bool
-	// Patient: that the rest cannot be had for a passing reason counts as a cut.
+	// Patient: a request for the rest that fails for a passing reason counts as a cut.
 	Patient bool
-	// Fail makes the error that the reader gets.
+	// Fail makes the error that the reader gets, once for each file.
 	Fail func(ctx context.Context, err error) error
 }
 
-// Body is a file as it comes. A connection that is cut, or too slow, is replaced by one for the rest. It is for one reader
+// Body is a file while it is downloaded. After a cut, or a connection that is too slow, it asks for the rest. It is for one reader
 // at a time; Close may be called at any time.
 type Body struct {
 	Answer  *http.Response // the first one, whose Body is not to be read
@@ -47,7 +47,7 @@ type Body struct {
 	closed bool
 }
 
-// Open begins to read a file. ctx governs it until it is closed, which the caller does.
+// Open begins to read a file. The caller closes the Body; the end of ctx ends it.
 func (c *Client) Open(ctx context.Context, f File) (*Body, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	resp, err := f.Ask(ctx, nil)
@@ -80,10 +80,10 @@ func tooLarge(limit int64) *Error {
 	return &Error{Kind: ErrTooLarge, text: fmt.Sprintf("more than the %d bytes that are allowed", limit)}
 }
 
-// Size is the number of bytes of the file as the server says, -1 if it does not.
+// Size is the size of the file in bytes as the server tells it, or -1.
 func (b *Body) Size() int64 { return b.version.size }
 
-// Read implements [io.Reader]. No more than Size bytes are read, and no less before io.EOF.
+// Read implements [io.Reader]. If Size is known, exactly Size bytes come before io.EOF.
 func (b *Body) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, b.err
@@ -119,7 +119,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	return 0, b.err
 }
 
-// Close ends a running Read, and the request.
+// Close ends the request, and a Read that is running.
 func (b *Body) Close() error {
 	b.cancel()
 	b.mu.Lock()
@@ -171,8 +171,8 @@ func (b *Body) cut(cause error) error {
 	return &Error{Kind: ErrCut, text: fmt.Sprintf("cut after %d of %s bytes: %s", b.off, size, Printable(cause.Error()))}
 }
 
-// progressed reports whether enough has come since the last cut, and in time: cuts must not make slow what would be too
-// slow without them.
+// progressed reports whether enough bytes have come since the last cut, and in time: a server that is too slow must not get
+// around the limit by cuts.
 func (b *Body) progressed() bool {
 	came := b.off - b.mark
 	return came >= b.file.Progress && b.waited.Seconds()*float64(b.slow.Bytes) <= float64(came)*b.slow.Limit.Seconds()
@@ -191,7 +191,7 @@ func (b *Body) rest() http.Header {
 	return h
 }
 
-// replace puts body in the place of the one that was cut.
+// replace puts body in the place of the body that was cut.
 func (b *Body) replace(body io.ReadCloser) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -229,13 +229,13 @@ func (b *Body) checkRest(resp *http.Response) error {
 	return nil
 }
 
-// version is what an answer says of the file it has; size is -1 if unknown.
+// version has the marks of one version of a file; size is -1 if unknown.
 type version struct {
 	etag, modified, encoding string
 	size                     int64
 }
 
-// versionOf is that of a 200 or a 206.
+// versionOf returns the version in a 200 or a 206.
 func versionOf(resp *http.Response) version {
 	h := resp.Header
 	v := version{h.Get("ETag"), h.Get("Last-Modified"), strings.ToLower(strings.Join(h.Values("Content-Encoding"), ",")), resp.ContentLength}

@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 )
 
-// Kinds of an [Error]. Their texts tell of a server what everybody may know.
+// Kinds of an [Error]. Their texts are for clients. Their subject is the server.
 var (
 	ErrRefused     = errors.New("leads to where it must not")
 	ErrTimeout     = errors.New("does not answer in time")
@@ -36,7 +36,7 @@ type Error struct {
 	Header     http.Header   // of the answer
 	Location   string        // absolute, where a redirect that was not followed leads to; it may have credentials
 	Body       []byte        // of the answer, its beginning; it may have credentials
-	RetryAfter time.Duration // for how long the server wants to be left alone, at most a year; 0: it does not say
+	RetryAfter time.Duration // how long the server wants no requests, at most a year; 0: it does not tell
 	text       string
 }
 
@@ -52,7 +52,7 @@ func statusText(status int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
 }
 
-// fault makes an Error of what the network says instead of an answer.
+// fault makes an Error of an error of the network.
 func fault(err error) *Error {
 	var (
 		own       *Error
@@ -103,7 +103,7 @@ func (e *Error) passes() bool {
 
 const maxText = 256 // bytes
 
-// Printable returns a text from outside as it may be shown: in one line, and at most 256 bytes.
+// Printable makes a text from outside fit for logs: one line of at most 256 bytes.
 func Printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) && r != utf8.RuneError {

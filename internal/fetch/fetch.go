@@ -1,19 +1,18 @@
-// Package fetch is the one HTTP client of nixreg. It reads from one server, its base, and from wherever that server leads.
+// Package fetch is the one HTTP client of nixreg. It reads from one server, the base, and from servers to which the base leads.
 //
-// It owns the connections and their limits, the rules of where a server may lead to, redirects, deadlines, tries, bodies
-// that go on after a cut, and the kinds of errors. It must not know what is fetched: neither Nix nor registries. Its types
-// stay inside the packages that use it.
+// It owns connections and their limits, the rules where a server may lead to, redirects, deadlines, tries, bodies that go on
+// after a cut, and kinds of errors. It must not know the purpose of a request: neither Nix nor registries. Its types stay inside
+// the packages that use it.
 //
 //	c := fetch.New(fetch.Options{Base: func() *url.URL { return base }, Redirects: 10, Slow: fetch.Slow{...}})
 //	resp, err := c.Send(fetch.Request{Request: req, Wait: 30 * time.Second, Sign: sign})
 //
 // # Where it connects to
 //
-// The base is reached at its scheme, host and port. A redirect, or any other address that a request has, must be https, or
-// may be http if the base is http. Nothing leads from https to http. Its address must not belong to this machine, to a
-// private network or to another special range, unless the address of the base is of the same class; it is never the address
-// of a cloud's metadata. The address that is dialled decides, not its name. A proxy of the environment dials by itself:
-// behind one, only names and literal addresses can be judged.
+// The target of a redirect, and any other URL, must be https; it may be http if the base is http. No redirect leads from https
+// to http. The address of the target must be public, or of the class that the address of the base has: this machine, a private
+// network, link-local and so on. It is never the metadata service of a cloud. The address that is dialled decides, not the
+// name. A proxy of the environment dials by itself: behind a proxy, only names and literal addresses can be judged.
 //
 // # Who gets credentials
 //
@@ -22,8 +21,8 @@
 //
 // # What is too slow
 //
-// The header of an answer must begin within [Request.Wait] from when the request was sent: waiting for a connection does not
-// count. A body must follow [Slow]. Only the time in which its reader waits for it counts.
+// The header of an answer must come within [Request.Wait] after the request was sent; the time to connect does not count. A body
+// must keep to [Slow]. Time in which the reader does not read does not count.
 package fetch
 
 import (
@@ -52,10 +51,10 @@ const (
 	endTimeout   = time.Second // to read the rest of a body that is not wanted
 )
 
-// Options say which server a Client reads from, and how. Base, Redirects and Slow must be set.
+// Options name the base, and say how to read from it. Base, Redirects and Slow must be set.
 type Options struct {
-	// Base is the address of the server. Scheme and host count. It may change from https to http before the first request
-	// that is not a probe for just that.
+	// Base returns the URL of the server, of which scheme and host are used. It may change from https to http while the
+	// caller finds out the scheme.
 	Base      func() *url.URL
 	TLS       *tls.Config // nil: the certificates of the system
 	MaxConns  int         // per host; 0 is any number
@@ -68,7 +67,7 @@ type Options struct {
 	Connect func(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, error)
 }
 
-// Slow is when a body is too slow: no byte comes for Stall, or less than Bytes for Limit.
+// Slow says when a body is too slow: no byte comes for Stall, or less than Bytes come in Limit.
 type Slow struct {
 	Stall, Limit time.Duration
 	Bytes        int
@@ -147,7 +146,7 @@ func (c *Client) Owns(u *url.URL) bool {
 // Check reports, by an error matching [ErrRefused], whether the base may lead to an address, as far as its name tells.
 func (c *Client) Check(u *url.URL) error { return c.check(c.options.Base(), u) }
 
-// check decides whether a request may go to u, to which an answer of from leads.
+// check decides whether an answer of from may lead to u.
 func (c *Client) check(from, u *url.URL) error {
 	base, to := originOf(c.options.Base()), originOf(u)
 	switch {
@@ -182,10 +181,10 @@ func (c *Client) admit(k class, host string) error {
 	return nil
 }
 
-// ownKey is the key of a context whose request goes to the origin of the base. All requests of one connection agree on it.
+// ownKey is the context key of a bool: the request goes to the origin of the base. It is the same for all requests of a connection.
 type ownKey struct{}
 
-// dial connects to the base, or to another host if its address may be that.
+// dial connects to the base, or to another host whose address is admitted.
 func (c *Client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: dialTimeout}
 	if own, _ := ctx.Value(ownKey{}).(bool); !own {

@@ -193,11 +193,11 @@ func TestSilence(t *testing.T) {
 // Which answers are worth another try, and for how long a server is left alone.
 func TestTries(t *testing.T) {
 	for _, tc := range []struct {
-		status    int
-		after     string
-		impatient bool
-		asked     int
-		took      time.Duration
+		status int
+		after  string
+		capped bool
+		asked  int
+		took   time.Duration
 	}{
 		{404, "", false, 1, 0}, {501, "", false, 1, 0}, {500, "", false, 3, -1}, {503, "", false, 3, -1}, {522, "", false, 3, -1}, {425, "", false, 3, -1},
 		{429, "", false, 2, -1}, {429, "7", false, 2, 7 * time.Second}, {503, "60", false, 3, 2 * time.Minute},
@@ -206,7 +206,7 @@ func TestTries(t *testing.T) {
 		inNetwork(t, func(t *testing.T, n *network) {
 			h := n.Serve("r.lab.test:80", "9.9.9.9", status(tc.status, "", "Retry-After", tc.after))
 			c, tr := n.open("http://r.lab.test"), tries(3)
-			tr.Busy, tr.Rest, tr.Impatient = 2, time.Minute, tc.impatient
+			tr.Busy, tr.Rest, tr.Capped = 2, time.Minute, tc.capped
 			start := time.Now()
 			err := tr.Do(t.Context(), func() error {
 				_, err := get(t.Context(), c, "a")

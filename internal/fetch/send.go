@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// Request is one request.
+// Request is a request, and how it is sent.
 type Request struct {
 	*http.Request
-	// Wait is for how long the header of each answer is waited for, from when the request was sent.
+	// Wait bounds the time from the end of sending to the header of the answer, for each redirect anew.
 	Wait time.Duration
 	// Sign adds credentials to the header of a request to the base; nil adds none. Its errors are returned as they are.
 	Sign func(*http.Request) error
@@ -23,9 +23,9 @@ type Request struct {
 	Stay func(*http.Response) bool
 }
 
-// Send sends a request once, and follows redirects. The answer has a status that was asked for: 200, 206 or 416 if there is
-// a Range, 304 if there is a condition. Others are an [*Error], as is the lack of an answer. The caller closes the body. The
-// answer's Request is the one that it is an answer to.
+// Send sends a request once, and follows redirects. The status of the answer is 200, or 206 or 416 for a request with Range, or
+// 304 for a request with a condition. Any other answer, and the lack of one, is an [*Error]. The caller closes the body. The
+// Request of the answer is the last one that was sent.
 func (c *Client) Send(r Request) (*http.Response, error) {
 	original := r.Request
 	if original.Body != nil {
@@ -68,7 +68,7 @@ func (c *Client) Send(r Request) (*http.Response, error) {
 // answered makes an Error of an answer, and closes its body.
 func (c *Client) answered(resp *http.Response) *Error {
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // as much of it as comes
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // an incomplete one will do
 	e := &Error{
 		Status: resp.StatusCode, Header: resp.Header, Body: body, text: statusText(resp.StatusCode),
 		RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), c.options.Now()),
@@ -106,7 +106,7 @@ func isRedirect(status int) bool {
 
 const never = 1<<63 - 1
 
-// hop sends one request to where it may go, and watches over its answer.
+// hop sends one request, if it may go there, without following redirects.
 func (c *Client) hop(r Request, from *url.URL) (*http.Response, error) {
 	if err := c.check(from, r.URL); err != nil {
 		return nil, err
@@ -153,20 +153,20 @@ func (c *Client) hop(r Request, from *url.URL) (*http.Response, error) {
 		return nil, fault(err)
 	}
 	if a, ok := peer.(*net.TCPAddr); ok && own && proxy == nil {
-		c.class.Store(uint32(classOf(a.AddrPort().Addr()))) // it has answered, and by TLS if that is configured
+		c.class.Store(uint32(classOf(a.AddrPort().Addr()))) // this is the base: it has answered, by TLS if that is configured
 	}
 	resp.Body = &watched{ReadCloser: resp.Body, slow: c.options.Slow, ctx: ctx, cancel: cancel}
 	return resp, nil
 }
 
-// watched is a body whose request ends when it is too slow. Only the time within Read counts: its reader may be slow.
+// watched is a body that ends its request when it is too slow. Only the time within Read counts: the reader may be slow.
 type watched struct {
 	io.ReadCloser
 	slow   Slow
 	ctx    context.Context // the request's
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
-	waited time.Duration // for the bytes that came since the last slow.Bytes were complete
+	waited time.Duration // for the bytes in came
 	came   int
 }
 
@@ -190,13 +190,13 @@ func (b *watched) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close may be called while Read is running, which then ends.
+// Close may be called while Read is running, and ends it.
 func (b *watched) Close() error {
 	b.cancel(context.Canceled)
 	return b.ReadCloser.Close()
 }
 
-// discard ends a body that is not wanted. A short one that has come is read, so that its connection can be used again.
+// discard closes a body that nobody reads. It reads a short one to the end, so that its connection can be used again.
 func discard(body io.ReadCloser) {
 	late := time.AfterFunc(endTimeout, func() { body.Close() })
 	io.CopyN(io.Discard, body, maxErrorBody)

@@ -9,25 +9,24 @@ import (
 	"time"
 )
 
-// Tries says how often a request is tried, and counts the tries that were in vain since the last progress. It is for one
-// request at a time.
+// Tries bounds the tries of a request, and counts those that failed since the last progress. It is for one request at a time.
 type Tries struct {
 	Max  int // for an error that may pass
 	Busy int // for 429: the server wants fewer requests
 	// First and Longest bound the time between tries, which doubles; up to half of it is added.
 	First, Longest time.Duration
-	// Rest is how long a server may want to be left alone by Retry-After. A longer time is an error at once, or, if
-	// Impatient, becomes Rest.
-	Rest      time.Duration
-	Impatient bool
+	// Rest is the longest Retry-After that is waited for. A longer one is an error at once; if Capped, the next try comes
+	// after Rest.
+	Rest   time.Duration
+	Capped bool
 	// Pause waits between tries, or returns an error; cause is why.
 	Pause func(ctx context.Context, d time.Duration, cause error) error
 
-	Made  int  // tries in vain
-	begun bool // there has been an answer, so that a server that is silent now is worth another try
+	Made  int  // tries that failed
+	begun bool // the server has answered before, so a timeout is worth another try
 }
 
-// Do calls try until it succeeds, or another try is of no use. The error is then that of try, or of ctx.
+// Do calls try until it succeeds, or until another try makes no sense. The error is that of try or of ctx.
 func (t *Tries) Do(ctx context.Context, try func() error) error {
 	for {
 		err := try()
@@ -41,8 +40,8 @@ func (t *Tries) Do(ctx context.Context, try func() error) error {
 	}
 }
 
-// wait waits before another try. It returns cause, or the error of ctx, if there is to be none. An error that is no [*Error]
-// is never tried again.
+// wait waits before another try. It returns cause, or the error of ctx, if there must be no other try. After an error that is no
+// [*Error] there is none.
 func (t *Tries) wait(ctx context.Context, cause error) error {
 	t.Made++
 	var e *Error
@@ -60,7 +59,7 @@ func (t *Tries) wait(ctx context.Context, cause error) error {
 	}
 	d := min(t.First<<(min(t.Made, 16)-1), t.Longest)
 	d += rand.N(d/2 + 1)
-	if e.RetryAfter > t.Rest && !t.Impatient {
+	if e.RetryAfter > t.Rest && !t.Capped {
 		return fmt.Errorf("%w: the server wants to be left alone for %v", cause, e.RetryAfter.Round(time.Second))
 	}
 	if e.RetryAfter > 0 {

@@ -54,7 +54,7 @@ func (a *address) base() *url.URL {
 
 func (a *address) hostname() string { return a.base().Hostname() }
 
-// isHub reports whether a host is one at which Docker Hub is reached. Docker's configuration has one name for them all.
+// isHub reports whether a host is one of Docker Hub's. Docker's configuration has one name for all of them.
 func isHub(host string) bool {
 	switch strings.ToLower(strings.TrimSuffix(host, ".")) {
 	case oci.DockerHub, name.DefaultRegistry, "registry-1.docker.io", "registry.hub.docker.com":
@@ -63,8 +63,8 @@ func isHub(host string) bool {
 	return false
 }
 
-// keychainTarget is what a keychain is asked for: the image's host, or the one that is connected to if that is someone
-// else's, who must not get the credentials of the image's.
+// keychainTarget is the name under which a keychain has the credentials: the host in the image's name. If another party owns
+// the host that is connected to, it is that host: the party must not get credentials that are not its own.
 func keychainTarget(registry string, a *address) target {
 	if isHub(a.hostname()) {
 		return name.DefaultRegistry
@@ -85,8 +85,8 @@ type target string
 func (t target) String() string      { return string(t) }
 func (t target) RegistryStr() string { return string(t) }
 
-// sameParty reports whether two hosts may share credentials: they are equal, or have the same last two labels. The
-// latter does not know of public suffixes with a dot, such as co.uk.
+// sameParty reports whether two hosts may share credentials: they are equal, or have the same last two labels. Public
+// suffixes with a dot, such as co.uk, are not known to it.
 func sameParty(a, b string) bool {
 	a, b = strings.ToLower(strings.TrimSuffix(a, ".")), strings.ToLower(strings.TrimSuffix(b, "."))
 	if a == b {

@@ -23,7 +23,7 @@ import (
 
 const exchangeTimeout = 60 * time.Second
 
-// auth knows how the registry wants to be asked, and has what it takes.
+// auth finds the Authorization header that the registry wants.
 type auth struct {
 	*server
 	credentials credentials
@@ -42,7 +42,7 @@ func newAuth(s *server, k authn.Keychain) *auth {
 	}
 }
 
-// header is the Authorization to send with a request; "" is none, or that none is known to be wanted yet.
+// header is the Authorization header of a request. It is "" if there is none, or if the registry has not asked for one yet.
 func (a *auth) header(ctx context.Context, to access) (string, error) {
 	a.mu.Lock()
 	ch := a.challenge
@@ -79,14 +79,14 @@ func basic(c *authn.AuthConfig) string {
 	return ""
 }
 
-// refused learns from a 401 of the registry to a request with this Authorization, and reports whether there is something
-// else to try, for which to may be widened. again says that it has been tried.
+// refused takes the 401 that a request with this Authorization got. It reports whether another try makes sense, for which it
+// may widen to. again: this is not the first 401 of the request.
 func (a *auth) refused(ctx context.Context, h http.Header, to *access, authorization string, again bool) bool {
 	ch, basic := parseChallenge(ctx, h)
 	if ch == nil {
 		return false
 	}
-	if basic != nil && a.keptFrom(ctx, ch) {
+	if basic != nil && a.withholds(ctx, ch) {
 		ch = basic
 	}
 	token, ok := strings.CutPrefix(authorization, "Bearer ")
@@ -102,8 +102,8 @@ func (a *auth) refused(ctx context.Context, h http.Header, to *access, authoriza
 	return true
 }
 
-// keptFrom reports whether there are credentials that the token server of a challenge must not get.
-func (a *auth) keptFrom(ctx context.Context, ch *transport.Challenge) bool {
+// withholds reports whether there are credentials that the token server of a challenge must not get.
+func (a *auth) withholds(ctx context.Context, ch *transport.Challenge) bool {
 	creds, err := a.credentials.get(ctx)
 	if err != nil || basic(creds) == "" {
 		return false
@@ -112,14 +112,14 @@ func (a *auth) keptFrom(ctx context.Context, ch *transport.Challenge) bool {
 	return err != nil || !a.trusts(realm)
 }
 
-// token returns a valid token, and gets one if need be.
+// token returns a valid token. It asks for one if there is none.
 func (a *auth) token(ctx context.Context, ch *transport.Challenge, to access) (string, error) {
 	if tok := a.tokens.get(to, a.now()); tok != "" {
 		return tok, nil
 	}
 	return flight.Once(ctx, a.calls, "token "+strings.Join(to.scopes(), " "), func(ctx context.Context) (string, error) {
 		now := a.now()
-		if tok := a.tokens.get(to, now); tok != "" { // somebody else has been faster
+		if tok := a.tokens.get(to, now); tok != "" { // another request has just got it
 			return tok, nil
 		}
 		tok, err := a.exchange(ctx, ch, to)
@@ -168,13 +168,13 @@ func (a *auth) exchange(ctx context.Context, ch *transport.Challenge, to access)
 func (a *auth) ask(req *http.Request) (*http.Response, error) {
 	resp, err := a.client.Send(fetch.Request{Request: req, Wait: headerTimeout})
 	if e := (*fetch.Error)(nil); errors.As(err, &e) && e.Status == http.StatusNotFound && e.Kind == nil && req.Method == http.MethodPost {
-		// It knows no OAuth 2: the library asks by GET.
+		// The server does not know OAuth 2. The library then asks by GET.
 		return &http.Response{StatusCode: e.Status, Header: e.Header, Body: http.NoBody, Request: req}, nil
 	}
 	return resp, err
 }
 
-// credentialsFor returns the credentials for a token server: none if it is not to be trusted with them.
+// credentialsFor returns the credentials for a token server. A server that must not get them gets none.
 func (a *auth) credentialsFor(ctx context.Context, realm *url.URL) (*authn.AuthConfig, error) {
 	creds, err := a.credentials.get(ctx)
 	if err != nil || *creds == (authn.AuthConfig{}) || a.trusts(realm) {
@@ -191,7 +191,7 @@ func (a *auth) trusts(realm *url.URL) bool {
 	addr := a.address
 	own := addr.hostname()
 	if isHub(own) {
-		own = name.DefaultRegistry // whose token server is not at docker.com
+		own = name.DefaultRegistry // its token server is at docker.io, also for hosts at docker.com
 	}
 	return (realm.Scheme == "https" || addr.plain.Load()) && sameParty(realm.Hostname(), own)
 }

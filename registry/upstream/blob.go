@@ -11,8 +11,8 @@ import (
 	"github.com/nixreg/nixreg/internal/fetch"
 )
 
-// Stat returns the size in bytes of a blob of repo, -1 where the registry does not say. Where it does not by HEAD, the
-// blob is opened and not read. Errors are as Head's.
+// Stat returns the size in bytes of a blob of repo, or -1 if the registry does not tell it. If HEAD does not tell the size,
+// Stat sends a GET and does not read the blob. Errors are those of Head.
 func (r *Registry) Stat(ctx context.Context, repo string, d v1.Hash) (int64, error) {
 	q, err := r.query(http.MethodHead, repo, "blobs", d.String())
 	if err != nil {
@@ -36,8 +36,8 @@ func (r *Registry) Stat(ctx context.Context, repo string, d v1.Hash) (int64, err
 	return b.Size(), nil
 }
 
-// knowsNoHead reports whether it may be for the method that a HEAD has failed: an address that a registry has signed is
-// often good for GET alone.
+// knowsNoHead reports whether a HEAD may have failed because of its method. A signed address to which a registry redirects is
+// often valid for GET only.
 func knowsNoHead(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || e.TokenServer {
@@ -51,15 +51,15 @@ func knowsNoHead(err error) bool {
 	return e.Status == http.StatusForbidden && errors.As(err, &answer) && answer.Elsewhere != ""
 }
 
-// Blob opens a blob of repo. ctx governs the Body until it is closed, which the caller does. The caller also verifies
-// the digest. Errors are as Head's.
+// Blob opens a blob of repo. The caller closes the Body and verifies the digest; the end of ctx ends the Body. Errors are those
+// of Head.
 func (r *Registry) Blob(ctx context.Context, repo string, d v1.Hash) (*Body, error) {
 	q, err := r.query(http.MethodGet, repo, "blobs", d.String())
 	if err != nil {
 		return nil, err
 	}
 	first := q
-	first.wait = makeTimeout // for the rest, the registry has the blob
+	first.wait = makeTimeout // when a rest is asked for, the registry has the blob already
 	tries := r.tries(q.subject)
 	tries.Max, tries.Busy = maxCuts+1, 0
 	b, err := r.client.Open(ctx, fetch.File{
@@ -85,17 +85,17 @@ const (
 	progress = 64 << 10 // bytes, if they do not come too slowly
 )
 
-// Body is a blob as it comes. A connection that is cut, has no byte for a minute, or less than 512 KiB in two minutes of
-// waiting, is replaced by one for the rest. A patient registry may be out of reach for about a minute, too. It is for one
-// reader at a time; Close may be called at any time.
+// Body is a blob while it is downloaded. A connection is too slow if it brings no byte for a minute, or less than 512 KiB in
+// two minutes of waiting. After a cut or a connection that is too slow, Body asks for the rest. With [Options.Patient] the
+// registry may be out of reach for about a minute. A Body is for one reader at a time; Close may be called at any time.
 type Body struct{ fetched *fetch.Body }
 
-// Size is the number of bytes of the blob as the registry says, -1 if it does not.
+// Size is the size of the blob in bytes as the registry tells it, or -1.
 func (b *Body) Size() int64 { return b.fetched.Size() }
 
-// Read implements [io.Reader]. No more than Size bytes are read, and no less before io.EOF. Errors are [*Error] for what
-// the registry is to blame for, or that of the context.
+// Read implements [io.Reader]. If Size is known, exactly Size bytes come before io.EOF. An error is an [*Error], or that of the
+// context.
 func (b *Body) Read(p []byte) (int, error) { return b.fetched.Read(p) }
 
-// Close ends a running Read, and the request.
+// Close ends the request, and a Read that is running.
 func (b *Body) Close() error { return b.fetched.Close() }

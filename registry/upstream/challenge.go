@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// parseChallenge finds the challenge that is to be met in the header of a 401, and that by Basic; nil if there is none. Bearer
-// comes before Basic: who has no credentials may get a token, and who has some need not show them with each request.
+// parseChallenge returns the challenge of a 401 to answer, and the one for Basic; nil means none. Bearer comes before Basic: a
+// token may be had without credentials, and with a token the credentials are not sent with each request.
 func parseChallenge(ctx context.Context, h http.Header) (best, basic *transport.Challenge) {
 	var bearer *transport.Challenge
 	for _, v := range h.Values("WWW-Authenticate") {
@@ -28,9 +28,9 @@ func parseChallenge(ctx context.Context, h http.Header) (best, basic *transport.
 	return bearer, basic
 }
 
-// parseOne reads one header; nil if it is of no scheme that is known.
+// parseOne reads one header. It returns nil for an unknown scheme.
 func parseOne(ctx context.Context, value string) *transport.Challenge {
-	// Ping is the one door to the library's parser: it gets the answer that is here.
+	// The library exports its parser only through Ping. So Ping gets an answer with this header.
 	answer := func(r *http.Request) (*http.Response, error) {
 		return &http.Response{
 			StatusCode: http.StatusUnauthorized,
@@ -54,10 +54,10 @@ func isScheme(ch *transport.Challenge, scheme string) bool {
 	return strings.EqualFold(ch.Scheme, scheme)
 }
 
-// access is what a token is for: to pull from a repository, and what the registry wants beside that.
+// access is what a token allows: to pull from a repository, and the other scopes that the registry wants.
 type access struct {
 	repo string
-	more string // scopes, with blanks between them; "" is none
+	more string // scopes, separated by blanks
 }
 
 const (
@@ -65,13 +65,13 @@ const (
 	maxScope  = 512 // bytes
 )
 
-// scopes are those to ask a token server for. Some look at the first one alone.
+// scopes are the scopes to ask a token server for. Some servers read the first one only.
 func (a access) scopes() []string { return append(strings.Fields(a.more), pullScope(a.repo)) }
 
 func pullScope(repo string) string { return "repository:" + repo + ":pull" }
 
-// widen takes what the challenge of a refused token wants beside the right to pull from the repository, and reports
-// whether that is news. A registry may know the repository by another name, or have scopes of its own kind.
+// widen adds the scopes that the challenge of a refused token wants, and reports whether any is new. A registry may know the
+// repository by another name, or have its own kinds of scopes.
 func (a *access) widen(ch *transport.Challenge) bool {
 	if a.more != "" {
 		return false
@@ -86,7 +86,7 @@ func (a *access) widen(ch *transport.Challenge) bool {
 	return a.more != ""
 }
 
-// pullScopes are the scopes of a challenge, but for what goes beyond pulling.
+// pullScopes are the scopes of a challenge, without those that allow more than a pull.
 //
 // Source: distribution, "Token Scope Documentation".
 func pullScopes(s string) []string {

@@ -21,25 +21,25 @@ var (
 	ErrCertificate = fetch.ErrCertificate
 )
 
-// Error is what the registry, or a server it leads to, answers in place of what was asked for; or that there is no
-// answer. It matches [fs.ErrNotExist] for 404, [fs.ErrPermission] for 401 and 403, and what Err matches. The end of a
-// context is no Error, nor are credentials that cannot be had, see [ErrCredentials].
+// Error is the error for a wrong answer of the registry, or of a server it leads to, or for the lack of an answer. It matches
+// [fs.ErrNotExist] for 404, [fs.ErrPermission] for 401 and 403, and all that Err matches. The end of a context is no Error,
+// and neither is a keychain that fails, see [ErrCredentials].
 type Error struct {
 	Registry string // its name
-	Subject  string // what was asked for, such as "library/nginx:latest"; "" is left out of texts
-	// TokenServer says that it is the token server that answers so, or does not answer.
+	Subject  string // the thing that was asked for: "library/nginx:latest"; "" is left out of texts
+	// TokenServer: the error is about the token server, not the registry.
 	TokenServer bool
-	Status      int // of the answer; 0 is none, 200 and 206 are for an answer that makes no sense
-	// RetryAfter is for how long the server wants to be left alone, at most an hour; 0 where it does not say.
+	Status      int // of the answer; 0: there is no answer; 200 or 206: the answer makes no sense
+	// RetryAfter is how long the server wants no requests, at most an hour; 0: it does not tell.
 	RetryAfter time.Duration
 	Err        error // without the registry and the subject
 }
 
-// Error is the text for logs. It may have addresses of servers.
+// Error returns the text for logs, which may name servers.
 func (e *Error) Error() string { return e.text(e.Err.Error()) }
 
-// Public is the text for those who need not know which servers there are: it has no addresses but those in what the
-// server says is wrong. An Err that is not of this package is shown as it is.
+// Public returns the text for clients. It names no server, except in a message of the server itself. The text of an Err that
+// another package has set is shown as it is.
 func (e *Error) Public() string {
 	if r := (*reason)(nil); errors.As(e.Err, &r) {
 		return e.text(r.public)
@@ -56,7 +56,7 @@ func (e *Error) text(what string) string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is implements the kinds of the statuses.
+// Is makes a status match its kind.
 func (e *Error) Is(target error) bool {
 	switch e.Status {
 	case http.StatusNotFound:
@@ -67,7 +67,7 @@ func (e *Error) Is(target error) bool {
 	return false
 }
 
-// nonsense is an Error for an answer that has the right status and is wrong all the same.
+// nonsense makes an Error of an answer with the right status and wrong content.
 func (s *server) nonsense(subject string, status int, err error) *Error {
 	public := "the answer makes no sense"
 	if errors.Is(err, ErrDigest) {
@@ -76,7 +76,7 @@ func (s *server) nonsense(subject string, status int, err error) *Error {
 	return &Error{Registry: s.name, Subject: subject, Status: status, Err: &reason{err, err.Error(), public}}
 }
 
-// failed makes the error for a request that came to no answer, or returns the Error of one.
+// failed makes the error that callers get of the error of a request.
 func (s *server) failed(ctx context.Context, subject string, err error) error {
 	var (
 		own   *Error
@@ -88,7 +88,7 @@ func (s *server) failed(ctx context.Context, subject string, err error) error {
 		return s.about(subject, ctx.Err())
 	case errors.As(err, &own):
 		return own
-	case !errors.As(err, &e): // of this side, such as credentials
+	case !errors.As(err, &e): // an error of this machine: credentials, for example
 		return s.about(subject, err)
 	case e.Kind == fetch.ErrChanged:
 		return s.nonsense(subject, e.Status, e)
@@ -115,7 +115,7 @@ func (s *server) failed(ctx context.Context, subject string, err error) error {
 
 const maxRetryAfter = time.Hour
 
-// reason is an error with texts of its own. public is for those who need not know which servers there are.
+// reason is an error with other texts: text for logs, public for clients.
 type reason struct {
 	error
 	text, public string
@@ -124,7 +124,7 @@ type reason struct {
 func (r *reason) Error() string { return r.text }
 func (r *reason) Unwrap() error { return r.error }
 
-// tokenError is for a token server that was asked, or was to be asked, and did not give a token.
+// tokenError is the error for a token server that did not give a token.
 type tokenError struct {
 	subject, server string
 	error
@@ -132,7 +132,7 @@ type tokenError struct {
 
 func (e *tokenError) Unwrap() error { return e.error }
 
-// publicly says what came of a request, of the server that should have answered it.
+// publicly is the text for clients. Its subject is the server.
 func publicly(e *fetch.Error) string {
 	switch {
 	case e.Kind != nil:
@@ -147,14 +147,14 @@ func publicly(e *fetch.Error) string {
 	return text
 }
 
-// firstMessage returns what a registry or a token server says is wrong; "" if that is not to be found.
+// firstMessage returns the reason in the error document of a registry or a token server, or "".
 func firstMessage(body []byte) string {
 	var a struct {
 		Errors []struct {
 			Code    string `json:"code"`
 			Message string `json:"message"`
 		} `json:"errors"`
-		Details string `json:"details"` // as Docker Hub's token server has it
+		Details string `json:"details"` // from Docker Hub's token server
 		Message string `json:"message"`
 	}
 	if json.Unmarshal(body, &a) != nil {

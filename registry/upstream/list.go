@@ -18,7 +18,7 @@ import (
 	"github.com/nixreg/nixreg/internal/fetch"
 )
 
-// Bounds of a list, all pages together.
+// Bounds of a list, over all its pages.
 const (
 	pageSize  = "1000"
 	maxPages  = 1000
@@ -26,8 +26,8 @@ const (
 	maxListed = 16 << 20 // bytes
 )
 
-// Tags lists the tags of repo, in the registry's order. Errors are as Head's; a list of more than 100,000 tags, or
-// 16 MiB, is one.
+// Tags lists the tags of repo, in the registry's order. Errors are those of Head. A list of more than 100,000 tags or 16 MiB is
+// an error.
 func (r *Registry) Tags(ctx context.Context, repo string) ([]string, error) {
 	q, err := r.query(http.MethodGet, repo, "tags", "list")
 	if err != nil {
@@ -52,8 +52,8 @@ func (r *Registry) Tags(ctx context.Context, repo string) ([]string, error) {
 	return tags, nil
 }
 
-// Referrers lists what refers to the manifest d of repo. The error of a registry that has no such lists matches
-// [errors.ErrUnsupported]: clients keep them under [ReferrersTag] then. Other errors are as Head's.
+// Referrers lists the descriptors of the referrers of the manifest d of repo. The error of a registry without such lists matches
+// [errors.ErrUnsupported]; its clients keep an index at [ReferrersTag]. Other errors are those of Head.
 //
 // Source: OCI distribution specification 1.1, "Listing Referrers".
 func (r *Registry) Referrers(ctx context.Context, repo string, d v1.Hash) ([]v1.Descriptor, error) {
@@ -81,8 +81,8 @@ func (r *Registry) Referrers(ctx context.Context, repo string, d v1.Hash) ([]v1.
 	return nil, err
 }
 
-// knowsNoReferrers reports whether a status is what a server without lists of referrers answers: the specification has
-// 404, but not all routers do.
+// knowsNoReferrers reports whether a server without lists of referrers answers with this status. The specification says 404, but
+// not all servers do.
 func knowsNoReferrers(status int) bool {
 	switch status {
 	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented:
@@ -91,7 +91,7 @@ func knowsNoReferrers(status int) bool {
 	return false
 }
 
-// ReferrersTag is the tag under which clients keep the index of what refers to d.
+// ReferrersTag is the tag at which clients keep the index of the referrers of d.
 //
 // Source: OCI distribution specification 1.1, "Referrers Tag Schema".
 func ReferrersTag(d v1.Hash) string { return fmt.Sprintf("%.32s-%.64s", d.Algorithm, d.Hex) }
@@ -104,7 +104,7 @@ func parseIndex(data []byte) ([]v1.Descriptor, error) {
 	return index.Manifests, nil
 }
 
-// pages reads all pages of a list. add takes one, and returns the number of items there are now.
+// pages reads all pages of a list. add takes a page, and returns the number of items so far.
 func (r *Registry) pages(ctx context.Context, q query, add func(*document) (int, error)) error {
 	left := int64(maxListed)
 	for range maxPages {
@@ -131,7 +131,7 @@ func (r *Registry) pages(ctx context.Context, q query, add func(*document) (int,
 	return r.nonsense(q.subject, http.StatusOK, fmt.Errorf("list of more than %d pages", maxPages))
 }
 
-// nextPage makes the query for the next page. Only path and query of a link are followed: a registry behind a proxy may not
+// nextPage makes the query for the next page. It uses the path and the query of the link only: a registry behind a proxy may not
 // know its own scheme.
 func (r *Registry) nextPage(q query, next string) (query, error) {
 	base := r.url(q.path, nil)

@@ -14,10 +14,10 @@ import (
 	"github.com/nixreg/nixreg/internal/oci/listing"
 )
 
-// Head asks what ref, a tag or digest, is in repo. Without accept it asks for images and indexes, OCI's and Docker's. Digest is zero, Size -1 and
-// MediaType "" where the registry does not say; there is no Data. An error is an [*Error], or matches
-// [io/fs.ErrInvalid] for a name that is none, or [ErrCredentials], or is that of ctx. A digest that is not ref matches
-// [ErrDigest].
+// Head returns the descriptor of ref, a tag or a digest, in repo. Without accept it asks for images and indexes, of OCI and of
+// Docker. Digest is zero, Size -1 and MediaType "" if the registry does not tell them; Data is nil. An error is an [*Error],
+// or matches [io/fs.ErrInvalid] for an invalid name, or [ErrCredentials], or is that of ctx. It matches [ErrDigest] if ref is
+// another digest than the registry tells.
 func (r *Registry) Head(ctx context.Context, repo, ref string, accept ...types.MediaType) (*v1.Descriptor, error) {
 	q, err := r.query(http.MethodHead, repo, "manifests", ref, orManifests(accept)...)
 	if err != nil {
@@ -38,9 +38,9 @@ func (r *Registry) Head(ctx context.Context, repo, ref string, accept ...types.M
 	return d, nil
 }
 
-// Manifest gets what ref, a tag or digest, is in repo. Without accept it asks for the same, but what comes may be
-// anything: its MediaType is as the registry says. Data has at most 4 MiB; Digest and Size are Data's. If
-// ref is a digest, or the registry names one, Data has it, or the error matches [ErrDigest]. Other errors are as Head's.
+// Manifest returns ref, a tag or a digest, of repo, with its bytes in Data: at most 4 MiB. Without accept it asks for images and
+// indexes, but the registry may send any document: MediaType is its claim. Digest and Size are computed of Data. If ref is a
+// digest, or the registry tells one, and Data has another, the error matches [ErrDigest]. Other errors are those of Head.
 func (r *Registry) Manifest(ctx context.Context, repo, ref string, accept ...types.MediaType) (*v1.Descriptor, error) {
 	q, err := r.query(http.MethodGet, repo, "manifests", ref, orManifests(accept)...)
 	if err != nil {
@@ -64,8 +64,8 @@ func (r *Registry) Manifest(ctx context.Context, repo, ref string, accept ...typ
 	return d, nil
 }
 
-// digest computes the digest of data by the algorithm of want, which must be it unless it has the algorithm alone. What
-// is no digest is the zero Hash.
+// digest computes the digest of data by the algorithm of want. If want has more than the algorithm, the two must be equal. If
+// want is no digest, the result is zero.
 func digest(data []byte, want string) (v1.Hash, error) {
 	algorithm, hex, ok := strings.Cut(want, ":")
 	h, err := v1.Hasher(algorithm)

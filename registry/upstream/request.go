@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	maxTries = 3 // of a request that got no answer, or one of a bad moment
-	maxBusy  = 5 // of one that came too early, for a patient registry
+	maxTries = 3 // of a request without an answer, or with an answer that may pass
+	maxBusy  = 5 // after 429, if the registry is patient
 	maxRest  = 60 * time.Second
 )
 
@@ -33,7 +33,7 @@ type query struct {
 	wait    time.Duration // for the header of the answer
 }
 
-// query makes one for a thing of a repository: kind is "manifests", "blobs" and so on, ref a tag or digest.
+// query makes a query for a part of a repository. kind is "manifests", "blobs" and so on; ref is a tag or a digest.
 func (r *Registry) query(method, repo, kind, ref string, accept ...types.MediaType) (query, error) {
 	q := query{method: method, repo: repo, path: repo + "/" + kind + "/" + ref, header: http.Header{}, wait: headerTimeout}
 	if !oci.IsRepository(repo) {
@@ -53,7 +53,7 @@ func (r *Registry) query(method, repo, kind, ref string, accept ...types.MediaTy
 	return q, nil
 }
 
-// do sends a query until it gets the answer that is asked for: 200, or 206 to one for a range. The caller closes its
+// do sends a query, with as many tries as it takes. The status of the answer is 200, or 206 for a range. The caller closes the
 // body. Other answers are an *Error.
 func (r *Registry) do(ctx context.Context, q query) (resp *http.Response, err error) {
 	err = r.tries(q.subject).Do(ctx, func() error {
@@ -66,11 +66,11 @@ func (r *Registry) do(ctx context.Context, q query) (resp *http.Response, err er
 	return resp, nil
 }
 
-// tries are those of one query.
+// tries are the tries of one query.
 func (r *Registry) tries(subject string) *fetch.Tries {
 	t := &fetch.Tries{Max: maxTries, Busy: 1, First: time.Second / 2, Longest: 16 * time.Second}
 	if r.patient {
-		t.Busy, t.Rest, t.Impatient = maxBusy, maxRest, true
+		t.Busy, t.Rest, t.Capped = maxBusy, maxRest, true
 	}
 	t.Pause = func(ctx context.Context, d time.Duration, cause error) error {
 		r.log.DebugContext(ctx, "request is tried again", "of", subject, "in", d, "err", cause)
@@ -82,7 +82,7 @@ func (r *Registry) tries(subject string) *fetch.Tries {
 	return t
 }
 
-// restReason says why a server is left alone for a while; "" if it does not want that.
+// restReason is why a server gets no requests for a while, or "".
 func restReason(cause error) string {
 	var e *fetch.Error
 	if !errors.As(cause, &e) || e.Status != http.StatusTooManyRequests && e.RetryAfter == 0 {
@@ -98,7 +98,7 @@ func restReason(cause error) string {
 	return fmt.Sprintf("%s answers %d", server, e.Status)
 }
 
-// authorized sends a query once, with the credentials that it takes. A 401 is a chance to learn which these are.
+// authorized sends a query once, with the credentials that the registry wants. It learns from a 401 which these are.
 func (r *Registry) authorized(ctx context.Context, q query) (*http.Response, error) {
 	if err := r.settle(ctx); err != nil {
 		return nil, err
@@ -128,20 +128,20 @@ func (r *Registry) authorized(ctx context.Context, q query) (*http.Response, err
 		if again != nil {
 			return nil, again
 		}
-		if next == authorization { // there is nothing better to offer
+		if next == authorization { // there are no other credentials
 			return nil, err
 		}
 		authorization = next
 	}
 }
 
-// document is an answer that has been read whole.
+// document is an answer with its whole body.
 type document struct {
 	data   []byte
 	header http.Header
 }
 
-// read sends a query for a document of at most limit bytes. One that is cut is asked for again as a whole.
+// read reads a document of at most limit bytes. After a cut it asks for the whole document again.
 func (r *Registry) read(ctx context.Context, q query, limit int64) (*document, error) {
 	var doc *document
 	err := r.tries(q.subject).Do(ctx, func() error {
@@ -166,7 +166,7 @@ func (r *Registry) read(ctx context.Context, q query, limit int64) (*document, e
 	return doc, nil
 }
 
-// encodingOf is what an answer is compressed with on its way; "" if it is not.
+// encodingOf is the compression of an answer, or "".
 func encodingOf(h http.Header) string {
 	switch e := strings.ToLower(h.Get("Content-Encoding")); e {
 	case "gzip", "x-gzip", "br", "zstd", "deflate", "compress":
@@ -175,7 +175,7 @@ func encodingOf(h http.Header) string {
 	return ""
 }
 
-// mediaType is the one of an answer, without parameters.
+// mediaType is the media type of an answer, without parameters.
 func mediaType(h http.Header) types.MediaType {
 	t, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	return types.MediaType(strings.ToLower(strings.TrimSpace(t)))

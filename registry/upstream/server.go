@@ -15,23 +15,23 @@ import (
 
 const (
 	headerTimeout = 30 * time.Second
-	makeTimeout   = 5 * time.Minute // for the header of a manifest or a blob: a registry may have to make or fetch it first
-	maxRedirects  = 9               // a nixreg that is not ready has eight of them, a proxy in front of it one
+	makeTimeout   = 5 * time.Minute // for the header of a manifest or a blob, which a registry may have to make or fetch first
+	maxRedirects  = 9               // a nixreg that is not ready sends eight, a proxy in front of it one
 )
 
 var slow = fetch.Slow{Stall: 60 * time.Second, Limit: 2 * time.Minute, Bytes: 512 << 10}
 
-// server is what requests to the registry, and for its tokens, have in common.
+// server has the things that requests to the registry and requests for its tokens share.
 type server struct {
 	name    string
 	address *address
 	client  *fetch.Client
-	calls   *flight.Group // for the scheme, and for tokens by what they are for
+	calls   *flight.Group // that find the scheme, and that get tokens
 	log     *slog.Logger
 	now     func() time.Time
 }
 
-// settle finds out whether HTTPS or, where that is allowed and HTTPS is not spoken, HTTP is spoken.
+// settle finds out whether the registry speaks HTTPS. If it does not, and plain HTTP is allowed, HTTP is used.
 func (s *server) settle(ctx context.Context) error {
 	if !s.address.undecided.Load() {
 		return nil
@@ -58,7 +58,7 @@ func (s *server) settle(ctx context.Context) error {
 	return err
 }
 
-// probe reports whether anything answers. No other request is sent before the scheme is settled.
+// probe is nil if there is any answer. No other request is sent before the scheme is settled.
 func (s *server) probe(ctx context.Context) error {
 	req := (&http.Request{Method: http.MethodGet, URL: s.url("", nil), Header: http.Header{}}).WithContext(ctx)
 	stay := func(*http.Response) bool { return true }
@@ -72,14 +72,14 @@ func (s *server) probe(ctx context.Context) error {
 	return resp.Body.Close()
 }
 
-// url is that of a path below /v2/.
+// url returns the URL of a path below /v2/.
 func (s *server) url(path string, query url.Values) *url.URL {
 	u := s.address.base()
 	u.Path, u.RawQuery = "/v2/"+path, query.Encode()
 	return u
 }
 
-// about names the registry in an error of this side: it is nothing the registry said.
+// about adds the registry and the subject to an error that is no answer of the registry.
 func (s *server) about(subject string, err error) error {
 	return fmt.Errorf("%s: %s: %w", s.name, subject, err)
 }

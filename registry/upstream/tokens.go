@@ -12,7 +12,7 @@ const (
 	maxLife     = 24 * time.Hour
 )
 
-// tokens are those in use, by repository. Safe for concurrent use.
+// tokens keeps one token for each repository. Safe for concurrent use.
 type tokens struct{ byRepo lru.Cache[string, token] }
 
 type token struct {
@@ -21,7 +21,7 @@ type token struct {
 	until time.Time
 }
 
-// get returns the token for a repository, "" if there is none that is valid at now, and for what is wanted beside it.
+// get returns a token that is valid at now and allows a, or "".
 func (t *tokens) get(a access, now time.Time) string {
 	tok, ok := t.byRepo.Get(a.repo)
 	if !ok || a.more != "" && a.more != tok.more || !now.Before(tok.until) {
@@ -30,7 +30,7 @@ func (t *tokens) get(a access, now time.Time) string {
 	return tok.value
 }
 
-// put keeps a token that the server gave at now for seconds, less a margin for its way.
+// put keeps a token that the server gave at now for so many seconds, less a margin for the time it takes to arrive.
 func (t *tokens) put(a access, value string, seconds int, now time.Time) {
 	life := defaultLife
 	if seconds > 0 {
@@ -39,7 +39,7 @@ func (t *tokens) put(a access, value string, seconds int, now time.Time) {
 	t.byRepo.Put(a.repo, token{a, value, now.Add(life - life/10)}, int64(len(a.repo)+len(a.more)+len(value)))
 }
 
-// drop forgets a token that was refused, if it is still the one in use.
+// drop forgets a token that was refused. A newer one stays.
 func (t *tokens) drop(repo, value string) {
 	if tok, ok := t.byRepo.Get(repo); ok && tok.value == value {
 		t.byRepo.Delete(repo)

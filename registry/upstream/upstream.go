@@ -1,8 +1,7 @@
 // Package upstream reads from another registry: manifests, blobs, tags and referrers.
 //
-// It owns the registry's address, credentials and tokens, its errors, and the pages of its lists. How requests are sent is
-// the matter of internal/fetch. It must not know caches, archives or Nix, nor who serves what is read here. It keeps tokens
-// and nothing else.
+// It owns the registry's address, its credentials and tokens, its errors, and the pages of its lists. internal/fetch sends the
+// requests. The package must not know caches, archives or Nix, nor its callers. It keeps tokens and nothing else.
 //
 //	r, err := upstream.New(upstream.Options{Name: "docker.io", Keychain: authn.DefaultKeychain})
 //	d, err := r.Manifest(ctx, "library/nginx", "latest")
@@ -14,21 +13,21 @@
 //
 // # Where it connects to
 //
-// The registry is reached at its configured scheme, host and port alone. Whatever it points to, as a token server or by a
-// redirect, follows the rules of internal/fetch: https, or http if the registry is http, and no address of another class.
+// Requests go to the configured scheme, host and port. A token server that the registry names, and a redirect, follow the rules
+// of internal/fetch: https, or http if the registry is at http, and no address of another class.
 //
 // # Who gets credentials
 //
-// Credentials and tokens go to the registry itself. Credentials also go to a token server that the registry names, if it
-// is https or the registry is http, and if its host is the registry's, or has the same last two labels (auth.docker.io
-// and index.docker.io, gitlab.com and registry.gitlab.com). Addresses and single labels must be equal. Docker Hub is
-// docker.io, also where it is reached at registry.hub.docker.com. Other token servers are asked without credentials. A
-// redirect to elsewhere carries none of it.
+// The registry gets credentials and tokens. A token server that the registry names gets credentials on two conditions. It is at
+// https, or the registry is at http. And its host is the registry's, or has the same last two labels (auth.docker.io and
+// index.docker.io, gitlab.com and registry.gitlab.com); addresses and single labels must be equal. Docker Hub counts as
+// docker.io, also at registry.hub.docker.com. Other token servers are asked without credentials. A redirect to another origin
+// carries neither credentials nor tokens.
 //
 // # What is too slow
 //
-// An answer must begin in 30 s; one with a blob in 5 min, for a registry that is a proxy may get all of it first. A body
-// must bring a byte a minute and 512 KiB in two minutes, of the time that its reader waits for it.
+// The header of an answer must come in 30 s, that of a manifest or a blob in 5 min: a registry that is a proxy may get all of it
+// first. A body must bring a byte a minute and 512 KiB in two minutes. Time in which the reader does not read does not count.
 package upstream
 
 import (
@@ -45,36 +44,35 @@ import (
 	"github.com/nixreg/nixreg/internal/flight"
 )
 
-// Options say which registry, and how it is reached. Only Name must be set.
+// Options name the registry and say how to reach it. Only Name must be set.
 type Options struct {
-	// Name is the registry's as images are named: "docker.io", "127.0.0.1:5001", "lab". Messages name it.
+	// Name is the registry's name in the names of images, and in messages: "docker.io", "127.0.0.1:5001", "lab".
 	Name string
-	// URL is "https://host[:port]" or "http://host[:port]"; "" is https://Name, and Docker Hub's own host for docker.io.
+	// URL is "https://host[:port]" or "http://host[:port]". "" means https://Name, for docker.io Docker Hub's host.
 	URL string
-	// Keychain has the credentials; nil is anonymous. It is asked for the registry's name, docker.io being
-	// index.docker.io as Docker's configuration has it. If URL is at a host of someone else, by the rule for token
-	// servers, it is asked for that host; Docker Hub's hosts are index.docker.io in any case. It is asked again only
-	// after its answer was refused, or 10 s after it failed. If it takes longer than 30 s, that is an error matching
-	// [ErrCredentials]; it goes on in one goroutine, and nobody else asks until it is done.
+	// Keychain has the credentials; nil means none. It is asked for Name, or for the host of URL if that belongs to
+	// another party by the rule for token servers. Docker Hub is always index.docker.io, as in Docker's configuration. It
+	// is asked again after the registry refused its answer, and 10 s after it failed. If it takes longer than 30 s, requests
+	// fail with an error matching [ErrCredentials]; the question goes on in one goroutine, and there is no second one.
 	Keychain authn.Keychain
-	// SkipVerify leaves certificates unchecked.
+	// SkipVerify turns off the check of certificates.
 	SkipVerify bool
-	// AllowHTTP uses plain HTTP if URL is "" and HTTPS is not spoken, for credentials too. A server that speaks HTTPS with
-	// a certificate that is not trusted is not asked by HTTP.
+	// AllowHTTP allows plain HTTP, also for credentials, if URL is "" and the server does not speak HTTPS. A server that
+	// speaks HTTPS with an untrusted certificate is not asked by HTTP.
 	AllowHTTP bool
-	// Patient waits and tries again where the registry wants fewer requests (429), and where it is out of reach in the midst
-	// of a blob. Otherwise that is an error at once.
+	// Patient: wait and try again if the registry wants fewer requests (429), or is out of reach in the middle of a blob.
+	// Otherwise both are an error at once.
 	Patient bool
-	// Log gets warnings, and for how long a patient registry waits as Info; nil is silent.
+	// Log gets warnings, and at level Info how long a patient registry waits; nil means no log.
 	Log *slog.Logger
 	// Now is the clock for tokens and dates; nil is [time.Now].
 	Now func() time.Time
-	// Wait waits between tries, or gives an error of ctx if that ends first; nil waits for real.
+	// Wait waits between tries, or returns the error of ctx; nil means to sleep.
 	Wait func(ctx context.Context, d time.Duration) error
 }
 
-// Registry is another registry. It is safe for concurrent use, and needs no closing: idle connections end by themselves, and
-// what it does on its own account ends within two minutes.
+// Registry is another registry. It is safe for concurrent use. It needs no Close: idle connections end by themselves, and a
+// request for a token that no caller waits for ends within a minute.
 type Registry struct {
 	*server
 	auth      *auth
@@ -83,13 +81,13 @@ type Registry struct {
 	wait      func(context.Context, time.Duration) error
 }
 
-// announced is the end of the last wait that the log tells of.
+// announced is the end of the last wait that is in the log.
 type announced struct {
 	mu    sync.Mutex
 	until time.Time
 }
 
-// first reports whether a wait until then is news: of several requests that wait as long, one tells the log.
+// first reports whether a wait until then is not in the log yet. Of several requests that wait as long, one logs it.
 func (a *announced) first(until time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -100,8 +98,7 @@ func (a *announced) first(until time.Time) bool {
 	return true
 }
 
-// New makes a Registry. It checks the options and connects to nothing; what is wrong with them is an error matching
-// [io/fs.ErrInvalid].
+// New returns a Registry. It connects to nothing. The error for wrong options matches [io/fs.ErrInvalid].
 func New(o Options) (*Registry, error) {
 	return newRegistry(o, fetch.Options{TLS: &tls.Config{InsecureSkipVerify: o.SkipVerify}})
 }
@@ -131,8 +128,8 @@ func newRegistry(o Options, f fetch.Options) (*Registry, error) {
 	return r, nil
 }
 
-// Name is the registry's name as images have it.
+// Name returns the registry's name in the names of images.
 func (r *Registry) Name() string { return r.name }
 
-// Host is the host[:port] that is connected to.
+// Host returns the host[:port] of the registry's URL.
 func (r *Registry) Host() string { return r.address.host }

@@ -20,8 +20,8 @@ import (
 // maxWindow bounds the memory that unpacking takes, in bytes.
 const maxWindow = 16 << 20
 
-// encodingOf is what a file is compressed with, "" if its bytes are as they are stored: a server may say of hello.nar.xz
-// that its encoding is xz, and means the file.
+// encodingOf is the compression that the server has added, or "". For hello.nar.xz the encoding xz is not added: the server
+// means the file.
 func encodingOf(h http.Header, name string) string {
 	e := strings.ToLower(strings.TrimSpace(strings.Join(h.Values("Content-Encoding"), ",")))
 	e = strings.TrimPrefix(e, "x-")
@@ -36,7 +36,7 @@ func encodingOf(h http.Header, name string) string {
 // decode unpacks at most limit bytes.
 func decode(encoding string, r io.Reader, limit int64) (b []byte, err error) {
 	defer func() {
-		if p := recover(); p != nil { // a decoder that trips over bytes from outside must not end the program
+		if p := recover(); p != nil { // bytes from outside must not end the program
 			err = fmt.Errorf("decoder panics: %v", p)
 		}
 	}()

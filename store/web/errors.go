@@ -18,7 +18,7 @@ import (
 
 const regionHeader = "X-Amz-Bucket-Region"
 
-// denied is an answer other than what was asked for.
+// denied is an answer with another status than was asked for.
 type denied struct {
 	*fetch.Error
 	code, message string // of S3, such as NoSuchKey
@@ -73,15 +73,15 @@ func (d *denied) missing() bool {
 	return d.Kind == nil && (d.Status == http.StatusNotFound || d.Status == http.StatusGone) && d.code != "NoSuchBucket"
 }
 
-// forbidden reports whether it is the file that is kept from us, which may not even be there: S3 denies access to a key that
-// is absent to who may not list the bucket. The other codes of S3 are about credentials.
+// forbidden reports whether access to this file is denied. The file may be absent: without the right to list the bucket, S3
+// denies access to an absent key. The other codes of S3 are about credentials.
 //
 // Source: Amazon S3 API reference, GetObject, "Permissions"; Nix, HttpBinaryCacheStore::getFile, which takes each 403 so.
 func (d *denied) forbidden() bool {
 	return d.Kind == nil && d.Status == http.StatusForbidden && (d.code == "" || d.code == "AccessDenied")
 }
 
-// unauthorized reports whether it is for want of the right credentials. The host that a redirect leads to gets none of them.
+// unauthorized reports whether the credentials are wrong or missing. The target of a redirect gets no credentials.
 func (d *denied) unauthorized() bool {
 	switch d.Status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -90,8 +90,8 @@ func (d *denied) unauthorized() bool {
 	return d.Status == http.StatusProxyAuthRequired
 }
 
-// wantsRest reports whether a Retry-After is about the load of the server, not about this one file: as long as that the server is
-// left alone.
+// wantsRest reports whether a Retry-After is about the load of the server, not about this file. The server then gets no requests
+// for that time.
 //
 // Source: RFC 9110, 10.2.3 and 15.6.4; RFC 6585, 4; RFC 8470, 5.2.
 func (d *denied) wantsRest() bool {
@@ -102,7 +102,7 @@ func (d *denied) wantsRest() bool {
 	return false
 }
 
-// failed makes the error for a file that did not come; tries is how often it was asked for.
+// failed makes the error that callers get; tries is the number of tries.
 func (c *Client) failed(ctx context.Context, name string, err error, tries int) error {
 	name = fetch.Printable(name)
 	if ctx.Err() != nil {
@@ -148,11 +148,10 @@ func (c *Client) failed(ctx context.Context, name string, err error, tries int) 
 	return f
 }
 
-// failure has its kinds, and hides what an error of the network matches: no system call's "permission denied" is the
-// server's.
+// failure is an error that matches its kinds only.
 type failure struct {
 	text   string
-	public string // for everybody: the server's address, its status, and words of ours
+	public string // for clients: the address of the server, its status, and our words
 	kinds  []error
 	after  time.Duration
 }
@@ -161,5 +160,5 @@ func (f *failure) Error() string   { return f.text }
 func (f *failure) Public() string  { return f.public }
 func (f *failure) Unwrap() []error { return f.kinds }
 
-// RetryAfter is for how long the server wants to be left alone; 0 if it does not say.
+// RetryAfter is how long the server wants no requests; 0: it does not tell.
 func (f *failure) RetryAfter() time.Duration { return f.after }

@@ -18,7 +18,7 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// modifiedTag begins an ETag of ours that holds a Last-Modified, for servers without ETags.
+// modifiedTag is the prefix of an ETag that we make of a Last-Modified, for servers without ETags.
 const modifiedTag = "modified:"
 
 // query is what is asked for a file.
@@ -35,7 +35,7 @@ func (c *Client) query(name string) (query, error) {
 	return query{name: c.location.shownName(name), target: u, header: http.Header{}, wait: documentTimeout, limit: math.MaxInt64}, err
 }
 
-// tries are those of one file. between calls sleep, between two tries.
+// tries are the tries of one file. Between two tries it calls between, which calls sleep.
 func (c *Client) tries(name string, between func(sleep func() error) error) *fetch.Tries {
 	return &fetch.Tries{
 		Max: maxTries, Busy: maxTries, First: 250 * time.Millisecond, Longest: 8 * time.Second, Rest: 60 * time.Second,
@@ -46,13 +46,13 @@ func (c *Client) tries(name string, between func(sleep func() error) error) *fet
 	}
 }
 
-// open begins to get a file. The errors are those that callers of Client get.
+// open begins to read a file. Its errors, and those of the Body, are the ones that callers get.
 func (c *Client) open(ctx context.Context, q query, between func(sleep func() error) error) (*fetch.Body, error) {
 	tries := c.tries(q.name, between)
 	return c.fetch.Open(ctx, fetch.File{
 		Ask: func(ctx context.Context, rest http.Header) (resp *http.Response, err error) {
 			header := q.header
-			if rest != nil { // a condition has been answered
+			if rest != nil { // without If-None-Match: the first answer has told that the file has changed
 				header = rest
 			}
 			err = tries.Do(ctx, func() error {
@@ -74,17 +74,17 @@ func (c *Client) open(ctx context.Context, q query, between func(sleep func() er
 
 func justSleep(sleep func() error) error { return sleep() }
 
-// leadsAstray reports whether S3 sends a signed request to another host, where the bucket is: the signature is not good
-// there, and without one it would be denied.
+// leadsAstray reports whether S3 redirects a signed request to the host of the bucket. The signature is not valid there, and
+// without a signature the request would be denied.
 func (c *Client) leadsAstray(resp *http.Response) bool {
 	to, err := resp.Location()
 	signed := strings.HasPrefix(resp.Request.Header.Get("Authorization"), "AWS4-")
 	return signed && err == nil && !c.fetch.Owns(to) && resp.Header.Get(regionHeader) != ""
 }
 
-// Get returns a small file. What the server has compressed is unpacked: gzip, br, zstd, xz and bzip2. A file of more than
-// limit bytes gives an error matching [store.ErrTooLarge]. At most 32 files are asked for at once, beside those that wait for
-// another try, and up to 96 that the server has not sent within 2 seconds.
+// Get returns a small file. It unpacks the Content-Encodings gzip, br, zstd, xz and bzip2. The error for a file of more than
+// limit bytes matches [store.ErrTooLarge]. A Client reads at most 32 small files at once. A file that waits for another try does
+// not count, and neither do up to 96 files that the server has not sent within 2 seconds.
 func (c *Client) Get(ctx context.Context, name string, limit int64) ([]byte, error) {
 	q, err := c.query(name)
 	if err != nil {
@@ -167,9 +167,10 @@ func (s *slot) release() {
 	}
 }
 
-// Open returns the bytes of a file as they are stored. ctx governs them until they are closed, which the caller does. A
-// connection that is cut, or has no byte for 30 s, or less than 64 KiB in two minutes of waiting, is replaced by one for
-// the rest; a file that has changed in between is an error. They are for one reader at a time; Close may be called at any time.
+// Open returns the bytes of a file as they are stored. The caller closes them; the end of ctx ends them. A connection is too slow
+// if it brings no byte for 30 s, or less than 64 KiB in two minutes of waiting. After a cut or a connection that is too slow,
+// the reader asks for the rest; it is an error if the file has changed. It is for one goroutine; Close may be called at any
+// time.
 func (c *Client) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	q, err := c.query(name)
 	if err != nil {
@@ -187,18 +188,17 @@ func (c *Client) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	return b, nil
 }
 
-// Answer is a file, or the news that it is still the one with the ETag that was asked about.
+// Answer is a file, or tells that the file still has the ETag of the question.
 type Answer struct {
-	Body        io.ReadCloser // as Open's; nil if NotModified
+	Body        io.ReadCloser // as from Open; nil if NotModified
 	NotModified bool
-	ETag        string // opaque; "" if nothing tells one state of the file from the next
-	URL         string // where the file is, without a query, if that is not where its name says
+	ETag        string // opaque; "" if the server has nothing that changes with the file
+	URL         string // after a redirect: where the file is, without a query
 }
 
-// GetIf opens a file of at most limit bytes unless it is the one with this ETag, "" is any. Its bytes are as they are
-// stored, whatever Content-Encoding the server gives them. A name may also be an address of http or https, at the
-// location's host or the host of an Answer's URL. Reading more than limit bytes gives an error matching
-// [store.ErrTooLarge].
+// GetIf opens a file of at most limit bytes, unless it still has this ETag; with "" it opens the file in any case. The bytes are
+// those that are stored, whatever the Content-Encoding. A name may also be a URL at the location's origin, or at that of an
+// Answer's URL. The error for more than limit bytes matches [store.ErrTooLarge].
 func (c *Client) GetIf(ctx context.Context, name, etag string, limit int64) (Answer, error) {
 	q, err := c.queryIf(name, etag)
 	if err != nil {
@@ -222,12 +222,12 @@ func (c *Client) GetIf(ctx context.Context, name, etag string, limit int64) (Ans
 	}
 	b.Close()
 	if b.Answer.Header.Get("ETag") == "" {
-		a.ETag = etag // which need not be said again
+		a.ETag = etag // a 304 need not repeat it
 	}
 	return a, nil
 }
 
-// queryIf is the query for a file that may be named by an address, unless it has this ETag.
+// queryIf makes the query of GetIf.
 func (c *Client) queryIf(name, etag string) (query, error) {
 	q := query{name: c.location.shownName(name), header: http.Header{}, wait: documentTimeout}
 	var err error

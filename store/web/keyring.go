@@ -18,10 +18,10 @@ import (
 
 const maxKeyFile = 1 << 20 // bytes
 
-// errCredentials is matched by the error for credentials that were to be had, and are not.
+// errCredentials is matched by the error for credentials that are configured and cannot be read.
 var errCredentials = errors.New("no credentials")
 
-// keyring has what the server may be told of us.
+// keyring has the credentials for the server.
 type keyring struct {
 	location Location
 	log      *slog.Logger
@@ -47,7 +47,7 @@ func newKeyring(ctx context.Context, o Options, log *slog.Logger) (*keyring, err
 	}
 	if name := cmp.Or(l.netrc, o.Netrc); name != "" {
 		k.netrc = &keyFile[[]login]{name: name, parse: func(s string) ([]login, error) { return parseNetrc(s), nil }}
-		// One that a URL names is meant for it; that of the configuration may be for no one.
+		// A netrc in the URL must be there. The one of the configuration need not.
 		if _, err := k.netrc.get(); err != nil && (l.netrc != "" || !errors.Is(err, fs.ErrNotExist)) {
 			return nil, fmt.Errorf("netrc: %w", err)
 		}
@@ -55,7 +55,7 @@ func newKeyring(ctx context.Context, o Options, log *slog.Logger) (*keyring, err
 	return k, nil
 }
 
-// authorize gives a request what lets it in. It changes the header of r alone.
+// authorize adds credentials to the header of r.
 func (k *keyring) authorize(r *http.Request) error {
 	if k.signer != nil {
 		return k.signer.sign(r)
@@ -85,7 +85,7 @@ func (k *keyring) authorize(r *http.Request) error {
 	return nil
 }
 
-// unreadable makes the error for a file of credentials.
+// unreadable makes the error for a file of credentials that cannot be read.
 func (k *keyring) unreadable(what, name string, err error) error {
 	k.name(name)
 	text := strings.TrimPrefix(err.Error(), name+": ")
@@ -95,14 +95,14 @@ func (k *keyring) unreadable(what, name string, err error) error {
 	return fmt.Errorf("%w: %s file: %s", errCredentials, what, text)
 }
 
-// name tells the log, once, where credentials are looked for. Errors do not: they reach those who pull.
+// name logs, once, the file that has the credentials. Errors do not name it, for clients see them.
 func (k *keyring) name(file string) {
 	k.named.Do(func() {
 		k.log.Warn("the server wants other credentials than it gets", "store", k.location.shown, "file", file)
 	})
 }
 
-// advice says what could be done after a refusal, and which file would be looked at for that; that is for the log alone.
+// advice returns what to do after a refusal, and the file to look at, which is for the log only.
 func (k *keyring) advice(status int) (text, file string) {
 	host := k.location.base.Hostname()
 	_, inURL := k.location.user.Password()
@@ -164,7 +164,7 @@ func (f *keyFile[T]) get() (T, error) {
 	if f.stamp == now {
 		return f.value, nil
 	}
-	if !info.Mode().IsRegular() { // opening a pipe would wait for someone to write
+	if !info.Mode().IsRegular() { // to open a pipe would wait for its writer
 		return none, fmt.Errorf("%s: not a regular file: %w", f.name, fs.ErrInvalid)
 	}
 	b, err := readFile(f.name, maxKeyFile)

@@ -18,7 +18,7 @@ const (
 	maxName     = 4 << 10
 )
 
-// Location is the address of a folder of files, and how to get at them. The zero value is none.
+// Location is the address of a directory of files, and how to read them. The zero value is no address.
 type Location struct {
 	base   url.URL // http or https; the path has no slash at its end
 	user   *url.Userinfo
@@ -28,14 +28,14 @@ type Location struct {
 	netrc, token, ca string // files
 }
 
-// bucket is what a location of S3 has beside its address.
+// bucket has the parameters of a location in S3.
 type bucket struct{ region, profile string }
 
-// String returns the address without credentials and parameters, but for the endpoint of S3, without which it would be
-// another's. It is fit for messages, and as a key.
+// String returns the address without credentials and parameters, for messages and as a key. It has the endpoint of S3, which
+// tells one bucket from another of the same name.
 func (l Location) String() string { return l.shown }
 
-// ignored are the parameters of Nix that say how to write a cache, or which of several to ask first.
+// ignored are the parameters of Nix about writing to a cache, and about the order of caches.
 //
 // Source: Nix manual, "Store types": HTTP and S3 binary cache store; names of older versions included.
 var ignored = [...]string{
@@ -46,8 +46,8 @@ var ignored = [...]string{
 
 // ParseLocation reads the URL of a store: https://host/path, http://…, or s3://bucket[/prefix]. Parameters are netrc-file,
 // token-file and ca-file; of S3 region (us-east-1), endpoint (a host, or the URL of one), scheme (https), profile and
-// addressing-style, as Nix has them. It returns those that are neither these nor another of Nix's. Errors match
-// [fs.ErrInvalid] and show no credentials.
+// addressing-style, as in Nix. It returns the parameters that are unknown to it and to Nix. Errors match [fs.ErrInvalid] and
+// have no credentials in their text.
 func ParseLocation(s string) (Location, url.Values, error) {
 	l, rest, err := parseLocation(s)
 	if err != nil {
@@ -62,7 +62,7 @@ func parseLocation(s string) (Location, url.Values, error) {
 	}
 	u, err := url.Parse(s)
 	if err != nil {
-		return Location{}, nil, errors.New("not a URL") // net/url's text shows all of it
+		return Location{}, nil, errors.New("not a URL") // the text of net/url has the whole URL
 	}
 	values, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -88,14 +88,14 @@ func parseLocation(s string) (Location, url.Values, error) {
 	return l, values, p.err
 }
 
-// baseOf is the part of a URL below which names are put.
+// baseOf is the part of a URL to which names are appended.
 func baseOf(u *url.URL) url.URL {
 	b := url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
 	b.Path, b.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
 	return b
 }
 
-// parameters are those of a URL; err is the first mistake in them.
+// parameters are the parameters of a URL; err is the first error in them.
 type parameters struct {
 	values url.Values
 	err    error
@@ -122,7 +122,7 @@ func (p *parameters) take(name, def string) string {
 	return v[0]
 }
 
-// checkNames refuses names that are none: a piece of a password, say, that has a ? in it.
+// checkNames refuses invalid names, such as a piece of a password with a ? in it.
 func (p *parameters) checkNames() {
 	for name := range p.values {
 		if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
@@ -183,7 +183,7 @@ func (l *Location) parseBucket(u *url.URL, p *parameters) {
 	l.base = *at
 }
 
-// endpointURL is where a bucket's server is.
+// endpointURL is the URL of a bucket's server.
 func endpointURL(scheme, endpoint, region string) (*url.URL, error) {
 	if scheme != "http" && scheme != "https" {
 		return nil, fmt.Errorf("scheme %.100q: want https or http", scheme)
@@ -222,8 +222,8 @@ func redacted(s string) string {
 	return fetch.Printable(s)
 }
 
-// target is the URL of a file. A name of a web server may have a query, and percent-encoded bytes, as narinfo has it; one
-// of S3 is the key as it is.
+// target is the URL of a file. For a web server, name may have a query and percent-encoded bytes, as in a narinfo. For S3, name
+// is the key.
 func (l *Location) target(name string) (*url.URL, error) {
 	u := l.base
 	file, query, plain := name, "", name
@@ -248,7 +248,7 @@ func (l *Location) target(name string) (*url.URL, error) {
 	return &u, nil
 }
 
-// shownName is a name for messages. What a web server may have behind it need not be for everybody.
+// shownName is a name for messages: without its query, which may be secret.
 func (l *Location) shownName(name string) string {
 	if l.bucket == nil {
 		name, _, _ = strings.Cut(name, "?")

@@ -8,7 +8,7 @@ import (
 // login is a line of a netrc file. host is "" for its default.
 type login struct{ host, user, password string }
 
-// parseNetrc reads a netrc file. It has no errors: what is not understood is passed over, as curl does.
+// parseNetrc reads a netrc file. It has no errors: like curl, it skips what it does not understand.
 //
 // Source: curl, lib/netrc.c and the manual page netrc(5); quoted words as since curl 7.84.
 func parseNetrc(s string) []login {
@@ -48,7 +48,7 @@ func parseNetrc(s string) []login {
 	return all
 }
 
-// assign adds the value of a key, which is of the last machine.
+// assign adds the value of a key to the last machine.
 func assign(all []login, key, value string) []login {
 	switch {
 	case key == "machine":

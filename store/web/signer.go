@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	// imdsTimeout is for how long the machine's own service is waited for: mostly there is none.
+	// imdsTimeout bounds a question to the metadata service of the machine. Most machines have none.
 	imdsTimeout = time.Second
-	// minAnonymous is for how long that service is not asked again after it failed; doubled each time, up to maxAnonymous.
+	// minAnonymous is the time after a failure in which that service is not asked again. It doubles up to maxAnonymous.
 	minAnonymous = 5 * time.Second
 	maxAnonymous = 10 * time.Minute
 	keysTimeout  = 30 * time.Second
@@ -34,17 +34,17 @@ type signer struct {
 	region string
 	v4     *v4.Signer
 	keys   aws.CredentialsProvider // nil: none
-	last   bool                    // keys are the last resort: a machine's own, which most have not
+	last   bool                    // keys come from the metadata service, which most machines do not have
 	log    *slog.Logger
 	now    func() time.Time
 
 	mu        sync.Mutex    // guards what follows
 	had       bool          // there have been keys
 	pause     time.Duration // since the last try that failed
-	anonymous time.Time     // its end: until then, no keys are asked for
+	anonymous time.Time     // until then requests are not signed
 }
 
-// newSigner looks for credentials where every program for AWS does. A profile that does not exist matches fs.ErrInvalid.
+// newSigner looks for credentials where other programs for AWS do. The error for an absent profile matches fs.ErrInvalid.
 //
 // Source: AWS SDKs and tools reference guide, "Standardized credential providers".
 func newSigner(ctx context.Context, b *bucket, log *slog.Logger) (*signer, error) {
@@ -71,7 +71,7 @@ func newSigner(ctx context.Context, b *bucket, log *slog.Logger) (*signer, error
 	}, nil
 }
 
-// credentials returns the keys to sign with; none are no error.
+// credentials returns the keys to sign with. It is no error if there are none.
 func (s *signer) credentials(ctx context.Context) (keys aws.Credentials, ok bool, err error) {
 	if s.keys == nil || !s.worthAsking() {
 		return keys, false, nil
@@ -104,22 +104,22 @@ func (s *signer) succeed() {
 	s.had = true
 }
 
-// giveUp lets requests go unsigned for a while, and reports whether they may: where there have been keys, what is denied
-// without them would count as absent.
+// giveUp lets requests go unsigned for a while, and reports whether they may. They may not if there have been keys: a file that
+// is denied to an unsigned request would count as absent.
 func (s *signer) giveUp() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.had {
 		return false
 	}
-	if now := s.now(); !now.Before(s.anonymous) { // not by another request that has asked at the same time
+	if now := s.now(); !now.Before(s.anonymous) { // another request has not done it at the same time
 		s.pause = min(max(2*s.pause, minAnonymous), maxAnonymous)
 		s.anonymous = now.Add(s.pause)
 	}
 	return true
 }
 
-// sign adds a signature to the header of r. It covers the address and the range, not what a proxy may change.
+// sign adds a signature to the header of r. It covers the URL and the range, not the headers that a proxy may change.
 //
 // Source: Amazon S3 API reference, "Authenticating requests: using the authorization header".
 func (s *signer) sign(r *http.Request) error {

@@ -1,8 +1,8 @@
 // Package web fetches files that lie below one address: on a web server, or in a bucket of S3.
 //
-// It owns locations, credentials, content encodings, and what the answers of such servers mean. How requests are sent, and
-// where a server may lead to, is the matter of internal/fetch. It must not know what the files are. It trusts no server: its
-// callers verify the bytes.
+// It owns locations, credentials, content encodings, and the meaning of the servers' answers. internal/fetch sends the requests
+// and decides where a server may lead to. The package must not know the purpose of the files. It trusts no server: its callers
+// verify the bytes.
 //
 //	where, rest, err := web.ParseLocation("https://cache.example.org/team?netrc-file=/etc/nix/netrc")
 //	c, err := web.New(ctx, web.Options{Location: where, Log: log})
@@ -48,24 +48,24 @@ const slowAfter = 2 * time.Second
 
 var slow = fetch.Slow{Stall: 30 * time.Second, Limit: 2 * time.Minute, Bytes: 64 << 10}
 
-// Options say what is fetched, and as whom. What the Location's own parameters say counts before the fields of the same
+// Options say what to fetch, and with which credentials. The parameters of the Location come before the fields of the same
 // meaning.
 type Options struct {
 	Location Location
-	// Netrc is a file as curl reads it; it need not be there. "" is none. S3 does not use it.
+	// Netrc is the name of a file in curl's format, which may be absent. "" means none. S3 does not use it.
 	Netrc string
-	// CAFile has certificates that are trusted beside the system's, in PEM; "" is none.
+	// CAFile is the name of a PEM file of certificates to trust beside those of the system; "" means none.
 	CAFile string
 	Log    *slog.Logger // nil: no log
 }
 
 // Client fetches the files below one address. Safe for concurrent use.
 //
-// Errors of its methods match [fs.ErrNotExist] for a file that is not there, [fs.ErrInvalid] for a name that is none, and
-// [store.ErrUnavailable] for all else but the end of a context; that of refused or unreadable credentials matches
-// [fs.ErrPermission] as well. One that matches fs.ErrPermission alone is about a file that the server forbids, after it gave
-// others: some servers say that of files that are not there. A RetryAfter method tells for how long the server wants to be
-// left alone, if it said so with 408, 425, 429 or 503. None has a credential in its text.
+// Errors of its methods match [fs.ErrNotExist] for an absent file, [fs.ErrInvalid] for an invalid name, the error of a context
+// that ends, [store.ErrTooLarge] for a file over its limit, and [store.ErrUnavailable] for all else. Refused or unreadable
+// credentials match [fs.ErrPermission], too. An error that matches fs.ErrPermission only is about one file, which the server
+// forbids after it gave others: some servers answer so for absent files. The method RetryAfter of an error is how long the
+// server wants no requests, if it answered 408, 425, 429 or 503. No error has credentials in its text.
 type Client struct {
 	location Location
 	log      *slog.Logger
@@ -73,7 +73,7 @@ type Client struct {
 	keys     *keyring
 	asking   chan struct{} // semaphore of maxAsking
 	slow     chan struct{} // semaphore of maxSlow
-	// answered is set once a file came: before, to be forbidden is a matter of credentials, not of one file.
+	// answered is set after the first file. Before it, a 403 means that the credentials are wrong, not that one file is forbidden.
 	answered atomic.Bool
 
 	sleep func(ctx context.Context, d time.Duration) error // tests replace it
@@ -82,8 +82,8 @@ type Client struct {
 	seen []string   // origins to which redirects led
 }
 
-// New returns a client. It reads the files of o, and asks the machine for credentials of S3, as long as ctx lasts; the
-// address itself is not asked. Errors match fs.ErrInvalid, or are those of reading a file.
+// New returns a Client. It reads the files of o, and looks for credentials of S3 until ctx ends. It sends nothing to the location.
+// Errors match fs.ErrInvalid, or are those of reading a file. The caller calls Close.
 func New(ctx context.Context, o Options) (*Client, error) { return newClient(ctx, o, fetch.Options{}) }
 
 func newClient(ctx context.Context, o Options, f fetch.Options) (*Client, error) {
@@ -110,7 +110,7 @@ func newClient(ctx context.Context, o Options, f fetch.Options) (*Client, error)
 	return c, nil
 }
 
-// Close ends the connections that are idle. Bodies stay open until they are closed.
+// Close ends the idle connections. Bodies stay open until they are closed.
 func (c *Client) Close() { c.fetch.Close() }
 
 // tlsConfig adds the certificates in a file to those that conf trusts.
@@ -132,7 +132,7 @@ func tlsConfig(conf *tls.Config, file string) (*tls.Config, error) {
 	return &tls.Config{RootCAs: pool}, nil
 }
 
-// readFile returns all of a file, if it is not too large.
+// readFile returns a file of at most limit bytes.
 func readFile(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -153,7 +153,7 @@ func (c *Client) knows(u *url.URL) bool {
 	return c.fetch.Owns(u) || slices.Contains(c.seen, fetch.Origin(u))
 }
 
-// remember makes the origin at the end of redirects known.
+// remember adds the origin of an answer to the known ones.
 func (c *Client) remember(u *url.URL) {
 	if c.knows(u) {
 		return
