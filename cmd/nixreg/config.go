@@ -7,12 +7,13 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/nixreg/nixreg/internal/server"
+	"github.com/nixreg/nixreg/internal/setting"
 )
 
 // config is what the settings come to: flag over environment over file over default.
@@ -32,56 +33,29 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 	if v, ok := lookupEnv(envPrefix + "CONFIG"); ok && c.file == "" {
 		c.file = v
 	}
-	var file fileConfig
+	var file setting.File
 	if c.file != "" {
 		var err error
-		if file, err = readConfigFile(c.file); err != nil {
+		if file, err = setting.ReadFile(c.file, settings(), sections(&c.Mirrors)); err != nil {
 			return err
 		}
 	}
-	origins := make(map[string]string)
-	for _, s := range settings() {
-		f := cmd.Flags().Lookup(s.name)
-		if f == nil || f.Changed {
-			continue
-		}
-		values, origin := file.values[s.name], fmt.Sprintf("%s:%d", c.file, file.lines[s.name])
-		if v, ok := lookupEnv(s.env()); ok && v != "" {
-			values, origin = []string{v}, s.env()
-			if s.kind == listKind {
-				values = s.split(v)
-			}
-		}
-		if values == nil {
-			continue
-		}
-		origins[s.name] = origin
-		if err := assign(f.Value, values); err != nil {
-			if own := settingError(""); !errors.As(err, &own) {
-				err = wrongType(f, values[0])
-			}
-			return fmt.Errorf("%s: %w", origin, err)
-		}
+	origins, err := setting.Fill(cmd.Flags(), settings(), envPrefix, lookupEnv, file)
+	if err != nil {
+		return err
 	}
 	c.LookupEnv = lookupEnv
-	c.Mirrors = file.mirrors // for the base images of definitions, whatever the command
-	return from(origins, c.checkAll(cmd))
+	return origins.Locate(c.checkAll(cmd))
 }
 
-// from puts the place where a setting was made in front of an error about it, whose first word is the setting's name.
-// What the command line says needs none.
-func from(origins map[string]string, err error) error {
-	if err == nil {
-		return nil
-	}
-	name := err.Error()
-	if i := strings.IndexAny(name, " :"); i >= 0 {
-		name = name[:i]
-	}
-	if origin, ok := origins[name]; ok {
-		return fmt.Errorf("%s: %w", origin, err)
-	}
-	return err
+const envPrefix = "NIXREG_"
+
+// sections are the keys of the file that are no settings: the mirrors, which base images of definitions need with each command.
+func sections(mirrors *[]server.Mirror) map[string]setting.Section {
+	return map[string]setting.Section{"mirrors": func(file string, value *yaml.Node) (err error) {
+		*mirrors, err = parseMirrors(file, value)
+		return err
+	}}
 }
 
 // checkAll checks what several settings say together.
@@ -113,7 +87,7 @@ func (c *config) completeServer() (err error) {
 	if c.Wait < time.Second || c.Wait > time.Hour {
 		return fmt.Errorf("wait %v: want a duration from 1s to 1h", c.Wait)
 	}
-	if c.Mirrors, err = joinMirrors(c.Mirrors, c.mirror); err != nil {
+	if c.Mirrors, err = server.JoinMirrors(c.Mirrors, c.mirror); err != nil {
 		return err
 	}
 	for i, m := range c.Mirrors {
@@ -125,7 +99,7 @@ func (c *config) completeServer() (err error) {
 		c.Mirrors[i].TTL = cmp.Or(m.TTL, c.mirrorTTL)
 	}
 	for i, l := range c.MirrorListen {
-		if c.MirrorListen[i].Mirror, err = mirrorOf(l, c.Mirrors); err != nil {
+		if c.MirrorListen[i].Mirror, err = l.Find(c.Mirrors); err != nil {
 			return err
 		}
 	}

@@ -90,7 +90,7 @@ func TestConfigurationFilesOfTheDocs(t *testing.T) {
 		for _, block := range blocks(pages[page], "yaml") {
 			if strings.HasPrefix(block, first) {
 				found = true
-				if _, err := parseConfig(page, []byte(block)); err != nil {
+				if _, _, err := parsed(page, block); err != nil {
 					t.Error(err)
 				}
 			}

@@ -89,7 +89,7 @@ func (o *exportOptions) complete(destination string, terminal bool) (err error) 
 func runExport(ctx context.Context, p *program, c *config, o *exportOptions, image, destination string) (err error) {
 	ctx, stop := p.untilSignal(ctx)
 	defer stop()
-	if o.Image, err = parseImage(image); err != nil {
+	if o.Image, err = server.ParseImage(image); err != nil {
 		return err
 	}
 	if err := o.complete(destination, outfile.IsTerminal(p.stdout)); err != nil {

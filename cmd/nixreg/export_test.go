@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log"
@@ -35,32 +34,6 @@ func TestExportIsNotForATerminal(t *testing.T) {
 	for _, s := range []string{"docker-archive:x", "oci:x", "docker://x"} {
 		if err := new(exportOptions).complete(s, true); err != nil {
 			t.Errorf("%s: %v", s, err)
-		}
-	}
-}
-
-func TestParseImage(t *testing.T) {
-	digest := "sha256:" + strings.Repeat("0", 64)
-	for image, want := range map[string]string{
-		"hello":                   "[hello] latest ",
-		"hello:2":                 "[hello] 2 ",
-		"hello@" + digest:         "[hello]  " + digest,
-		"localhost:5000/a/b":      "[a/b] latest ",
-		"python3.11/x@" + digest:  "[python3.11/x x]  " + digest,
-		"localhost:5/a@" + digest: "[a]  " + digest,
-	} {
-		r, err := parseImage(image)
-		got := fmt.Sprintf("%v %s ", r.Repositories, r.Tag)
-		if r.Digest.Hex != "" {
-			got += r.Digest.String()
-		}
-		if err != nil || got != want {
-			t.Errorf("%s: %s, %v; want %s", image, got, err, want)
-		}
-	}
-	for _, image := range []string{"", "a@", "a@sha256:0", "a:1@" + digest, "@" + digest, "a@sha512:" + strings.Repeat("0", 128), "docker://a", "docker://h:5000/a@" + digest} {
-		if r, err := parseImage(image); err == nil {
-			t.Errorf("%q: %v", image, r)
 		}
 	}
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"math"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/internal/server"
+	"github.com/nixreg/nixreg/internal/setting"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	programs "github.com/nixreg/nixreg/manifest/program"
@@ -18,6 +21,40 @@ const (
 	defaultWait   = 20 * time.Second // containerd 2.3 and newer wait for 30 s
 )
 
+func settings() []setting.Setting {
+	return []setting.Setting{
+		{Name: "listen"},
+		{Name: "data"},
+		{Name: "images", Kind: setting.List, Split: filepath.SplitList},
+		{Name: "store", Kind: setting.List, Split: strings.Fields},
+		{Name: "trusted-public-key", Kind: setting.List, Split: strings.Fields},
+		{Name: "netrc-file"},
+		{Name: "ca-file"},
+		{Name: "channel", Kind: setting.List, Split: strings.Fields},
+		{Name: "channel-refresh"},
+		{Name: "nar-cache"},
+		{Name: "arch", Kind: setting.List, Split: strings.Fields},
+		{Name: "build"},
+		{Name: "build-file"},
+		{Name: "build-timeout"},
+		{Name: "build-jobs", Kind: setting.Number},
+		{Name: "build-memory"},
+		{Name: "keep"},
+		{Name: "wait"},
+		{Name: "demo", Kind: setting.Toggle},
+		{Name: "serve-as", Kind: setting.List, Split: strings.Fields},
+		{Name: "layer-encoding"},
+		{Name: "root", Kind: setting.List, Split: strings.Fields},
+		{Name: "blob-cache"},
+		{Name: "mirror", Kind: setting.List, Split: strings.Fields},
+		{Name: "mirror-ttl"},
+		{Name: "mirror-cache"},
+		{Name: "mirror-listen", Kind: setting.List, Split: strings.Fields},
+		{Name: "log-format"},
+		{Name: "log-level"},
+	}
+}
+
 // encodings are the values of --layer-encoding. A better compressor will be another name beside them.
 var encodings = map[string]layer.Encoding{"tar": layer.Tar, "gzip": layer.Gzip, "zstd": layer.Zstd}
 
@@ -26,14 +63,17 @@ var rootParts = []imagefile.RootPart{imagefile.Passwd, imagefile.Tmp, imagefile.
 func parseKey(name, text string) (server.PublicKey, error) {
 	key, err := server.ParsePublicKey(text)
 	if err != nil {
-		err = settingErrorf("%s: %v", name, err)
+		err = setting.Errorf("%s: %v", name, err)
 	}
 	return key, err
 }
 
+// parseTTL parses a time for which tags are believed.
+var parseTTL = setting.Duration(1, "30s, 5m or 12h")
+
 func parseHost(name, text string) (string, error) {
 	if !oci.IsHost(text) {
-		return "", settingErrorf("%s %.100q: want a host as images have it, such as docker.io or registry.example.com:5000", name, text)
+		return "", setting.Errorf("%s %.100q: want a host as images have it, such as docker.io or registry.example.com:5000", name, text)
 	}
 	return text, nil
 }
@@ -43,39 +83,39 @@ func parseHost(name, text string) (string, error) {
 func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 	f := cmd.Flags()
 	f.StringArrayVar(&c.Stores, "store", nil, "where images come from, a `URL`: auto, local, local?root=DIR, https://HOST, s3://BUCKET, file:///DIR or nix-conf; may be repeated (default auto)")
-	addValues(f, &c.TrustedKeys, "trusted-public-key", "`KEY` whose signatures are trusted in every cache, NAME:BASE64; may be repeated", each(parseKey))
+	setting.AddList(f, &c.TrustedKeys, "trusted-public-key", "`KEY` whose signatures are trusted in every cache, NAME:BASE64; may be repeated", setting.Each(parseKey))
 	f.StringVar(&c.NetrcFile, "netrc-file", "", "`FILE` with the passwords of caches that name none themselves")
 	f.StringVar(&c.CAFile, "ca-file", "", "`FILE` with certificate authorities to trust beside the system's, for caches that name none themselves")
 	f.StringArrayVar(&c.Channels, "channel", nil, "names of packages without Nix, the `NAME` of a channel, NAME=URL, a URL or a directory: nixos-unstable; may be repeated")
-	addValues(f, &c.Architectures, "arch", "architectures that images by package name are made for, a `LIST` with commas: amd64,arm64 (default all)", someOf(programs.Architectures()...))
+	setting.AddList(f, &c.Architectures, "arch", "architectures that images by package name are made for, a `LIST` with commas: amd64,arm64 (default all)", setting.SomeOf(programs.Architectures()...))
 	f.StringVar(&c.Build, "build", "", "build what no store has from a flake, an `INSTALLABLE`: nixpkgs, github:OWNER/REPO/REF, ./DIR")
 	f.StringVar(&c.BuildFile, "build-file", "", "the same from a Nix `FILE`")
-	addValue(f, &c.BuildTimeout, "build-timeout", "30m", "`TIME` that one build may take", timeFrom(time.Second, "30m or 12h, of 1s at least"))
+	setting.Add(f, &c.BuildTimeout, "build-timeout", "30m", "`TIME` that one build may take", setting.Duration(time.Second, "30m or 12h, of 1s at least"))
 	f.IntVar(&c.BuildJobs, "build-jobs", 2, "builds at once, a number `N`")
-	addValue(f, &c.BuildMemory, "build-memory", "4GB", "`SIZE` of the heap that one evaluation may have; what builders take is Nix's to bound", sizeFrom(1<<20, 1<<50))
+	setting.Add(f, &c.BuildMemory, "build-memory", "4GB", "`SIZE` of the heap that one evaluation may have; what builders take is Nix's to bound", setting.Size(1<<20, 1<<50))
 	f.StringArrayVar(&c.Images, "images", nil, "definitions of images, and finished images, a directory or a file: `DIR|FILE`; may be repeated")
 	f.BoolVar(&c.Demo, "demo", false, "serve the built-in store, in place of auto")
-	addValue(f, &c.Encoding, "layer-encoding", "tar", "how layers are compressed, the `NAME` of an encoding: tar (not at all), gzip or zstd; each has digests of its own", oneOf("tar, gzip or zstd", encodings))
-	addValues(f, &c.Root, "root", "what images by package name get in their root, `PARTS` with commas: passwd, tmp, certificates, binSh, usrBinEnv", someOf(rootParts...))
+	setting.Add(f, &c.Encoding, "layer-encoding", "tar", "how layers are compressed, the `NAME` of an encoding: tar (not at all), gzip or zstd; each has digests of its own", setting.OneOf("tar, gzip or zstd", encodings))
+	setting.AddList(f, &c.Root, "root", "what images by package name get in their root, `PARTS` with commas: passwd, tmp, certificates, binSh, usrBinEnv", setting.SomeOf(rootParts...))
 	c.fileFlag(cmd)
-	addValue(f, &c.logJSON, "log-format", "text", "form of the log, `text|json`", oneOf("text or json", map[string]bool{"text": false, "json": true}))
-	addValue(f, &c.logLevel, "log-level", logLevel, "`LEVEL` of the log: debug, info, warn or error", parseLevel)
+	setting.Add(f, &c.logJSON, "log-format", "text", "form of the log, `text|json`", setting.OneOf("text or json", map[string]bool{"text": false, "json": true}))
+	setting.Add(f, &c.logLevel, "log-level", logLevel, "`LEVEL` of the log: debug, info, warn or error", setting.Level)
 }
 
 // serverFlags are those of serve alone.
 func (c *config) serverFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	addValue(f, &c.Listen, "listen", defaultListen, "where to serve, `HOST:PORT`; port 0 takes any free one", parseAddress)
+	setting.Add(f, &c.Listen, "listen", defaultListen, "where to serve, `HOST:PORT`; port 0 takes any free one", setting.Address)
 	f.DurationVar(&c.Wait, "wait", defaultWait, "`TIME` that a client waits for an answer before it is asked to come again, by a redirect")
-	addValues(f, &c.ServeAs, "serve-as", "image `HOST` to answer for as a mirror (containerd's ?ns=); may be repeated", each(parseHost))
-	addValue(f, &c.BlobCache, "blob-cache", "4GB", "`SIZE` of the directory that keeps compressed layers; 0 makes them anew for each request", sizeFrom(0, math.MaxUint64))
-	addValue(f, &c.NARCache, "nar-cache", "10GB", "`SIZE` of the directory that keeps what caches sent", sizeFrom(0, math.MaxUint64))
-	addValue(f, &c.Keep, "keep", "168h", "`TIME` after its last pull that an image is kept from Nix's garbage collector", timeFrom(time.Second, "30m or 12h, of 1s at least"))
-	addValue(f, &c.ChannelRefresh, "channel-refresh", "1h", "`TIME` after which channels are asked for something new", timeFrom(time.Minute, "30m or 12h, of a minute at least"))
-	addValues(f, &c.mirror, "mirror", "registry to mirror, a name as images have it, or with a URL, `NAME[=URL]`: docker.io, lab=http://127.0.0.1:5001; may be repeated", each(parseMirror))
-	addValue(f, &c.mirrorTTL, "mirror-ttl", "5m", "`TIME` that the meaning of a mirrored tag is believed", parseTTL)
-	addValue(f, &c.MirrorCache, "mirror-cache", "10GB", "`SIZE` of the directory that keeps what was mirrored", sizeFrom(0, math.MaxUint64))
-	addValues(f, &c.MirrorListen, "mirror-listen", "address that serves one mirror alone, `[NAME=]HOST:PORT`, for Docker's registry-mirrors; may be repeated", each(parseMirrorListener))
+	setting.AddList(f, &c.ServeAs, "serve-as", "image `HOST` to answer for as a mirror (containerd's ?ns=); may be repeated", setting.Each(parseHost))
+	setting.Add(f, &c.BlobCache, "blob-cache", "4GB", "`SIZE` of the directory that keeps compressed layers; 0 makes them anew for each request", setting.Size(0, math.MaxUint64))
+	setting.Add(f, &c.NARCache, "nar-cache", "10GB", "`SIZE` of the directory that keeps what caches sent", setting.Size(0, math.MaxUint64))
+	setting.Add(f, &c.Keep, "keep", "168h", "`TIME` after its last pull that an image is kept from Nix's garbage collector", setting.Duration(time.Second, "30m or 12h, of 1s at least"))
+	setting.Add(f, &c.ChannelRefresh, "channel-refresh", "1h", "`TIME` after which channels are asked for something new", setting.Duration(time.Minute, "30m or 12h, of a minute at least"))
+	setting.AddList(f, &c.mirror, "mirror", "registry to mirror, a name as images have it, or with a URL, `NAME[=URL]`: docker.io, lab=http://127.0.0.1:5001; may be repeated", setting.Each(parseMirror))
+	setting.Add(f, &c.mirrorTTL, "mirror-ttl", "5m", "`TIME` that the meaning of a mirrored tag is believed", parseTTL)
+	setting.Add(f, &c.MirrorCache, "mirror-cache", "10GB", "`SIZE` of the directory that keeps what was mirrored", setting.Size(0, math.MaxUint64))
+	setting.AddList(f, &c.MirrorListen, "mirror-listen", "address that serves one mirror alone, `[NAME=]HOST:PORT`, for Docker's registry-mirrors; may be repeated", setting.Each(parseMirrorListener))
 	c.dataFlag(cmd)
 }
 

@@ -24,7 +24,7 @@ func serveFlags() (names []string) {
 func TestEachFlagIsASetting(t *testing.T) {
 	names := []string{"config"}
 	for _, s := range settings() {
-		names = append(names, s.name)
+		names = append(names, s.Name)
 	}
 	slices.Sort(names)
 	if flags := serveFlags(); !slices.Equal(names, flags) {

@@ -44,8 +44,8 @@ disturbed. NAME may begin with the server's address, as in docker pull.`,
 func runInspect(ctx context.Context, p *program, c *config, name string, asJSON bool) (err error) {
 	ctx, stop := p.untilSignal(ctx)
 	defer stop()
-	var image server.Image
-	if image.Repositories, image.Tag, err = imageNames(name); err != nil {
+	image, err := server.ParseTagged(name)
+	if err != nil {
 		return err
 	}
 	c.Log, c.CacheLog = p.logger(c.logLevel, c.logJSON), slog.New(&lines{w: p.stderr})

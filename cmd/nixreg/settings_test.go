@@ -13,8 +13,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nixreg/nixreg/internal/server"
+	"github.com/nixreg/nixreg/internal/setting"
 	programs "github.com/nixreg/nixreg/manifest/program"
 )
+
+// parsed is what a file with the text says of settings, and of mirrors.
+func parsed(name, text string) (setting.File, []server.Mirror, error) {
+	var mirrors []server.Mirror
+	file, err := setting.Parse(name, []byte(text), settings(), sections(&mirrors))
+	return file, mirrors, err
+}
 
 func TestParseConfig(t *testing.T) {
 	for _, tt := range []struct{ name, in, want string }{
@@ -55,8 +63,8 @@ func TestParseConfig(t *testing.T) {
 		{"unclosed", "listen: a:1\ndata: [", "f:2: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			file, err := parseConfig("f", []byte(tt.in))
-			values := file.values
+			file, _, err := parsed("f", tt.in)
+			values := file.Values
 			var got []string
 			for _, k := range slices.Sorted(maps.Keys(values)) {
 				got = append(got, k+"="+strings.Join(values[k], ","))
@@ -78,21 +86,21 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Add([]byte("---\n...\n---\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := parseConfig("f", data)
+		file, mirrors, err := parsed("f", string(data))
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "f:") {
 				t.Errorf("error %q", err)
 			}
 			return
 		}
-		for _, m := range file.mirrors {
+		for _, m := range mirrors {
 			if err := m.Check(); err != nil {
 				t.Errorf("mirror %q: %v", m.Name, err)
 			}
 		}
-		for name, v := range file.values {
-			i := slices.IndexFunc(settings(), func(s setting) bool { return s.name == name })
-			if i < 0 || v == nil || settings()[i].kind != listKind && len(v) != 1 {
+		for name, v := range file.Values {
+			i := slices.IndexFunc(settings(), func(s setting.Setting) bool { return s.Name == name })
+			if i < 0 || v == nil || settings()[i].Kind != setting.List && len(v) != 1 {
 				t.Errorf("%s: %q", name, v)
 			}
 		}
@@ -165,7 +173,7 @@ func TestPrecedence(t *testing.T) {
 }
 
 func TestConfigFileTooLarge(t *testing.T) {
-	_, err := filled(t, nil, nil, strings.Repeat("#", maxConfigFile+1))
+	_, err := filled(t, nil, nil, strings.Repeat("#", setting.MaxFile+1))
 	if err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Error(err)
 	}
@@ -232,30 +240,6 @@ func TestBuildSettings(t *testing.T) {
 	} {
 		if _, err := filled(t, nil, nil, file); err == nil || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", file, err, want)
-		}
-	}
-}
-
-func TestImageNames(t *testing.T) {
-	for in, want := range map[string]string{
-		"hello":                          "hello latest",
-		"hello:1.0":                      "hello 1.0",
-		"git/hello:x":                    "git/hello x",
-		"localhost/hello":                "hello latest",
-		"localhost:5000/git/hello:1":     "git/hello 1",
-		"[::1]:5000/hello":               "hello latest",
-		"python3.11/git":                 "python3.11/git git latest",
-		"registry.example.com:443/hello": "hello latest",
-		"python3.11":                     "python3.11 latest",
-	} {
-		names, tag, err := imageNames(in)
-		if got := strings.Join(append(names, tag), " "); got != want || err != nil {
-			t.Errorf("%q: got %q, %v, want %q", in, got, err, want)
-		}
-	}
-	for _, in := range []string{"", ":x", "hello:", "hello@sha256:00", "localhost:5000/"} {
-		if _, _, err := imageNames(in); err == nil {
-			t.Errorf("%q is taken", in)
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/nixreg/nixreg/internal/setting"
 )
 
 const rootText = `A container registry over a Nix store: ask it for the image hello, and it answers with an image of the package hello and
@@ -75,11 +77,11 @@ func wanted(cmd *cobra.Command) string {
 
 // flagError is about a flag that does not exist, or a value that the flag cannot have.
 func flagError(cmd *cobra.Command, err error) error {
-	if own := settingError(""); errors.As(err, &own) {
+	if own := setting.Error(""); errors.As(err, &own) {
 		return own
 	}
 	if bad := (*pflag.InvalidValueError)(nil); errors.As(err, &bad) {
-		err = wrongType(bad.GetFlag(), bad.GetValue())
+		err = setting.WrongType(bad.GetFlag(), bad.GetValue())
 	}
 	return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -20,24 +19,5 @@ func TestSaid(t *testing.T) {
 		if got := said(err); got != want {
 			t.Errorf("%v: said as %q, want %q", err, got, want)
 		}
-	}
-}
-
-// What the place of a setting is put in front of is an error about that setting alone.
-func TestFrom(t *testing.T) {
-	origins := map[string]string{"mirror": "f:3", "mirror-ttl": "NIXREG_MIRROR_TTL"}
-	for text, want := range map[string]string{
-		`mirror "x": want NAME`:     `f:3: mirror "x": want NAME`,
-		`mirror-ttl "5": want time`: `NIXREG_MIRROR_TTL: mirror-ttl "5": want time`,
-		"mirror-listen: none":       "mirror-listen: none",
-		"mirrors a and b":           "mirrors a and b",
-		"mirror":                    "f:3: mirror",
-	} {
-		if got := from(origins, errors.New(text)); got.Error() != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-	if err := from(origins, nil); err != nil {
-		t.Error(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -134,4 +135,57 @@ func (m Mirror) Hosts() []string {
 		hosts = append(hosts, u.Host)
 	}
 	return hosts
+}
+
+// JoinMirrors puts what flags name beside what the file describes. A flag with a URL changes that of the file alone.
+func JoinMirrors(file, flags []Mirror) ([]Mirror, error) {
+	all := slices.Clone(file)
+	named := make(map[string]bool)
+	for _, m := range flags {
+		if named[m.Name] {
+			return nil, fmt.Errorf("mirror %s is named twice", m.Name)
+		}
+		named[m.Name] = true
+		switch i := slices.IndexFunc(all, func(f Mirror) bool { return f.Name == m.Name }); {
+		case i < 0:
+			all = append(all, m)
+		case m.URL != "":
+			all[i].URL = m.URL
+		}
+	}
+	return all, distinct(all)
+}
+
+// distinct makes sure that what containerd calls a registry means one mirror.
+func distinct(all []Mirror) error {
+	owner := make(map[string]string)
+	for _, m := range all {
+		for _, h := range m.Hosts() {
+			if o, taken := owner[h]; taken {
+				return fmt.Errorf("mirrors %s and %s are both of %s", o, m.Name, h)
+			}
+			owner[h] = m.Name
+		}
+	}
+	return nil
+}
+
+// Find returns the name of the mirror that the address is for: Mirror if it is set, else that of Docker Hub, or the only one.
+func (l MirrorListener) Find(mirrors []Mirror) (string, error) {
+	has := func(name string) bool {
+		return slices.ContainsFunc(mirrors, func(m Mirror) bool { return m.Name == name })
+	}
+	switch {
+	case l.Mirror != "" && !has(l.Mirror):
+		return "", fmt.Errorf("mirror-listen %q: there is no mirror %.100q", l.Mirror+"="+l.Addr, l.Mirror)
+	case l.Mirror != "":
+		return l.Mirror, nil
+	case has(oci.DockerHub):
+		return oci.DockerHub, nil
+	case len(mirrors) == 1:
+		return mirrors[0].Name, nil
+	case len(mirrors) == 0:
+		return "", errors.New("mirror-listen: there is no mirror: give --mirror docker.io, or another")
+	}
+	return "", fmt.Errorf("mirror-listen %q: which mirror is it for? give NAME=ADDR", l.Addr)
 }

@@ -14,13 +14,6 @@ import (
 	"github.com/nixreg/nixreg/manifest/export"
 )
 
-// Image names an image by either tag or digest.
-type Image struct {
-	Repositories []string // readings of the name, the likeliest first
-	Tag          string
-	Digest       v1.Hash
-}
-
 // Inspect makes an image, and reports what is in it for each platform.
 func (s *Server) Inspect(ctx context.Context, image Image) (reports []*manifest.Report, err error) {
 	for _, repository := range image.Repositories {

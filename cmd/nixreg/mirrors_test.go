@@ -107,7 +107,7 @@ func TestReservedMirrors(t *testing.T) {
 				t.Errorf("--mirror %s: %v", flag, err)
 			}
 		}
-		if _, err := parseConfig("f", []byte("mirrors:\n  '"+word+"':\n")); err == nil || !strings.Contains(err.Error(), "f:2: "+want) {
+		if _, _, err := parsed("f", "mirrors:\n  '"+word+"':\n"); err == nil || !strings.Contains(err.Error(), "f:2: "+want) {
 			t.Errorf("mirrors: %s: %v", word, err)
 		}
 		if !packages.Reserved(word) {
@@ -133,7 +133,7 @@ func TestMirrorListenerWithoutName(t *testing.T) {
 		{[]server.Mirror{lab, quay}, ""},
 		{nil, ""},
 	} {
-		l, err := mirrorOf(server.MirrorListener{Addr: "localhost:5001"}, c.mirrors)
+		l, err := server.MirrorListener{Addr: "localhost:5001"}.Find(c.mirrors)
 		if l != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%v: %q, %v; want %q", c.mirrors, l, err, c.want)
 		}
