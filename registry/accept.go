@@ -6,19 +6,19 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Limits of what is read of a request's Accept headers; the rest is not looked at.
+// Limits of the Accept headers of a request; the rest is ignored.
 const (
 	maxAcceptBytes  = 16 << 10
 	maxAcceptRanges = 64
 )
 
-// A mediaRange is one element of an Accept header. Both names are in lower case; either may be "*".
+// mediaRange is one element of an Accept header. Both names are in lower case; either may be "*".
 type mediaRange struct {
 	typ, subtype string
 	q            int // thousandths
 }
 
-// An accept is what a client accepts. The empty one accepts everything.
+// accept is the Accept header of a request. The empty one accepts everything.
 //
 // Source: RFC 9110, sections 12.4.2 and 12.5.1.
 type accept []mediaRange
@@ -73,8 +73,8 @@ func parseQuality(s string) (q int, ok bool) {
 	return q, q <= 1000
 }
 
-// best picks one of offers, which stand in the server's order of preference: the one with the highest q; among
-// equals one that the client named before one that a wildcard admits; then the first.
+// best returns the offer with the highest q. Of equal ones, it prefers one that the client names over one that matches a wildcard, and
+// then the first.
 func (a accept) best(offers ...types.MediaType) (best types.MediaType, ok bool) {
 	if len(a) == 0 && len(offers) > 0 {
 		return offers[0], true
@@ -89,7 +89,7 @@ func (a accept) best(offers ...types.MediaType) (best types.MediaType, ok bool) 
 	return best, bestQ > 0
 }
 
-// quality is what the most specific range that fits says of a media type, and whether that range names it in full.
+// quality returns the q of the most specific range that matches a media type, and whether that range names it in full.
 func (a accept) quality(mediaType string) (q int, named bool) {
 	typ, subtype, _ := strings.Cut(strings.ToLower(mediaType), "/")
 	specific := 0
@@ -110,10 +110,10 @@ func (a accept) quality(mediaType string) (q int, named bool) {
 	return q, specific == 3
 }
 
-// trimSpace removes what HTTP calls optional white space.
+// trimSpace removes optional white space of HTTP.
 func trimSpace(s string) string { return strings.Trim(s, " \t") }
 
-// isToken tells whether s is a token of RFC 9110, section 5.6.2.
+// isToken reports whether s is a token of RFC 9110, section 5.6.2.
 func isToken(s string) bool {
 	for i := range len(s) {
 		c := s[i]

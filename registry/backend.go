@@ -8,29 +8,28 @@ import (
 	"github.com/nixreg/nixreg/internal/oci"
 )
 
-// A Mirror has the images of another registry. Clients reach it in two ways: as containerd reaches mirrors, by naming
-// the image's host beside the path (/v2/library/nginx/…?ns=docker.io), or with its name as the first component of the
-// path (/v2/docker.io/library/nginx/…).
+// Mirror has the images of another registry. A request names it by the image's host in the query, as containerd does
+// (/v2/library/nginx/…?ns=docker.io), or by its name as the first component of the path (/v2/docker.io/library/nginx/…).
 type Mirror struct {
 	// Name is one component of a repository name, such as docker.io.
 	Name string
-	// Hosts are what ns may say to mean this mirror. They are keys to look it up by, never addresses to dial.
+	// Hosts are the values of ns for this mirror. They are never dialled.
 	Hosts  []string
 	Source Source
-	// Lister and Referrers may be nil, as those of a [Handler].
+	// Lister and Referrers may be nil, as in [Handler].
 	Lister    Lister
 	Referrers ReferrerLister
 }
 
-// A backend is what one request is for.
+// backend has what answers one request.
 type backend struct {
 	source    Source
 	lister    Lister
 	referrers ReferrerLister
 }
 
-// backend finds what rt is for, and sets the name that its repository has there. Where a client names the host of an
-// image that this registry knows nothing of, it is told that there is nothing, so that it goes on to the next mirror.
+// backend returns the backend of a route, and sets the name of the repository there. For an unknown host, the client gets an error for
+// an unknown name, so that it tries the next mirror.
 func (h *Handler) backend(r *http.Request, rt *route) (backend, error) {
 	ns, err := namespace(r)
 	if err != nil {
@@ -56,14 +55,14 @@ func (h *Handler) backend(r *http.Request, rt *route) (backend, error) {
 	return h.Mirrors[i].backend(), nil
 }
 
-// hasHost compares as host names are compared.
+// hasHost compares host names.
 func hasHost(hosts []string, ns string) bool {
 	return slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, ns) })
 }
 
 func (m Mirror) backend() backend { return backend{m.Source, m.Lister, m.Referrers} }
 
-// namespace reads the host that containerd names when it takes this registry for a mirror of it.
+// namespace returns the host of the image in a request of containerd to a mirror.
 func namespace(r *http.Request) (string, error) {
 	ns := r.URL.Query().Get("ns")
 	if len(ns) > oci.MaxName || strings.Trim(ns, namespaceBytes) != "" {

@@ -11,7 +11,7 @@ import (
 	"strconv"
 )
 
-// immutable is the Cache-Control of what is asked for by digest.
+// immutable is the Cache-Control of answers to requests by digest.
 const immutable = "public, max-age=31536000, immutable"
 
 // serveBlob answers GET and HEAD for one blob, or for a range of it.
@@ -42,7 +42,7 @@ func (h *Handler) serveBlob(w *response, r *http.Request, rt route, from backend
 		return nil
 	}
 	s, v := span{0, size}, whole
-	if w.method == http.MethodGet { // RFC 9110, section 14.2: a Range means nothing to other methods
+	if w.method == http.MethodGet { // RFC 9110, section 14.2: other methods ignore Range
 		s, v = requestedRange(r.Header, tag, size)
 	}
 	if v == unsatisfiable {
@@ -62,7 +62,7 @@ func (h *Handler) serveBlob(w *response, r *http.Request, rt route, from backend
 	return err
 }
 
-// blobHeader sets what every answer about a blob has, 304 included.
+// blobHeader sets the headers of every answer about a blob, 304 included.
 func blobHeader(h http.Header, rt route) {
 	h.Set("Docker-Content-Digest", rt.digest.String())
 	h.Set("Etag", etag(rt.digest))
@@ -82,8 +82,8 @@ func sendBlobHeader(w *response, rt route, s span, v verdict, size int64) {
 	w.WriteHeader(status)
 }
 
-// stream sends the header and the span of b. An error before the first byte is returned; after it the connection is
-// cut, so that the client sees a short body and never takes it for the whole.
+// stream sends the header and the span of b. It returns an error before the first byte. After that, an error cuts the connection, so that
+// the client sees a short body.
 func (h *Handler) stream(ctx context.Context, name string, b Blob, out *body) error {
 	if out.w.method == http.MethodHead || out.left == 0 {
 		if !out.begin() {

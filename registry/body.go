@@ -7,13 +7,13 @@ import (
 	"syscall"
 )
 
-// sniff is how much of a file is read before the header is sent: enough to learn that it cannot be read.
+// sniff is the number of bytes read of a file before the header is sent, to see that it can be read.
 const sniff = 512
 
 var errTooLong = errors.New("more bytes than asked for")
 
-// A body is the writer that a blob writes its span to. It sends the header before the first byte, and takes no more
-// than the span: sendfile would put what is too much into the next answer on the connection.
+// body is the writer for the span of a blob. It sends the header before the first byte, and accepts no more than the span: sendfile
+// would put more bytes into the next answer on the connection.
 type body struct {
 	span
 	w      *response
@@ -21,7 +21,7 @@ type body struct {
 	begun  bool
 	left   int64
 	err    error // the first error; there are no writes after it
-	client bool  // that error was met while writing to the client
+	client bool  // the error is one of the connection to the client
 }
 
 var _ io.ReaderFrom = (*body)(nil)
@@ -51,17 +51,17 @@ func (b *body) begin() bool {
 	return b.begun
 }
 
-// ReadFrom copies src. A piece of a file goes to the client by sendfile; all else passes through Write.
+// ReadFrom copies src: parts of files by sendfile, anything else by Write.
 func (b *body) ReadFrom(src io.Reader) (int64, error) {
 	lr, ok := src.(*io.LimitedReader)
 	if !ok || !isFile(lr.R) || lr.N > b.left || b.err != nil {
 		return io.Copy(struct{ io.Writer }{b}, src) // hides ReadFrom
 	}
 	first := int64(0)
-	if !b.begun { // the first bytes pass through memory, so that a file which cannot be read is still answered
+	if !b.begun { // the first bytes by Write, so that an unreadable file is an error before the header
 		n, err := io.CopyN(struct{ io.Writer }{b}, lr, min(sniff, lr.N))
 		if err == io.EOF {
-			return n, nil // a file that became shorter
+			return n, nil // the file has become shorter
 		}
 		if err != nil {
 			return n, err
@@ -74,14 +74,14 @@ func (b *body) ReadFrom(src io.Reader) (int64, error) {
 	return first + n, err
 }
 
-// isFile tells whether sendfile may be possible from r.
+// isFile reports whether sendfile may be possible from r.
 func isFile(r io.Reader) bool {
 	_, ok := r.(syscall.Conn)
 	return ok
 }
 
-// clientFailed tells whether err came from the client's connection. With sendfile, where reading and writing is one
-// call, the kind of error must do.
+// clientFailed reports whether err is one of the connection to the client. After sendfile, which reads and writes in one call, only the
+// kind of the error tells.
 func (b *body) clientFailed(err error) bool {
 	return b.client || b.err != nil && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, os.ErrDeadlineExceeded))

@@ -11,8 +11,8 @@ import (
 // etag is the strong entity tag of content with digest d.
 func etag(d v1.Hash) string { return `"` + d.String() + `"` }
 
-// notModified tells whether If-None-Match has tag in its list, or is "*". The comparison is the weak one, as
-// RFC 9110, section 13.1.2 wants. Our own tags hold no comma, so one within a foreign tag does no harm.
+// notModified reports whether If-None-Match is "*" or has tag in its list. The comparison is weak (RFC 9110, section 13.1.2). Our tags
+// have no comma, so one in another tag does no harm.
 func notModified(h http.Header, tag string) bool {
 	for _, line := range h.Values("If-None-Match") {
 		for element := range strings.SplitSeq(line, ",") {
@@ -25,7 +25,7 @@ func notModified(h http.Header, tag string) bool {
 	return false
 }
 
-// A verdict is what becomes of a Range header.
+// verdict is the result of a Range header.
 type verdict uint8
 
 const (
@@ -34,11 +34,11 @@ const (
 	unsatisfiable                // 416
 )
 
-// A span is n bytes from offset off on.
+// span is n bytes from offset off on.
 type span struct{ off, n int64 }
 
-// requestedRange reads Range and If-Range for content of size bytes with the entity tag tag. A date in If-Range
-// never matches, for no content here has one; nor does a weak tag (RFC 9110, section 13.1.5).
+// requestedRange evaluates Range and If-Range for content of size bytes with an entity tag. A date in If-Range never matches, because
+// content has no date here; nor does a weak tag (RFC 9110, section 13.1.5).
 func requestedRange(h http.Header, tag string, size int64) (span, verdict) {
 	lines := h.Values("Range")
 	if len(lines) != 1 {
@@ -50,9 +50,8 @@ func requestedRange(h http.Header, tag string, size int64) (span, verdict) {
 	return parseRange(lines[0], size)
 }
 
-// parseRange reads one range of bytes, as RFC 9110, section 14.1.2 has it, clipped to size. Other units, malformed
-// ranges, several ranges, and any range of an empty content mean the whole. A range that ends before it starts is
-// unsatisfiable, not ignored: clients of registries expect that.
+// parseRange parses one range of bytes (RFC 9110, section 14.1.2) and clips it to size. Other units, malformed ranges, several ranges, and
+// any range of empty content mean the whole. A range that ends before its start is unsatisfiable, as clients of registries expect.
 func parseRange(s string, size int64) (span, verdict) {
 	all := span{0, size}
 	unit, set, ok := strings.Cut(s, "=")
@@ -80,10 +79,10 @@ func parseRange(s string, size int64) (span, verdict) {
 	return span{from, to - from + 1}, part
 }
 
-// isDigits holds for the empty string, too.
+// isDigits reports true for the empty string, too.
 func isDigits(s string) bool { return strings.Trim(s, "0123456789") == "" }
 
-// parseDigits reads a decimal number; what is too large becomes the largest.
+// parseDigits parses a decimal number. One that is too large becomes the largest int64.
 func parseDigits(s string) (n int64) {
 	for _, c := range s {
 		d := int64(c - '0')

@@ -19,16 +19,16 @@ import (
 
 const (
 	maxMessage = 1024 // bytes of an error shown to a client
-	retryAfter = "5"  // seconds, where nobody knows better
+	retryAfter = "5"  // seconds, the default
 )
 
-// A publicError has a text for everybody. That of Error is for the log alone: it may quote files and addresses.
+// publicError has a text for clients. The text of Error is for the log only: it may quote files and addresses.
 type publicError interface {
 	error
 	Public() string
 }
 
-// publicText is what a client is told of err: the text of the first [publicError] in its chain, "" without one.
+// publicText is the text of err for clients: that of the first [publicError] in its chain, "" without one.
 func publicText(err error) string {
 	var p publicError
 	if !errors.As(err, &p) {
@@ -37,11 +37,11 @@ func publicText(err error) string {
 	return p.Public()
 }
 
-// A StatusError is an error of a [Source] that another server's answer is behind: the client gets that answer's status.
+// StatusError is an error of a [Source] with the status of another server's answer, which the client gets.
 type StatusError struct {
 	Status     int           // 403, 429, or one from 500 on
-	RetryAfter time.Duration // when it is worth trying again; 0 where nobody said
-	Text       string        // what the client is told; "" is Err's public text, see [Source]
+	RetryAfter time.Duration // 0 if unknown
+	Text       string        // for the client; "" is Err's public text, see [Source]
 	Err        error
 }
 
@@ -52,7 +52,7 @@ func (e *StatusError) Public() string { return cmp.Or(e.Text, publicText(e.Err))
 
 func (e *StatusError) Unwrap() error { return e.Err }
 
-// code is the row of errorTable for it; the status of that row need not be e's.
+// code is the row of errorTable for e, which may have another status.
 func (e *StatusError) code() errorCode {
 	switch e.Status {
 	case http.StatusForbidden:
@@ -63,7 +63,7 @@ func (e *StatusError) code() errorCode {
 	return errUpstream
 }
 
-// An errorCode is a row of errorTable.
+// errorCode is a row of errorTable.
 type errorCode uint8
 
 const (
@@ -85,7 +85,7 @@ const (
 	errUpstream
 )
 
-// errorTable is all the errors a client can see.
+// errorTable has all errors that a client can see.
 //
 // Source: OCI distribution specification 1.1, "Error codes"; those it lacks (TAG_INVALID, PAGINATION_NUMBER_INVALID,
 // RANGE_INVALID, UNAVAILABLE, UNKNOWN) are the names distribution uses. A [StatusError] has the last rows.
@@ -113,7 +113,7 @@ var errorTable = [...]struct {
 	errUpstream:        {"UNAVAILABLE", http.StatusBadGateway, "the upstream registry does not answer", true},
 }
 
-// A failure is an error that carries its code. Its text is made of the request alone.
+// failure is an error with its code. Its text has only parts of the request.
 type failure struct {
 	code errorCode
 	err  error
@@ -127,21 +127,21 @@ func problem(c errorCode, format string, args ...any) error {
 	return &failure{c, fmt.Errorf(format, args...)}
 }
 
-// classify finds the code for err by its kind, and the level to log it at. missing is the code for what does not
-// exist, cannot exist, or cannot be made into an image.
+// classify returns the code for the kind of err, and its log level. missing is the code for a thing that does not exist, cannot exist, or
+// cannot be made into an image.
 func classify(ctx context.Context, err error, missing errorCode) (errorCode, slog.Level) {
 	var f *failure
 	var s *StatusError
 	switch {
 	case errors.As(err, &f):
 		return f.code, slog.LevelInfo
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil: // the client left, or the server is about to
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil: // the client has left, or the server stops
 		return errUnavailable, slog.LevelDebug
 	case errors.As(err, &s):
 		return s.code(), slog.LevelWarn
 	case errors.Is(err, context.DeadlineExceeded):
 		return errUnavailable, slog.LevelWarn
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE): // too many clients at once: soon it may work
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE): // too many clients at once
 		return errUnavailable, slog.LevelError
 	case errors.Is(err, fs.ErrPermission):
 		return errDenied, slog.LevelWarn
@@ -151,7 +151,7 @@ func classify(ctx context.Context, err error, missing errorCode) (errorCode, slo
 	return errUnknown, slog.LevelError
 }
 
-// fail logs err and answers with it. Nothing of the answer may have been sent.
+// fail logs err and answers with it. The answer must not have begun.
 func (h *Handler) fail(w *response, r *http.Request, rt route, err error) {
 	c, level := classify(r.Context(), err, rt.kind.missing())
 	status := errorTable[c].status
@@ -173,12 +173,12 @@ func (h *Handler) fail(w *response, r *http.Request, rt route, err error) {
 	writeErrorAs(w, status, c, publicText(err), d)
 }
 
-// seconds is a duration as Retry-After has it, rounded up.
+// seconds is d for Retry-After, rounded up.
 func seconds(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
-// A detail names what an error is about.
+// detail names the subject of an error.
 type detail struct {
 	Repository string `json:"repository"`
 	Tag        string `json:"tag,omitempty"`
@@ -196,8 +196,7 @@ func writeError(w *response, c errorCode, text string, d *detail) {
 	writeErrorAs(w, errorTable[c].status, c, text, d)
 }
 
-// writeErrorAs is the one place that answers with an error. text takes the place of the table's message where the
-// table says so.
+// writeErrorAs writes every answer with an error. text replaces the message of the table if the table allows it.
 func writeErrorAs(w *response, status int, c errorCode, text string, d *detail) {
 	row := errorTable[c]
 	entry := errorEntry{row.code, row.message, d}
@@ -210,7 +209,7 @@ func writeErrorAs(w *response, status int, c errorCode, text string, d *detail) 
 	w.document(status, "application/json", encode(map[string][]errorEntry{"errors": {entry}}))
 }
 
-// encode writes v as JSON and leaves <, > and & as they are. v is of our own making and always encodes.
+// encode writes v as JSON, with <, > and & as they are. v must be encodable.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -221,7 +220,7 @@ func encode(v any) []byte {
 	return b.Bytes()
 }
 
-// truncate shortens s to at most n bytes and then says so, without cutting a character in two.
+// truncate shortens s to at most n bytes, with a mark, and cuts no character in two.
 func truncate(s string, n int) string {
 	if len(s) <= n {
 		return s

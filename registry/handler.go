@@ -1,16 +1,13 @@
 // Package registry is the read side of a container registry over HTTP: the Docker Registry HTTP API V2 and the OCI
 // distribution specification 1.1.
 //
-// It owns the routes, the grammar of names, tags and digests, HEAD and GET, content negotiation, conditional and
-// range requests, paging, and the form of every error. What there is to serve comes through two small interfaces,
-// [Source] and [Lister]. It must not know what an image is made from: neither Nix, nor tar, nor where digests are
-// remembered.
+// It owns the routes, HEAD and GET, content negotiation, conditional and range requests, paging, and the form of every error. Two small
+// interfaces, [Source] and [Lister], give it what it serves. It must not know how images are made: neither Nix, nor tar, nor records.
 //
 //	h := &registry.Handler{Source: images, Lister: images, Log: slog.Default()}
 //	http.ListenAndServe("localhost:5000", h)
 //
-// The handler must be the server's own, or be mounted without [http.ServeMux]: that redirects "//" and "..", which
-// would lead from one repository to another.
+// The handler must not be mounted in an [http.ServeMux]: that redirects "//" and "..", which would lead to another repository.
 package registry
 
 import (
@@ -26,26 +23,24 @@ import (
 
 const defaultProgress = 2 * time.Minute
 
-// Handler serves /v2/ and /healthz. Fill in the fields before the first request, then neither change nor copy it.
-// It is safe for concurrent use, as its Source and Lister are.
+// Handler serves /v2/ and /healthz. Set the fields before the first request; do not copy it. Safe for concurrent use.
 type Handler struct {
 	Source Source // must be set
 	Lister Lister // nil: tags/list and _catalog are unknown endpoints
-	// Referrers may be nil: nothing refers to anything then.
+	// Referrers may be nil: then no manifest has referrers.
 	Referrers ReferrerLister
-	// Hosts are image hosts whose images Source has: containerd names the one it wants (?ns=).
+	// Hosts are the values of ns for Source: see [Mirror].
 	Hosts []string
-	// Mirrors have the images of other registries. A repository whose first component is the name of one is that
-	// mirror's, whatever Source has.
+	// Mirrors have the images of other registries. A repository whose first component is the name of a mirror belongs to that, even
+	// if Source has the name.
 	Mirrors []Mirror
-	// Faults are what /healthz is to tell people, one line each, although all is served; nil: nothing. It must be quick.
+	// Faults returns lines about faults for /healthz, which reports success all the same; nil: none. It must be quick.
 	Faults func(context.Context) []string
 	Log    *slog.Logger // nil: nothing is logged
-	// Progress is how long the client may let a response stand still before it is cut; 0 is 2 minutes.
-	// A client must take 512 KiB in that time.
+	// Progress is the time in which a client must take 512 KiB of a response; 0 is 2 minutes.
 	Progress time.Duration
-	// Wait is how long a request for a manifest, a blob or referrers may be without an answer before its client is asked to come
-	// again, by a redirect to the same URL; 0 is 20 seconds. Clients do so eight times at most, and then get 503.
+	// Wait is the time after which a request for a manifest, a blob or referrers is redirected to its own URL, because its answer is
+	// not ready; 0 is 20 seconds. After eight such hops, the client gets 503.
 	Wait time.Duration
 
 	once   sync.Once
@@ -59,7 +54,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.router.ServeHTTP(w, r)
 }
 
-// setup makes the router. It cleans and decodes nothing: parsePath reads the path as the client sent it.
+// setup makes the router. It does not clean or decode paths: parsePath gets the path as the client sent it.
 func (h *Handler) setup() {
 	h.log = h.Log
 	if h.log == nil {
@@ -74,12 +69,12 @@ func (h *Handler) setup() {
 	})
 }
 
-// An endpoint answers a request, or returns an error before the first byte of an answer; the route says what the
-// request was about, as far as that was understood.
+// endpoint answers a request, or returns an error before the first byte of the answer. The route has the parts of the path that could be
+// parsed.
 type endpoint func(w *response, r *http.Request) (route, error)
 
-// endpoint gives e what all endpoints share: the version header, the methods of a read-only registry, the writing of
-// errors, recovery from panics, and the access log.
+// endpoint wraps e in what all endpoints share: the version header, the check of the method, answers with errors, recovery from panics,
+// and the access log.
 func (h *Handler) endpoint(e endpoint) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w := newResponse(rw, r.Method, h.progress())
@@ -105,7 +100,7 @@ func (h *Handler) logRequest(w *response, r *http.Request, begun time.Time) {
 		"status", w.status, "bytes", w.written, "duration", time.Since(begun), "client", r.RemoteAddr)
 }
 
-// recover answers 500 for a handler that panicked. Where an answer has begun, it cuts the connection.
+// recover answers 500 after a panic. If the answer has begun, it cuts the connection.
 func (h *Handler) recover(w *response, r *http.Request) {
 	v := recover()
 	if v == nil {
@@ -129,12 +124,12 @@ func (h *Handler) progress() time.Duration {
 	return defaultProgress
 }
 
-// loggedPath is the path without the query, as sent, not longer than a log line should be.
+// loggedPath is the path as sent, without the query, shortened for the log.
 func loggedPath(r *http.Request) string {
 	return truncate(r.URL.EscapedPath(), 512)
 }
 
-// serveHealth says that nixreg serves, and what there is to be mended: that is no reason to stop it.
+// serveHealth answers 200, and lists faults: they are no reason to restart nixreg.
 func (h *Handler) serveHealth(w *response, r *http.Request) (route, error) {
 	text := "ok\n"
 	if h.Faults != nil {
@@ -146,7 +141,7 @@ func (h *Handler) serveHealth(w *response, r *http.Request) (route, error) {
 	return route{}, nil
 }
 
-// serveV2 parses the request and hands it to the method of its kind.
+// serveV2 parses the request and calls the method for its kind.
 func (h *Handler) serveV2(w *response, r *http.Request) (route, error) {
 	rt, err := parsePath(r.URL.EscapedPath())
 	if err != nil {

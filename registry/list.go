@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// Most entries of one answer; the rest follows its Link. A tag has at most 128 bytes, a repository 255.
+// The most entries of one answer; its Link leads to the next ones. A tag has at most 128 bytes, a repository 255.
 const (
 	maxTagPage     = 10000
 	maxCatalogPage = 1000
@@ -64,13 +64,13 @@ func sendList(w *response, list []string, document func([]string) any) {
 	w.document(http.StatusOK, "application/json", encode(document(list)))
 }
 
-// A page is the part of a sorted list a client asks for: at most n entries that come after last.
+// page is the part of a sorted list that a client asks for: at most n entries after last.
 type page struct {
 	n    int
 	last string
 }
 
-// parsePage reads n and last. Without n, or with a larger one, a page has most entries.
+// parsePage parses n and last. most is the default of n, and its bound.
 func parsePage(q url.Values, most int) (page, error) {
 	p := page{most, q.Get("last")}
 	if !q.Has("n") {
@@ -84,7 +84,7 @@ func parsePage(q url.Values, most int) (page, error) {
 	return p, nil
 }
 
-// of cuts the page out of all, and sets the Link to the next one, at path, if there is one.
+// of returns the page of all, and sets the Link to the next page, at path, if there is one.
 func (p page) of(h http.Header, path string, all []string) []string {
 	start := 0
 	if p.last != "" {

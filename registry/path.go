@@ -15,7 +15,7 @@ import (
 // maxPath is longer than the longest legal path with every character escaped.
 const maxPath = 2048
 
-// A kind is what a path asks for.
+// kind is the kind of thing that a path names.
 type kind uint8
 
 const (
@@ -27,7 +27,7 @@ const (
 	referrers
 )
 
-// missing is the code for a thing of this kind that does not exist.
+// missing is the error code for an absent thing of this kind.
 func (k kind) missing() errorCode {
 	switch k {
 	case manifest:
@@ -38,7 +38,7 @@ func (k kind) missing() errorCode {
 	return errNameUnknown
 }
 
-// A route is a parsed path: what is asked for, and of what. All its parts match their grammar.
+// route is a parsed path. All its parts match their grammar.
 type route struct {
 	kind       kind
 	repository string  // "" for ping and catalog
@@ -47,9 +47,8 @@ type route struct {
 	digest     v1.Hash // or a digest, as a blob and referrers have
 }
 
-// parsePath reads a path as it stands in the request line, with its escapes. Each part between slashes is decoded
-// once (RFC 3986, section 2.4), so an escaped slash or dot is a character like any other, which no name allows.
-// The error is a *failure.
+// parsePath parses a path with its escapes, as in the request line. It decodes each part between slashes once (RFC 3986, section 2.4), so
+// an escaped slash is a character in a name, which no name allows. The error is a *failure.
 //
 // Source: OCI distribution specification 1.1, "Endpoints" and "Pulling manifests".
 func parsePath(escaped string) (route, error) {
@@ -76,8 +75,7 @@ func parsePath(escaped string) (route, error) {
 	return parseRepositoryPath(parts)
 }
 
-// parseRepositoryPath reads <repository>/<keyword>/<reference>. A repository may itself have a component that is
-// spelled like a keyword, so the parts are read from the end.
+// parseRepositoryPath parses <repository>/<keyword>/<reference>, from the end, because a component of a repository may be a keyword.
 func parseRepositoryPath(parts []string) (rt route, err error) {
 	if len(parts) < 2 {
 		return route{}, noEndpoint(parts)
@@ -112,7 +110,7 @@ func parseRepositoryPath(parts []string) (rt route, err error) {
 	return rt, nil
 }
 
-// noEndpoint tells a path that is known nowhere from one that tries to lead elsewhere.
+// noEndpoint is the error for a path without an endpoint, or with a component that no endpoint allows.
 func noEndpoint(parts []string) error {
 	if n := len(parts) - 1; n > 0 && parts[n] == "" {
 		parts = parts[:n]
@@ -125,7 +123,7 @@ func noEndpoint(parts []string) error {
 	return problem(errEndpoint, "no such endpoint")
 }
 
-// parseRepository reads the components of a name.
+// parseRepository parses the components of a name.
 func parseRepository(components []string) (string, error) {
 	name := strings.Join(components, "/")
 	switch i := slices.IndexFunc(components, func(c string) bool { return !oci.IsComponent(c) }); {
@@ -141,7 +139,7 @@ func parseRepository(components []string) (string, error) {
 	return name, nil
 }
 
-// known tells whether content can have d as its digest here: everything is named by its sha256.
+// known reports whether content can have the digest d: every digest here is a sha256.
 func known(d v1.Hash) error {
 	if d.Algorithm == "sha512" {
 		return fmt.Errorf("digest sha512:%s: content is known by its sha256 only: %w", d.Hex, fs.ErrNotExist)

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// serveReferrers answers with an index of what refers to a manifest. What nothing refers to need not exist.
+// serveReferrers answers with an index of the referrers of a manifest, which need not exist.
 //
 // Source: OCI distribution specification 1.1, "Listing Referrers".
 func (h *Handler) serveReferrers(w *response, r *http.Request, rt route, from backend) error {
@@ -30,7 +30,7 @@ func (h *Handler) serveReferrers(w *response, r *http.Request, rt route, from ba
 		w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
 	for i := range list {
-		list[i].Data = nil // descriptors, not documents
+		list[i].Data = nil // without documents
 	}
 	w.Header().Set("Cache-Control", "no-cache")
 	w.document(http.StatusOK, string(types.OCIImageIndex), encode(struct {

@@ -8,12 +8,11 @@ import (
 	"time"
 )
 
-// chunk is how many bytes may pass between two moves of the write deadline: large enough to cost nothing, small
-// enough for a slow client to take in time.
+// chunk is the number of bytes between two changes of the write deadline: large enough to cost nothing, small enough for a slow client.
 const chunk = 512 << 10
 
-// A response is an [http.ResponseWriter] that knows what was sent, and that gives up on a client which takes nothing
-// for the time progress: the deadline is on each chunk, not on the whole transfer. It belongs to one request.
+// response is an [http.ResponseWriter] that counts its bytes, and fails if the client does not take a chunk within the time progress. It
+// belongs to one request.
 type response struct {
 	http.ResponseWriter
 	control  *http.ResponseController
@@ -40,7 +39,7 @@ func (w *response) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// extend moves the write deadline. A writer that has none, or a closed connection, is left to the write itself.
+// extend moves the write deadline. It ignores errors: the write meets them again.
 func (w *response) extend() {
 	_ = w.control.SetWriteDeadline(time.Now().Add(w.progress))
 }
@@ -61,8 +60,8 @@ func (w *response) Write(p []byte) (int, error) {
 	}
 }
 
-// ReadFrom copies src until its end. net/http sends a file by sendfile only if it gets an *io.LimitedReader right
-// over the *os.File, so src is handed on in fresh ones of one chunk each.
+// ReadFrom copies src until its end. net/http uses sendfile only for an *io.LimitedReader directly over an *os.File, so src is passed on in
+// new ones of one chunk each.
 func (w *response) ReadFrom(src io.Reader) (total int64, err error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -86,12 +85,12 @@ func (w *response) ReadFrom(src io.Reader) (total int64, err error) {
 	return total, nil
 }
 
-// document answers with a small body that is all there. For HEAD it sends the header only.
+// document answers with a small body. For HEAD it sends only the header.
 func (w *response) document(status int, mediaType string, data []byte) {
 	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(status)
 	if w.method != http.MethodHead {
-		_, _ = w.Write(data) // an error means that the client left
+		_, _ = w.Write(data) // an error means that the client has left
 	}
 }

@@ -14,26 +14,26 @@ import (
 const (
 	// defaultWait is well below the 30 s after which containerd 2.3 and newer give up on a response without headers.
 	defaultWait = 20 * time.Second
-	// hopKey counts in a request's query how often its client was asked to come again.
+	// hopKey is the parameter that counts the hops of a request.
 	hopKey = "nixreg_hop"
-	// maxHops is one less than what Go's HTTP client follows, so that a proxy in front may have one redirect of its own.
+	// maxHops is one less than Go's HTTP client follows, so that a proxy may add a redirect.
 	maxHops = 8
 	// comeBack is the Retry-After of the answer after the last hop.
 	comeBack = 10 * time.Second
 )
 
-// errWaited is the cause of the end of a context whose request has waited long enough. It matches
-// [context.DeadlineExceeded]: the client is about to ask again, and has not left.
+// errWaited is the cause of a context that ended after Wait. It matches [context.DeadlineExceeded]: the client has not left, and will ask
+// again.
 var errWaited = fmt.Errorf("answer is not ready in time: %w", context.DeadlineExceeded)
 
-// A wait bounds the time before the first byte of one answer.
+// wait bounds the time before the first byte of one answer.
 type wait struct {
 	ctx   context.Context // ends with the request, or by errWaited
 	end   context.CancelCauseFunc
 	timer *time.Timer
 }
 
-// newWait begins to wait. The caller ends it.
+// newWait starts the timer. The caller closes the wait.
 func (h *Handler) newWait(r *http.Request) *wait {
 	w := new(wait)
 	w.ctx, w.end = context.WithCancelCause(r.Context())
@@ -45,16 +45,16 @@ func (h *Handler) newWait(r *http.Request) *wait {
 	return w
 }
 
-// over lifts the bound, as the answer begins. It returns false if that comes too late.
+// over ends the bound when the answer begins. It returns false if the time has passed.
 func (w *wait) over() bool {
 	inTime := w.timer.Stop()
 	if !inTime {
-		w.end(errWaited) // the timer's own call may still be on its way
+		w.end(errWaited) // the timer's own call may come later
 	}
 	return inTime
 }
 
-// close frees what the wait holds.
+// close frees the timer and the context.
 func (w *wait) close() {
 	w.timer.Stop()
 	w.end(nil)
@@ -65,12 +65,10 @@ func (w *wait) passed(r *http.Request) bool {
 	return context.Cause(w.ctx) == errWaited && r.Context().Err() == nil
 }
 
-// again answers a request that has waited long enough. Its client is redirected to the same URL, so that it waits anew
-// and never for long; after maxHops the answer is 503. The work goes on. err is what the [Source] returned: it may tell
-// how far the work is.
+// again answers a request that has waited for Wait: by a redirect to its own URL or, after maxHops, by 503. The work goes on. err is the
+// error of the [Source], which may have the progress.
 //
-// The Location has nothing but a query (RFC 3986, section 5.2.2): scheme, host and path stay those that the client sees,
-// also where a proxy in front changes them.
+// The Location is only a query (RFC 3986, section 5.2.2), so that scheme, host and path stay as the client sees them through a proxy.
 func (h *Handler) again(w *response, r *http.Request, rt route, err error) error {
 	text := rt.String() + " is not ready yet"
 	if p := interface{ Progress() string }(nil); errors.As(err, &p) && p.Progress() != "" {
@@ -81,14 +79,14 @@ func (h *Handler) again(w *response, r *http.Request, rt route, err error) error
 		return &StatusError{Status: http.StatusServiceUnavailable, RetryAfter: comeBack, Text: text + "; the work goes on, try again", Err: err}
 	}
 	hdr := w.Header()
-	hdr.Del("Vary") // nobody keeps this answer
+	hdr.Del("Vary") // no cache keeps this answer
 	hdr.Set("Cache-Control", "no-store")
 	hdr.Set("Location", "?"+nextHop(r.URL.RawQuery, hop+1))
 	w.document(http.StatusTemporaryRedirect, "text/plain; charset=utf-8", []byte(truncate(text, maxMessage)+"\n"))
 	return nil
 }
 
-// hopOf reads the counter. What is absent, or is none of ours, is 0.
+// hopOf parses the counter. An absent or malformed one is 0.
 func hopOf(s string) int {
 	if len(s) != 1 || s[0] < '0' || s[0] > '0'+maxHops {
 		return 0
@@ -96,19 +94,19 @@ func hopOf(s string) int {
 	return int(s[0] - '0')
 }
 
-// nextHop sets the counter of a query and leaves all other parameters as they are.
+// nextHop sets the counter of a query and changes no other parameter.
 func nextHop(query string, hop int) string {
 	var all []string
 	for p := range strings.SplitSeq(query, "&") {
 		key, _, _ := strings.Cut(p, "=")
 		if name, err := url.QueryUnescape(key); p != "" && (err != nil || name != hopKey) {
-			all = append(all, strings.ReplaceAll(p, "#", "%23")) // in a Location it would begin a fragment
+			all = append(all, strings.ReplaceAll(p, "#", "%23")) // it would begin a fragment
 		}
 	}
 	return strings.Join(append(all, hopKey+"="+strconv.Itoa(hop)), "&")
 }
 
-// String is what the route is about, as people write it.
+// String is the route for messages.
 func (rt route) String() string {
 	switch {
 	case rt.tag != "":

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,8 +20,7 @@ import (
 )
 
 const (
-	maxKey   = 4 << 10  // bytes
-	maxValue = 32 << 20 // bytes
+	maxKey = 4 << 10 // bytes
 
 	maxGeneration = 1 << 29  // bytes on disk; there are two generations
 	nearBytes     = 16 << 20 // of the records that are kept in memory as well
@@ -113,9 +113,27 @@ func (b *Badger) generations() ([]int, error) {
 	return numbers, nil
 }
 
+// name is the directory of a generation. That of number 0 has no number: earlier versions knew no other.
+func (b *Badger) name(number int) string {
+	if number == 0 {
+		return filepath.Clean(b.dir)
+	}
+	return fmt.Sprintf("%s-%d", filepath.Clean(b.dir), number)
+}
+
+func (b *Badger) openGeneration(number int) (*generation, error) {
+	db, err := openOrSetAside(b.name(number), b.log)
+	if err != nil {
+		return nil, err
+	}
+	g := &generation{DB: db, number: number}
+	g.measure()
+	return g, nil
+}
+
 // remove deletes the directory of a generation.
 func (b *Badger) remove(number int) {
-	if err := removeGeneration(b.name(number)); err != nil {
+	if err := removeDB(b.name(number)); err != nil {
 		b.log.Warn("evicted digests stay on disk until the next start", "error", err)
 	}
 }

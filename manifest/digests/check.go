@@ -19,13 +19,13 @@ import (
 
 const (
 	maxTableFile = 1 << 30 // bytes
-	discardUnit  = 1 << 20 // badger's DISCARD file is this long, or twice that, four times …
+	discardUnit  = 1 << 20 // the length of badger's DISCARD file is a multiple
 	logHeaderLen = 20      // of a .mem or .vlog file
 	logEntryTail = 4       // checksum after an entry
 )
 
-// checkFiles finds the damage on which badger would end the whole process, in goroutines of its own where nobody can
-// recover, and mends what holds no record. dir must be locked. Damage that badger reports as an error is left to it.
+// checkFiles finds damage for which badger would end the process, in goroutines of its own where recover is impossible, and repairs files
+// without records. dir must be locked. Damage for which badger returns an error is left to badger.
 func checkFiles(dir string) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -41,8 +41,8 @@ func checkFiles(dir string) (err error) {
 	return checkTables(dir)
 }
 
-// dropEmptyFiles removes what a process killed between making a file and filling it leaves behind: badger takes an
-// empty log for a new one and stops. DISCARD is statistics; one of a wrong size makes badger's compaction panic.
+// dropEmptyFiles removes files that a killed process made and did not fill: badger stops at an empty log. DISCARD has statistics; one
+// with a wrong size makes badger's compaction panic.
 func dropEmptyFiles(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -66,8 +66,8 @@ func dropEmptyFiles(dir string) error {
 	return nil
 }
 
-// cutLogs ends the logs that badger replays (each .mem and the last .vlog) before the first entry whose lengths do
-// not fit the file: badger would allocate what such an entry says, and would stop there all the same.
+// cutLogs cuts the logs that badger replays (each .mem and the last .vlog) before the first entry whose lengths do not fit the file:
+// badger would allocate these lengths, and would stop there as well.
 func cutLogs(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -117,8 +117,8 @@ func cutLog(name string) error {
 	return nil
 }
 
-// entryLen is the length of the log entry at off; 0 means the end of what was written, and an error matching
-// [fs.ErrInvalid] an entry that does not fit the size of the file.
+// entryLen is the length of the log entry at off; 0 at the end of the entries. An entry that does not fit the file gives an error
+// matching [fs.ErrInvalid].
 //
 // Source: badger/v4, structs.go, header.Encode.
 func entryLen(r io.ReaderAt, off, size int64) (int64, error) {
@@ -150,7 +150,7 @@ func entryLen(r io.ReaderAt, off, size int64) (int64, error) {
 	return int64(at) + int64(klen+vlen) + logEntryTail, nil
 }
 
-// checkTables reads every table the manifest names, with all its checksums. Others are left-overs badger removes.
+// checkTables reads every table in the manifest and checks its checksums. badger removes other tables.
 func checkTables(dir string) error {
 	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -196,8 +196,8 @@ func checkTable(name string, id uint64) error {
 	return t.VerifyChecksum()
 }
 
-// checkFooter checks that the lengths at a table's end lie within it, which badger only asserts.
-// From the end: length of checksum, checksum, length of index, index.
+// checkFooter checks that the lengths at the end of a table fit it, where badger has an assertion. From the end: length of checksum,
+// checksum, length of index, index.
 //
 // Source: badger/v4, table/table.go, Table.initIndex.
 func checkFooter(data []byte) error {

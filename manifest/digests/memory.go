@@ -1,3 +1,6 @@
+// Package digests keeps records: small immutable values that were computed once, under string keys.
+//
+// It owns two kinds of [Cache], [Memory] and [Badger], with a bound in bytes each. It must not know what the records mean.
 package digests
 
 import (
@@ -8,28 +11,31 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/internal/lru"
 )
 
-// defaultMaxBytes bounds a zero Memory: some hundred thousand small records.
+// Cache keeps records. The loss of every record costs time, and no more.
+type Cache = kv.Store
+
+// defaultMaxBytes bounds a zero Memory: about a hundred thousand small records.
 const defaultMaxBytes = 64 << 20
 
-// Memory is a [Cache] that keeps its records in memory and evicts the least recently used ones when they grow
-// beyond its bound. The zero value is ready and holds 64 MiB. Safe for concurrent use; do not copy it.
+// Memory is a [Cache] in memory, an LRU of 64 MiB if it is the zero value. Safe for concurrent use; it must not be copied.
 type Memory struct {
 	once    sync.Once
 	records lru.Cache[string, []byte]
 }
 
-// NewMemory returns an empty Memory of at most maxBytes, keys and bookkeeping included; 0 or less means 64 MiB.
-// A record that is larger by itself is not kept.
+// NewMemory returns an empty Memory of at most maxBytes, keys and overhead included; 0 or less means 64 MiB. A larger record is not
+// kept.
 func NewMemory(maxBytes int64) *Memory {
 	m := new(Memory)
 	m.records.Max = max(maxBytes, 0)
 	return m
 }
 
-// bounded is the records, with the bound that a zero Memory has.
+// bounded returns the records, with their bound set.
 func (m *Memory) bounded() *lru.Cache[string, []byte] {
 	m.once.Do(func() { m.records.Max = cmp.Or(m.records.Max, defaultMaxBytes) })
 	return &m.records

@@ -9,17 +9,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
 )
 
 const (
-	keptAsides = 3
-	maxLevels  = 7
+	keptAsides = 3 // damaged directories
 
 	// spareSpace is how many bytes must be free for a write: more than all files that badger maps before it fills them. A
 	// mapped write to a full disk ends the process, without an error.
@@ -31,56 +27,18 @@ var (
 	errForeign = errors.New("not a digest cache: it has no " + badger.ManifestFilename)
 )
 
-// badgerOptions keep badger at a few MB, where its defaults take above a hundred. Blocks are not compressed, so they are read from
-// the page cache and need no cache of their own.
-//
-// MemTableSize must not become smaller: badger ends the process when it replays a larger log of an earlier process. Change it only
-// together with the directory's name.
-func badgerOptions(dir string, log *badgerLog) badger.Options {
-	o := badger.DefaultOptions(dir)
-	o.Logger = log
-	o.MetricsEnabled = false
-	o.NumGoroutines = 1
-	o.NumMemtables = 2
-	o.NumCompactors = 2
-	o.MaxLevels = maxLevels
-	o.MemTableSize = 4 << 20
-	o.ValueThreshold = 2 << 10
-	o.ValueLogFileSize = 2 * maxValue
-	o.Compression = options.None
-	o.BlockCacheSize = 0
-	o.IndexCacheSize = 0
-	o.ChecksumVerificationMode = options.OnBlockRead
-	o.VerifyValueChecksum = true // before badger believes the lengths in an entry
-	return o
-}
-
-// name is the directory of a generation. That of number 0 has no number: earlier versions knew no other.
-func (b *Badger) name(number int) string {
-	if number == 0 {
-		return filepath.Clean(b.dir)
+// openOrSetAside opens dir. A damaged one is moved away, and an empty one takes its place.
+func openOrSetAside(dir string, log *slog.Logger) (*badger.DB, error) {
+	db, err := openDB(dir, log)
+	if err == nil || environmental(err) {
+		return db, err
 	}
-	return fmt.Sprintf("%s-%d", filepath.Clean(b.dir), number)
-}
-
-// openGeneration opens a directory. A damaged one is moved away, and an empty one takes its place.
-func (b *Badger) openGeneration(number int) (*generation, error) {
-	dir := b.name(number)
-	db, err := openDB(dir, b.log)
-	if err != nil && !environmental(err) {
-		aside, moved := setAside(dir)
-		if moved != nil {
-			return nil, errors.Join(err, moved)
-		}
-		b.log.Warn("digest cache was damaged, starting with an empty one", "dir", dir, "old", aside, "err", err)
-		db, err = openDB(dir, b.log)
+	aside, moved := setAside(dir)
+	if moved != nil {
+		return nil, errors.Join(err, moved)
 	}
-	if err != nil {
-		return nil, err
-	}
-	g := &generation{DB: db, number: number}
-	g.measure()
-	return g, nil
+	log.Warn("digest cache was damaged, starting with an empty one", "dir", dir, "old", aside, "err", err)
+	return openDB(dir, log)
 }
 
 func openDB(dir string, log *slog.Logger) (*badger.DB, error) {
@@ -249,8 +207,8 @@ func numbered(prefix string) ([]int, error) {
 	return ns, nil
 }
 
-// removeGeneration deletes a directory, badger's manifest last: a directory without it is not ours, see checkOurs.
-func removeGeneration(dir string) error {
+// removeDB deletes a directory, badger's manifest last: a directory without it is not ours, see checkOurs.
+func removeDB(dir string) error {
 	if err := checkOurs(dir); err != nil {
 		return fmt.Errorf("remove %s: %w", dir, err)
 	}
@@ -267,34 +225,4 @@ func removeGeneration(dir string) error {
 		return err
 	}
 	return os.RemoveAll(dir)
-}
-
-// badgerLog writes badger's messages to slog, at debug level. The first error of each kind is a warning; badger repeats some for
-// every read. Errors while a directory is being opened stay at debug level: OpenBadger says how that ended.
-type badgerLog struct {
-	log    *slog.Logger
-	opened atomic.Bool
-	warned sync.Map // format strings, of which badger has a fixed number
-}
-
-func (l *badgerLog) Errorf(format string, args ...any) {
-	if l.opened.Load() {
-		if _, again := l.warned.LoadOrStore(format, true); !again {
-			l.log.Warn("digest cache: " + message(format, args))
-			return
-		}
-	}
-	l.Debugf(format, args...)
-}
-
-func (l *badgerLog) Warningf(format string, args ...any) { l.Debugf(format, args...) }
-
-func (l *badgerLog) Infof(format string, args ...any) { l.Debugf(format, args...) }
-
-func (l *badgerLog) Debugf(format string, args ...any) {
-	l.log.Debug("digest cache: " + message(format, args))
-}
-
-func message(format string, args []any) string {
-	return strings.TrimSpace(fmt.Sprintf("%.500s", fmt.Sprintf(format, args...)))
 }

@@ -156,28 +156,6 @@ func parseReferences(s string) ([]store.Path, error) {
 	return slices.Compact(refs), nil
 }
 
-// fingerprint is the text that a signature of the path signs.
-//
-// Source: Nix, libstore/path-info.cc, ValidPathInfo::fingerprint.
-func (n *narinfo) fingerprint() []byte {
-	refs := make([]string, 0, len(n.object.References))
-	for _, r := range n.object.References {
-		refs = append(refs, r.Abs())
-	}
-	obj := &n.object
-	return fmt.Appendf(nil, "1;%s;%s;%d;%s", obj.Path.Abs(), obj.NarHash, obj.NarSize, strings.Join(refs, ","))
-}
-
-// signed reports whether one of keys signed n.
-func (n *narinfo) signed(keys []PublicKey) bool {
-	message := n.fingerprint()
-	return slices.ContainsFunc(n.signatures, func(sig string) bool {
-		return slices.ContainsFunc(keys, func(k PublicKey) bool { return k.signs(message, sig) })
-	})
-}
-
-const cacheInfoName = "nix-cache-info"
-
 // checkCacheInfo checks the text of nix-cache-info. Another store directory gives an error matching [errors.ErrUnsupported], malformed
 // text one matching [ErrCorrupt]. A missing store directory is ours, as in Nix.
 //
@@ -193,3 +171,5 @@ func checkCacheInfo(text string) error {
 	}
 	return nil
 }
+
+const cacheInfoName = "nix-cache-info"

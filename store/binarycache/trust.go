@@ -134,3 +134,23 @@ func (k PublicKey) signs(message []byte, signature string) bool {
 	sig, err := base64.StdEncoding.DecodeString(text)
 	return err == nil && len(sig) == ed25519.SignatureSize && ed25519.Verify(k.key, message, sig)
 }
+
+// fingerprint is the text that a signature of the path signs.
+//
+// Source: Nix, libstore/path-info.cc, ValidPathInfo::fingerprint.
+func (n *narinfo) fingerprint() []byte {
+	refs := make([]string, 0, len(n.object.References))
+	for _, r := range n.object.References {
+		refs = append(refs, r.Abs())
+	}
+	obj := &n.object
+	return fmt.Appendf(nil, "1;%s;%s;%d;%s", obj.Path.Abs(), obj.NarHash, obj.NarSize, strings.Join(refs, ","))
+}
+
+// signed reports whether one of keys signed n.
+func (n *narinfo) signed(keys []PublicKey) bool {
+	message := n.fingerprint()
+	return slices.ContainsFunc(n.signatures, func(sig string) bool {
+		return slices.ContainsFunc(keys, func(k PublicKey) bool { return k.signs(message, sig) })
+	})
+}
