@@ -13,6 +13,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/program"
 	"github.com/nixreg/nixreg/store"
 )
@@ -172,7 +173,7 @@ func (s *Source) layoutManifest(ctx context.Context, r Request, a *answer, defs 
 			return nil, err
 		}
 		next := *a
-		for _, doc := range []*layoutDocument{l.root(), l.manifest(program.DefaultArchitecture)} {
+		for _, doc := range []*finished.Document{l.Root(), l.Manifest(program.DefaultArchitecture)} {
 			if doc != nil {
 				next.layout = append(next.layout, v1.Descriptor{MediaType: doc.MediaType, Digest: doc.Digest})
 			}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/fault"
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/program"
@@ -162,7 +163,7 @@ func (a *auditor) base(ctx context.Context, image *imagefile.Image) error {
 	if packed, err := a.packed(ctx, p); err != nil || packed {
 		return err
 	}
-	base, err := openBase(ctx, a.images.layers, o, cmp.Or(image.Architecture, program.DefaultArchitecture))
+	base, err := finished.OpenBase(ctx, a.images.layers, o, cmp.Or(image.Architecture, program.DefaultArchitecture))
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func (a *auditor) packed(ctx context.Context, p store.Path) (bool, error) {
 	if err != nil || nd.Kind != store.Regular {
 		return false, err
 	}
-	head, err := store.ReadNode(ctx, a.images.store, at, nd, min(nd.Size, tarBlock))
+	head, err := store.ReadNode(ctx, a.images.store, at, nd, min(nd.Size, finished.TarBlock))
 	if err != nil {
 		return false, err
 	}

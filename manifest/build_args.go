@@ -9,6 +9,7 @@ import (
 
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/program"
@@ -57,7 +58,7 @@ func (s *Source) draftDefinition(ctx context.Context, d *Definition, objects []*
 		return nil, fmt.Errorf("fromImage: %w", err)
 	}
 	if base != nil {
-		if err := args.SettleArchitecture(base.architecture(), d.Args.Architecture != "" && !d.archFound); err != nil {
+		if err := args.SettleArchitecture(base.Architecture(), d.Args.Architecture != "" && !d.archFound); err != nil {
 			return nil, err
 		}
 	}
@@ -88,7 +89,7 @@ func (s *Source) definitionArchitecture(ctx context.Context, d *Definition, clos
 
 // draftArgs plans an image as streamLayeredImage does: the base image's layers, the store paths', nixreg's own, the
 // links. s has the closure alone; base may be nil.
-func draftArgs(ctx context.Context, s store.Store, d *Definition, args *dockertools.Args, closure []*store.Object, base *Base) (*draft, error) {
+func draftArgs(ctx context.Context, s store.Store, d *Definition, args *dockertools.Args, closure []*store.Object, base *finished.Base) (*draft, error) {
 	config, err := document.Parse(args.Config)
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
@@ -208,7 +209,7 @@ func (b *draft) describeCommand() {
 }
 
 // checkLayers sees that runtimes take the image.
-func (b *draft) checkLayers(base *Base) error {
+func (b *draft) checkLayers(base *finished.Base) error {
 	if len(b.layers) <= maxRuntimeLayers {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -39,7 +40,7 @@ func draftConf(ctx context.Context, m *layer.Maker, c *dockertools.Conf, objects
 	b := &draft{image: document.Image{Warnings: slices.Clone(c.Warnings)}}
 	b.config = document.Config{Created: c.Created, Architecture: c.Architecture, Variant: c.Variant, Config: c.Config}
 	if c.FromImage != "" {
-		base, err := openBase(ctx, m, byPath[c.FromImage], c.Architecture)
+		base, err := finished.OpenBase(ctx, m, byPath[c.FromImage], c.Architecture)
 		if err == nil {
 			err = b.addBase(base)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 )
@@ -117,7 +118,7 @@ func (b *builds) wholeImage(ctx context.Context, p store.Path) (bool, error) {
 	if nd.Kind == store.Regular {
 		return true, nil
 	}
-	return isLayout(ctx, b.store, at, nd.Name)
+	return finished.IsLayout(ctx, b.store, at, nd.Name)
 }
 
 func imageRecord(attr string) string { return "build/" + attr }

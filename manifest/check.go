@@ -12,6 +12,7 @@ import (
 
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/fault"
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 )
@@ -64,7 +65,7 @@ func (c *checker) path(ctx context.Context, name string) {
 	switch {
 	case err != nil:
 		c.note(name, err)
-	case info.IsDir() && !isLayoutDirectory(name):
+	case info.IsDir() && !finished.IsLayoutDirectory(name):
 		c.source.images.scan(ctx, name, func(repository, file string) bool {
 			c.file(ctx, repository, file)
 			return ctx.Err() == nil
@@ -198,16 +199,16 @@ func (c *checker) ready(ctx context.Context, file string, f *readyFile) error {
 	return errors.Join(problems...)
 }
 
-func (c *checker) layout(ctx context.Context, r *ready) error {
+func (c *checker) layout(ctx context.Context, r *finished.Image) error {
 	o, err := c.source.store.Object(ctx, r.Path)
 	if err != nil {
 		return err
 	}
-	l, err := readLayout(ctx, c.source.store, o, r)
+	l, err := finished.ReadLayout(ctx, c.source.store, o, r)
 	if err != nil {
 		return err
 	}
-	return l.present(ctx, c.source.store, o)
+	return l.Present(ctx, c.source.store, o)
 }
 
 // draft plans an image without hashing it. Misspelled keys of its config are problems, its other warnings go to c.warn.

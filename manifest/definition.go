@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 
 	"github.com/nixreg/nixreg/manifest/dockertools"
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
@@ -33,7 +34,7 @@ type Definition struct {
 	Conf   *dockertools.Conf
 	Source []byte
 	// Ready, if set, is an image that was made elsewhere; Source tells it apart from others.
-	Ready *ready
+	Ready *finished.Image
 	// moving is set where something else than the state of catalogs and stores may change what the name means: a builder,
 	// whose source moves.
 	moving bool

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/filestamp"
 	"github.com/nixreg/nixreg/manifest/dockertools"
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
@@ -145,7 +146,7 @@ func (d *definitionFiles) load(ctx context.Context, file string, before bool) ([
 
 // isOtherImage reports whether a file is meant as an image of another kind.
 func isOtherImage(b []byte) bool {
-	return isScript(b) || dockertools.LooksLikeConf(b) || startsArchive(b[:min(len(b), tarBlock)])
+	return isScript(b) || dockertools.LooksLikeConf(b) || finished.StartsArchive(b[:min(len(b), finished.TarBlock)])
 }
 
 // kindOfLarge is for files that are not read as a whole.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 )
@@ -223,7 +224,7 @@ func (s *scanner) entry(ctx context.Context, prefix, file string, kind fs.FileMo
 		kind = target
 	}
 	switch {
-	case kind.IsDir() && !isLayoutDirectory(file):
+	case kind.IsDir() && !finished.IsLayoutDirectory(file):
 		name := packages.RepositoryName(filepath.Base(file))
 		return name == "" || s.directory(ctx, file, prefix+name+"/")
 	case kind&^(fs.ModeDir|fs.ModeSymlink) != 0:

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/fault"
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -78,7 +79,7 @@ func newImages(roots, storeDirs []string, r *resolver, layers *layer.Maker, log 
 			return nil, fmt.Errorf("images: %w", err)
 		}
 		info, err := os.Stat(r) // a link may lead into a store whose files lie elsewhere
-		m.roots = append(m.roots, imageRoot{r, err == nil && info.IsDir() && !isLayoutDirectory(r)})
+		m.roots = append(m.roots, imageRoot{r, err == nil && info.IsDir() && !finished.IsLayoutDirectory(r)})
 	}
 	return m, nil
 }

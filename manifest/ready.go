@@ -1,8 +1,6 @@
 package manifest
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,20 +16,10 @@ import (
 
 	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/fault"
-	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 )
-
-// ready is an image that was made elsewhere, and where it lies: either Image or Root is set. Its layers and documents
-// stay as they are.
-type ready struct {
-	Path  store.Path
-	File  string         // in the path; "" for the path itself
-	Image *archiveImage  `json:",omitempty"` // of a docker-archive
-	Root  *v1.Descriptor `json:",omitempty"` // of an OCI layout: a manifest or an index
-	Index bool           `json:",omitempty"` // Root is the layout's index.json
-}
 
 // isLayoutImage reports whether a tag is one of an OCI layout, whose documents there are already.
 func isLayoutImage(defs []*Definition) bool { return defs[0].Ready != nil && defs[0].Ready.Root != nil }
@@ -49,7 +37,7 @@ type readyImage struct {
 }
 
 // add adds an image. Of the tags those count that can be asked for, and that no image before has.
-func (f *readyFile) add(title, version string, r ready, tags ...string) {
+func (f *readyFile) add(title, version string, r finished.Image, tags ...string) {
 	source, err := json.Marshal(r)
 	if err != nil {
 		panic("manifest: ready image cannot be encoded: " + err.Error()) // strings and numbers always can
@@ -112,6 +100,29 @@ func (f *readyFile) newest(n int) []string {
 	return tags[max(0, len(tags)-n):]
 }
 
+// addLayoutImages adds what a layout's index lists. Names may be whole references. Several manifests without names, each
+// for a platform, are one image, whose index the layout's own is.
+func addLayoutImages(ctx context.Context, s store.Store, f *readyFile, o *store.Object, dir string) error {
+	b, list, err := finished.ReadLayoutIndex(ctx, s, o, dir)
+	if err != nil {
+		return err
+	}
+	if finished.ArePlatforms(list) {
+		f.add("", "", *finished.IndexedLayout(o, dir, b))
+		return nil
+	}
+	for _, d := range list {
+		tag := d.Annotations[oci.RefName]
+		if strings.ContainsAny(tag, ":/") {
+			tag, _, _ = strings.Cut(tag, "@")
+			_, tag, _ = oci.SplitTag(tag)
+		}
+		root := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Platform: d.Platform}
+		f.add("", "", finished.Image{Path: o.Path, File: dir, Root: &root}, tag)
+	}
+	return nil
+}
+
 // ready reads an image file that holds finished images; nil, if it is of another kind or leads nowhere.
 func (m *images) ready(ctx context.Context, repository, file string) (*readyFile, error) {
 	p, rest, kind := m.recognise(ctx, file)
@@ -137,7 +148,7 @@ func (m *images) readInto(ctx context.Context, f *readyFile, kind readyKind, o *
 	if err != nil {
 		return err
 	}
-	list, err := archiveImages(ctx, a)
+	list, err := finished.ArchiveImages(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -152,7 +163,7 @@ func (m *images) readInto(ctx context.Context, f *readyFile, kind readyKind, o *
 			}
 			tags = append(tags, tag)
 		}
-		f.add(title, version, ready{Path: o.Path, File: file, Image: &image}, tags...)
+		f.add(title, version, finished.Image{Path: o.Path, File: file, Image: &image}, tags...)
 	}
 	return nil
 }
@@ -194,14 +205,14 @@ func (m *images) recognise(ctx context.Context, file string) (p store.Path, rest
 		return "", "", notReady
 	}
 	if nd.Kind == store.Directory {
-		layout, err := isLayout(ctx, m.store, at, nd.Name)
+		layout, err := finished.IsLayout(ctx, m.store, at, nd.Name)
 		if !loose && (err != nil || !layout) { // outside the store it is one: a link may lead out of it
 			return "", "", notReady
 		}
 		return p, rest, ociLayout
 	}
-	head, err := store.ReadNode(ctx, m.store, at, nd, min(nd.Size, tarBlock))
-	if err != nil || !startsArchive(head) {
+	head, err := store.ReadNode(ctx, m.store, at, nd, min(nd.Size, finished.TarBlock))
+	if err != nil || !finished.StartsArchive(head) {
 		return "", "", notReady
 	}
 	return p, rest, dockerArchive
@@ -222,42 +233,16 @@ func (m *images) register(ctx context.Context) error {
 // mayBeReady reports whether a file below --images is worth a closer look.
 func (p imagePlace) mayBeReady() bool {
 	if info, err := os.Lstat(p.real); err == nil && info.IsDir() {
-		return isLayoutDirectory(p.real)
+		return finished.IsLayoutDirectory(p.real)
 	}
 	f, _, err := p.open()
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	head := make([]byte, tarBlock)
+	head := make([]byte, finished.TarBlock)
 	n, err := io.ReadFull(f, head)
-	return (err == nil || errors.Is(err, io.ErrUnexpectedEOF)) && startsArchive(head[:n])
-}
-
-// isLayoutDirectory reports whether a directory outside of the store is an image, not a folder of images. Links are
-// followed here, so that the blobs of a layout that is made of links are not taken for images of a folder.
-func isLayoutDirectory(name string) bool {
-	for _, base := range []string{oci.LayoutFile, oci.IndexFile} {
-		if info, err := os.Stat(filepath.Join(name, base)); err != nil || !info.Mode().IsRegular() {
-			return false
-		}
-	}
-	return true
-}
-
-// tarBlock is as much as tells a tar.
-const tarBlock = 512
-
-// startsArchive reports whether a file that starts so is a docker-archive, if it is an image at all.
-func startsArchive(head []byte) bool {
-	if packing, err := layer.PackingOf(head); packing != "" || err != nil {
-		return true
-	}
-	if len(head) < tarBlock {
-		return false
-	}
-	_, err := tar.NewReader(bytes.NewReader(head)).Next()
-	return err == nil || errors.Is(err, io.ErrUnexpectedEOF) // a header that goes on in the next block
+	return (err == nil || errors.Is(err, io.ErrUnexpectedEOF)) && finished.StartsArchive(head[:n])
 }
 
 // follow goes where a link leads that may lead into the store, whose files may lie elsewhere: it stops there. The last

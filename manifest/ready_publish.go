@@ -13,6 +13,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/manifest/fault"
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
@@ -21,7 +22,7 @@ const maxVerifying = 64
 
 // layout makes known what an image of an OCI layout consists of, and that a repository has it, once every digest was
 // verified. With fresh it does so in any case.
-func (s *Source) layout(ctx context.Context, repository string, d *Definition, fresh bool) (*layout, error) {
+func (s *Source) layout(ctx context.Context, repository string, d *Definition, fresh bool) (*finished.Layout, error) {
 	if err := s.hold(ctx, d); err != nil {
 		return nil, fault.ConcealAll(repository, err)
 	}
@@ -30,8 +31,8 @@ func (s *Source) layout(ctx context.Context, repository string, d *Definition, f
 		return nil, fault.ConcealAll(repository, err)
 	}
 	key := "layout/" + d.key() + "/" + o.NarHash.String()
-	l, err := flight.Once(ctx, s.group, fmt.Sprint(key, fresh, repository), func(ctx context.Context) (*layout, error) {
-		l := new(layout)
+	l, err := flight.Once(ctx, s.group, fmt.Sprint(key, fresh, repository), func(ctx context.Context) (*finished.Layout, error) {
+		l := new(finished.Layout)
 		if err := s.records.get(ctx, key, l); err == nil && !fresh && s.publishedLayout(ctx, repository, l) {
 			return l, nil
 		}
@@ -40,7 +41,7 @@ func (s *Source) layout(ctx context.Context, repository string, d *Definition, f
 			return nil, err
 		}
 		defer release()
-		l, err = readLayout(ctx, s.store, o, d.Ready)
+		l, err = finished.ReadLayout(ctx, s.store, o, d.Ready)
 		if err != nil {
 			return nil, err
 		}
@@ -64,7 +65,7 @@ func (s *Source) layout(ctx context.Context, repository string, d *Definition, f
 }
 
 // verifyLayout hashes the blobs.
-func (s *Source) verifyLayout(ctx context.Context, l *layout) error {
+func (s *Source) verifyLayout(ctx context.Context, l *finished.Layout) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxVerifying)
 	for _, b := range l.Blobs {
@@ -80,14 +81,14 @@ func (s *Source) verifyLayout(ctx context.Context, l *layout) error {
 }
 
 // publishLayout records what a repository has, and last that it is complete.
-func (s *Source) publishLayout(ctx context.Context, repository, key string, l *layout) error {
+func (s *Source) publishLayout(ctx context.Context, repository, key string, l *finished.Layout) error {
 	for _, b := range l.Blobs {
 		if err := s.records.put(ctx, linkKey(repository, b.Digest), blobRecord{Recipe: &b.Recipe}); err != nil {
 			return err
 		}
 	}
 	for i := range l.Documents {
-		if err := s.records.putFound(ctx, repository, l.Documents[i].descriptor()); err != nil {
+		if err := s.records.putFound(ctx, repository, l.Documents[i].Descriptor()); err != nil {
 			return err
 		}
 	}
@@ -95,7 +96,7 @@ func (s *Source) publishLayout(ctx context.Context, repository, key string, l *l
 }
 
 // publishedLayout reports whether a repository has all of this: records can be lost one by one.
-func (s *Source) publishedLayout(ctx context.Context, repository string, l *layout) bool {
+func (s *Source) publishedLayout(ctx context.Context, repository string, l *finished.Layout) bool {
 	for _, d := range l.Documents {
 		if _, err := s.records.document(ctx, repository, d.Digest); err != nil {
 			return false
@@ -119,7 +120,7 @@ func (s *Source) layoutReports(ctx context.Context, repository, tag string, d *D
 	var out []*Report
 	for i := range l.Documents {
 		doc := &l.Documents[i]
-		if !doc.isImage() {
+		if !doc.IsImage() {
 			continue
 		}
 		r, err := s.layoutReport(ctx, repository, doc)
@@ -132,17 +133,17 @@ func (s *Source) layoutReports(ctx context.Context, repository, tag string, d *D
 	return out, nil
 }
 
-func (s *Source) layoutReport(ctx context.Context, repository string, doc *layoutDocument) (*Report, error) {
+func (s *Source) layoutReport(ctx context.Context, repository string, doc *finished.Document) (*Report, error) {
 	rec, err := s.records.document(ctx, repository, doc.Digest)
 	if err != nil {
 		return nil, err
 	}
-	var m layoutManifest
+	var m finished.ManifestFields
 	if err := json.Unmarshal(rec.Data, &m); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w: %w", doc.Digest, err, fs.ErrInvalid)
 	}
 	r := &Report{Manifest: doc.Digest, MediaType: doc.MediaType}
-	about := new(configDocument)
+	about := new(finished.Config)
 	if m.Config != nil {
 		r.Config = m.Config.Digest
 		if about, err = s.layoutConfig(ctx, repository, m.Config); err != nil {
@@ -153,7 +154,7 @@ func (s *Source) layoutReport(ctx context.Context, repository string, doc *layou
 	if p := doc.Platform; p != nil {
 		r.OS, r.Architecture, r.Variant = p.OS, p.Architecture, p.Variant
 	}
-	r.Command, r.Env = about.command(), about.Config.Env
+	r.Command, r.Env = about.Command(), about.Config.Env
 	for _, l := range m.Layers {
 		r.Layers = append(r.Layers, ReportLayer{l.MediaType, l.Digest, l.Size, nil})
 		r.Size += l.Size
@@ -162,22 +163,22 @@ func (s *Source) layoutReport(ctx context.Context, repository string, doc *layou
 }
 
 // layoutConfig reads a config; an artifact's, which is none, says nothing.
-func (s *Source) layoutConfig(ctx context.Context, repository string, d *v1.Descriptor) (*configDocument, error) {
-	if d.MediaType != types.OCIConfigJSON && d.MediaType != types.DockerConfigJSON || d.Size > maxBaseDocument {
-		return new(configDocument), nil
+func (s *Source) layoutConfig(ctx context.Context, repository string, d *v1.Descriptor) (*finished.Config, error) {
+	if d.MediaType != types.OCIConfigJSON && d.MediaType != types.DockerConfigJSON || d.Size > finished.MaxBaseDocument {
+		return new(finished.Config), nil
 	}
 	b, err := s.records.blob(ctx, repository, d.Digest)
 	if err != nil {
 		return nil, err
 	}
 	if b.Recipe == nil {
-		return describeConfig(b.Inline)
+		return finished.ReadConfig(b.Inline)
 	}
 	config, err := s.read(ctx, *b.Recipe, d.Digest)
 	if err != nil {
 		return nil, err
 	}
-	return describeConfig(config)
+	return finished.ReadConfig(config)
 }
 
 // read returns the bytes of a small blob.

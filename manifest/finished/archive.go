@@ -1,4 +1,4 @@
-package manifest
+package finished
 
 import (
 	"context"
@@ -6,36 +6,34 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/layer"
-	"github.com/nixreg/nixreg/store"
 )
 
 const (
 	// maxBaseDocument bounds a document in an image that was made elsewhere, in bytes.
-	maxBaseDocument = 8 << 20
-	// maxArchiveImages bounds how many images an archive may hold.
+	MaxBaseDocument = 8 << 20
+	// maxArchiveImages bounds the number of images in an archive.
 	maxArchiveImages = 1000
 )
 
-// archiveImage is one image of a docker-archive: the names of members.
+// ArchiveImage is one image of a docker-archive: the names of members.
 //
 // Source: Docker, image/spec/v1.2.md, "Combined Image JSON + Filesystem Changeset Format".
-type archiveImage struct {
+type ArchiveImage struct {
 	Config   string
 	RepoTags []string `json:",omitempty"`
 	Layers   []string
 }
 
-// archiveList is the member that lists them.
+// archiveList is the member that lists the images.
 const archiveList = "manifest.json"
 
-// notDocker says what an archive is whose list cannot be read, if it is one of another kind.
+// notDocker names the kind of an archive that has no list. For other errors it returns err.
 func notDocker(a *layer.Archive, err error) error {
 	has := func(name string) bool {
 		_, err := a.Recipe(name)
@@ -51,13 +49,13 @@ func notDocker(a *layer.Archive, err error) error {
 	return err
 }
 
-// archiveImages lists the images of an archive; there is at least one.
-func archiveImages(ctx context.Context, a *layer.Archive) ([]archiveImage, error) {
-	b, err := a.Read(ctx, archiveList, maxBaseDocument)
+// ArchiveImages returns the images of an archive, at least one.
+func ArchiveImages(ctx context.Context, a *layer.Archive) ([]ArchiveImage, error) {
+	b, err := a.Read(ctx, archiveList, MaxBaseDocument)
 	if err != nil {
 		return nil, notDocker(a, err)
 	}
-	var images []archiveImage
+	var images []ArchiveImage
 	if err := json.Unmarshal(b, &images); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", archiveList, err, fs.ErrInvalid)
 	}
@@ -75,9 +73,9 @@ func archiveImages(ctx context.Context, a *layer.Archive) ([]archiveImage, error
 	return images, nil
 }
 
-// open reads the config of an image, and finds its layers.
-func (m *archiveImage) open(ctx context.Context, a *layer.Archive) (*Base, error) {
-	config, err := a.Read(ctx, m.Config, maxBaseDocument)
+// Open reads the config of an image and finds its layers.
+func (m *ArchiveImage) Open(ctx context.Context, a *layer.Archive) (*Base, error) {
+	config, err := a.Read(ctx, m.Config, MaxBaseDocument)
 	if err != nil {
 		return nil, err
 	}
@@ -111,50 +109,14 @@ func diffIDs(config []byte) ([]v1.Hash, error) {
 	return doc.RootFS.DiffIDs, nil
 }
 
-// draftArchive takes an image of a docker-archive as it is: its config stays byte for byte, and so do its layers.
-func (s *Source) draftArchive(ctx context.Context, r *ready, o *store.Object) (*draft, error) {
-	a, err := s.layers.Archive(ctx, o, r.File)
-	if err != nil {
-		return nil, err
-	}
-	base, err := r.Image.open(ctx, a)
-	if err != nil {
-		return nil, fmt.Errorf("archive %s: %w", path.Join(string(o.Path), r.File), err)
-	}
-	b, err := draftReady(base.Config)
-	if err != nil {
-		return nil, fmt.Errorf("archive %s: %w", path.Join(string(o.Path), r.File), err)
-	}
-	for _, l := range base.Layers {
-		b.layers = append(b.layers, draftLayer{recipe: l.Recipe, contents: []string{l.Name}, want: l.DiffID, size: l.Size})
-	}
-	return b, nil
-}
-
-// draftReady is an image with a config that is not to be touched.
-func draftReady(config []byte) (*draft, error) {
-	about, err := describeConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	b := &draft{document: config}
-	b.image.OS, b.image.Ready = about.OS, true
-	b.image.Command, b.image.Env = about.command(), about.Config.Env
-	b.config.Architecture, b.config.Variant = about.Architecture, about.Variant
-	if len(b.image.Command) == 0 {
-		b.image.CommandNote = "the image's config has neither Entrypoint nor Cmd"
-	}
-	return b, nil
-}
-
-// configDocument is what is told of a config that was made elsewhere.
-type configDocument struct {
+// Config is the part of a finished image's config that reports show.
+type Config struct {
 	OS, Architecture, Variant string
 	Config                    struct{ Entrypoint, Cmd, Env wordList }
 }
 
-// wordList is a list of strings. Some builders write a single one without the list; what is neither counts as none, as the
-// config is served as it is in any case.
+// wordList is a list of strings. Some builders write a single string. Any other value counts as no string, because the config
+// is served as it is in any case.
 type wordList []string
 
 func (w *wordList) UnmarshalJSON(b []byte) error {
@@ -170,14 +132,14 @@ func (w *wordList) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func describeConfig(config []byte) (*configDocument, error) {
-	about := new(configDocument)
+func ReadConfig(config []byte) (*Config, error) {
+	about := new(Config)
 	if err := json.Unmarshal(config, about); err != nil {
 		return nil, fmt.Errorf("config: %w: %w", err, fs.ErrInvalid)
 	}
 	return about, nil
 }
 
-func (c *configDocument) command() []string {
+func (c *Config) Command() []string {
 	return append(append([]string(nil), c.Config.Entrypoint...), c.Config.Cmd...)
 }

@@ -1,4 +1,4 @@
-package manifest
+package finished
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -21,8 +20,8 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// isLayout reports whether a directory of a store path is an OCI layout.
-func isLayout(ctx context.Context, s store.Store, p store.Path, dir string) (bool, error) {
+// IsLayout reports whether a directory of a store path is an OCI layout.
+func IsLayout(ctx context.Context, s store.Store, p store.Path, dir string) (bool, error) {
 	for _, base := range []string{oci.LayoutFile, oci.IndexFile} {
 		_, nd, err := store.Resolve(ctx, s, path.Join(p.Abs(), dir, base))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -35,9 +34,9 @@ func isLayout(ctx context.Context, s store.Store, p store.Path, dir string) (boo
 	return true, nil
 }
 
-// readLayoutIndex returns index.json and what it lists.
-func readLayoutIndex(ctx context.Context, s store.Store, o *store.Object, dir string) ([]byte, []v1.Descriptor, error) {
-	b, err := readLayoutFile(ctx, s, o, path.Join(dir, oci.IndexFile), maxConfig)
+// ReadLayoutIndex returns index.json and the descriptors in it, at least one.
+func ReadLayoutIndex(ctx context.Context, s store.Store, o *store.Object, dir string) ([]byte, []v1.Descriptor, error) {
+	b, err := readLayoutFile(ctx, s, o, path.Join(dir, oci.IndexFile), oci.MaxManifest)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -54,8 +53,8 @@ func readLayoutIndex(ctx context.Context, s store.Store, o *store.Object, dir st
 	return b, index.Manifests, nil
 }
 
-// readLayoutFile reads a small file. A link out of a layout that lies outside of the store is not told from none: clients
-// need not know where it leads.
+// readLayoutFile reads a small file. Its error for an absent file is the same as that for a link out of the layout: clients
+// must not learn the target of the link.
 func readLayoutFile(ctx context.Context, s store.Store, o *store.Object, name string, limit int64) ([]byte, error) {
 	b, err := store.ReadFile(ctx, s, o.Path, name, limit)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,65 +63,41 @@ func readLayoutFile(ctx context.Context, s store.Store, o *store.Object, name st
 	return b, err
 }
 
-// addLayoutImages adds what a layout's index lists. Names may be whole references. Several manifests without names, each
-// for a platform, are one image, whose index the layout's own is.
-func addLayoutImages(ctx context.Context, s store.Store, f *readyFile, o *store.Object, dir string) error {
-	b, list, err := readLayoutIndex(ctx, s, o, dir)
-	if err != nil {
-		return err
-	}
-	if arePlatforms(list) {
-		f.add("", "", *indexedLayout(o, dir, b))
-		return nil
-	}
-	for _, d := range list {
-		tag := d.Annotations[oci.RefName]
-		if strings.ContainsAny(tag, ":/") {
-			tag, _, _ = strings.Cut(tag, "@")
-			_, tag, _ = oci.SplitTag(tag)
-		}
-		root := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Platform: d.Platform}
-		f.add("", "", ready{Path: o.Path, File: dir, Root: &root}, tag)
-	}
-	return nil
-}
-
-// arePlatforms reports whether what an index.json lists is one image for several platforms.
-func arePlatforms(list []v1.Descriptor) bool {
+// ArePlatforms reports whether the descriptors of an index.json are one image for several platforms.
+func ArePlatforms(list []v1.Descriptor) bool {
 	named := func(d v1.Descriptor) bool { return d.Annotations[oci.RefName] != "" || d.Platform == nil }
 	return len(list) > 1 && !slices.ContainsFunc(list, named)
 }
 
-// indexedLayout is the image whose index is a layout's own, with the bytes b.
-func indexedLayout(o *store.Object, dir string, b []byte) *ready {
+// IndexedLayout returns the image whose index is the layout's index.json, with the bytes b.
+func IndexedLayout(o *store.Object, dir string, b []byte) *Image {
 	root := &v1.Descriptor{MediaType: types.OCIImageIndex, Digest: document.Digest(b), Size: int64(len(b))}
-	return &ready{Path: o.Path, File: dir, Root: root, Index: true}
+	return &Image{Path: o.Path, File: dir, Root: root, Index: true}
 }
 
-// layout is what an image of an OCI layout consists of: its documents, each after those it names, and its blobs. Digests
-// of documents are verified, those of blobs are to be.
-type layout struct {
-	Documents []layoutDocument `json:"documents"`
-	Blobs     []layoutBlob     `json:"blobs"`
-	Warnings  []string         `json:"warnings,omitempty"`
+// Layout is an image of an OCI layout: its documents, each after those that it names, and its blobs. The digests of the
+// documents are verified; the caller verifies those of the blobs. It is recorded as JSON.
+type Layout struct {
+	Documents []Document   `json:"documents"`
+	Blobs     []layoutBlob `json:"blobs"`
+	Warnings  []string     `json:"warnings,omitempty"`
 }
 
-type layoutDocument struct {
+type Document struct {
 	MediaType types.MediaType `json:"mediaType"`
 	Digest    v1.Hash         `json:"digest"`
 	Size      int64           `json:"size"`
 	Platform  *v1.Platform    `json:"platform,omitempty"`
 	data      []byte
-	parsed    layoutManifest
+	parsed    ManifestFields
 }
 
-func (d *layoutDocument) descriptor() *v1.Descriptor {
+func (d *Document) Descriptor() *v1.Descriptor {
 	return &v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Data: d.data}
 }
 
-// isImage reports whether it is the manifest of an image: neither an index, nor what builders put beside images for no
-// platform, such as attestations.
-func (d *layoutDocument) isImage() bool {
+// IsImage reports whether it is the manifest of an image: neither an index nor an attestation, which has no platform.
+func (d *Document) IsImage() bool {
 	return !d.MediaType.IsIndex() && (d.Platform == nil || d.Platform.OS != "unknown")
 }
 
@@ -132,8 +107,8 @@ type layoutBlob struct {
 	Recipe layer.Recipe `json:"recipe"`
 }
 
-// layoutManifest has the fields of manifests and of indexes.
-type layoutManifest struct {
+// ManifestFields has the fields of manifests and of indexes.
+type ManifestFields struct {
 	MediaType types.MediaType
 	Config    *v1.Descriptor
 	Layers    []v1.Descriptor
@@ -150,14 +125,14 @@ type layoutReader struct {
 	seen   map[v1.Hash]bool // of blobs
 }
 
-// readLayout reads the documents of an image. That some platforms' manifests are missing from the layout does not keep
-// the others from being served: it is a warning.
-func readLayout(ctx context.Context, s store.Store, o *store.Object, r *ready) (*layout, error) {
+// ReadLayout reads the documents of an image. If the manifests of some platforms are missing, the others are served, with a
+// warning.
+func ReadLayout(ctx context.Context, s store.Store, o *store.Object, r *Image) (*Layout, error) {
 	l := layoutReader{store: s, object: o, dir: r.File, seen: make(map[v1.Hash]bool)}
 	if r.Index {
 		l.index = r.Root.Digest
 	}
-	documents, missing, err := listing.Walk(*r.Root, func(d v1.Descriptor) (doc layoutDocument, list []v1.Descriptor, err error) {
+	documents, missing, err := listing.Walk(*r.Root, func(d v1.Descriptor) (doc Document, list []v1.Descriptor, err error) {
 		if doc, err = l.read(ctx, d); err != nil {
 			return doc, nil, err
 		}
@@ -169,7 +144,7 @@ func readLayout(ctx context.Context, s store.Store, o *store.Object, r *ready) (
 	if err != nil {
 		return nil, err
 	}
-	out := &layout{Documents: documents, Blobs: l.blobs}
+	out := &Layout{Documents: documents, Blobs: l.blobs}
 	for _, d := range missing {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("manifest %s is not in the layout", d))
 	}
@@ -178,7 +153,7 @@ func readLayout(ctx context.Context, s store.Store, o *store.Object, r *ready) (
 
 func (l *layoutReader) file(d v1.Hash) string { return path.Join(l.dir, "blobs", d.Algorithm, d.Hex) }
 
-func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (doc layoutDocument, err error) {
+func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (doc Document, err error) {
 	if err := sha256Only(d.Digest); err != nil {
 		return doc, err
 	}
@@ -186,7 +161,7 @@ func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (doc layoutDoc
 	if d.Digest == l.index {
 		name = path.Join(l.dir, oci.IndexFile)
 	}
-	b, err := readLayoutFile(ctx, l.store, l.object, name, maxConfig)
+	b, err := readLayoutFile(ctx, l.store, l.object, name, oci.MaxManifest)
 	if err != nil {
 		return doc, err
 	}
@@ -196,7 +171,7 @@ func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (doc layoutDoc
 	if int64(len(b)) != d.Size {
 		return doc, fmt.Errorf("%s has %d bytes, not %d: %w", d.Digest, len(b), d.Size, fs.ErrInvalid)
 	}
-	doc = layoutDocument{MediaType: d.MediaType, Digest: d.Digest, Size: int64(len(b)), Platform: d.Platform, data: b}
+	doc = Document{MediaType: d.MediaType, Digest: d.Digest, Size: int64(len(b)), Platform: d.Platform, data: b}
 	if err := json.Unmarshal(b, &doc.parsed); err != nil {
 		return doc, fmt.Errorf("%s: %w: %w", d.Digest, err, fs.ErrInvalid)
 	}
@@ -212,7 +187,7 @@ func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (doc layoutDoc
 	return doc, nil
 }
 
-func (l *layoutReader) addBlobs(doc *layoutDocument) error {
+func (l *layoutReader) addBlobs(doc *Document) error {
 	list := doc.parsed.Layers
 	if doc.parsed.Config != nil {
 		list = append([]v1.Descriptor{*doc.parsed.Config}, list...)
@@ -221,7 +196,7 @@ func (l *layoutReader) addBlobs(doc *layoutDocument) error {
 		return fmt.Errorf("manifest %s has %d layers: %w", doc.Digest, len(list), errors.ErrUnsupported)
 	}
 	for _, d := range list {
-		if l.seen[d.Digest] || len(d.URLs) > 0 { // clients fetch these from elsewhere
+		if l.seen[d.Digest] || len(d.URLs) > 0 { // clients download these from other places
 			continue
 		}
 		l.seen[d.Digest] = true
@@ -244,27 +219,27 @@ func (l *layoutReader) recipe(d v1.Hash) layer.Recipe {
 	return layer.Recipe{Format: layer.Verbatim, Objects: []layer.Ref{layer.RefOf(l.object)}, File: l.file(d)}
 }
 
-// manifest finds the manifest of an image by platform: the one for an architecture, or else the first; nil if there is none. Images
-// for Windows go before what stands behind them, as ever: digests that clients have would be others.
-func (l *layout) manifest(arch string) *layoutDocument {
-	var images []*layoutDocument
+// Manifest returns the manifest for an architecture, else the first one; nil if there is none. The order decides between
+// operating systems, Windows included: another rule would change digests that clients have.
+func (l *Layout) Manifest(arch string) *Document {
+	var images []*Document
 	for i := range l.Documents {
-		if d := &l.Documents[i]; d.isImage() {
+		if d := &l.Documents[i]; d.IsImage() {
 			images = append(images, d)
 		}
 	}
 	if len(images) == 0 {
 		return nil
 	}
-	d, err := oci.Choose(images, func(d *layoutDocument) oci.Platform { return listing.PlatformOf(d.Platform) }, oci.AnySystem(arch))
+	d, err := oci.Choose(images, func(d *Document) oci.Platform { return listing.PlatformOf(d.Platform) }, oci.AnySystem(arch))
 	if err != nil {
 		return images[0]
 	}
 	return d
 }
 
-// present looks for the blobs, whose digests it does not compare.
-func (l *layout) present(ctx context.Context, s store.Store, o *store.Object) error {
+// Present checks that the blobs exist with the right size. It does not hash them.
+func (l *Layout) Present(ctx context.Context, s store.Store, o *store.Object) error {
 	var problems []error
 	for _, b := range l.Blobs {
 		_, nd, err := store.Resolve(ctx, s, path.Join(o.Path.Abs(), b.Recipe.File))
@@ -279,5 +254,5 @@ func (l *layout) present(ctx context.Context, s store.Store, o *store.Object) er
 	return errors.Join(problems...)
 }
 
-// root is the document that the tag stands for.
-func (l *layout) root() *layoutDocument { return &l.Documents[len(l.Documents)-1] }
+// Root returns the document of the tag.
+func (l *Layout) Root() *Document { return &l.Documents[len(l.Documents)-1] }
