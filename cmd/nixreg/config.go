@@ -16,7 +16,7 @@ import (
 	"github.com/nixreg/nixreg/internal/setting"
 )
 
-// config is what the settings come to: flag over environment over file over default.
+// config are the settings of a command. A flag wins over its variable, that over the file, that over the default.
 type config struct {
 	server.Config
 
@@ -27,8 +27,7 @@ type config struct {
 	logLevel  slog.Level
 }
 
-// fill gives the flags of cmd that the command line left alone their values from the environment, or else from the
-// configuration file, and checks all of them. Settings that cmd has no flag for are passed over.
+// fill sets the flags that are not on the command line from the environment or the configuration file, and checks all settings.
 func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool)) error {
 	if v, ok := lookupEnv(envPrefix + "CONFIG"); ok && c.file == "" {
 		c.file = v
@@ -50,7 +49,8 @@ func (c *config) fill(cmd *cobra.Command, lookupEnv func(string) (string, bool))
 
 const envPrefix = "NIXREG_"
 
-// sections are the keys of the file that are no settings: the mirrors, which base images of definitions need with each command.
+// sections are the keys of the file that are not settings. The mirrors are read for every command, since base images need their
+// logins.
 func sections(mirrors *[]server.Mirror) map[string]setting.Section {
 	return map[string]setting.Section{"mirrors": func(file string, value *yaml.Node) (err error) {
 		*mirrors, err = parseMirrors(file, value)
@@ -58,7 +58,7 @@ func sections(mirrors *[]server.Mirror) map[string]setting.Section {
 	}}
 }
 
-// checkAll checks what several settings say together.
+// checkAll checks combinations of settings.
 func (c *config) checkAll(cmd *cobra.Command) error {
 	if cmd.Flags().Lookup("mirror") != nil {
 		if err := c.completeServer(); err != nil {
@@ -82,7 +82,7 @@ func (c *config) checkAll(cmd *cobra.Command) error {
 	return nil
 }
 
-// completeServer puts the mirrors of the flags beside those of the file, and gives each listener its mirror.
+// completeServer merges the mirrors of flags and file, and finds the mirror of each address.
 func (c *config) completeServer() (err error) {
 	if c.Wait < time.Second || c.Wait > time.Hour {
 		return fmt.Errorf("wait %v: want a duration from 1s to 1h", c.Wait)
@@ -106,7 +106,7 @@ func (c *config) completeServer() (err error) {
 	return nil
 }
 
-// defaultData gives a command that needs a data directory the one of the user.
+// defaultData sets the data directory to that of the user if none is given.
 func (c *config) defaultData() (err error) {
 	if c.Data == "" {
 		c.Data, err = server.DefaultData()

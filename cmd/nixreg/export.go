@@ -18,7 +18,7 @@ import (
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
-// exportOptions are the flags of export that have nothing to do with where images come from, and what they come to.
+// exportOptions are the flags of export that no other command has, and what they mean.
 type exportOptions struct {
 	platform     string
 	tlsVerify    bool
@@ -62,7 +62,7 @@ Of an image for several platforms one is taken: this machine's, or that of --pla
 	return cmd
 }
 
-// complete checks the options, and reads those that are text.
+// complete checks and parses the options.
 func (o *exportOptions) complete(destination string, terminal bool) (err error) {
 	if o.To, err = export.ParseDestination(destination); err != nil {
 		return err
@@ -97,7 +97,7 @@ func runExport(ctx context.Context, p *program, c *config, o *exportOptions, ima
 	}
 	archive := o.To.Transport == export.DockerArchive
 	if archive && o.Image.Tag != "" {
-		c.Encoding = layer.Tar // what an archive's layers are; a digest may be that of an image with others
+		c.Encoding = layer.Tar // layers in an archive are plain; but a digest may belong to an image with compressed ones
 	}
 	bar := newProgress(p.stderr)
 	c.Log = (&program{stderr: bar}).logger(c.logLevel, c.logJSON)
@@ -107,7 +107,7 @@ func runExport(ctx context.Context, p *program, c *config, o *exportOptions, ima
 		return err
 	}
 	defer func() { err = errors.Join(err, srv.Close()) }()
-	streams := archive && (o.To.Path == "-" || outfile.IsPipe(o.To.Path)) // to a reader that shows progress of its own
+	streams := archive && (o.To.Path == "-" || outfile.IsPipe(o.To.Path)) // the reader shows its own progress
 	if bar.terminal && !o.quiet && !streams {
 		o.Progress = bar.report
 	}
@@ -122,7 +122,7 @@ func runExport(ctx context.Context, p *program, c *config, o *exportOptions, ima
 	return o.advise(ctx, err)
 }
 
-// advise says what to do about an error, where that is known.
+// advise adds to an error what the user can do about it.
 func (o *exportOptions) advise(ctx context.Context, err error) error {
 	host, _, _ := strings.Cut(o.To.Path, "/")
 	pushing := o.To.Transport == export.Docker
@@ -141,7 +141,7 @@ func (o *exportOptions) advise(ctx context.Context, err error) error {
 	return err
 }
 
-// aboutTLS goes by the text, where there are no kinds of errors to go by.
+// aboutTLS goes by the text, since these errors have no types.
 func aboutTLS(text string) bool {
 	return strings.Contains(text, "HTTPS") || strings.Contains(text, "x509: ")
 }

@@ -55,7 +55,7 @@ func settings() []setting.Setting {
 	}
 }
 
-// encodings are the values of --layer-encoding. A better compressor will be another name beside them.
+// encodings are the values of --layer-encoding.
 var encodings = map[string]layer.Encoding{"tar": layer.Tar, "gzip": layer.Gzip, "zstd": layer.Zstd}
 
 var rootParts = []imagefile.RootPart{imagefile.Passwd, imagefile.Tmp, imagefile.Certificates, imagefile.BinSh, imagefile.UsrBinEnv}
@@ -78,8 +78,8 @@ func parseHost(name, text string) (string, error) {
 	return text, nil
 }
 
-// sourceFlags are those of every command that makes images; logLevel is the default one. What stands between backquotes is
-// the word for a value, the same as in docs/running.md.
+// sourceFlags adds the flags of every command that makes images; logLevel is the default of --log-level. The word between
+// backquotes names the value, here and in docs/running.md.
 func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 	f := cmd.Flags()
 	f.StringArrayVar(&c.Stores, "store", nil, "where images come from, a `URL`: auto, local, local?root=DIR, https://HOST, s3://BUCKET, file:///DIR or nix-conf; may be repeated (default auto)")
@@ -102,7 +102,7 @@ func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 	setting.Add(f, &c.logLevel, "log-level", logLevel, "`LEVEL` of the log: debug, info, warn or error", setting.Level)
 }
 
-// serverFlags are those of serve alone.
+// serverFlags adds the flags of serve.
 func (c *config) serverFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	setting.Add(f, &c.Listen, "listen", defaultListen, "where to serve, `HOST:PORT`; port 0 takes any free one", setting.Address)

@@ -9,11 +9,10 @@ import (
 	"strings"
 )
 
-// lines is a log for those who wait for a command: a line for each thing, and no more in it than they need. What is the
-// same in all lines, by With, is left out.
+// lines is a log handler for people who wait for a command: one line for each record. Attributes of With are left out.
 type lines struct {
-	w     io.Writer // is written a line at a time
-	quiet bool      // warnings alone
+	w     io.Writer // one Write for each line
+	quiet bool      // only warnings
 }
 
 func (l *lines) Enabled(_ context.Context, level slog.Level) bool {
@@ -37,7 +36,7 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 	return err
 }
 
-// plain is a text from outside as a terminal may get it: quoted, unless that is needless.
+// plain makes text of others safe for a terminal: it is quoted if it has control characters or quotes.
 func plain(s string) string {
 	if q := strconv.Quote(s); q != `"`+s+`"` {
 		return q

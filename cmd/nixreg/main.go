@@ -15,7 +15,7 @@ import (
 )
 
 func main() {
-	signals := make(chan os.Signal, 2) // the second must not get lost
+	signals := make(chan os.Signal, 2) // room for the second one
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
@@ -33,7 +33,7 @@ func run(ctx context.Context, p *program) int {
 		if _, rest, unknown := root.Find(p.args); unknown != nil {
 			err = unknownCommand(root, rest)
 		}
-		fmt.Fprintln(p.stderr, "nixreg:", said(err))
+		fmt.Fprintln(p.stderr, "nixreg:", message(err))
 		return 1
 	}
 	return 0

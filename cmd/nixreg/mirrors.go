@@ -16,7 +16,7 @@ func parseMirror(_, text string) (server.Mirror, error) {
 	return m, checkMirror(m)
 }
 
-// checkMirror gives the error of a mirror the type of those of settings.
+// checkMirror checks m, with an error of type setting.Error.
 func checkMirror(m server.Mirror) error {
 	if err := m.Check(); err != nil {
 		return setting.Error(err.Error())
@@ -36,7 +36,7 @@ func mirrorSettings() []setting.Setting {
 	}
 }
 
-// parseMirrors reads the section of a configuration file: a mapping for each name, or nothing for one that needs none.
+// parseMirrors parses the section mirrors of the file: a mapping, or nothing, for each name.
 func parseMirrors(file string, section *yaml.Node) (all []server.Mirror, err error) {
 	err = setting.EachPair(file, section, func(key, value *yaml.Node) error {
 		m := server.Mirror{Name: key.Value}

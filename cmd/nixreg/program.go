@@ -7,23 +7,23 @@ import (
 	"os"
 )
 
-// program is all of nixreg and everything it takes from its surroundings but files and the network.
+// program is the process, as far as commands use it: arguments, environment, signals and streams.
 type program struct {
 	args           []string
 	lookupEnv      func(string) (string, bool)
 	signals        <-chan os.Signal // to stop
-	reload         <-chan os.Signal // to read anew what may have changed
+	reload         <-chan os.Signal // to read definition files again
 	stdout, stderr io.Writer
 }
 
-// untilSignal returns a context that ends at the first signal; the caller calls stop.
+// untilSignal returns a context that is cancelled by the first signal. The caller calls stop.
 func (p *program) untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, stop = context.WithCancel(ctx)
 	go func() {
 		select {
 		case <-p.signals:
 			stop()
-		case <-p.reload: // there is nothing to read anew: it means what it means to other programs
+		case <-p.reload: // SIGHUP ends a command that has nothing to reload
 			stop()
 		case <-ctx.Done():
 		}
@@ -31,7 +31,7 @@ func (p *program) untilSignal(ctx context.Context) (_ context.Context, stop func
 	return ctx, stop
 }
 
-// logger writes to stderr as the settings say.
+// logger returns a log on stderr.
 func (p *program) logger(level slog.Level, json bool) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level}
 	if json {

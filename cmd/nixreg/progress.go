@@ -12,18 +12,19 @@ import (
 
 const (
 	redrawAfter = 100 * time.Millisecond // on a terminal
-	repeatAfter = 5 * time.Second        // elsewhere, so that a log shows that something goes on
+	repeatAfter = 5 * time.Second        // not on a terminal
 )
 
-// progress shows how far a download is: in one line of a terminal, or a new line now and then. Safe for concurrent use.
+// progress shows the progress of a download: as a bar on a terminal, elsewhere as a line every few seconds. Safe for concurrent
+// use.
 type progress struct {
 	w        io.Writer
 	terminal bool
 	now      func() time.Time
 
-	mu    sync.Mutex // guards what follows, and the line on the terminal
+	mu    sync.Mutex // guards the fields below, and the terminal
 	begun time.Time
-	last  time.Time // when it was shown
+	last  time.Time // when progress was shown
 	drawn bool      // the terminal's last line is the bar
 }
 
@@ -32,7 +33,7 @@ func newProgress(w io.Writer) *progress {
 	return &progress{w: w, terminal: outfile.IsTerminal(w), now: time.Now}
 }
 
-// report is for [pull.Puller].
+// report is the Progress function of exports, pulls and verifications.
 func (p *progress) report(done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,16 +54,16 @@ func (p *progress) report(done, total int64) {
 	p.last = now
 }
 
-// line is what is shown: how much of how much, and how fast on the whole.
+// line is the text of the progress: bytes, total and average speed.
 func (p *progress) line(done, total int64, now time.Time) string {
 	const width = 30
-	part := min(1, float64(done)/float64(max(total, 1))) // what an image says of its size may be anything
+	part := min(1, float64(done)/float64(max(total, 1))) // the size that an image declares may be wrong
 	bar := strings.Repeat("#", int(part*width))
-	rate := float64(done) / now.Sub(p.begun).Seconds() // never 0: it is not shown when it begins
+	rate := float64(done) / now.Sub(p.begun).Seconds() // not 0: report shows nothing at first
 	return fmt.Sprintf("[%-*s] %3.0f%%  %s of %s  %s/s", width, bar, part*100, humanSize(done), humanSize(total), humanSize(int64(rate)))
 }
 
-// Write writes what is no progress, such as a line of the log, in the place of the bar.
+// Write writes other text, such as a line of the log, in place of the bar.
 func (p *progress) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,7 +85,7 @@ func (p *progress) erase() {
 	}
 }
 
-// humanSize is bytes in decimal units, as Docker shows them.
+// humanSize formats a number of bytes in decimal units, as Docker does.
 func humanSize(n int64) string {
 	const units = "kMGTPE"
 	if n < 1000 {

@@ -64,7 +64,7 @@ and podman login keep.`,
 	return cmd
 }
 
-// runPull fetches the image and prints what it is.
+// runPull downloads the image, and prints its arguments for pullImage if asked to.
 func runPull(ctx context.Context, p *program, o *pullOptions, image string) error {
 	ctx, stop := p.untilSignal(ctx)
 	defer stop()
@@ -99,7 +99,7 @@ func runPull(ctx context.Context, p *program, o *pullOptions, image string) erro
 	return o.print(p.stdout, pull.NewArguments(r, result, o.tlsVerify))
 }
 
-// complete checks the options, and gives those that are left out their defaults.
+// complete checks the options and sets the defaults.
 func (o *pullOptions) complete(image string, terminal bool) (pull.Reference, error) {
 	ref, err := pull.ParseReference(image)
 	if err != nil {
@@ -108,7 +108,7 @@ func (o *pullOptions) complete(image string, terminal bool) (pull.Reference, err
 	o.finalName, o.finalTag = cmp.Or(o.finalName, ref.Familiar), cmp.Or(o.finalTag, ref.FinalTag())
 	prints := o.printNix || o.json
 	if o.output == "/dev/stdout" {
-		o.output = "-" // as export has it
+		o.output = "-" // as for export
 	}
 	switch {
 	case o.printNix && o.json:
@@ -123,7 +123,8 @@ func (o *pullOptions) complete(image string, terminal bool) (pull.Reference, err
 	return ref, nil
 }
 
-// waitDir is the directory where layers wait: that of the file, which must have room anyway; $TMPDIR may be memory.
+// waitDir is the directory for uncompressed layers: that of the file, since that disk must have enough space; $TMPDIR may be in
+// memory.
 func (o *pullOptions) waitDir() string {
 	if o.output == "" || o.output == "-" || outfile.IsPipe(o.output) {
 		return os.TempDir()
@@ -131,7 +132,7 @@ func (o *pullOptions) waitDir() string {
 	return filepath.Dir(o.output)
 }
 
-// advise says what to do about an error, where that is known.
+// advise adds to an error what the user can do about it.
 func (o *pullOptions) advise(ctx context.Context, ref pull.Reference, err error) error {
 	var wire *upstream.Error
 	switch {

@@ -20,8 +20,7 @@ all it needs. To try it without Nix:
   nixreg serve --demo
   docker pull localhost:5000/hello`
 
-// unknownCommand is the error for words of which the first that is no flag should be a command: cobra's own has several
-// lines.
+// unknownCommand is the error for words that do not begin with a command. cobra's error has several lines.
 func unknownCommand(root *cobra.Command, words []string) error {
 	name := ""
 	if i := slices.IndexFunc(words, func(s string) bool { return !strings.HasPrefix(s, "-") }); i >= 0 {
@@ -33,7 +32,7 @@ func unknownCommand(root *cobra.Command, words []string) error {
 	return fmt.Errorf("unknown command %.100q (see %s --help)", name, root.Name())
 }
 
-// helpCommand is cobra's, but for what is no command: that is an error.
+// helpCommand is cobra's, but an unknown command is an error.
 func helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
@@ -50,7 +49,7 @@ func helpCommand() *cobra.Command {
 	}
 }
 
-// explained says what a command takes where it was given something else.
+// explained wraps check, with an error that says what the command wants.
 func explained(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if check(cmd, args) == nil {
@@ -67,7 +66,7 @@ func explained(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// wanted is what follows a command's name in its usage.
+// wanted are the arguments in the usage of a command.
 func wanted(cmd *cobra.Command) string {
 	if _, args, ok := strings.Cut(cmd.Use, " "); ok {
 		return args
@@ -86,10 +85,10 @@ func flagError(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
 }
 
-// said is an error for people: without its kind behind the reason, which is a word between packages.
-func said(err error) string {
+// message is the text of an error for users: without the kind at its end, which is meant for packages.
+func message(err error) string {
 	if errors.Is(err, syscall.EINVAL) {
-		return err.Error() // where the same words are the reason
+		return err.Error() // here "invalid argument" is the reason
 	}
 	return strings.TrimSuffix(err.Error(), ": "+fs.ErrInvalid.Error())
 }

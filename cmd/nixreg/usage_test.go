@@ -9,15 +9,15 @@ import (
 )
 
 // People read the reason of an error and not its kind, unless that is the reason.
-func TestSaid(t *testing.T) {
+func TestMessage(t *testing.T) {
 	for want, err := range map[string]error{
 		"store x: unknown parameter":    fmt.Errorf("store x: unknown parameter: %w", fs.ErrInvalid),
 		"mkdir x: invalid argument":     &os.PathError{Op: "mkdir", Path: "x", Err: syscall.EINVAL},
 		"list x: file does not exist":   fmt.Errorf("list x: %w", fs.ErrNotExist),
 		"bad value: invalid argument x": fmt.Errorf("bad value: %w x", fs.ErrInvalid),
 	} {
-		if got := said(err); got != want {
-			t.Errorf("%v: said as %q, want %q", err, got, want)
+		if got := message(err); got != want {
+			t.Errorf("%v: message %q, want %q", err, got, want)
 		}
 	}
 }

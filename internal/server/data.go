@@ -61,7 +61,7 @@ func lockDataDir(dir, command string) (*dataDir, error) {
 	return &dataDir{foldersIn(dir), lock}, nil
 }
 
-// emptySpool removes what a process that was killed may have left.
+// emptySpool removes the files that a killed process left.
 func (d *dataDir) emptySpool() error {
 	if err := os.RemoveAll(d.spool); err != nil {
 		return err
@@ -69,11 +69,11 @@ func (d *dataDir) emptySpool() error {
 	return os.Mkdir(d.spool, 0o700)
 }
 
-// close gives dir free.
+// close unlocks the directory.
 func (d *dataDir) close() error { return d.lock.Close() }
 
-// lockFile holds the lock until the file it returns is closed, or the process ends, however it ends. The file tells others
-// which process has it, and for which command.
+// lockFile locks a file until the returned file is closed or the process ends. The file holds the process ID and the command,
+// for the error of the next process.
 func lockFile(name, command string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -95,7 +95,7 @@ func lockFile(name, command string) (*os.File, error) {
 	return f, nil
 }
 
-// holder says who wrote the lock file, as far as it can be read.
+// holder describes the process that wrote the lock file, as far as the file can be read.
 func holder(f *os.File) string {
 	b, err := io.ReadAll(io.LimitReader(f, 32))
 	id, command, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
@@ -109,8 +109,8 @@ func holder(f *os.File) string {
 	return fmt.Sprintf("%s is using it (pid %d)", command, pid)
 }
 
-// checkVersion moves digests of another version to <digests>.old-<version>, in place of what was there, before it
-// writes down its own.
+// checkVersion moves digests of another version to <digests>.old-<version>, replaces what was there, and writes the version of
+// this program.
 func (d *dataDir) checkVersion(file string, log *slog.Logger) error {
 	found, err := readVersion(file)
 	if err != nil || found == dataVersion {
@@ -145,7 +145,7 @@ func (d *dataDir) checkVersion(file string, log *slog.Logger) error {
 	return os.Rename(tmp, file)
 }
 
-// readVersion returns "unknown" for a version that is absent or not a number.
+// readVersion returns the version of the data, or "unknown" if the file is absent or not a number.
 func readVersion(file string) (string, error) {
 	f, err := os.Open(file)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -14,7 +14,8 @@ import (
 	"github.com/nixreg/nixreg/manifest/export"
 )
 
-// Inspect makes an image, and reports what is in it for each platform.
+// Inspect makes an image and returns a report for each platform. The error of an image that does not exist matches
+// fs.ErrNotExist.
 func (s *Server) Inspect(ctx context.Context, image Image) (reports []*manifest.Report, err error) {
 	for _, repository := range image.Repositories {
 		reports, err = s.source.Inspect(ctx, repository, image.Tag)
@@ -28,7 +29,7 @@ func (s *Server) Inspect(ctx context.Context, image Image) (reports []*manifest.
 	return reports, nil
 }
 
-// Export says what to write where.
+// Export is an image, and the place to write it to.
 type Export struct {
 	Image      Image
 	To         export.Destination
@@ -72,7 +73,7 @@ func (s *Server) Export(ctx context.Context, w io.Writer, e Export) error {
 	return img.WriteArchive(ctx, w, notes, e.Progress)
 }
 
-// find finds the image, and where its parts are.
+// find returns the descriptor of the image, and the repository that has its parts.
 func (r Image) find(ctx context.Context, s *manifest.Source) (*exportedFrom, *v1.Descriptor, error) {
 	var first error
 	for _, repository := range r.Repositories {
@@ -109,7 +110,7 @@ func (f *exportedFrom) Blob(ctx context.Context, d v1.Hash) (export.Blob, error)
 	return f.source.Blob(ctx, f.repository, d)
 }
 
-// notes are those of an archive, whose image is called as it calls itself unless it is given a name.
+// notes are those of an archive. Without a given name the image has its own.
 func (f *exportedFrom) notes(ctx context.Context, config v1.Hash, name string) (export.Notes, error) {
 	n, err := f.source.ArchiveNotes(ctx, f.repository, f.tag, config)
 	if err != nil {

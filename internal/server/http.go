@@ -14,27 +14,27 @@ import (
 
 const (
 	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 20 * time.Second // for a whole request; no answer needs a body
-	maxBody           = 256 << 10        // bytes that are read so that the connection can go on; net/http gives up behind as many
+	readTimeout       = 20 * time.Second // for a whole request with its body
+	maxBody           = 256 << 10        // bytes of a body that are read to keep the connection; net/http has the same limit
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
 
-	// stopTimeout is how long the pulls that run at a signal may take to end; systemd is told of a minute more.
+	// stopTimeout is the time that running pulls have after a signal. The systemd unit in the docs allows a minute more.
 	stopTimeout = 9 * time.Minute
 
-	// twice is for how long one signal may arrive more than once: timeout(1) and some supervisors send it to the process
-	// and to its group.
+	// twice is the time within which a second signal counts as the first one: timeout(1) and some supervisors send a signal to
+	// the process and to its group.
 	twice = 500 * time.Millisecond
 )
 
-// httpServer is an http.Server that ends in two steps.
+// httpServer is an http.Server that stops in two steps.
 type httpServer struct {
 	http    http.Server
-	ctx     context.Context // of all requests
+	ctx     context.Context // parent of the context of each request
 	cancel  context.CancelFunc
 	log     *slog.Logger
 	twice   time.Duration
-	stop    time.Duration // bound of a graceful end
+	stop    time.Duration // timeout of a graceful stop
 	running atomic.Int64  // requests
 }
 
@@ -48,7 +48,7 @@ func newHTTPServer(ctx context.Context, log *slog.Logger) *httpServer {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		// No WriteTimeout: a pull takes as long as it takes, and the handler sees to those that stand still.
+		// No WriteTimeout: a pull may take hours. The handler ends writes that make no progress.
 	}
 	return s
 }
@@ -64,9 +64,9 @@ func (s *httpServer) serveFront(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// passBody reads the body of a request, which no answer needs, and then lifts the read deadline, which would end the request
-// while the answer is sent. A body that does not come in time, or not well-formed, is the end of the request. One that is too
-// large, or waits to be asked for, stays unread: the connection ends with the answer, and within the deadline.
+// passBody reads and drops the body of a request, then removes the read deadline, which would otherwise end the request during
+// the answer. A body that is late or malformed gets an error status. A body over maxBody, or one that waits for "100 Continue",
+// is not read: the connection closes after the answer.
 func passBody(w http.ResponseWriter, r *http.Request) (ok bool) {
 	if r.ContentLength > maxBody || r.Header.Get("Expect") != "" {
 		w.Header().Set("Connection", "close")
@@ -78,7 +78,7 @@ func passBody(w http.ResponseWriter, r *http.Request) (ok bool) {
 	}
 	switch {
 	case errors.Is(err, io.EOF):
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // a closed connection is left to the answer
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // if the connection is closed, writing the answer fails
 		return true
 	case err == nil:
 		w.Header().Set("Connection", "close")
@@ -93,7 +93,7 @@ func passBody(w http.ResponseWriter, r *http.Request) (ok bool) {
 	return false
 }
 
-// run serves until the first signal, then lets the running requests end; a second signal ends them too.
+// run serves until the first signal, then waits for the running requests. A second signal cancels them.
 func (s *httpServer) run(fs fronts, signals <-chan os.Signal) error {
 	defer s.cancel()
 	handlers := make(map[net.Listener]http.Handler)
@@ -119,7 +119,7 @@ func (s *httpServer) run(fs fronts, signals <-chan os.Signal) error {
 	return s.finish(signals)
 }
 
-// finish waits for the running requests, for another signal, or until the requests have had their time.
+// finish waits for the running requests, for a second signal, or for the timeout.
 func (s *httpServer) finish(signals <-chan os.Signal) error {
 	first := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), s.stop)

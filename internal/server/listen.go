@@ -15,7 +15,8 @@ const portTries = 20
 // listeners are the sockets of one --listen address.
 type listeners []net.Listener
 
-// listen opens addr, which its errors do not name. The host localhost is both loopback addresses, as far as the machine has them, on one port.
+// listen opens addr. Its errors do not contain addr. "localhost" opens 127.0.0.1 and ::1, if the machine has both, on the same
+// port.
 func listen(ctx context.Context, addr string) (listeners, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -65,12 +66,12 @@ func listenOn(ctx context.Context, host, port string) (net.Listener, error) {
 		return nil, addressInUse(addr)
 	}
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		err = op.Err // without the address, which is the caller's to tell
+		err = op.Err // the caller adds the address
 	}
 	return l, err
 }
 
-// addressInUse is about an address that another process, or another setting, has. It matches syscall.EADDRINUSE.
+// addressInUse is the error for an address that another process or another setting uses. It matches syscall.EADDRINUSE.
 type addressInUse string
 
 func (a addressInUse) Error() string {
@@ -79,7 +80,7 @@ func (a addressInUse) Error() string {
 
 func (addressInUse) Is(target error) bool { return target == syscall.EADDRINUSE }
 
-// absent reports whether err means that the machine lacks this address or its whole family.
+// absent reports whether err means that the machine has no such address, or no IPv6 (or IPv4) at all.
 func absent(err error) bool {
 	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
 }
@@ -92,7 +93,7 @@ func (ls listeners) close() {
 	}
 }
 
-// loopback reports whether only this machine can reach all of them.
+// loopback reports whether all listeners accept connections of this machine only.
 func (ls listeners) loopback() bool {
 	for _, l := range ls {
 		if !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
@@ -102,7 +103,7 @@ func (ls listeners) loopback() bool {
 	return true
 }
 
-// hostPort is how a client on this machine writes the address: with the host of addr where that names one.
+// hostPort is the address for a client on this machine: the host of addr, or localhost if addr has none.
 func (ls listeners) hostPort(addr string) string {
 	host, _, err := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
@@ -111,17 +112,17 @@ func (ls listeners) hostPort(addr string) string {
 	return net.JoinHostPort(host, portOf(ls[0]))
 }
 
-// front is what one address serves: everything, or one mirror alone.
+// front is one address, with the handler that it serves: everything, or one mirror.
 type front struct {
 	listeners
-	addr    string // as it was asked for
+	addr    string // as in the settings
 	mirror  string // "" for everything
 	handler http.Handler
 }
 
 type fronts []front
 
-// listenAll opens all addresses that are asked for, the main one first.
+// listenAll opens all addresses of the settings, the main one first.
 func listenAll(ctx context.Context, c *Config) (fronts, error) {
 	var all fronts
 	if c.Listen != "" {

@@ -11,15 +11,16 @@ import (
 	"github.com/nixreg/nixreg/registry/mirror/blobs"
 )
 
-// openMirrors opens what --mirror names, and the cache that all of them share.
+// openMirrors opens the mirrors of the settings, and the cache that they share. Without mirrors it only removes incomplete
+// files from an existing cache.
 func (p *parts) openMirrors(c *Config, log *slog.Logger) error {
 	dir := foldersIn(c.Data).mirror
 	if _, err := os.Stat(dir); len(c.Mirrors) == 0 && err != nil {
-		return nil // and what was mirrored before stays for when it is again, but for what is half written
+		return nil // nothing to clean up
 	}
 	size := c.MirrorCache
 	if len(c.Mirrors) == 0 {
-		size = math.MaxInt64 // that of another run may have been larger than this one's
+		size = math.MaxInt64 // keep all that another run has mirrored
 	}
 	cache, err := blobs.Open(blobs.Options{Dir: dir, Max: size, Log: log})
 	if err != nil {

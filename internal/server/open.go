@@ -13,8 +13,8 @@ import (
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
-// keptNARs is how many bytes of archives from caches are kept where there is no server: enough for a closure that is read
-// twice, and no more than most disks have to spare.
+// keptNARs is the size of the NAR cache without a data directory, in bytes. It is enough to read a closure twice, and fits on
+// most disks.
 const keptNARs = 4 << 30
 
 // openSettings opens what a source is made of: stores, builds, channels, records and folders. The caller closes the parts.
@@ -62,7 +62,7 @@ func openSettings(ctx context.Context, c *Config, log *slog.Logger) (_ *parts, _
 	}, nil
 }
 
-// openFolders takes the data directory, or makes a temporary one, for which it changes the settings that depend on it.
+// openFolders locks the data directory, or makes a temporary one and changes the settings that depend on it.
 func (p *parts) openFolders(c *Config, log *slog.Logger) (folders, error) {
 	if c.Data == "" {
 		dir, remove, err := openTempDir(os.TempDir())
@@ -107,10 +107,10 @@ func (p *parts) openCaches(c *Config, in folders, log *slog.Logger) error {
 	return nil
 }
 
-// openBlobs opens the cache of compressed layers, if there are to be any.
+// openBlobs opens the cache of compressed layers, if layers are compressed.
 func (p *parts) openBlobs(c *Config, dir string, log *slog.Logger) (err error) {
 	if c.BlobCache == 0 || c.Encoding == layer.Tar {
-		return os.RemoveAll(dir) // what an earlier run kept is of no use any more
+		return os.RemoveAll(dir) // layers of an earlier run are not used any more
 	}
 	if p.blobs, err = layer.OpenBlobs(dir, c.BlobCache, log); err != nil {
 		return err

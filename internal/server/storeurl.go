@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// What --store takes beside URLs.
+// Values of --store that are not URLs.
 const (
 	autoStore    = "auto"
 	nixConfStore = "nix-conf"
 )
 
-// The cache that nixpkgs is built for, and what it has in it.
+// The default cache, its key and its channel.
 const (
 	nixosCache   = "https://cache.nixos.org"
 	nixosKey     = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
@@ -26,7 +26,7 @@ const (
 
 const knownStores = "known are auto, local, local?root=DIR, https://HOST, http://HOST, s3://BUCKET, file:///DIR and nix-conf"
 
-// givenStores is what --store says, or is taken to say.
+// givenStores are the values of --store, or the default.
 func (c *Config) givenStores(hasLocal bool) []string {
 	switch {
 	case len(c.Stores) > 0 || c.Demo:
@@ -37,18 +37,18 @@ func (c *Config) givenStores(hasLocal bool) []string {
 	return []string{autoStore}
 }
 
-// storeURL is where one store is, taken apart as far as that is the same for all kinds of stores.
+// storeURL is a parsed URL of a store, with the parameters that all kinds of stores have.
 type storeURL struct {
 	scheme  string // local, file, https, http or s3
-	url     string // without the parameters that are below; it may hold a password: shown is for people
-	trusted bool   // no signatures are asked for
+	url     string // without those parameters; it may contain a password: print shown(url)
+	trusted bool   // signatures are not checked
 	keys    []string
 
-	foreign      bool   // from Nix's configuration: if it does not work, it is left out
+	foreign      bool   // from Nix's configuration: errors are warnings
 	netrc, certs string // of Nix's configuration
 }
 
-// parseStore reads a URL. Its errors have no password that may be in it.
+// parseStore parses a URL. Its errors contain no password.
 func parseStore(s string) (storeURL, error) {
 	head, query, hasQuery := strings.Cut(s, "?")
 	scheme, _, ok := strings.Cut(head, "://")
@@ -73,7 +73,7 @@ func parseStore(s string) (storeURL, error) {
 	return u, nil
 }
 
-// take reads the parameters that are u's, and returns the others as they were.
+// take parses u's own parameters, and returns the others unchanged.
 func (u *storeURL) take(query string) (rest string, err error) {
 	var others []string
 	for part := range strings.SplitSeq(query, "&") {
@@ -82,7 +82,7 @@ func (u *storeURL) take(query string) (rest string, err error) {
 			others = append(others, part)
 			continue
 		}
-		value, err := url.PathUnescape(text) // a + is one of base64's letters
+		value, err := url.PathUnescape(text) // not QueryUnescape: base64 contains +
 		if err != nil {
 			return "", fmt.Errorf("%s: a %% in it has to be written %%25", key)
 		}
@@ -102,7 +102,8 @@ func (u *storeURL) take(query string) (rest string, err error) {
 	return strings.Join(others, "&"), nil
 }
 
-// cacheParameters are those of Nix's file:// stores that mean nothing to those who read: a URL may be the one of nix copy.
+// cacheParameters are the parameters of Nix's file:// stores that matter to writers only. They are ignored, since the URL may
+// be one that nix copy was given.
 //
 // Source: Nix manual, "Local Binary Cache Store".
 var cacheParameters = []string{
@@ -110,7 +111,7 @@ var cacheParameters = []string{
 	"priority", "secret-key", "secret-keys", "store", "system-features", "want-mass-query", "write-nar-listing",
 }
 
-// directory is the directory of a file:// URL.
+// directory returns the directory of a file:// URL.
 func (u storeURL) directory() (string, error) {
 	head, query, _ := strings.Cut(u.url, "?")
 	for part := range strings.SplitSeq(query, "&") {
@@ -126,7 +127,7 @@ func (u storeURL) directory() (string, error) {
 	return filepath.Clean(dir), nil
 }
 
-// refuse is for parameters that nobody knows.
+// refuse returns an error if there are unknown parameters.
 func refuse(unknown url.Values) error {
 	for _, key := range slices.Sorted(maps.Keys(unknown)) {
 		return fmt.Errorf("unknown parameter %.100q", key)
@@ -134,11 +135,11 @@ func refuse(unknown url.Values) error {
 	return nil
 }
 
-// shown is a URL for people: without a password, and without the parameters, which may have one too.
+// shown is a URL for logs and errors: without its password and its parameters, which may contain secrets.
 func shown(s string) string {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
-		if strings.Contains(s, "@") { // a URL with a fault
+		if strings.Contains(s, "@") { // a malformed URL
 			return "…"
 		}
 		return s[:cutQuery(s)]
@@ -148,13 +149,13 @@ func shown(s string) string {
 		host = end
 	}
 	if at > host {
-		return scheme + "://…" // a password that is not escaped may reach as far
+		return scheme + "://…" // the password may contain an unescaped /
 	}
 	rest = rest[at+1:]
 	return scheme + "://" + rest[:cutQuery(rest)]
 }
 
-// cutQuery is where what follows a path begins.
+// cutQuery returns the index of the query or fragment.
 func cutQuery(s string) int {
 	if i := strings.IndexAny(s, "?#"); i >= 0 {
 		return i
@@ -162,22 +163,21 @@ func cutQuery(s string) int {
 	return len(s)
 }
 
-// nixConf is what Nix's configuration says of substituters.
+// nixConf are the substituters of Nix's configuration, with their keys and credentials.
 type nixConf struct {
 	substituters, keys []string
-	trusted            bool // no signatures are asked for
+	trusted            bool // signatures are not checked
 	netrc, certs       string
 }
 
-// expansion makes stores of what --store says.
+// expansion turns the values of --store into URLs of stores.
 type expansion struct {
-	hasLocal bool // this machine has a store of its own
+	hasLocal bool // this machine has a Nix store
 	conf     func() (*nixConf, error)
 	log      *slog.Logger
 }
 
-// expand returns the stores in order. auto and nix-conf are replaced by what they stand for; defaulted says that auto
-// stood for the cache of nixpkgs.
+// expand returns the URLs in order. It replaces auto and nix-conf; defaulted reports that auto became cache.nixos.org.
 func (x *expansion) expand(urls []string) (all []storeURL, defaulted bool, err error) {
 	for _, s := range urls {
 		switch {
@@ -202,7 +202,7 @@ func (x *expansion) expand(urls []string) (all []storeURL, defaulted bool, err e
 	return all, defaulted, nil
 }
 
-// substituters are the stores of Nix's configuration, as far as nixreg can read them.
+// substituters returns the stores of Nix's configuration that nixreg supports.
 func (x *expansion) substituters() ([]storeURL, error) {
 	conf, err := x.conf()
 	if err != nil {
@@ -226,7 +226,7 @@ func (x *expansion) substituters() ([]storeURL, error) {
 	return all, nil
 }
 
-// substituter reads a store URL as Nix has it, which may be nothing but a directory.
+// substituter parses a store URL of Nix, which may also be a directory.
 func (x *expansion) substituter(s string) (storeURL, error) {
 	switch head, _, _ := strings.Cut(s, "?"); {
 	case head == "auto" || head == "daemon" || s == "local":

@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// What tells directories that are removed when the command ends from all others, such as a data directory.
+// The prefix and the lock file mark the temporary directories of commands. A data directory has neither.
 const (
 	tempPrefix = "nixreg-command-"
 	tempLock   = "command.lock"
 )
 
-// openTempDir makes a directory below parent for as long as the process lives; the caller calls remove. What was left by
-// one that was killed is removed too: that may be gigabytes.
+// openTempDir makes a directory below parent, which the caller removes by calling remove. It first removes directories of
+// processes that were killed: they may have gigabytes.
 func openTempDir(parent string) (dir string, remove func() error, err error) {
 	entries, err := os.ReadDir(parent)
 	if err != nil {
@@ -38,10 +38,11 @@ func openTempDir(parent string) (dir string, remove func() error, err error) {
 	return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Close()) }, nil
 }
 
-// takesLock is how old a directory has to be for its lock to say anything: a process makes one, and then takes it.
+// takesLock is the age from which an unlocked directory counts as abandoned: a process locks its directory shortly after it has
+// made it.
 const takesLock = time.Minute
 
-// removeLeft removes a directory of ours whose process is gone.
+// removeLeft removes a directory of this user if its process has ended.
 func removeLeft(dir string) {
 	info, err := os.Lstat(dir)
 	if err != nil || !info.IsDir() || !ours(info) || time.Since(info.ModTime()) < takesLock {
@@ -53,7 +54,7 @@ func removeLeft(dir string) {
 	}
 	defer lock.Close()
 	if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-		_ = os.RemoveAll(dir) // if it fails, the next one tries
+		_ = os.RemoveAll(dir) // the next command tries again
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/nixreg/nixreg/registry/upstream"
 )
 
-// open makes the wire to the registry.
+// open returns the client of the registry.
 func (m Mirror) open(log *slog.Logger) (*upstream.Registry, error) {
 	keys, err := m.keychain()
 	if err != nil {
@@ -28,7 +28,7 @@ func (m Mirror) open(log *slog.Logger) (*upstream.Registry, error) {
 	return up, nil
 }
 
-// keychain has the registry's credentials: those of the configuration file, or Docker's.
+// keychain returns the login of the configuration file, or that of docker login.
 func (m Mirror) keychain() (authn.Keychain, error) {
 	if m.Username == "" && m.PasswordFile == "" {
 		return authn.DefaultKeychain, nil
@@ -40,12 +40,13 @@ func (m Mirror) keychain() (authn.Keychain, error) {
 	return login{authn.FromConfig(authn.AuthConfig{Username: m.Username, Password: strings.TrimRight(string(password), "\r\n")})}, nil
 }
 
-// login is a keychain of one registry alone.
+// login is the keychain of a single registry.
 type login struct{ authn.Authenticator }
 
 func (l login) Resolve(authn.Resource) (authn.Authenticator, error) { return l.Authenticator, nil }
 
-// NewPuller returns what downloads images of a registry with the credentials of docker login. Layers wait in dir.
+// NewPuller returns a puller for a registry, with the credentials of docker login. Uncompressed layers are stored in dir during
+// a pull.
 func NewPuller(host string, skipVerify bool, dir string, log *slog.Logger) (*pull.Puller, error) {
 	up, err := upstream.New(upstream.Options{
 		Name: host, Keychain: authn.DefaultKeychain, SkipVerify: skipVerify, AllowHTTP: skipVerify, Patient: true, Log: log,
@@ -56,7 +57,7 @@ func NewPuller(host string, skipVerify bool, dir string, log *slog.Logger) (*pul
 	return &pull.Puller{Upstream: pulledFrom{up}, Dir: dir, Log: log}, nil
 }
 
-// pulledFrom is a registry as package pull wants it.
+// pulledFrom adapts a registry to pull.Upstream.
 type pulledFrom struct{ *upstream.Registry }
 
 func (f pulledFrom) Blob(ctx context.Context, repo string, d v1.Hash) (io.ReadCloser, error) {

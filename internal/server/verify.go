@@ -22,14 +22,14 @@ import (
 type Verification struct {
 	Dir    string
 	DryRun bool // removes nothing
-	// Damaged is told of each file, by its name below Dir, that is damaged or cannot be read.
+	// Damaged is called for each file that is damaged or cannot be read, with its name below Dir.
 	Damaged func(name string, err error)
-	// Progress is told how many of how many bytes were read; nil is nobody.
+	// Progress is called with the bytes read so far and in all. It may be nil.
 	Progress func(done, total int64)
 }
 
-// Verify reads all that is kept in a data directory, which no server may be using, and removes what is damaged. It returns an
-// error if there was anything.
+// Verify reads all cached files of a data directory, compares them with their hashes, and removes the damaged ones. It returns
+// an error if a file is damaged or unreadable, or if a server is using the directory.
 func Verify(ctx context.Context, v Verification) (err error) {
 	if _, err := os.Stat(v.Dir); err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -46,13 +46,13 @@ func Verify(ctx context.Context, v Verification) (err error) {
 	return (&verification{Verification: v}).run(ctx, files)
 }
 
-// keptFile is a file of the data directory. Its check gets the bytes, and says whether they are right.
+// keptFile is a cached file. check reads its bytes and returns an error if they are wrong.
 type keptFile struct {
 	name  string
 	check func(ctx context.Context, r io.Reader) error
 }
 
-// keptFiles are those of all caches, by name.
+// keptFiles returns the files of all caches, sorted by name.
 func keptFiles(data folders) ([]keptFile, error) {
 	var all []keptFile
 	for _, dir := range []string{data.blobs, data.nars, data.mirror, data.bases} {
@@ -93,7 +93,7 @@ func checkSum(r io.Reader, want [sha256.Size]byte) error {
 	return nil
 }
 
-// verification reads files one after the other.
+// verification is one run of Verify.
 type verification struct {
 	Verification
 	done, total int64 // bytes
@@ -130,8 +130,7 @@ func (v *verification) run(ctx context.Context, files []keptFile) error {
 	return nil
 }
 
-// isDamage tells what is wrong with a file from what kept it from being read: a system that has no descriptors or no memory
-// left says nothing of the bytes.
+// isDamage reports whether err is about the bytes of the file. Lack of memory or of file descriptors says nothing about them.
 func isDamage(err error) bool {
 	var system syscall.Errno
 	return !errors.As(err, &system) || system == syscall.EIO
@@ -144,18 +143,18 @@ func (v *verification) shown(name string) string {
 	return name
 }
 
-// remove removes a damaged file, and adds to the reason what became of it.
+// remove removes a damaged file, and adds to the reason whether that succeeded.
 func (v *verification) remove(f keptFile, reason error) error {
 	if v.DryRun {
 		return reason
 	}
-	if err := os.Remove(f.name); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a directory, only if it is empty
+	if err := os.Remove(f.name); err != nil && !errors.Is(err, fs.ErrNotExist) { // removes a directory only if it is empty
 		return fmt.Errorf("%w; it cannot be removed: %w", reason, err)
 	}
 	return fmt.Errorf("%w; removed", reason)
 }
 
-// read checks the bytes that are on the disk, which may be others than those in memory.
+// read checks the bytes on the disk, not those in the page cache.
 func (v *verification) read(ctx context.Context, f keptFile) error {
 	file, err := os.OpenFile(f.name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ELOOP) {
@@ -176,7 +175,7 @@ func (v *verification) read(ctx context.Context, f keptFile) error {
 	return f.check(ctx, &counted{ctx: ctx, r: file, of: v})
 }
 
-// counted tells how far the reading is, and ends with the context.
+// counted reports progress, and fails after the context has ended.
 type counted struct {
 	ctx context.Context
 	r   io.Reader

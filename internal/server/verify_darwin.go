@@ -2,5 +2,5 @@ package server
 
 import "os"
 
-// dropCached does nothing: macOS drops no single file from memory.
+// dropCached does nothing: macOS cannot drop a single file from the page cache.
 func dropCached(*os.File) {}

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropCached makes the kernel read a file from the disk again: a bit that flipped there does not show in memory. If that
-// fails, what is in memory is read.
+// dropCached makes the kernel read the file from the disk again, since a flipped bit on the disk does not show in the page
+// cache. If that fails, the cached bytes are read.
 func dropCached(f *os.File) {
-	_ = f.Sync() // what is not written yet cannot be dropped
+	_ = f.Sync() // dirty pages cannot be dropped
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }

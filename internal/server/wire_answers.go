@@ -22,8 +22,8 @@ import (
 	"github.com/nixreg/nixreg/store/realise"
 )
 
-// handler serves everything, for the given image hosts too; or the mirror of that name alone. A client waits no longer than
-// wait at a time.
+// handler serves everything, also to clients that ask for one of hosts; or, with a name, that mirror alone. A client waits at
+// most wait before it is redirected.
 func (p *parts) handler(name string, hosts []string, wait time.Duration, log *slog.Logger) http.Handler {
 	if i := slices.IndexFunc(p.mirrors, func(m registry.Mirror) bool { return m.Name == name }); i >= 0 {
 		m := p.mirrors[i]
@@ -33,8 +33,7 @@ func (p *parts) handler(name string, hosts []string, wait time.Duration, log *sl
 	return &registry.Handler{Source: s, Lister: s, Referrers: s, Hosts: hosts, Mirrors: p.mirrors, Faults: p.faults, Wait: wait, Log: log}
 }
 
-// faults are what is broken in definition files now, and the channels that could not be read yet, or not for long: as
-// everybody may know it.
+// faults are the public texts of what is broken now in definition files and channels.
 func (p *parts) faults(ctx context.Context) []string {
 	all := p.source.Faults(ctx)
 	for _, c := range p.channels {
@@ -45,7 +44,7 @@ func (p *parts) faults(ctx context.Context) []string {
 	return all
 }
 
-// publicText is what everybody may know of an error; "" if that is no more than its kind.
+// publicText returns the part of an error that clients may see, or "".
 func publicText(err error) string {
 	var p interface{ Public() string }
 	if !errors.As(err, &p) {
@@ -54,8 +53,8 @@ func publicText(err error) string {
 	return p.Public()
 }
 
-// unread returns what keeps a channel from having any packages, or from having those of today; nil if it has them, or is
-// being read. It never waits.
+// unread returns the error that keeps a channel without packages, or without current ones. It returns nil while the channel is
+// being read, and never waits.
 func unread(c store.Channel) error {
 	if o, ok := c.(interface{ Outdated() error }); ok {
 		if err := o.Outdated(); err != nil {
@@ -63,7 +62,7 @@ func unread(c store.Channel) error {
 		}
 	}
 	ended, cancel := context.WithCancel(context.Background())
-	cancel() // so that nothing is waited for
+	cancel() // do not wait
 	for _, err := range c.Packages(ended) {
 		if errors.Is(err, store.ErrUnavailable) {
 			return err
@@ -73,7 +72,7 @@ func unread(c store.Channel) error {
 	return nil
 }
 
-// served is a manifest.Source as registry wants it: the two packages share no types of their own.
+// served adapts a manifest.Source to package registry, which does not import manifest.
 type served struct{ *manifest.Source }
 
 func (s served) Manifest(ctx context.Context, r registry.Request) (*v1.Descriptor, error) {
@@ -108,16 +107,15 @@ func (s served) Referrers(ctx context.Context, repository string, digest v1.Hash
 	return all, answer(err)
 }
 
-// servedBlob is a blob that may have to be fetched when it is read.
+// servedBlob is a blob whose bytes may have to be fetched while it is read.
 type servedBlob struct{ manifest.Blob }
 
 func (b servedBlob) WriteRange(ctx context.Context, w io.Writer, off, n int64) error {
 	return answer(b.Blob.WriteRange(ctx, w, off, n))
 }
 
-// answer gives an error that is not about what a client asked the status it has for clients. That a store cannot be asked
-// now, or gives something else than it said, tells that what they want may be there, and is not ours to make; a build that
-// failed, that it cannot be made.
+// answer gives errors of stores and builds their HTTP status. If a store is unavailable or sends wrong bytes, the status is
+// 502: the image may exist. If a build fails, it is 404.
 func answer(err error) error {
 	if s := (*registry.StatusError)(nil); err == nil || errors.As(err, &s) {
 		return err
@@ -125,7 +123,7 @@ func answer(err error) error {
 	if b := answerOfBuild(err); b != nil {
 		return b
 	}
-	if errors.Is(err, binarycache.ErrCorrupt) { // whose text has what the cache sent: that is for the log alone
+	if errors.Is(err, binarycache.ErrCorrupt) { // its text quotes the cache: only for the log
 		return &registry.StatusError{Status: http.StatusBadGateway, Text: "a binary cache gives something else than it says it has; the log of nixreg tells what", RetryAfter: retryAfter(err), Err: err}
 	}
 	if errors.Is(err, store.ErrUnavailable) {
@@ -138,8 +136,7 @@ func answer(err error) error {
 	return err
 }
 
-// retryAfter is when a store can be asked again, at most an hour from now: a client that comes earlier gets the same error. It
-// is 0 if the store does not say.
+// retryAfter is the time after which the store can be asked again, at most an hour; 0 if the store gives none.
 func retryAfter(err error) time.Duration {
 	var a interface{ RetryAfter() time.Duration }
 	if !errors.As(err, &a) {
@@ -148,7 +145,7 @@ func retryAfter(err error) time.Duration {
 	return min(a.RetryAfter(), time.Hour)
 }
 
-// answerOfBuild is what clients get for an error of a build, nil if err is none.
+// answerOfBuild is the answer for an error of a build, or nil if err is none.
 func answerOfBuild(err error) error {
 	if b := (*realise.BuildError)(nil); errors.As(err, &b) {
 		return newFailedBuild(b, cmp.Or(publicText(err), b.What))
@@ -159,20 +156,19 @@ func answerOfBuild(err error) error {
 	return nil
 }
 
-// whenBusy is after what time it is worth asking again for a build, where too many wait.
+// whenBusy is the Retry-After for a build if the queue is full.
 const whenBusy = 30 * time.Second
 
-// failedBuild tells a client why there is no image. To nixreg it is one that cannot be made, not a fault: clients show the
-// text of such an answer (404) alone, and do not try again at once.
+// failedBuild is the answer for a failed build. It is a 404, since clients show the text of a 404 and do not retry it at once.
 //
 // Source: distribution, registry/client/errors, HandleErrorResponse, which Docker has too.
 type failedBuild struct{ text string }
 
-// clientLines is how many bytes of what Nix wrote go to a client, whose message is cut at its end otherwise.
+// clientLines bounds the output of Nix in an answer, in bytes. Clients cut longer messages at the end.
 const clientLines = 700
 
-// newFailedBuild tells what Nix wrote, without what it quotes of the files that it evaluates. what is what was built: for a
-// definition no more than where it stands.
+// newFailedBuild quotes the output of Nix without the lines and values that come from files. what names the build; for a
+// definition, only its place.
 func newFailedBuild(err *realise.BuildError, what string) *failedBuild {
 	shown := slices.DeleteFunc(slices.Clone(err.Lines), quotesFile)
 	for i, line := range shown {
@@ -188,8 +184,8 @@ func newFailedBuild(err *realise.BuildError, what string) *failedBuild {
 	return &failedBuild{what + ": nix: " + lines}
 }
 
-// quotesFile reports whether a line of Nix's shows a line of a file, or a value, or where that is: "3|  x = y;", "3 | x = y", "|  ^",
-// "--> fromTOML", "at /x.nix:3:5:", "trace: value".
+// quotesFile reports whether a line of Nix's output quotes a file or a value, or gives a place in a file: "3|  x = y;", "3 | x
+// = y", "|  ^", "--> fromTOML", "at /x.nix:3:5:", "trace: value".
 //
 // Source: Nix, libutil/error.cc, printCodeLines; toml11, format_underline; Nix, libexpr/primops.cc, prim_trace.
 func quotesFile(line string) bool {
@@ -205,8 +201,8 @@ var (
 	plainName   = regexp.MustCompile(`^'[A-Za-z0-9_.+/-]*'$`)
 )
 
-// withoutValues takes out of a message of Nix what it quotes: values, which may come from a file, and names that are none of an
-// attribute, a path or a derivation. What a builder says stays as it is.
+// withoutValues replaces quoted values, and quoted names that are not an attribute, a path or a derivation. Lines of builders
+// are unchanged.
 func withoutValues(line string) string {
 	if builderLine.MatchString(line) {
 		return line

@@ -16,7 +16,7 @@ import (
 	"github.com/nixreg/nixreg/store/realise"
 )
 
-// builds is what is built from, for people; "" if nothing is.
+// builds is the flake or file that packages are built from, for logs; "" if there is none.
 func (c *Config) builds() string {
 	if c.BuildFile != "" {
 		return c.BuildFile
@@ -24,15 +24,15 @@ func (c *Config) builds() string {
 	return shown(c.Build)
 }
 
-// openBuilds opens what builds, and what holds, in the local store, which is one of stores; the one it returns in its
-// place builds again what has gone.
+// openBuilds opens the builder and the GC roots of the local store, if that is among stores. With a builder, the returned
+// stores have a local store that builds deleted paths again.
 func (p *parts) openBuilds(c *Config, stores []store.Store, in folders, log *slog.Logger) ([]store.Store, error) {
 	at := slices.IndexFunc(stores, func(s store.Store) bool { return p.local != nil && s == p.local })
 	if c.builds() != "" && at < 0 {
 		return nil, fmt.Errorf("build %.200s: Nix builds into this machine's own store, and %s", c.builds(), whyNoLocal())
 	}
 	if at < 0 {
-		return stores, nil // Nix holds nothing that lies elsewhere
+		return stores, nil // GC roots are for the local store only
 	}
 	all := slices.Clone(stores)
 	if c.builds() != "" {
@@ -58,10 +58,10 @@ func whyNoLocal() string {
 	return "there is none"
 }
 
-// openRoots opens what holds. Only a server lets go again of what it holds; of others nothing is left.
+// openRoots opens the GC roots. A server removes old ones regularly; a command removes its own at the end.
 func (p *parts) openRoots(c *Config, all []store.Store, in folders, log *slog.Logger) error {
 	if c.Keep == 0 {
-		log = slog.New(slog.DiscardHandler) // that nothing holds is no news to who waits for a command
+		log = slog.New(slog.DiscardHandler) // a command needs no warning that roots fail
 	}
 	r, err := realise.NewRoots(realise.RootsOptions{Dir: in.gcroots, Keep: c.Keep, Log: log})
 	if err != nil {
@@ -82,7 +82,7 @@ func (p *parts) openRoots(c *Config, all []store.Store, in folders, log *slog.Lo
 	return nil
 }
 
-// builder is a realise.Builder as manifest wants it: the two packages share no types of their own.
+// builder adapts a realise.Builder to manifest.Builder: neither package imports the other.
 type builder struct {
 	builder *realise.Builder
 	built   *realise.Store
@@ -125,7 +125,7 @@ func (b *builder) Ref() string { return b.builder.Ref() }
 // notedBytes bounds the attributes that are remembered as noted; beyond that some are noted twice.
 const notedBytes = 1 << 20
 
-// note writes down, once for what was built, how its closure comes back.
+// note records, once for each build, how its closure can be built again.
 func (b *builder) note(ctx context.Context, attr realise.Attr, system string, paths []store.Path) error {
 	key, value := string(attr)+" "+system, fmt.Sprint(paths)
 	if noted, ok := b.noted.Get(key); ok && noted == value {

@@ -2,7 +2,7 @@ package server
 
 import "github.com/nixreg/nixreg/store/binarycache"
 
-// PublicKey is a key of a binary cache whose signatures are trusted.
+// PublicKey is a trusted signing key of a binary cache.
 type PublicKey = binarycache.PublicKey
 
 func parseKeys(texts ...string) (keys []PublicKey, err error) {

@@ -20,8 +20,8 @@ import (
 	"github.com/nixreg/nixreg/store/web"
 )
 
-// storeURLs are the stores that the settings ask for; defaulted says that they are the cache of nixpkgs because there is
-// no store on this machine.
+// storeURLs are the URLs of the stores in the settings. defaulted reports that there is no local store, and cache.nixos.org
+// stands in.
 func storeURLs(c *Config, log *slog.Logger) (urls []storeURL, defaulted bool, err error) {
 	x := &expansion{hasLocal: local.Exists(), conf: func() (*nixConf, error) { return readNixConf(c.LookupEnv, log) }, log: log}
 	return x.expand(c.givenStores(x.hasLocal))
@@ -41,7 +41,7 @@ func readNixConf(lookupEnv func(string) (string, bool), log *slog.Logger) (*nixC
 	}, nil
 }
 
-// openStores opens the stores, and the built-in one, in the order of their preference.
+// openStores opens the stores in order of preference, the built-in one last.
 func (p *parts) openStores(ctx context.Context, c *Config, urls []storeURL, in folders, log *slog.Logger) ([]store.Store, error) {
 	o := &opener{parts: p, config: c, in: in, log: log, seen: make(map[string]opened)}
 	var left error
@@ -68,13 +68,13 @@ func (p *parts) openStores(ctx context.Context, c *Config, urls []storeURL, in f
 	return o.stores, nil
 }
 
-// opener opens stores, each once.
+// opener opens each store once.
 type opener struct {
 	*parts
 	config *Config
 	in     folders
 	log    *slog.Logger
-	seen   map[string]opened  // the stores by name
+	seen   map[string]opened  // by name
 	spool  *binarycache.Spool // of all caches; nil before the first one
 	stores []store.Store
 }
@@ -91,15 +91,14 @@ func (o *opener) open(ctx context.Context, u storeURL) error {
 	return o.remote(ctx, u)
 }
 
-// opened is what a store was opened with, and whether Nix's configuration said so.
+// opened are the parameters of an open store, and whether it is from Nix's configuration.
 type opened struct {
 	with    string
 	foreign bool
 }
 
-// taken reports whether the store was opened before, and counts it as that from now on. It is used as it was given first.
-// What a second one adds is an error; where one of the two is from Nix's configuration, which is not written for nixreg, a
-// warning.
+// taken reports whether the store is open already, and records it. A second mention with other parameters is an error, or a
+// warning if one of the two is from Nix's configuration.
 func (o *opener) taken(name string, u storeURL) (bool, error) {
 	_, parameters, _ := strings.Cut(u.url, "?")
 	bare, with := fmt.Sprint("", false, []string(nil), "", ""), fmt.Sprint(parameters, u.trusted, u.keys, u.netrc, u.certs)
@@ -127,8 +126,8 @@ func (o *opener) local(u storeURL) error {
 	if err != nil {
 		return err
 	}
-	opts.Root = strings.TrimRight(opts.Root, "/") // root=/ is the host's own
-	// one database must not be opened twice
+	opts.Root = strings.TrimRight(opts.Root, "/") // root=/ is the local store
+	// a database must be opened once only
 	if taken, err := o.taken(opts.Root+store.Dir, u); taken {
 		return err
 	}
@@ -145,7 +144,7 @@ func (o *opener) local(u storeURL) error {
 	return nil
 }
 
-// files opens a cache in a directory.
+// files opens a binary cache in a directory.
 func (o *opener) files(u storeURL) error {
 	dir, err := u.directory()
 	if err != nil {
@@ -163,7 +162,7 @@ func (o *opener) files(u storeURL) error {
 	return o.cache(opts, name)
 }
 
-// remote opens a cache on a server.
+// remote opens a binary cache on a server.
 func (o *opener) remote(ctx context.Context, u storeURL) error {
 	where, unknown, err := web.ParseLocation(u.url)
 	if err != nil {
@@ -188,7 +187,7 @@ func (o *opener) remote(ctx context.Context, u storeURL) error {
 	return o.cache(opts, name)
 }
 
-// trust says whose signatures count in a cache.
+// trust returns the trusted keys of a cache.
 func (o *opener) trust(u storeURL, name string) (binarycache.Options, error) {
 	own, err := parseKeys(u.keys...)
 	if err != nil {
@@ -205,7 +204,7 @@ func (o *opener) trust(u storeURL, name string) (binarycache.Options, error) {
 	return binarycache.Options{Trusted: u.trusted, Keys: keys}, nil
 }
 
-// cache opens a binary cache, and the spool of all of them before the first one.
+// cache opens a binary cache. The first call opens the spool, which all caches share.
 func (o *opener) cache(opts binarycache.Options, name string) (err error) {
 	if o.spool == nil {
 		o.spool, err = binarycache.OpenSpool(binarycache.SpoolOptions{Dir: o.in.nars, Size: o.config.NARCache, Log: o.cacheLog()})
@@ -217,7 +216,7 @@ func (o *opener) cache(opts binarycache.Options, name string) (err error) {
 	opts.Name, opts.Spool, opts.Log = name, o.spool, o.cacheLog()
 	s, err := binarycache.Open(opts)
 	if err != nil {
-		return err // which names it
+		return err // the error names the store
 	}
 	if len(opts.Keys) == 0 && !opts.Trusted {
 		o.cacheLog().Warn("a cache serves content-addressed paths only: give --trusted-public-key, or ?trusted=true", "store", name)
@@ -226,12 +225,12 @@ func (o *opener) cache(opts binarycache.Options, name string) (err error) {
 	return nil
 }
 
-// keptArchives lists what a spool keeps.
+// keptArchives lists the archives of a spool with their hashes.
 func keptArchives(dir string) (map[string][sha256.Size]byte, error) {
 	return binarycache.KeptArchives(dir)
 }
 
-// connect makes the wire to a server; netrc and certs are for a location that names none itself.
+// connect returns a client for a server. netrc and certs are used if the location names none.
 func (p *parts) connect(ctx context.Context, where web.Location, netrc, certs string, log *slog.Logger) (*web.Client, error) {
 	client, err := web.New(ctx, web.Options{Location: where, Netrc: netrc, CAFile: certs, Log: log})
 	if err != nil {
@@ -241,7 +240,8 @@ func (p *parts) connect(ctx context.Context, where web.Location, netrc, certs st
 	return client, nil
 }
 
-// openChannels opens what --channel names, or nixpkgs' own channel where nobody named a store or a channel.
+// openChannels opens the channels of the settings, or nixos-unstable if neither stores nor channels are set and there is no
+// local store.
 func (p *parts) openChannels(ctx context.Context, c *Config, defaulted bool, dir string, log *slog.Logger) error {
 	given := c.Channels
 	if len(given) == 0 && defaulted {
@@ -286,7 +286,7 @@ func (p *parts) channelFetcher(ctx context.Context, c *Config, below string, log
 	return channelFiles{client}, nil
 }
 
-// channelFiles is a web.Client as channel wants it: the two packages share no types of their own.
+// channelFiles adapts a web.Client to channel.Fetcher: neither package imports the other.
 type channelFiles struct{ *web.Client }
 
 func (f channelFiles) GetIf(ctx context.Context, name, etag string, limit int64) (channel.Answer, error) {
