@@ -138,7 +138,7 @@ func settle(c *Cache) {
 		if under == nil {
 			return
 		}
-		<-under.job.Ended()
+		<-under.job.Done()
 	}
 }
 

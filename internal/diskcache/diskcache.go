@@ -76,6 +76,17 @@ func (c *Cache) Has(key string) (size int64, ok bool) {
 	return 0, false
 }
 
+// Touch counts as a use of a kept file, and tells whether there is one.
+func (c *Cache) Touch(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.entries[key]
+	if e != nil {
+		c.recent.MoveToFront(e.at)
+	}
+	return e != nil
+}
+
 // Filling tells whether a key is being filled from a source, and the size; -1 if it is not known yet.
 func (c *Cache) Filling(key string, from any) (size int64, ok bool) {
 	c.mu.Lock()
@@ -93,6 +104,11 @@ func (c *Cache) Stats() Stats {
 	defer c.mu.Unlock()
 	s := c.stats
 	s.Files = len(c.entries)
+	for _, e := range c.entries {
+		if e.pins > 0 {
+			s.InUse++
+		}
+	}
 	return s
 }
 

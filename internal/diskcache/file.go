@@ -43,12 +43,12 @@ func (f *File) Kept() bool {
 	return f.fill.entry != nil
 }
 
-// Wait waits until the file is whole and verified. The error is that of the filler, or of ctx.
+// Wait waits until the file is whole, verified, and has its name if it is kept. The error is that of the filler, or of ctx.
 func (f *File) Wait(ctx context.Context) error {
 	if f.fill == nil {
 		return nil
 	}
-	err := f.fill.await(ctx, func() bool { return f.fill.whole })
+	err := f.fill.await(ctx, func() bool { return false })
 	if err == nil {
 		f.leave()
 	}
@@ -61,8 +61,8 @@ func (f *File) Failed() error {
 		return nil
 	}
 	select {
-	case <-f.fill.job.Ended():
-		return f.cache.failed(f.fill.job.Result())
+	case <-f.fill.job.Done():
+		return f.cache.failed(f.fill.job.Err())
 	default:
 		return nil
 	}

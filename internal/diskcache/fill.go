@@ -252,11 +252,11 @@ func (f *Fill) await(ctx context.Context, until func() bool) error {
 			return nil
 		}
 		if ended {
-			return f.cache.failed(f.job.Result())
+			return f.cache.failed(f.job.Err())
 		}
 		select {
 		case <-news:
-		case <-f.job.Ended():
+		case <-f.job.Done():
 			ended = true
 		case <-ctx.Done():
 			return ctx.Err()

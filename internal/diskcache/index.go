@@ -68,6 +68,7 @@ type Options struct {
 // Stats is what a Cache holds and has done since it was opened.
 type Stats struct {
 	Files   int
+	InUse   int   // files that are pinned
 	Bytes   int64 // of files
 	Growing int64 // bytes of the files that are being filled and will be kept
 

@@ -248,19 +248,6 @@ func (c *call) finish() {
 	c.cancel(nil)
 }
 
-// detach removes a finished call from the calls above it.
-func (c *call) detach() {
-	c.mu.Lock()
-	above := keys(c.above)
-	clear(c.above)
-	c.mu.Unlock()
-	for _, by := range above {
-		by.mu.Lock()
-		delete(by.below, c)
-		by.mu.Unlock()
-	}
-}
-
 // progress returns the text of the call or of a call below it.
 func (c *call) progress() string {
 	c.mu.Lock()

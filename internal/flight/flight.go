@@ -1,7 +1,7 @@
 // Package flight runs each piece of work once for all its callers, and bounds how much work runs at the same time.
 //
-// It owns the single flight ([Group], [Once]), the semaphore with a queue ([Queue]), the waiters of work that runs elsewhere
-// ([Job]), and the rule for work that nobody waits for: it goes on, gives up its slot to work that has a waiter, and ends
+// It owns the single flight ([Group], [Once]), work whose callers need not wait for its end ([Job]), the semaphore with a queue
+// ([Queue]), and the rule for work that nobody waits for: it goes on, gives up its slot to work that has a waiter, and ends
 // after [Linger]. The package must not know what the work is: neither Nix, nor images, nor HTTP.
 //
 //	g := flight.NewGroup(context.Background())

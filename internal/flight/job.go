@@ -6,20 +6,9 @@ import (
 	"fmt"
 )
 
-// Job is work that its owner starts, queues and hands out itself, under the rule of this package for work that nobody waits
-// for. The owner reports its waiters and may let it yield. Safe for concurrent use.
+// Job is work that callers wait for by hand: each waiter enters and leaves. It follows the rule of this package for work without a
+// waiter. Safe for concurrent use.
 type Job struct{ call *call }
-
-// NewJob returns a Job whose work uses [Job.Context]. changed is called when Awaited may have changed; it must not block.
-// The owner ends the Job with Done.
-func NewJob(ctx context.Context, changed func()) *Job {
-	c := newCall(ctx, callKey{})
-	c.watch(changed)
-	return &Job{c}
-}
-
-// Context is the context of the work. It ends with the context of NewJob, by Yield, and [Linger] after the last waiter left.
-func (j *Job) Context() context.Context { return j.call.ctx }
 
 // Enter adds a waiter: the work of ctx, or a caller outside of any work.
 func (j *Job) Enter(ctx context.Context) {
@@ -37,26 +26,6 @@ func (j *Job) Leave(ctx context.Context) {
 		j.call.expect()
 	}
 	j.call.leave(by)
-}
-
-// Awaited reports whether the work has a waiter.
-func (j *Job) Awaited() bool { return j.call.awaited() }
-
-// Yield ends the context of the work: other work needs its slot.
-func (j *Job) Yield() { j.call.cancel(errYielded) }
-
-// Err returns err, or an error for which [Again] reports true if the work was ended for lack of a waiter.
-func (j *Job) Err(err error) error {
-	if cause := context.Cause(j.call.ctx); err != nil && (cause == errYielded || cause == errAbandoned) {
-		return fmt.Errorf("%w: %v", cause, err) // err is a consequence of the end
-	}
-	return err
-}
-
-// Done ends the Job. Its waiters need not leave.
-func (j *Job) Done() {
-	j.call.finish()
-	j.call.detach()
 }
 
 // Again reports whether err says that work was ended for lack of a waiter, so that a caller with ctx has to start it again.
@@ -83,8 +52,8 @@ func (g *Group) Go(ctx context.Context, key string, work func(context.Context) e
 	return &Job{c}, nil
 }
 
-// Ended is closed when the work has ended.
-func (j *Job) Ended() <-chan struct{} { return j.call.done }
+// Done is closed when the work has ended.
+func (j *Job) Done() <-chan struct{} { return j.call.done }
 
-// Result is the error of work that has ended. [Again] reports true for it if the work was ended for lack of a waiter.
-func (j *Job) Result() error { return j.call.err }
+// Err is the error of work that has ended. [Again] reports true for it if the work was ended for lack of a waiter.
+func (j *Job) Err() error { return j.call.err }

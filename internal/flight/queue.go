@@ -22,8 +22,10 @@ type Queue struct {
 	Small int
 	// Waiting bounds the requests that wait for a slot; 0 is no bound.
 	Waiting int
-	// Drop ends work that waits for a slot as soon as it has no waiter: it has done nothing yet.
+	// Drop ends work that waits for a slot as soon as it has no waiter: it has done nothing yet. If no more than Keep requests
+	// wait, it lets such work wait.
 	Drop bool
+	Keep int
 
 	mu      sync.Mutex
 	holders []*request
@@ -95,7 +97,7 @@ func (q *Queue) review() {
 		q.holders = append(q.holders, r)
 		close(r.granted)
 	}
-	if q.Drop {
+	if q.Drop && len(q.pending) > q.Keep {
 		q.pending = slices.DeleteFunc(q.pending, (*request).drop)
 	}
 	free, idle := q.Running, []*request(nil) // idle: without a waiter; yielding work counts as gone
@@ -120,6 +122,13 @@ func (q *Queue) review() {
 			return
 		}
 	}
+}
+
+// State returns how many slots are free, and how many requests wait.
+func (q *Queue) State() (free, waiting int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.free(), len(q.pending)
 }
 
 func (q *Queue) free() int {

@@ -153,12 +153,8 @@ func open(t *testing.T, opts Options) *Store {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		opts.Spool.mu.Lock()
-		defer opts.Spool.mu.Unlock()
-		for key, f := range opts.Spool.files {
-			if f.at == nil {
-				t.Errorf("%v is still in use", key)
-			}
+		if n := opts.Spool.files.Stats().InUse; n != 0 {
+			t.Errorf("%d archives are still in use", n)
 		}
 	})
 	return s

@@ -11,6 +11,8 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
+var errClosed = fmt.Errorf("binary cache: %w", fs.ErrClosed)
+
 // Fetcher gets the files of a cache on a server, by their names relative to it. Errors name the cache and the file. The error for an
 // absent file matches [fs.ErrNotExist], that for a file that cannot be had now [store.ErrUnavailable]. One that matches only
 // [fs.ErrPermission] is about a forbidden file, which may be absent. An error may have a method RetryAfter that returns a

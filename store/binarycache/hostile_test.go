@@ -152,7 +152,7 @@ func TestLies(t *testing.T) {
 			if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), string(l.path)) {
 				t.Errorf("%v, want %v", err, tc.want)
 			}
-			if left, err := os.ReadDir(s.spool.dir); err != nil || len(left) > 0 {
+			if left, err := os.ReadDir(s.spool.files.Dir); err != nil || len(left) > 0 {
 				t.Errorf("left: %v, %v", left, err)
 			}
 		})

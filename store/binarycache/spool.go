@@ -1,27 +1,44 @@
 package binarycache
 
 import (
-	"container/list"
+	"bufio"
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"time"
 
+	"github.com/nixreg/nixreg/internal/diskcache"
+	"github.com/nixreg/nixreg/internal/filestamp"
 	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 )
 
-const defaultSpool = 256 << 20 // bytes
+const (
+	defaultSpool = 256 << 20 // bytes
+	maxFetching  = 16        // archives fetched at once
+	maxQueued    = 1024      // fetches that wait for a slot while some of them have no waiter
+	maxWindows   = 512 << 20 // bytes of their decompressors' windows
+	maxReading   = 4         // indexes of archives that are read at once
+	maxIndexes   = 64 << 20  // bytes of memory of the indexes that are kept
+	maxRefused   = 1 << 20   // bytes of memory of the errors about malformed archives
+	refusedFor   = 10 * time.Minute
+	// largeFor is how long an archive that is larger than the spool stays after its last use: one image needs it several
+	// times, for its digests and for each client.
+	largeFor = 10 * time.Minute
+)
 
-var errClosed = fmt.Errorf("binary cache: %w", fs.ErrClosed)
-
-// filler fetches, unpacks and verifies one archive while it writes it to w: it has seen the right size and the right
-// hash when it returns nil. It may be called on any goroutine; ctx is never that of somebody who waits for it.
+// filler fetches, unpacks and verifies one archive while it writes the archive to w: size and hash are right when it returns nil.
+// It may be called on any goroutine; ctx is never that of a caller that waits for it.
 type filler func(ctx context.Context, w io.Writer) error
 
 // archiveID holds the hash as well: a cache may get another build of the same path.
@@ -30,7 +47,7 @@ type archiveID struct {
 	hash store.Hash
 }
 
-// wanted is an archive that can be had.
+// wanted is an archive that can be fetched.
 type wanted struct {
 	id     archiveID
 	size   int64 // bytes of the archive
@@ -41,179 +58,227 @@ type wanted struct {
 // SpoolOptions says where a spool lies and how large it is. The zero value is good.
 type SpoolOptions struct {
 	Dir  string       // made where absent; one process uses it at a time. Default: a new one in os.TempDir(), removed by Close
-	Size int64        // bytes of unpacked archives to keep; default 256 MiB, negative for none; those in use, and one that is larger alone, may exceed it
+	Size int64        // bytes of unpacked archives to keep; default 256 MiB, negative for none; archives in use, and one that is larger alone, may exceed it
 	Log  *slog.Logger // gets the progress of long fetches, and what was found damaged; nil is silence
 }
 
-// Spool is a folder of unpacked archives, which several Stores may share: those in use and, up to a limit, those used
-// last. Each archive is one file, <hash part>-<NarHash in base 32>.nar, which gets that name when it is verified. Files
-// that an earlier process left are used again, but each is read once and compared with its NarHash before. An archive is
-// fetched once, however many ask for it at the same time.
+// Spool is a folder of unpacked archives, which several Stores may share: those in use and, up to a limit, those used last. Each
+// archive is one file, <hash part>-<NarHash in base 32>.nar. Files that an earlier process left are used again, but each is
+// compared with its NarHash before. An archive is fetched once for all callers.
 //
-// At most 16 archives are fetched at the same time, those that somebody waits for first (package flight), and no more than that the windows of their decompressors have 512 MiB at
-// worst: of xz and zstd at most 8 archives of more than 32 MiB, and 4 of more than 64 MiB.
+// At most 16 archives are fetched at the same time, those that have a waiter first (package flight), and no more than that the
+// windows of their decompressors have 512 MiB at worst: of xz and zstd at most 8 archives of more than 32 MiB, and 4 of more than
+// 64 MiB.
 //
 // Safe for concurrent use.
 type Spool struct {
-	dir     string
-	private bool  // dir is removed by Close
-	limit   int64 // bytes
+	private string // the directory that Close removes; "" if it is the caller's
+	files   *diskcache.Cache
 	log     *slog.Logger
-	write   func(f *os.File, b []byte) (int, error) // (*os.File).Write, but for tests
 
-	ctx     context.Context // of all fetching: it belongs to no single caller; ends with Close
+	fetching flight.Queue
+	windows  flight.Queue // bytes
+	reading  flight.Queue
+	indexes  lru.Cache[string, indexed]
+	refused  lru.Cache[string, refusal]
+	report   progress
+
+	ctx     context.Context // of the prefetches; ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	buffers sync.Pool    // of *[smallRange]byte
-	fetched atomic.Int64 // bytes, for the log
-
-	mu       sync.Mutex
-	closed   bool
-	files    map[narKey]*spoolFile
-	lru      list.List // of *spoolFile, those that nobody needs now; the one used last in front
-	large    largeFile
-	size     int64 // bytes of files and of what is being fetched; without those above the limit
-	flights  map[narKey]*narFlight
-	fetching flightSlots
-	reading  flightSlots
-	interest chan struct{} // has one when the flights are to be looked at
-	refused  refusals
-
-	idle       list.List // of *archive: open, but not in use; the one used last in front
-	idleMemory int64     // bytes
-
-	ahead  aheadWindow
-	report progress
+	ahead   window
 }
 
-// OpenSpool opens the spool in opts.Dir and removes what an earlier process did not bring to its end. No file is read
-// yet. The caller closes it, after the Stores that use it.
+// refusal is the error about an archive that has the right hash and is malformed: to fetch it again would change nothing.
+type refusal struct {
+	err   error
+	until time.Time
+}
+
+const narSuffix = ".nar"
+
+var spoolLayout = diskcache.Layout{Keys: "*" + narSuffix, Incomplete: "tmp-*", Sum: narHashOf}
+
+// narName is the name of the file of an archive.
+func narName(id archiveID) string {
+	return id.path.Hash() + "-" + store.EncodeBase32(id.hash[:]) + narSuffix
+}
+
+// narHashOf returns the NarHash in a name that narName has made.
+func narHashOf(name string) (sum [sha256.Size]byte, ok bool) {
+	base, _ := strings.CutSuffix(name, narSuffix)
+	part, hash, _ := strings.Cut(base, "-")
+	h, err := store.DecodeBase32(hash)
+	if err != nil || len(h) != len(sum) || !store.IsHash(part) || name != part+"-"+store.EncodeBase32(h)+narSuffix {
+		return sum, false
+	}
+	return [sha256.Size]byte(h), true
+}
+
+// KeptArchives lists the files of a spool's directory, each with the SHA-256 that its bytes must have. An absent directory has
+// none. No process may have the spool open.
+func KeptArchives(dir string) (map[string][sha256.Size]byte, error) {
+	return diskcache.List(dir, spoolLayout)
+}
+
+// OpenSpool opens the spool in opts.Dir and removes what an earlier process left incomplete. No file is read yet. The caller closes
+// it, after the Stores that use it.
 func OpenSpool(opts SpoolOptions) (*Spool, error) {
 	s := &Spool{
-		dir:      opts.Dir,
-		limit:    max(opts.Size, 0),
-		log:      opts.Log,
-		write:    (*os.File).Write,
-		files:    make(map[narKey]*spoolFile),
-		flights:  make(map[narKey]*narFlight),
-		fetching: flightSlots{free: maxFetching, memory: maxWindows},
-		reading:  flightSlots{free: maxReading},
-		interest: make(chan struct{}, 1),
-		refused:  make(refusals),
-		ahead:    aheadWindow{moved: make(chan struct{})},
+		log:      cmp.Or(opts.Log, slog.New(slog.DiscardHandler)),
+		fetching: flight.Queue{Running: maxFetching, Drop: true, Keep: maxQueued},
+		windows:  flight.Queue{Running: maxWindows, Drop: true, Keep: maxQueued},
+		reading:  flight.Queue{Running: maxReading},
+		indexes:  lru.Cache[string, indexed]{Max: maxIndexes},
+		refused:  lru.Cache[string, refusal]{Max: maxRefused},
+		ahead:    window{items: make(map[string]*aheadItem), moved: make(chan struct{})},
 	}
-	if opts.Size == 0 {
-		s.limit = defaultSpool
+	dir := opts.Dir
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp("", "nixreg-nar-"); err != nil {
+			return nil, fmt.Errorf("open spool: %w", err)
+		}
+		s.private = dir
 	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	s.buffers.New = func() any { return new([smallRange]byte) }
-	if err := s.openDir(); err != nil {
+	files, err := diskcache.New(diskcache.Options{
+		Dir: dir, Layout: spoolLayout, Max: max(cmp.Or(opts.Size, defaultSpool), 0), Linger: largeFor, Log: s.log,
+	})
+	if err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
+	s.files = files
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.running.Go(s.watchInterest)
 	return s, nil
 }
 
-// acquire returns the archive of w, which stays until release; its first use waits until it is fetched and verified.
-// That goes on if ctx ends before, so that the next caller finds it done, unless its slot is wanted by a fetch that
-// somebody waits for, or nobody asks again for [flight.Linger]. An archive that has not size bytes, or that no
-// Nix would write, gives an error matching [ErrCorrupt]; errors of fill are returned as they are.
+// Close ends the fetches, waits for them, and keeps the files for the next process. Archives in use stay usable until they are
+// released. A second Close does nothing.
+func (s *Spool) Close() error {
+	s.ahead.mu.Lock() // no prefetch begins from now on
+	s.cancel()
+	s.ahead.mu.Unlock()
+	err := s.files.Close()
+	s.running.Wait()
+	if s.private != "" {
+		err = errors.Join(err, os.RemoveAll(s.private))
+	}
+	return err
+}
+
+// acquire returns the archive of w, which stays until release; its first use waits until it is fetched and verified. The fetch
+// outlives ctx, by the rule of package flight for work without a waiter. An archive that has not size bytes, or that no Nix would
+// write, gives an error matching [ErrCorrupt]; errors of fill are returned as they are; after Close the error matches
+// [fs.ErrClosed].
 func (s *Spool) acquire(ctx context.Context, w wanted) (*archive, error) {
+	key := narName(w.id)
+	if r, ok := s.refused.Get(key); ok && time.Now().Before(r.until) {
+		return nil, r.err
+	}
 	for {
-		if err := ctx.Err(); err != nil {
+		f, err := s.files.Get(ctx, key, nil, s.fill(w))
+		if err != nil {
 			return nil, err
 		}
-		a, f, err := s.join(ctx, w)
-		if a != nil || err != nil {
-			return a, err
+		s.usedAhead(key)
+		a := &archive{file: f, hash: w.id.hash}
+		if err = f.Wait(ctx); err == nil && f.Size() != w.size {
+			err = fmt.Errorf("%s: %w", w.id.path, corrupt("archive has %d bytes, not %d", f.Size(), w.size))
 		}
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-			s.leave(ctx, f)
-			return nil, ctx.Err()
+		if err == nil {
+			a.index, err = s.index(ctx, w.id, f)
 		}
-		if !flight.Again(ctx, f.err) {
-			return f.archive, f.err
+		if err == nil {
+			return a, nil
+		}
+		f.Close()
+		if !flight.Again(ctx, err) && !errors.Is(err, store.ErrChanged) {
+			return nil, err
 		}
 	}
 }
 
-// join returns the archive if it is open, else the flight that makes it.
-func (s *Spool) join(ctx context.Context, w wanted) (*archive, *narFlight, error) {
-	key := keyOf(w.id)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, nil, errClosed
+// fill fetches an archive, when there is a slot for it.
+func (s *Spool) fill(w wanted) diskcache.Filler {
+	return func(ctx context.Context, f *diskcache.Fill) error {
+		defer s.wake()
+		release, err := s.fetching.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
+		free, err := s.windows.AcquireWeight(ctx, int(w.window))
+		if err != nil {
+			return err
+		}
+		defer free()
+		if err := f.Announce(w.size); err != nil {
+			return fmt.Errorf("spool: %w", err)
+		}
+		flight.Progress(ctx, func() string {
+			const mb = 1e6
+			return fmt.Sprintf("%.1f of %.1f MB of %s are fetched", float64(f.Written())/mb, float64(w.size)/mb, w.id.path.Name())
+		})
+		s.begun(f)
+		buf := bufio.NewWriterSize(f, 256<<10)
+		if err = w.fill(ctx, buf); err == nil {
+			err = buf.Flush()
+		}
+		s.ended(f, err)
+		switch {
+		case errors.Is(err, diskcache.ErrSize):
+			return fmt.Errorf("%s: %w", w.id.path, corrupt("archive is larger than %d bytes", w.size))
+		case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+			return fmt.Errorf("spool: %s: archive of %s needs %d bytes, the disk is full after %d: %w",
+				s.files.Dir, w.id.path, w.size, f.Written(), err)
+		case err == nil && f.Written() != w.size:
+			return fmt.Errorf("%s: %w", w.id.path, corrupt("archive has %d bytes, not %d", f.Written(), w.size))
+		}
+		return err
 	}
-	if err := s.refused.find(key, time.Now()); err != nil {
-		return nil, nil, err
-	}
-	if a, err := s.opened(key, w); a != nil || err != nil {
-		return a, nil, err
-	}
-	f, there := s.flights[key]
-	if !there {
-		f = s.newFlight(key, w)
-	}
-	f.waiting++
-	f.job.Enter(ctx)
-	if !there {
-		s.begin(f)
-	}
-	if p := f.ahead; p != nil {
-		s.wasUsed(&f.ahead, f.want.size)
-		f.job.Leave(p.ctx)
-	}
-	return nil, f, nil
 }
 
-// opened returns the archive of key if it is open and still what was verified.
-func (s *Spool) opened(key narKey, w wanted) (*archive, error) {
-	e := s.files[key]
-	if e == nil || e.open == nil {
-		return nil, nil
-	}
-	a := e.open
-	if e.size != w.size {
-		return nil, fmt.Errorf("%s: %w", w.id.path, corrupt("archive has %d bytes, not %d", e.size, w.size))
-	}
-	if how := a.changed(a.uses == 0); how != "" {
-		s.spoiled(e, how)
-		return nil, nil
-	}
-	s.use(a, 1)
-	return a, nil
+// indexed is the index of an archive whose file was in a state.
+type indexed struct {
+	state filestamp.Stamp
+	index *nar.Index
 }
 
-// Close ends what is being fetched, waits for that, and keeps the files for the next process. Archives in use stay
-// usable until they are released.
-func (s *Spool) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil
+// index returns the index of the archive in f.
+func (s *Spool) index(ctx context.Context, id archiveID, f *diskcache.File) (*nar.Index, error) {
+	key := narName(id)
+	if x, ok := s.indexes.Get(key); ok && x.state == f.Stamp() {
+		return x.index, nil
 	}
-	s.closed = true
-	s.failQueued()
-	s.mu.Unlock()
-	s.cancel()
-	s.running.Wait()
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e := s.large.file; e != nil {
-		s.discard(e)
+	release, err := s.reading.Acquire(ctx)
+	if err != nil {
+		return nil, err
 	}
-	for s.idle.Len() > 0 {
-		s.shut(s.idle.Back().Value.(*archive))
+	defer release()
+	if x, ok := s.indexes.Get(key); ok && x.state == f.Stamp() { // another caller has read it
+		return x.index, nil
 	}
-	if s.private {
-		return os.RemoveAll(s.dir)
+	index, err := nar.ReadIndex(contextFile{ctx, io.NewSectionReader(f, 0, f.Size())})
+	if changed := f.Unchanged(); changed != nil {
+		return nil, fmt.Errorf("spooled archive: %w: %w", changed, store.ErrChanged)
 	}
-	return s.saveOrder()
+	if errors.Is(err, ErrCorrupt) {
+		err = fmt.Errorf("%s: %w", id.path, err)
+		s.refused.Put(key, refusal{err, time.Now().Add(refusedFor)}, int64(len(key)+len(err.Error())))
+		s.log.Warn("spool: archive is malformed", "file", s.files.Path(key), "err", err)
+		s.files.Remove(key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.indexes.Put(key, indexed{f.Stamp(), index}, index.Memory())
+	return index, nil
 }
+
+// contextFile is a contextReader that can seek.
+type contextFile struct {
+	ctx context.Context
+	io.ReadSeeker
+}
+
+func (c contextFile) Read(b []byte) (int, error) { return contextReader{c.ctx, c.ReadSeeker}.Read(b) }

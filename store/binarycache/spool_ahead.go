@@ -2,8 +2,12 @@ package binarycache
 
 import (
 	"context"
+	"errors"
 	"iter"
+	"sync"
 
+	"github.com/nixreg/nixreg/internal/diskcache"
+	"github.com/nixreg/nixreg/store"
 	"github.com/nixreg/nixreg/store/nar"
 )
 
@@ -12,31 +16,38 @@ const (
 	maxAhead = 256 // archives fetched ahead
 )
 
-// aheadWindow bounds what was fetched, or is being fetched, before somebody asked for it. Guarded by Spool.mu.
-type aheadWindow struct {
+// window bounds the archives that are fetched, or were fetched, before a caller asked for them.
+type window struct {
+	mu    sync.Mutex // guards what follows
 	plans int
 	bytes int64
-	files int
-	moved chan struct{} // closed and made anew when there may be room
+	items map[string]*aheadItem
+	moved chan struct{} // closed and made anew when there may be space
+}
+
+// aheadItem is one such archive.
+type aheadItem struct {
+	plan *aheadPlan
+	size int64
+	file *diskcache.File // pins it once it is fetched; nil before
 }
 
 // aheadPlan is one prefetch.
 type aheadPlan struct {
-	ctx     context.Context     // whose work waits for what is begun
-	files   map[*spoolFile]bool // fetched, but not yet used; they are kept till then
-	pending int                 // those and the flights under way
-	over    bool                // the cache cannot be asked: others would fail likewise
+	ctx         context.Context // of the work that the fetches are for
+	pending     int             // items
+	unavailable bool            // the cache cannot be asked: other fetches would fail likewise
 }
 
-// prefetch begins to fetch what next yields, in that order, and returns at once. It works ahead of those who acquire by at
-// most half the size of the spool, and by 256 archives; larger ones, and those that lie in the spool, are passed over. It
-// begins nothing while an acquire waits for a slot, and leaves room for one. What it fetched is kept until it is used or
-// ctx ends. It ends with ctx, with an archive that gives store.ErrUnavailable, or with Close, which waits for a pending step of next. Of more than 16 at the same time the
-// last ones do nothing: their archives are fetched when they are asked for.
+// prefetch begins to fetch what next yields, in that order, and returns at once. It works ahead of those who acquire by at most
+// half the size of the spool, and by 256 archives; larger ones, and those in the spool, are passed over. It begins nothing while an
+// acquire waits for a slot, and leaves a slot free for one. An archive that it fetched is kept until it is used or ctx ends.
+// The prefetch ends with ctx, with an archive that gives store.ErrUnavailable, or with Close, which waits for a pending step of
+// next. Of more than 16 at the same time the last ones do nothing: their archives are fetched when they are asked for.
 func (s *Spool) prefetch(ctx context.Context, next iter.Seq[wanted]) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || s.ahead.plans == maxPlans {
+	s.ahead.mu.Lock()
+	defer s.ahead.mu.Unlock()
+	if s.ctx.Err() != nil || s.ahead.plans == maxPlans {
 		return
 	}
 	s.ahead.plans++
@@ -44,112 +55,122 @@ func (s *Spool) prefetch(ctx context.Context, next iter.Seq[wanted]) {
 }
 
 func (s *Spool) workAhead(ctx context.Context, next iter.Seq[wanted]) {
-	p := &aheadPlan{ctx: ctx, files: make(map[*spoolFile]bool)}
-	defer s.abandon(p)
+	ctx, stop := context.WithCancel(ctx)
+	defer context.AfterFunc(s.ctx, stop)()
+	p := &aheadPlan{ctx: ctx}
+	defer s.abandon(p, stop)
 	for w := range next {
-		if !s.await(ctx, p, func() bool { return s.beginAhead(p, w) }) {
+		key := narName(w.id)
+		if _, filling := s.files.Filling(key, nil); filling || s.files.Touch(key) || w.size > s.files.Max/2 {
+			continue
+		}
+		if !s.await(p, func() bool { return s.beginAhead(p, key, w) }) {
 			return
 		}
+		if f, err := s.files.Get(ctx, key, nil, s.fill(w)); err != nil {
+			s.endAhead(p, key, nil, err)
+		} else {
+			s.running.Go(func() { s.endAhead(p, key, f, f.Wait(ctx)) })
+		}
 	}
-	s.await(ctx, p, func() bool { return p.pending == 0 })
+	s.await(p, func() bool { return p.pending == 0 })
 }
 
-// await calls ready, with Spool.mu held, until it is true; it returns false if p, ctx or the spool ends before.
-func (s *Spool) await(ctx context.Context, p *aheadPlan, ready func() bool) bool {
+// await calls ready, with the window locked, until it is true; it returns false if p ends before.
+func (s *Spool) await(p *aheadPlan, ready func() bool) bool {
 	for {
-		s.mu.Lock()
-		if s.closed || p.over || ctx.Err() != nil {
-			s.mu.Unlock()
+		s.ahead.mu.Lock()
+		if p.unavailable || p.ctx.Err() != nil {
+			s.ahead.mu.Unlock()
 			return false
 		}
-		ok := ready()
-		moved := s.ahead.moved
-		s.mu.Unlock()
+		ok, moved := ready(), s.ahead.moved
+		s.ahead.mu.Unlock()
 		if ok {
 			return true
 		}
 		select {
 		case <-moved:
-		case <-ctx.Done():
-		case <-s.ctx.Done():
+		case <-p.ctx.Done():
 		}
 	}
 }
 
-// beginAhead deals with w, or returns false if there is no room for it now.
-func (s *Spool) beginAhead(p *aheadPlan, w wanted) bool {
-	key := keyOf(w.id)
-	if e := s.files[key]; e != nil {
-		if e.at != nil {
-			s.lru.MoveToFront(e.at)
-		}
-		return true
-	}
-	if s.flights[key] != nil || w.size > s.limit/2 {
-		return true
-	}
-	room := s.ahead.bytes+w.size <= s.limit/2 && s.ahead.files < maxAhead
-	if !room || s.fetching.free < 2 || s.fetching.memory < w.window+nar.MaxWindow { // so that while somebody queues nothing begins
+// beginAhead takes w into the window, or returns false if there is no space for it now.
+func (s *Spool) beginAhead(p *aheadPlan, key string, w wanted) bool {
+	free, waiting := s.fetching.State()
+	memory, more := s.windows.State()
+	full := s.ahead.bytes+w.size > s.files.Max/2 || len(s.ahead.items) == maxAhead
+	if full || waiting+more > 0 || free < 2 || int64(memory) < w.window+nar.MaxWindow {
 		return false
 	}
-	f := s.newFlight(key, w)
-	f.ahead = p
-	f.job.Enter(p.ctx)
-	p.pending++
-	s.ahead.bytes += w.size
-	s.ahead.files++
-	s.begin(f)
+	if s.ahead.items[key] == nil {
+		s.ahead.items[key] = &aheadItem{plan: p, size: w.size}
+		s.ahead.bytes += w.size
+		p.pending++
+	}
 	return true
 }
 
-// keepAhead is for an archive that nobody has asked for yet.
-func (s *Spool) keepAhead(f *narFlight, a *archive) {
-	s.use(a, 1)
-	a.file.ahead = f.ahead
-	f.ahead.files[a.file] = true
-	s.pin(a.file)
-	s.drop(a)
-}
-
-// usedAhead is called when a file is used, or is no more.
-func (s *Spool) usedAhead(e *spoolFile) {
-	if p := e.ahead; p != nil {
-		s.wasUsed(&e.ahead, e.size)
-		delete(p.files, e)
-		s.unpin(e)
+// endAhead pins an archive that was fetched, unless a caller has asked for it meanwhile.
+func (s *Spool) endAhead(p *aheadPlan, key string, f *diskcache.File, err error) {
+	s.ahead.mu.Lock()
+	item := s.ahead.items[key]
+	mine := item != nil && item.plan == p && item.file == nil
+	switch {
+	case mine && err == nil:
+		item.file = f
+	case mine:
+		s.removeAhead(key, item)
 	}
-}
-
-// wasUsed takes n bytes out of the window.
-func (s *Spool) wasUsed(by **aheadPlan, n int64) {
-	if *by == nil {
-		return
+	p.unavailable = p.unavailable || errors.Is(err, store.ErrUnavailable)
+	s.ahead.mu.Unlock()
+	if f != nil && (!mine || err != nil) {
+		f.Close()
 	}
-	(*by).pending--
-	*by = nil
-	s.ahead.bytes -= n
-	s.ahead.files--
 	s.wake()
 }
 
-// abandon ends a plan. What it began is brought to its end.
-func (s *Spool) abandon(p *aheadPlan) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ahead.plans--
-	for e := range p.files {
-		s.usedAhead(e)
+// usedAhead takes an archive out of the window: a caller has asked for it.
+func (s *Spool) usedAhead(key string) {
+	s.ahead.mu.Lock()
+	item := s.ahead.items[key]
+	if item != nil {
+		s.removeAhead(key, item)
 	}
-	for _, f := range s.flights {
-		if f.ahead == p {
-			s.wasUsed(&f.ahead, f.want.size)
-			f.job.Leave(p.ctx)
+	s.ahead.mu.Unlock()
+	if item != nil {
+		s.wake()
+	}
+}
+
+func (s *Spool) removeAhead(key string, item *aheadItem) {
+	delete(s.ahead.items, key)
+	s.ahead.bytes -= item.size
+	item.plan.pending--
+	if item.file != nil {
+		item.file.Close()
+	}
+}
+
+// abandon ends a plan. A fetch that it began goes on if it has another waiter.
+func (s *Spool) abandon(p *aheadPlan, stop func()) {
+	stop()
+	s.ahead.mu.Lock()
+	s.ahead.plans--
+	for key, item := range s.ahead.items {
+		if item.plan == p {
+			s.removeAhead(key, item)
 		}
 	}
+	s.ahead.mu.Unlock()
+	s.wake()
 }
 
 // wake lets the plans look again.
 func (s *Spool) wake() {
+	s.ahead.mu.Lock()
+	defer s.ahead.mu.Unlock()
 	close(s.ahead.moved)
 	s.ahead.moved = make(chan struct{})
 }

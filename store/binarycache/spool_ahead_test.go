@@ -230,7 +230,7 @@ func TestPrefetchCount(t *testing.T) {
 		if got := len(l.begun); got != maxAhead {
 			t.Errorf("%d are begun", got)
 		}
-		overwrite(t, s.file(keyOf(l.nars[maxAhead-1].id)), 1)
+		overwrite(t, s.files.Path(narName(l.nars[maxAhead-1].id)), 1)
 		for _, n := range l.nars {
 			use(t, s, n)
 		}

@@ -1,29 +1,27 @@
 package binarycache
 
 import (
-	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/lru"
 )
 
 func BenchmarkOpenSpool100k(b *testing.B) {
 	dir := b.TempDir()
-	n := makeNAR("a", 1)
+	id := makeNAR("a", 1).id
 	for i := range 100_000 {
-		k := keyOf(n.id)
-		binary.LittleEndian.PutUint32(k.hash[:], uint32(i))
-		if err := os.WriteFile(filepath.Join(dir, k.fileName()), []byte("x"), 0o600); err != nil {
+		id.hash[0], id.hash[1], id.hash[2] = byte(i), byte(i>>8), byte(i>>16)
+		if err := os.WriteFile(filepath.Join(dir, narName(id)), []byte("x"), 0o600); err != nil {
 			b.Fatal(err)
 		}
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		s, err := OpenSpool(SpoolOptions{Dir: dir})
-		if err != nil || len(s.files) != 100_000 {
+		if err != nil || s.files.Stats().Files != 100_000 {
 			b.Fatal(err)
 		}
 		s.Close()
@@ -36,41 +34,18 @@ func BenchmarkAcquireWarm(b *testing.B) {
 	use(b, s, n)
 	b.ReportAllocs()
 	for b.Loop() {
-		s.release(get(b, s, n))
+		get(b, s, n).file.Close()
 	}
 }
 
-// BenchmarkAcquireClosed is of an archive that is in the spool, but no longer open.
+// BenchmarkAcquireClosed is of an archive whose index is not in memory.
 func BenchmarkAcquireClosed(b *testing.B) {
 	s := openSpool(b, SpoolOptions{})
+	s.indexes = lru.Cache[string, indexed]{}
 	n := narWith("a", dirOf(sortedNames(1000)...))
-	s.release(get(b, s, n))
 	b.ReportAllocs()
 	for b.Loop() {
-		s.mu.Lock()
-		if a := s.files[keyOf(n.id)].open; a != nil {
-			s.shut(a)
-		}
-		s.mu.Unlock()
-		s.release(get(b, s, n))
-	}
-}
-
-// BenchmarkVerify is the first use of an archive that an earlier process left.
-func BenchmarkVerify(b *testing.B) {
-	s := openSpool(b, SpoolOptions{})
-	n := makeNAR("a", 32<<20)
-	s.release(get(b, s, n))
-	b.SetBytes(n.size)
-	for b.Loop() {
-		s.mu.Lock()
-		e := s.files[keyOf(n.id)]
-		e.state = filestamp.Stamp{}
-		if e.open != nil {
-			s.shut(e.open)
-		}
-		s.mu.Unlock()
-		s.release(get(b, s, n))
+		get(b, s, n).file.Close()
 	}
 }
 

@@ -73,34 +73,17 @@ func openSpool(t testing.TB, opts SpoolOptions) *Spool {
 	return s
 }
 
-// closeSpool closes s and checks that it holds nothing open, and counts what there is.
+// closeSpool closes s and checks that nothing is left ahead, and that no fetch is under way.
 func closeSpool(t testing.TB, s *Spool) {
 	t.Helper()
-	s.mu.Lock()
-	if s.idle.Len() > len(s.files) || s.lru.Len() > len(s.files) {
-		t.Errorf("%d idle, %d in the LRU of %d files", s.idle.Len(), s.lru.Len(), len(s.files))
-	}
-	s.mu.Unlock()
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var size int64
-	for _, e := range s.files {
-		size += e.size
-		if e.open != nil && e.open.uses == 0 {
-			t.Errorf("%s is still open", e.key.fileName())
-		}
-		if e.open == nil && e.pins != 0 || e.ahead != nil {
-			t.Errorf("%s has %d pins", e.key.fileName(), e.pins)
-		}
+	if a := &s.ahead; a.plans != 0 || a.bytes != 0 || len(a.items) != 0 {
+		t.Errorf("ahead: %d plans, %d bytes, %d archives", a.plans, a.bytes, len(a.items))
 	}
-	if size != s.size || s.idleMemory != 0 || len(s.flights) > 0 {
-		t.Errorf("%d bytes are counted, there are %d; %d bytes of memory, %d flights", s.size, size, s.idleMemory, len(s.flights))
-	}
-	if a := s.ahead; a.plans != 0 || a.bytes != 0 || a.files != 0 {
-		t.Errorf("ahead: %+v", a)
+	if s.files.Stats().Growing != 0 || len(s.report.under) != 0 {
+		t.Errorf("%+v, %d fetches", s.files.Stats(), len(s.report.under))
 	}
 }
 
@@ -117,7 +100,7 @@ func get(t testing.TB, s *Spool, n *testNAR) *archive {
 func use(t testing.TB, s *Spool, n *testNAR) {
 	t.Helper()
 	a := get(t, s, n)
-	tr := newTree(n.id.path, a, func() { s.release(a) })
+	tr := newTree(n.id.path, a)
 	defer tr.Close()
 	if err := read(t, tr, n); err != nil {
 		t.Errorf("%s: %v", n.id.path, err)

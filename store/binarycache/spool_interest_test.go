@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,6 +42,12 @@ func fillSlots(t *testing.T, s *Spool, wait func(n *testNAR)) (all []*testNAR, e
 	return all, ended
 }
 
+// running is how many archives are fetched.
+func running(s *Spool) int {
+	free, _ := s.fetching.State()
+	return s.fetching.Running - free
+}
+
 // usedNow asks for n, and checks whether it comes without any time passing.
 func usedNow(t *testing.T, s *Spool, n *testNAR, want bool) {
 	t.Helper()
@@ -51,7 +58,7 @@ func usedNow(t *testing.T, s *Spool, n *testNAR, want bool) {
 	go func() {
 		a, err := s.acquire(ctx, n.wanted)
 		if err == nil {
-			s.release(a)
+			a.file.Close()
 		}
 		got <- err
 	}()
@@ -140,14 +147,14 @@ func TestSpoolBeginsAnew(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		all[0].fetched(t, 2)
-		if len(s.fetching.running) != 1 {
-			t.Errorf("%d are fetched an hour after all but one left", len(s.fetching.running))
+		if running(s) != 1 {
+			t.Errorf("%d are fetched an hour after all but one left", running(s))
 		}
 		leaveAgain()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(s.fetching.running) != 0 {
-			t.Errorf("%d are fetched an hour after all left", len(s.fetching.running))
+		if running(s) != 0 {
+			t.Errorf("%d are fetched an hour after all left", running(s))
 		}
 		closeSpool(t, s)
 	})
@@ -172,8 +179,8 @@ func TestSpoolGivesWayWithMemory(t *testing.T) {
 		n.window = maxWindows / 4
 		go s.acquire(t.Context(), n.wanted)
 		synctest.Wait()
-		if len(entered) != 1 || len(s.fetching.running) != 7 {
-			t.Errorf("%d begun; %d run, want 6 and the new one", len(entered), len(s.fetching.running))
+		if len(entered) != 1 || running(s) != 7 {
+			t.Errorf("%d begun; %d run, want 6 and the new one", len(entered), running(s))
 		}
 		close(pass)
 		synctest.Wait()
@@ -203,6 +210,32 @@ func TestSpoolAheadIsWanted(t *testing.T) {
 		leave()
 		usedNow(t, s, makeNAR("good", 10), true)
 		g.Close()
+		closeSpool(t, s)
+	})
+}
+
+// Callers that give up do not leave more than so many archives to be fetched for nobody.
+func TestSpoolQueueBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSpool(t, SpoolOptions{})
+		s.fetching.Running = 1
+		hangs := makeNAR("hangs", 10)
+		hangs.hangs()
+		go s.acquire(t.Context(), hangs.wanted)
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range maxQueued + 50 {
+			n := makeNAR(fmt.Sprint(i), 10)
+			wg.Go(func() { s.acquire(ctx, n.wanted) })
+		}
+		synctest.Wait()
+		cancel()
+		wg.Wait()
+		synctest.Wait()
+		if _, waiting := s.fetching.State(); waiting > maxQueued {
+			t.Errorf("%d are queued", waiting)
+		}
 		closeSpool(t, s)
 	})
 }

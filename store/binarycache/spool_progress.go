@@ -1,29 +1,44 @@
 package binarycache
 
-import "time"
+import (
+	"sync"
+	"time"
+
+	"github.com/nixreg/nixreg/internal/diskcache"
+)
 
 const reportEvery = 5 * time.Second
 
-// progress is what the log tells of a time in which something is fetched. Guarded by Spool.mu.
+// progress is what the log tells about a time in which archives are fetched.
 type progress struct {
-	running bool // a goroutine looks at it
-	under   int  // archives under way
+	mu      sync.Mutex // guards what follows
+	running bool       // a goroutine looks at it
+	under   map[*diskcache.Fill]bool
 	done    int
-	from    int64 // Spool.fetched at its beginning
+	bytes   int64 // of the fetches that have ended
 	told    bool
 }
 
 // begun counts a fetch that begins.
-func (s *Spool) begun() {
-	s.report.under++
-	if !s.report.running {
-		s.report = progress{running: true, under: s.report.under, from: s.fetched.Load()}
+func (s *Spool) begun(f *diskcache.Fill) {
+	r := &s.report
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.under == nil {
+		r.under = make(map[*diskcache.Fill]bool)
+	}
+	r.under[f] = true
+	if !r.running {
+		r.running, r.done, r.bytes, r.told = true, 0, 0, false
 		s.running.Go(s.reportProgress)
 	}
 }
 
-func (s *Spool) ended(err error) {
-	s.report.under--
+func (s *Spool) ended(f *diskcache.Fill, err error) {
+	s.report.mu.Lock()
+	defer s.report.mu.Unlock()
+	delete(s.report.under, f)
+	s.report.bytes += f.Written()
 	if err == nil {
 		s.report.done++
 	}
@@ -33,34 +48,31 @@ func (s *Spool) ended(err error) {
 func (s *Spool) reportProgress() {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
-	for {
+	for going := true; going; {
 		select {
 		case <-tick.C:
+			going = s.logProgress()
 		case <-s.ctx.Done():
-			return
-		}
-		if !s.logProgress() {
 			return
 		}
 	}
 }
 
-// logProgress returns false when nothing is under way any more.
-func (s *Spool) logProgress() bool {
-	s.mu.Lock()
+// logProgress returns false when no fetch is under way any more.
+func (s *Spool) logProgress() (going bool) {
+	_, waiting := s.fetching.State()
 	r := &s.report
-	if r.under == 0 {
-		r.running = false
+	r.mu.Lock()
+	bytes, message, quiet := r.bytes, "fetching", false
+	for f := range r.under {
+		bytes += f.Written()
 	}
-	message := "fetching"
-	if !r.running {
-		message = "fetched"
+	if r.running = len(r.under) > 0; !r.running {
+		message, quiet = "fetched", !r.told
 	}
-	quiet := !r.running && !r.told
-	r.told = true
-	args := []any{"done", r.done, "under_way", r.under, "waiting", len(s.fetching.queue), "mb", (s.fetched.Load() - r.from) / 1e6}
-	going := r.running
-	s.mu.Unlock()
+	r.told, going = true, r.running
+	args := []any{"done", r.done, "under_way", len(r.under), "waiting", waiting, "mb", bytes / 1e6}
+	r.mu.Unlock()
 	if !quiet {
 		s.log.Info(message, args...)
 	}

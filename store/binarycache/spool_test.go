@@ -1,7 +1,6 @@
 package binarycache
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,22 +43,10 @@ func testSpoolOnce(t *testing.T) {
 	close(pass)
 	wg.Wait()
 	n.fetched(t, 1)
-	synctest.Wait() // the flight has given up its own use
-	for i := range 10 {
-		if a := <-got10; a.uses != 10-i {
-			t.Errorf("%d uses, want %d", a.uses, 10-i)
-		} else {
-			s.release(a)
-		}
+	for range 10 {
+		(<-got10).file.Close()
 	}
-	late := get(t, s, n) // its caller gave up when it was there already
-	f := s.newFlight(keyOf(n.id), n.wanted)
-	f.archive = late
-	close(f.done)
-	if s.leave(t.Context(), f); late.uses != 0 {
-		t.Errorf("%d uses are left", late.uses)
-	}
-	if got := names(t, s.dir); len(got) != 1 || got[0] != keyOf(n.id).fileName() {
+	if got := names(t, s.files.Dir); len(got) != 1 || got[0] != narName(n.id) {
 		t.Errorf("files %q", got)
 	}
 }
@@ -91,10 +77,8 @@ func testSpoolClose(t *testing.T) {
 	entered, _ := n.gated()
 	s := openSpool(t, SpoolOptions{})
 	a := get(t, s, held)
-	tr := newTree(held.id.path, a, func() { s.release(a) })
-	s.mu.Lock()
-	s.fetching.free = 1 // the next has to wait
-	s.mu.Unlock()
+	tr := newTree(held.id.path, a)
+	s.fetching.Running = 1 // the next has to wait
 	waiting := make(chan error)
 	wait := func(n *testNAR) {
 		_, err := s.acquire(t.Context(), n.wanted)
@@ -124,7 +108,7 @@ func testSpoolClose(t *testing.T) {
 	if err := read(t, tr, held); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("a closed tree: %v", err)
 	}
-	if err := a.fd.Close(); !errors.Is(err, fs.ErrClosed) {
+	if _, err := a.file.ReadAt(make([]byte, 1), 0); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("its file is still open: %v", err)
 	}
 }
@@ -178,7 +162,7 @@ func TestSpoolFails(t *testing.T) {
 				t.Errorf("%s: names no path: %v", name, err)
 			}
 		}
-		if left := names(t, s.dir); len(left) > 0 || written > 0 {
+		if left := names(t, s.files.Dir); len(left) > 0 || written > 0 {
 			t.Errorf("%s: left %q, %d bytes of a bomb", name, left, written)
 		}
 		use(t, s, good)
@@ -206,15 +190,8 @@ func TestSpoolMalformed(t *testing.T) {
 		refused(1)
 		time.Sleep(refusedFor + time.Second)
 		refused(2)
-		if left := names(t, s.dir); len(left) > 0 {
+		if left := names(t, s.files.Dir); len(left) > 0 {
 			t.Errorf("left %q", left)
-		}
-		for i := range maxRefused + 10 {
-			n := narWith(fmt.Sprint(i), append(bytes.Clone(n.data), byte(i)))
-			s.refused.add(keyOf(n.id), ErrCorrupt, time.Now())
-		}
-		if len(s.refused) != maxRefused {
-			t.Errorf("%d refusals are remembered", len(s.refused))
 		}
 		closeSpool(t, s)
 	})
@@ -254,65 +231,10 @@ func TestSpoolSlots(t *testing.T) {
 			}
 			close(pass)
 			wg.Wait()
-			if at.Load() != 20 || s.fetching.free != maxFetching || s.fetching.memory != maxWindows {
-				t.Errorf("%d were fetched; %d and %d bytes are free", at.Load(), s.fetching.free, s.fetching.memory)
+			if at.Load() != 20 {
+				t.Errorf("%d were fetched", at.Load())
 			}
 			closeSpool(t, s)
 		})
 	}
-}
-
-// Callers that give up do not leave more than so many archives to be fetched for nobody.
-func TestSpoolQueueBound(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := openSpool(t, SpoolOptions{})
-		s.fetching.free = 0
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		for i := range maxQueued + 50 {
-			n := makeNAR(fmt.Sprint(i), 10)
-			wg.Go(func() { s.acquire(ctx, n.wanted) })
-		}
-		synctest.Wait()
-		cancel()
-		wg.Wait()
-		if got := len(s.fetching.queue); got != maxQueued || len(s.flights) != got {
-			t.Errorf("%d are queued, %d flights", got, len(s.flights))
-		}
-		closeSpool(t, s)
-	})
-}
-
-// A full disk is made room on once.
-func TestSpoolDiskFull(t *testing.T) {
-	old, next, third := makeNAR("a", 1<<20), makeNAR("b", 1<<20), makeNAR("c", 1<<20)
-	s := openSpool(t, SpoolOptions{})
-	disk := int64(3 << 19)
-	s.write = func(f *os.File, b []byte) (int, error) {
-		fi, err := f.Stat()
-		if err != nil {
-			return 0, err
-		}
-		used := fi.Size()
-		s.mu.Lock()
-		for _, e := range s.files {
-			used += e.size
-		}
-		s.mu.Unlock()
-		if room := disk - used; room < int64(len(b)) {
-			n, _ := f.Write(b[:max(room, 0)])
-			return n, &fs.PathError{Op: "write", Path: f.Name(), Err: syscall.ENOSPC}
-		}
-		return f.Write(b)
-	}
-	use(t, s, old)
-	a := get(t, s, next) // old has to go
-	_, err := s.acquire(t.Context(), third.wanted)
-	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), string(third.id.path)) || !strings.Contains(err.Error(), fmt.Sprint(third.size)) {
-		t.Errorf("with all in use: %v", err)
-	}
-	s.release(a)
-	use(t, s, third)
-	old.fetched(t, 1)
-	next.fetched(t, 1)
 }

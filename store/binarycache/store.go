@@ -167,7 +167,7 @@ func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", p, err)
 	}
-	return newTree(p, a, func() { s.spool.release(a) }), nil
+	return newTree(p, a), nil
 }
 
 // Prefetch implements store.Prefetcher. It skips paths that are not valid here.

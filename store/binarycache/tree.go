@@ -1,41 +1,39 @@
 package binarycache
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
-	"os"
 	"strings"
 	"sync/atomic"
 
+	"github.com/nixreg/nixreg/internal/diskcache"
 	"github.com/nixreg/nixreg/store"
+	"github.com/nixreg/nixreg/store/nar"
 )
 
-const (
-	smallRange = 64 << 10 // bytes; up to here a range is read wholly before any of it is handed over
-	heldBack   = 4 << 10  // of larger ranges, how many of the last bytes are handed over after the second look
-	maxWrite   = 8 << 20  // bytes between two looks at the context
-)
+// archive is a verified NAR in use. Its file may have lost its name.
+type archive struct {
+	file  *diskcache.File
+	hash  store.Hash
+	index *nar.Index
+}
 
 // tree is one use of an archive.
 type tree struct {
 	path    store.Path
 	archive *archive
-	release func()
 	closed  atomic.Bool
 }
 
-// newTree returns the files of p, which lie in a. Its Close calls release, once.
-func newTree(p store.Path, a *archive, release func()) *tree {
-	return &tree{path: p, archive: a, release: release}
-}
+// newTree returns the files of p, which lie in a. Its Close ends the use of a.
+func newTree(p store.Path, a *archive) *tree { return &tree{path: p, archive: a} }
 
 // NarHash implements store.Hashed.
-func (t *tree) NarHash() store.Hash { return t.archive.file.key.hash }
+func (t *tree) NarHash() store.Hash { return t.archive.hash }
 
 // Nodes implements store.Tree.
 func (t *tree) Nodes(ctx context.Context, under string) iter.Seq2[store.Node, error] {
@@ -88,90 +86,17 @@ func (t *tree) writeFile(ctx context.Context, w io.Writer, nd store.Node, off, n
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return t.archive.writeTo(ctx, w, t.archive.index.At(i).Offset+off, n)
-}
-
-// writeTo writes n bytes from off on. The last ones are handed over after a second look at the file.
-func (a *archive) writeTo(ctx context.Context, w io.Writer, off, n int64) error {
-	if err := a.check(); err != nil {
-		return err
-	}
-	buf := a.spool.buffers.Get().(*[smallRange]byte)
-	defer a.spool.buffers.Put(buf)
-	last := n
-	if n > smallRange {
-		last = heldBack
-		if err := a.send(ctx, w, off, n-last, buf[:]); err != nil {
-			return err
-		}
-	}
-	if _, err := a.fd.ReadAt(buf[:last], off+n-last); err != nil {
-		return a.shorter(err)
-	}
-	if err := a.check(); err != nil {
-		return err
-	}
-	_, err := w.Write(buf[:last])
-	return err
-}
-
-// shorter is the error for a file that ended where it did not before.
-func (a *archive) shorter(err error) error {
-	if errors.Is(err, io.EOF) {
-		return cmp.Or(a.check(), fmt.Errorf("spooled archive: %w", io.ErrUnexpectedEOF))
+	_, err := t.archive.file.WriteRange(ctx, w, t.archive.index.At(i).Offset+off, n)
+	if errors.Is(err, diskcache.ErrChanged) {
+		return fmt.Errorf("spooled archive: %w: %w", err, store.ErrChanged)
 	}
 	return err
-}
-
-// send copies n bytes from off on to w: where w can make use of it, as an *os.File (for sendfile).
-func (a *archive) send(ctx context.Context, w io.Writer, off, n int64, buf []byte) error {
-	r, done := a.reader(w, off, n)
-	defer done()
-	for n > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		part := min(n, maxWrite)
-		did, err := io.CopyBuffer(w, io.LimitReader(r, part), buf)
-		if err != nil {
-			return err
-		}
-		if did < part {
-			return a.shorter(io.EOF)
-		}
-		n -= part
-	}
-	return nil
-}
-
-// reader returns n bytes from off on; done ends its use.
-func (a *archive) reader(w io.Writer, off, n int64) (r io.Reader, done func()) {
-	if _, ok := w.(io.ReaderFrom); ok {
-		if f, err := a.again(off); err == nil {
-			return f, func() { f.Close() }
-		}
-	}
-	return io.NewSectionReader(a.fd, off, n), func() {}
-}
-
-// again gives the file, which may have no name any more, a second descriptor with an offset of its own. Only Linux can do
-// that.
-func (a *archive) again(off int64) (*os.File, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", a.fd.Fd()))
-	if err != nil {
-		return nil, err
-	}
-	if _, err := f.Seek(off, io.SeekStart); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // Close implements store.Tree. Closing twice does nothing more.
 func (t *tree) Close() error {
 	if !t.closed.Swap(true) {
-		t.release()
+		t.archive.file.Close()
 	}
 	return nil
 }

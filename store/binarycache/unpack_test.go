@@ -55,7 +55,7 @@ func spoiled(t *testing.T, cache fstest.MapFS, opts Options, p store.Path) error
 	if !strings.Contains(err.Error(), string(p)) {
 		t.Errorf("error does not name the path: %v", err)
 	}
-	if left, err := os.ReadDir(opts.Spool.dir); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(opts.Spool.files.Dir); err != nil || len(left) > 0 {
 		t.Errorf("something is kept: %v, %v", left, err)
 	}
 	return err
