@@ -90,7 +90,7 @@ func TestLinksOfThePages(t *testing.T) {
 func TestPagesNameTheSource(t *testing.T) {
 	design := string(readFile(t, "../docs/design.md"))
 	for _, p := range packages(t) {
-		name := strings.TrimPrefix(p.ImportPath, "nixreg/")
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
 		if p.Name != "main" && !strings.Contains(design, name) {
 			t.Errorf("docs/design.md does not name %s", name)
 		}
