@@ -78,7 +78,7 @@ func (s *Source) manifestByTag(ctx context.Context, r Request) (*v1.Descriptor, 
 // answer returns what is known of a tag in the present state: nothing of its documents, if it was not asked for before.
 // The definitions are nil where they need not be looked up.
 func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, []*Definition, error) {
-	state, err := s.catalogState(ctx)
+	state, err := s.names.State(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -87,14 +87,11 @@ func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, [
 	if ok && !known.moving {
 		return known, nil, nil
 	}
-	defs, err := s.definitions(ctx, repository, tag)
+	defs, err := s.names.Lookup(ctx, repository, tag)
 	if err != nil {
 		return nil, nil, err
 	}
-	a := &answer{state: state, several: len(defs) > 1}
-	for _, c := range s.catalogs {
-		a.moving = a.moving || !c.Settled(ctx)
-	}
+	a := &answer{state: state, several: len(defs) > 1, moving: !s.names.Settled(ctx)}
 	for _, d := range defs {
 		a.definitions += d.key()
 		a.moving = a.moving || d.moving
@@ -110,20 +107,6 @@ func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, [
 	return known, defs, nil
 }
 
-// catalogState stays the same as long as all names mean the same. It says all that an answer depends on beside them.
-func (s *Source) catalogState(ctx context.Context) (string, error) {
-	var all strings.Builder
-	for _, c := range s.catalogs {
-		state, err := c.State(ctx)
-		if err != nil {
-			return "", err
-		}
-		all.WriteString(state)
-		all.WriteByte('\n')
-	}
-	return all.String(), nil
-}
-
 // answerIn returns an answer that has the documents of a dialect, which it makes if they are not there.
 func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*Definition, d *document.Dialect) (*answer, []*Definition, error) {
 	if _, ok := a.documents[d]; ok {
@@ -131,7 +114,7 @@ func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*Def
 	}
 	if defs == nil {
 		var err error
-		if defs, err = s.definitions(ctx, r.Repository, r.Tag); err != nil {
+		if defs, err = s.names.Lookup(ctx, r.Repository, r.Tag); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -51,7 +51,7 @@ func (s *Source) ArchiveNotes(ctx context.Context, repository, tag string, confi
 // imageWith finds the image of a config, and its definition; nil if none of the repository's newest ones has it, or if it
 // was made elsewhere.
 func (s *Source) imageWith(ctx context.Context, repository, tag string, config v1.Hash) (*Definition, *document.Image, error) {
-	c, err := s.owner(ctx, repository)
+	c, err := s.names.Owner(ctx, repository)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -33,18 +34,18 @@ type Builder interface {
 type builds struct {
 	store    store.Store // all stores, the names of files outside of them included
 	packages *packages.Catalog
-	images   *images // reads images that were built; set before use
-	builder  Builder // nil: nothing is built
-	ref      string  // a tag; "" for none
+	files    *fileReader // reads images that were built
+	builder  Builder     // nil: nothing is built
+	ref      string      // a tag; "" for none
 	holder   Holder
-	records  records
+	cache    kv.Store
 	root     []imagefile.RootPart // of every image
 	archs    []string
 	results  lru.Cache[order, buildResult]
 }
 
-func newBuilds(all store.Store, p *packages.Catalog, cfg Config) *builds {
-	b := &builds{store: all, packages: p, builder: cfg.Builder, holder: cfg.Holder, records: records{cfg.Cache}, archs: cfg.Architectures}
+func newBuilds(files *fileReader, cfg namesConfig) *builds {
+	b := &builds{store: files.store, files: files, packages: cfg.Packages, builder: cfg.Builder, holder: cfg.Holder, cache: cfg.Cache, archs: cfg.Architectures}
 	b.root = slices.Compact(slices.Sorted(slices.Values(cfg.Root)))
 	b.results.Max = resultBytes
 	if b.builder != nil {

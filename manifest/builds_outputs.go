@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
@@ -126,7 +127,7 @@ func imageRecord(attr string) string { return "build/" + attr }
 // isImage reports whether an attribute was found to be a whole image, now or by an earlier process: it may have more tags.
 func (b *builds) isImage(ctx context.Context, attr string) bool {
 	var image bool
-	return b.records.get(ctx, imageRecord(attr), &image) == nil && image
+	return kv.Read(ctx, b.cache, imageRecord(attr), &image) == nil && image
 }
 
 // image defines the whole image in p. Under the tags that move it is what the file calls latest.
@@ -134,12 +135,12 @@ func (b *builds) image(ctx context.Context, repository, attr string, p store.Pat
 	if b.moving(tag) {
 		tag = packages.Latest
 	}
-	defs, err := b.images.lookupFile(ctx, repository, p.Abs(), tag)
+	defs, err := b.files.lookupFile(ctx, repository, p.Abs(), tag)
 	if err != nil {
 		return nil, err
 	}
 	if !b.isImage(ctx, attr) {
-		err = b.records.put(ctx, imageRecord(attr), true)
+		err = kv.Write(ctx, b.cache, imageRecord(attr), true)
 	}
 	return defs, err
 }

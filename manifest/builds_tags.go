@@ -52,7 +52,7 @@ func (b *builds) tags(ctx context.Context, repository string, list []supply) []s
 		if !ok {
 			continue
 		}
-		if own, err := b.images.fileTags(ctx, repository, a.paths[0].Abs()); err == nil { // it is told when it is asked for
+		if own, err := b.files.fileTags(ctx, repository, a.paths[0].Abs()); err == nil { // it is told when it is asked for
 			tags = append(tags, own...)
 		}
 	}

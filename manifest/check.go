@@ -26,8 +26,8 @@ func Check(ctx context.Context, cfg Config, files ...string) error {
 	if err != nil {
 		return err
 	}
-	s.images.resolver.wholeNames = true
-	s.images.places.roots = files
+	s.names.images.resolver.wholeNames = true
+	s.names.images.places.roots = files
 	c := checker{source: s, owners: make(map[string]string), warn: cfg.Warn}
 	for _, file := range files {
 		c.path(ctx, file)
@@ -66,7 +66,7 @@ func (c *checker) path(ctx context.Context, name string) {
 	case err != nil:
 		c.note(name, err)
 	case info.IsDir() && !finished.IsLayoutDirectory(name):
-		c.source.images.scan(ctx, name, func(repository, file string) bool {
+		c.source.names.images.scan(ctx, name, func(repository, file string) bool {
 			c.file(ctx, repository, file)
 			return ctx.Err() == nil
 		})
@@ -77,7 +77,7 @@ func (c *checker) path(ctx context.Context, name string) {
 }
 
 func (c *checker) file(ctx context.Context, repository, file string) {
-	b, err := c.source.images.content(ctx, file)
+	b, err := c.source.names.images.content(ctx, file)
 	if err == nil && isDefinition(file, b) {
 		c.definitions(ctx, file, b)
 		return
@@ -86,7 +86,7 @@ func (c *checker) file(ctx context.Context, repository, file string) {
 		c.note(file, err)
 		return
 	}
-	f, err := c.source.images.ready(ctx, repository, file)
+	f, err := c.source.names.images.ready(ctx, repository, file)
 	if f != nil {
 		err = c.ready(ctx, file, f)
 	}
@@ -94,7 +94,7 @@ func (c *checker) file(ctx context.Context, repository, file string) {
 		c.note(file, err)
 		return
 	}
-	d, err := c.source.images.definition(ctx, repository, file)
+	d, err := c.source.names.images.definition(ctx, repository, file)
 	if err == nil {
 		err = c.draft(ctx, file, d)
 	}
@@ -122,7 +122,7 @@ func (c *checker) definitions(ctx context.Context, file string, b []byte) {
 			continue
 		}
 		if err := c.own(m.Repository(), file); err != nil {
-			c.note(file, c.source.images.resolver.placed(m.At, err))
+			c.note(file, c.source.names.images.resolver.placed(m.At, err))
 			continue
 		}
 		c.platforms(ctx, file, same)
@@ -131,7 +131,7 @@ func (c *checker) definitions(ctx context.Context, file string, b []byte) {
 
 // platforms checks the images of one name and tag.
 func (c *checker) platforms(ctx context.Context, file string, images []*imagefile.Image) {
-	r := c.source.images.resolver
+	r := c.source.names.images.resolver
 	var defs []*Definition
 	for _, m := range images {
 		if c.unbuilt(ctx, file, m) {
@@ -160,10 +160,10 @@ func (c *checker) platforms(ctx context.Context, file string, images []*imagefil
 // unbuilt reports whether an image has contents that would have to be built. Nothing is built to check it: the rest of the
 // definition is looked at.
 func (c *checker) unbuilt(ctx context.Context, file string, m *imagefile.Image) bool {
-	r := c.source.images.resolver
+	r := c.source.names.images.resolver
 	builds := func(content imagefile.Content) bool {
 		name, tag, _ := strings.Cut(content.Text, ":")
-		return !strings.HasPrefix(name, "/") && r.names.canBuild(ctx, name, cmp.Or(tag, packages.Latest))
+		return !strings.HasPrefix(name, "/") && r.builds.canBuild(ctx, name, cmp.Or(tag, packages.Latest))
 	}
 	if !slices.ContainsFunc(m.Contents, builds) {
 		return false
@@ -224,7 +224,7 @@ func (c *checker) draft(ctx context.Context, file string, d *Definition) error {
 	place := func(at imagefile.Position, text string) error {
 		err := error(invalidConfig(text))
 		if at.File != "" {
-			err = c.source.images.resolver.placed(at, err)
+			err = c.source.names.images.resolver.placed(at, err)
 		}
 		return inFile(file, err)
 	}

@@ -61,9 +61,9 @@ func (d *Definition) key() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Catalog knows images by name. A name it does not have gives an error matching [fs.ErrNotExist]; one that it has, but
+// Provider knows images by name. A name it does not have gives an error matching [fs.ErrNotExist]; one that it has, but
 // that cannot be an image, [fs.ErrInvalid] or errors.ErrUnsupported. Safe for concurrent use.
-type Catalog interface {
+type Provider interface {
 	// Owns reports whether the catalog answers for a repository: then no later catalog is asked.
 	Owns(ctx context.Context, repository string) (bool, error)
 	// Lookup returns one definition for each platform.
@@ -82,7 +82,7 @@ type Catalog interface {
 }
 
 // owner returns the first of catalogs that owns a repository.
-func owner(ctx context.Context, catalogs []Catalog, repository string) (Catalog, error) {
+func owner(ctx context.Context, catalogs []Provider, repository string) (Provider, error) {
 	for _, c := range catalogs {
 		ok, err := c.Owns(ctx, repository)
 		if err != nil {

@@ -282,7 +282,7 @@ func imageRepository(base string) string {
 }
 
 // Settled is that of the packages, which contents may be.
-func (m *images) Settled(ctx context.Context) bool { return m.resolver.names.Settled(ctx) }
+func (m *images) Settled(ctx context.Context) bool { return m.resolver.builds.Settled(ctx) }
 
 func (m *images) State(ctx context.Context) (string, error) {
 	l, err := m.look(ctx, false)

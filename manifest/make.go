@@ -74,7 +74,7 @@ func (s *Source) objects(ctx context.Context, d *Definition) ([]*store.Object, e
 	}
 	objects, err := s.definitionObjects(ctx, d)
 	if err != nil {
-		return nil, s.images.resolver.placed(d.At, err)
+		return nil, s.names.images.resolver.placed(d.At, err)
 	}
 	return objects, nil
 }
@@ -162,7 +162,7 @@ func (s *Source) draft(ctx context.Context, d *Definition, objects []*store.Obje
 	case d.Args != nil:
 		b, err := s.draftDefinition(ctx, d, objects)
 		if err != nil {
-			return nil, s.images.resolver.placed(d.At, err)
+			return nil, s.names.images.resolver.placed(d.At, err)
 		}
 		return b, nil
 	}

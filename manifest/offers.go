@@ -23,10 +23,10 @@ type Offer struct {
 	Architectures []string `json:"architectures,omitempty"`
 }
 
-// Offers lists what can be pulled, by name. Without a pattern these are the repositories of [Source.Repositories]. A pattern with
+// Offers lists what can be pulled, by name. Without a pattern these are the repositories of [Names.Repositories]. A pattern with
 // *, ? or [ matches whole names, any other one a part of them; it also finds packages without programs. A malformed pattern
 // gives an error matching [fs.ErrInvalid]. The loop ends at an error.
-func (s *Source) Offers(ctx context.Context, pattern string) iter.Seq2[Offer, error] {
+func (s *Names) Offers(ctx context.Context, pattern string) iter.Seq2[Offer, error] {
 	return func(yield func(Offer, error) bool) {
 		match, err := matcher(pattern)
 		var names []string
@@ -49,12 +49,12 @@ func (s *Source) Offers(ctx context.Context, pattern string) iter.Seq2[Offer, er
 	}
 }
 
-// offered are the names of [Source.Offers] that match.
-func (s *Source) offered(ctx context.Context, all bool, match func(string) bool) ([]string, error) {
+// offered are the names of [Names.Offers] that match.
+func (s *Names) offered(ctx context.Context, all bool, match func(string) bool) ([]string, error) {
 	names, err := s.Repositories(ctx)
 	if err == nil && all {
 		var more []string
-		more, err = s.suggester.names.packages.Names(ctx)
+		more, err = s.builds.packages.Names(ctx)
 		names = append(names, more...)
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return !match(name) })
@@ -82,8 +82,8 @@ func matcher(pattern string) (func(string) bool, error) {
 	}, nil
 }
 
-func (s *Source) offer(ctx context.Context, name string) (Offer, error) {
-	c, err := owner(ctx, s.catalogs, name)
+func (s *Names) offer(ctx context.Context, name string) (Offer, error) {
+	c, err := owner(ctx, s.providers, name)
 	if err != nil {
 		return Offer{}, err
 	}
@@ -95,7 +95,7 @@ func (s *Source) offer(ctx context.Context, name string) (Offer, error) {
 	slices.SortStableFunc(o.Tags, newerTag)
 	if m, ok := c.(*images); ok {
 		o.Architectures = m.architectures(ctx, name)
-	} else if o.Architectures, err = s.suggester.names.packages.NearArchitectures(ctx, name); packages.IsUserError(err) {
+	} else if o.Architectures, err = s.builds.packages.NearArchitectures(ctx, name); packages.IsUserError(err) {
 		err = nil // such as a program for macOS, which is an error for a pull alone
 	}
 	return o, err
@@ -119,9 +119,9 @@ func (m *images) architectures(ctx context.Context, repository string) (all []st
 }
 
 // Example is a name that can be pulled now: hello if there is one, else the first of the list; "" if there is none.
-func (s *Source) Example(ctx context.Context) (string, error) {
+func (s *Names) Example(ctx context.Context) (string, error) {
 	const first = "hello"
-	if _, err := owner(ctx, s.catalogs, first); err == nil {
+	if _, err := owner(ctx, s.providers, first); err == nil {
 		if o, err := s.offer(ctx, first); err == nil && len(o.Tags) > 0 {
 			return first, nil
 		}
@@ -130,7 +130,7 @@ func (s *Source) Example(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	named, err := s.suggester.names.packages.FirstWithPrograms(ctx)
+	named, err := s.builds.packages.FirstWithPrograms(ctx)
 	if names := append(files[:min(len(files), 1)], named...); len(names) > 0 {
 		return slices.Min(names), nil
 	}

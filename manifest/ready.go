@@ -124,7 +124,7 @@ func addLayoutImages(ctx context.Context, s store.Store, f *readyFile, o *store.
 }
 
 // ready reads an image file that holds finished images; nil, if it is of another kind or leads nowhere.
-func (m *images) ready(ctx context.Context, repository, file string) (*readyFile, error) {
+func (m *fileReader) ready(ctx context.Context, repository, file string) (*readyFile, error) {
 	p, rest, kind := m.recognise(ctx, file)
 	if kind == notReady {
 		return nil, nil
@@ -140,7 +140,7 @@ func (m *images) ready(ctx context.Context, repository, file string) (*readyFile
 	return f, nil
 }
 
-func (m *images) readInto(ctx context.Context, f *readyFile, kind readyKind, o *store.Object, file string) error {
+func (m *fileReader) readInto(ctx context.Context, f *readyFile, kind readyKind, o *store.Object, file string) error {
 	if kind == ociLayout {
 		return addLayoutImages(ctx, m.store, f, o, file)
 	}
@@ -179,7 +179,7 @@ const (
 
 // recognise finds by content whether an image file holds finished images, and where they lie. A file outside of the
 // store becomes a path of the store of files by it.
-func (m *images) recognise(ctx context.Context, file string) (p store.Path, rest string, kind readyKind) {
+func (m *fileReader) recognise(ctx context.Context, file string) (p store.Path, rest string, kind readyKind) {
 	place, err := m.places.of(file)
 	if err != nil || place.outside() {
 		return "", "", notReady // whoever reads it next tells why
@@ -194,7 +194,7 @@ func (m *images) recognise(ctx context.Context, file string) (p store.Path, rest
 		if err != nil {
 			return "", "", notReady
 		}
-		if p, err = m.resolver.host.Add(abs); err != nil {
+		if p, err = m.host.Add(abs); err != nil {
 			m.log.Warn("image file is left out", "file", file, "error", err)
 			return "", "", notReady
 		}
@@ -216,18 +216,6 @@ func (m *images) recognise(ctx context.Context, file string) (p store.Path, rest
 		return "", "", notReady
 	}
 	return p, rest, dockerArchive
-}
-
-// register makes known the files outside of the store that hold finished images; audit does so with base images. What is
-// remembered of them names them as paths of a store that each process has to fill anew.
-func (m *images) register(ctx context.Context) error {
-	files, err := m.files(ctx)
-	for _, e := range files {
-		if e.tags == nil && !m.places.leadsIntoStore(e.file) {
-			m.recognise(ctx, e.file)
-		}
-	}
-	return err
 }
 
 // mayBeReady reports whether a file below --images is worth a closer look.

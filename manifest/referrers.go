@@ -61,7 +61,7 @@ type Bill struct {
 // Bills makes the images of a tag, one for each platform, and returns their bills of materials. That nothing is known of what
 // is in an image gives an error matching [errors.ErrUnsupported].
 func (s *Source) Bills(ctx context.Context, repository, tag string) ([]Bill, error) {
-	defs, err := s.definitions(ctx, repository, tag)
+	defs, err := s.names.Lookup(ctx, repository, tag)
 	if err != nil {
 		return nil, err
 	}

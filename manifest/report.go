@@ -40,7 +40,7 @@ type ReportLayer struct {
 
 // Inspect makes the images of a tag, one for each platform, and describes them.
 func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report, error) {
-	defs, err := s.definitions(ctx, repository, tag)
+	defs, err := s.names.Lookup(ctx, repository, tag)
 	if err != nil {
 		return nil, err
 	}

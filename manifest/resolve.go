@@ -22,12 +22,10 @@ import (
 
 // resolver makes definitions of what definition files say: it finds the store paths.
 type resolver struct {
-	store    store.Store
-	packages *packages.Catalog
-	names    *builds // of packages, and of what can be built
-	host     hostFiles
-	// suggester finds what an unknown one of contents was meant to be.
-	suggester *suggester
+	store     store.Store
+	builds    *builds // packages, and what can be built
+	host      hostFiles
+	suggester suggester // of packages
 	// wholeNames lets errors tell where a definition file is. Clients need not know.
 	wholeNames bool
 }
@@ -144,7 +142,7 @@ func (r *resolver) choices(ctx context.Context, text, arch string) (map[string][
 		if !ok {
 			tag = packages.Latest
 		}
-		found, err := r.names.byArchitecture(ctx, repository, tag, arch)
+		found, err := r.builds.byArchitecture(ctx, repository, tag, arch)
 		if packages.IsUnknown(err) {
 			if meant := r.suggester.meant(ctx, repository); meant != "" && meant != repository {
 				err = packages.Unknown(fmt.Sprintf("%v: did you mean %s?", err, meant))
@@ -190,7 +188,7 @@ func (r *resolver) platforms(ctx context.Context, defs []*Definition) error {
 		}
 		mentioned, err := mentionedPaths(ctx, r.store, d.Args)
 		if err == nil {
-			d.Args.Architecture, err = r.packages.Architecture(ctx, slices.Concat(d.Contents, mentioned))
+			d.Args.Architecture, err = r.builds.packages.Architecture(ctx, slices.Concat(d.Contents, mentioned))
 		}
 		d.archFound = true
 		if err == nil && d.Args.Architecture == "" {

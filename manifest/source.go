@@ -1,7 +1,7 @@
 // Package manifest is the bridge from Nix to OCI: it turns a name into the manifest of an image, and a digest into the
 // bytes behind it.
 //
-// It owns what images are made of ([Definition], [Catalog]), the division of a closure into layers ([Plan]), the image's
+// It owns what images are made of ([Definition], [Provider]), the division of a closure into layers ([Plan]), the image's
 // config and manifest documents, and [Source], which makes images when they are asked for and remembers them. It knows
 // nothing of HTTP, nor which kind of store it has.
 //
@@ -13,10 +13,8 @@ package manifest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"sync/atomic"
 
@@ -92,9 +90,7 @@ type Request struct {
 type Source struct {
 	log       *slog.Logger
 	store     *store.Joint
-	images    *images
-	catalogs  []Catalog
-	suggester suggester
+	names     *Names
 	records   records
 	layers    *layer.Maker
 	encoding  layer.Encoding
@@ -117,7 +113,7 @@ func NewSource(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.load(context.Background()); err != nil {
+	if err := s.names.Load(context.Background()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -161,15 +157,13 @@ func newSource(cfg Config) (*Source, error) {
 		Uncached: &flight.Queue{Running: 4 * workers},
 	}
 	var err error
-	names := newBuilds(all, byName, cfg)
-	s.images, err = newImages(cfg.Images, cfg.StoreDirs, &resolver{store: all, packages: byName, names: names, host: host}, s.layers, log)
+	s.names, err = newNames(namesConfig{
+		Store: all, Host: host, Layers: s.layers, Packages: byName, Images: cfg.Images, StoreDirs: cfg.StoreDirs,
+		Root: cfg.Root, Architectures: cfg.Architectures, Builder: cfg.Builder, Holder: cfg.Holder, Cache: cfg.Cache, Log: log,
+	})
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	names.images = s.images
-	s.catalogs = []Catalog{s.images, names}
-	s.suggester = suggester{catalogs: s.catalogs, images: s.images, names: names, store: all}
-	s.images.resolver.suggester = &s.suggester
 	for _, file := range cfg.Files {
 		if _, err := host.Add(file); err != nil {
 			log.Warn("file of a base image cannot be used", "file", file, "error", err)
@@ -217,52 +211,6 @@ func (s *Source) manifestByDigest(ctx context.Context, repository string, digest
 	return doc.Descriptor, nil
 }
 
-// Tags lists the tags of a repository.
-func (s *Source) Tags(ctx context.Context, repository string) ([]string, error) {
-	c, err := s.owner(ctx, repository)
-	if err != nil {
-		return nil, err
-	}
-	return c.Tags(ctx, repository)
-}
-
-// Repositories lists what there is to pull: image files, and packages that have programs.
-func (s *Source) Repositories(ctx context.Context) ([]string, error) {
-	names := make(map[string]string)
-	for _, c := range s.catalogs {
-		list, err := c.Repositories(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range list {
-			names[name] = name
-		}
-	}
-	return sortedKeys(names), nil
-}
-
-// definitions says what the images of a tag are made of, one for each platform.
-func (s *Source) definitions(ctx context.Context, repository, tag string) ([]*Definition, error) {
-	c, err := s.owner(ctx, repository)
-	if err != nil {
-		return nil, err
-	}
-	defs, err := c.Lookup(ctx, repository, tag)
-	if packages.IsUnknown(err) && err.Error() == packages.UnknownTag(repository, tag).Error() {
-		err = s.suggester.unknownTag(ctx, c, repository, tag)
-	}
-	return defs, err
-}
-
-// owner is the catalog that owns a repository. The error that none does says what may have been meant, unless it has a reason.
-func (s *Source) owner(ctx context.Context, repository string) (Catalog, error) {
-	c, err := owner(ctx, s.catalogs, repository)
-	if packages.IsUnknown(err) && err.Error() == packages.UnknownRepository(repository).Error() {
-		err = s.suggester.unknownName(ctx, repository)
-	}
-	return c, err
-}
-
 // make makes images in dialects of one encoding, and records that the repository has them.
 func (s *Source) make(ctx context.Context, repository string, defs []*Definition, dialects []*document.Dialect, fresh bool) (*publication, error) {
 	encoding := dialects[0].Encoding(s.encoding)
@@ -283,14 +231,19 @@ func (s *Source) make(ctx context.Context, repository string, defs []*Definition
 	return p, s.records.publish(ctx, p, fresh)
 }
 
-// guarded makes an error of a panic in f: on a goroutine of our own nobody else would, and the process would end.
-func guarded(f func() error) func() error {
-	return func() (err error) {
-		defer func() {
-			if v := recover(); v != nil {
-				err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
-			}
-		}()
-		return f()
+// Tags lists the tags of a repository, sorted by bytes.
+func (s *Source) Tags(ctx context.Context, repository string) ([]string, error) {
+	p, err := s.names.Owner(ctx, repository)
+	if err != nil {
+		return nil, err
 	}
+	return p.Tags(ctx, repository)
 }
+
+// Repositories lists the names that can be pulled, sorted by bytes: image files, and packages that have programs.
+func (s *Source) Repositories(ctx context.Context) ([]string, error) {
+	return s.names.Repositories(ctx)
+}
+
+// Names is the catalogue of the source: [Names.Offers], [Names.Faults] and so on.
+func (s *Source) Names() *Names { return s.names }

@@ -22,10 +22,10 @@ const (
 
 // suggester finds what an unknown name was meant to be. It tells no more than names and tags that everybody can list.
 type suggester struct {
-	catalogs []Catalog
-	images   *images
-	names    *builds
-	store    store.Store
+	providers []Provider
+	images    *images // nil for the contents of a definition, which are packages
+	builds    *builds
+	store     store.Store
 }
 
 // unknownName is the error about a repository that no catalog owns: with the name that would work, or with the part that is missing.
@@ -40,7 +40,7 @@ func (s *suggester) unknownName(ctx context.Context, repository string) error {
 	case isRegistryHost(host):
 		return packages.Unknown(fmt.Sprintf("%s: nixreg serves images of %s with --mirror %[2]s only", text, mirrorOf(host)))
 	default:
-		if _, err := s.names.supplies(ctx, repository, false); packages.IsUnknown(err) {
+		if _, err := s.builds.supplies(ctx, repository, false); packages.IsUnknown(err) {
 			return err
 		}
 	}
@@ -48,7 +48,7 @@ func (s *suggester) unknownName(ctx context.Context, repository string) error {
 }
 
 // unknownTag is the error about a tag that a repository does not have: with its highest tags.
-func (s *suggester) unknownTag(ctx context.Context, c Catalog, repository, tag string) error {
+func (s *suggester) unknownTag(ctx context.Context, c Provider, repository, tag string) error {
 	unknown := packages.UnknownTag(repository, tag)
 	if strings.HasPrefix(tag, "sha256-") { // clients that look for signatures ask often
 		return unknown
@@ -91,14 +91,14 @@ func (s *suggester) found(ctx context.Context, name string) string {
 	if name = packages.PulledName(name); !oci.IsRepository(name) {
 		return ""
 	}
-	if _, err := owner(ctx, s.catalogs, name); err == nil {
+	if _, err := owner(ctx, s.providers, name); err == nil {
 		return name
 	}
 	short, version := packages.SplitName(name)
 	if version == "" {
 		return ""
 	}
-	c, err := owner(ctx, s.catalogs, short)
+	c, err := owner(ctx, s.providers, short)
 	if err != nil {
 		return ""
 	}
@@ -116,7 +116,7 @@ func (s *suggester) corrected(ctx context.Context, repository string) string {
 	}
 	corrections := 0
 	for i, c := range components {
-		if known, err := s.names.packages.Known(ctx, c); err != nil || known || i == 0 && c == packages.Shell {
+		if known, err := s.builds.packages.Known(ctx, c); err != nil || known || i == 0 && c == packages.Shell {
 			continue
 		}
 		if corrections++; corrections > maxCorrected {
@@ -127,7 +127,7 @@ func (s *suggester) corrected(ctx context.Context, repository string) string {
 		}
 	}
 	if name := strings.Join(components, "/"); name != repository {
-		if _, err := owner(ctx, s.catalogs, name); err == nil {
+		if _, err := owner(ctx, s.providers, name); err == nil {
 			return name
 		}
 	}
@@ -136,14 +136,13 @@ func (s *suggester) corrected(ctx context.Context, repository string) string {
 
 // near is the known name that is nearest to an unknown one.
 func (s *suggester) near(ctx context.Context, name string) string {
-	files, err := s.images.files(ctx)
-	if err != nil {
-		files = nil
+	if s.images != nil {
+		files, _ := s.images.files(ctx)
+		if best := spell.Near(name, slices.Values(slices.Sorted(maps.Keys(files)))); best != "" {
+			return best
+		}
 	}
-	if best := spell.Near(name, slices.Values(slices.Sorted(maps.Keys(files)))); best != "" {
-		return best
-	}
-	return spell.Near(name, s.names.packages.LoadedNames())
+	return spell.Near(name, s.builds.packages.LoadedNames())
 }
 
 // prefixes are what people write in front of a package's name where Nix wants it, and where Docker Hub has it.

@@ -1,0 +1,122 @@
+package manifest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/nixreg/nixreg/manifest/dockertools"
+	"github.com/nixreg/nixreg/manifest/fault"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/store"
+)
+
+// fileReader reads files that are images: a conf.json, a stream-<name> script, an archive or a layout.
+type fileReader struct {
+	store  store.Store
+	host   hostFiles
+	places *imagePlaces
+	layers *layer.Maker // opens archives
+	log    *slog.Logger
+}
+
+// lookupFile defines the image of a tag of a file that is an image itself, or has finished ones.
+func (m *fileReader) lookupFile(ctx context.Context, repository, file, tag string) ([]*Definition, error) {
+	if f, err := m.ready(ctx, repository, file); err != nil {
+		return nil, err
+	} else if f != nil {
+		return f.lookup(tag)
+	}
+	d, err := m.definition(ctx, repository, file)
+	if err != nil {
+		return nil, err
+	}
+	if tag != packages.Latest && tag != d.Conf.Tag {
+		return nil, packages.UnknownTag(repository, tag)
+	}
+	return []*Definition{d}, nil
+}
+
+// fileTags are the tags of such a file, sorted by bytes.
+func (m *fileReader) fileTags(ctx context.Context, repository, file string) ([]string, error) {
+	if f, err := m.ready(ctx, repository, file); err != nil {
+		return nil, err
+	} else if f != nil {
+		return f.tags(), nil
+	}
+	d, err := m.definition(ctx, repository, file)
+	if err != nil {
+		return nil, err
+	}
+	tags := []string{packages.Latest}
+	if own := d.Conf.Tag; own != packages.Latest && packages.TagName(own) == own {
+		tags = append(tags, own)
+	}
+	slices.Sort(tags)
+	return tags, nil
+}
+
+// definition reads the file of a repository; its kind is found by content.
+func (m *fileReader) definition(ctx context.Context, repository, file string) (*Definition, error) {
+	source, conf, err := m.read(ctx, file)
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		err = pathErr.Err // who asked need not know where the directory is
+	}
+	if err != nil {
+		return nil, fault.OfFile(repository, file, err)
+	}
+	return &Definition{Title: conf.Name, Version: conf.Tag, Conf: conf, Source: source, origin: m.places.path(file)}, nil
+}
+
+func (m *fileReader) read(ctx context.Context, file string) ([]byte, *dockertools.Conf, error) {
+	b, err := m.content(ctx, file)
+	if err != nil {
+		return nil, nil, err
+	}
+	if isDefinition(file, b) { // a broken one: it would have other names
+		_, err := imagefile.Parse(filepath.Base(file), b)
+		if err == nil {
+			err = fault.Absent("the file was changed a moment ago")
+		}
+		return nil, nil, err
+	}
+	if isScript(b) {
+		p, err := dockertools.ConfFile(b)
+		if err != nil {
+			return nil, nil, err
+		}
+		if b, err = store.ReadFile(ctx, m.store, p, "", maxConf); err != nil {
+			return nil, nil, err
+		}
+	}
+	if text := strings.TrimSpace(string(b)); strings.HasPrefix(text, "{") && !json.Valid(b) {
+		_, err := dockertools.ParseConf(b)
+		return nil, nil, err
+	}
+	if !dockertools.LooksLikeConf(b) {
+		return nil, nil, fmt.Errorf("neither a definition (called .yaml, .yml, .json, or without a dot), a conf.json or stream-<name> script of nixpkgs' streamLayeredImage, nor a docker-archive or OCI layout: %w", errors.ErrUnsupported)
+	}
+	conf, err := dockertools.ParseConf(b)
+	return b, conf, err
+}
+
+// content returns what file holds. A link into the store is followed by the store: its files may lie elsewhere, and
+// only valid paths count. Of what lies elsewhere it returns definitions alone; the rest is an [outsideError].
+func (m *fileReader) content(ctx context.Context, file string) ([]byte, error) {
+	at, err := m.places.of(file)
+	if err != nil {
+		return nil, err
+	}
+	if p, rest, err := store.ParseAbs(at.name); err == nil {
+		return store.ReadFile(ctx, m.store, p, rest, maxConf)
+	}
+	return at.read()
+}

@@ -1,0 +1,135 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+
+	"github.com/nixreg/nixreg/internal/kv"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/packages"
+	"github.com/nixreg/nixreg/store"
+)
+
+// Names is the catalogue: the ordered list of providers of names. Image files come first, then packages and what is built.
+// Safe for concurrent use.
+type Names struct {
+	images    *images
+	builds    *builds
+	providers []Provider // in the order in which they are asked
+	suggester suggester
+	log       *slog.Logger
+}
+
+// namesConfig is what a catalogue needs. Builder and Holder may be nil.
+type namesConfig struct {
+	Store         store.Store // all stores, Host included
+	Host          hostFiles
+	Layers        *layer.Maker // opens archives
+	Packages      *packages.Catalog
+	Images        []string // files and directories
+	StoreDirs     []string // see [Config]
+	Root          []imagefile.RootPart
+	Architectures []string
+	Builder       Builder
+	Holder        Holder
+	Cache         kv.Store
+	Log           *slog.Logger
+}
+
+// newNames makes a catalogue. Load reads its files.
+func newNames(cfg namesConfig) (*Names, error) {
+	reader := &fileReader{
+		store: cfg.Store, host: cfg.Host, places: &imagePlaces{roots: cfg.Images, stores: cfg.StoreDirs}, layers: cfg.Layers, log: cfg.Log,
+	}
+	b := newBuilds(reader, cfg)
+	r := &resolver{store: cfg.Store, builds: b, host: cfg.Host}
+	r.suggester = suggester{providers: []Provider{b}, builds: b, store: cfg.Store}
+	m, err := newImages(cfg.Images, reader, r)
+	if err != nil {
+		return nil, err
+	}
+	s := &Names{images: m, builds: b, providers: []Provider{m, b}, log: cfg.Log}
+	s.suggester = suggester{providers: s.providers, images: m, builds: b, store: cfg.Store}
+	return s, nil
+}
+
+// Repositories lists what there is to pull: image files, and packages that have programs.
+func (s *Names) Repositories(ctx context.Context) ([]string, error) {
+	names := make(map[string]string)
+	for _, c := range s.providers {
+		list, err := c.Repositories(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range list {
+			names[name] = name
+		}
+	}
+	return sortedKeys(names), nil
+}
+
+// Lookup says what the images of a tag are made of, one for each platform.
+func (s *Names) Lookup(ctx context.Context, repository, tag string) ([]*Definition, error) {
+	c, err := s.Owner(ctx, repository)
+	if err != nil {
+		return nil, err
+	}
+	defs, err := c.Lookup(ctx, repository, tag)
+	if packages.IsUnknown(err) && err.Error() == packages.UnknownTag(repository, tag).Error() {
+		err = s.suggester.unknownTag(ctx, c, repository, tag)
+	}
+	return defs, err
+}
+
+// Owner is the catalog that owns a repository. The error that none does says what may have been meant, unless it has a reason.
+func (s *Names) Owner(ctx context.Context, repository string) (Provider, error) {
+	c, err := owner(ctx, s.providers, repository)
+	if packages.IsUnknown(err) && err.Error() == packages.UnknownRepository(repository).Error() {
+		err = s.suggester.unknownName(ctx, repository)
+	}
+	return c, err
+}
+
+// State stays the same as long as all names mean the same.
+func (s *Names) State(ctx context.Context) (string, error) {
+	var all strings.Builder
+	for _, p := range s.providers {
+		state, err := p.State(ctx)
+		if err != nil {
+			return "", err
+		}
+		all.WriteString(state)
+		all.WriteByte('\n')
+	}
+	return all.String(), nil
+}
+
+// Settled reports whether the last answers were those of the present state.
+func (s *Names) Settled(ctx context.Context) bool {
+	for _, p := range s.providers {
+		if !p.Settled(ctx) {
+			return false
+		}
+	}
+	return true
+}
+
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// guarded makes an error of a panic in f: on a goroutine of our own nobody else would, and the process would end.
+func guarded(f func() error) func() error {
+	return func() (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+			}
+		}()
+		return f()
+	}
+}
