@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -178,12 +179,13 @@ func (f *Fill) grow(n int64) error {
 	}
 }
 
-// makeSpace evicts n bytes for f, and tells whether there were any. A file that will not be kept has no right to the place of others.
+// makeSpace evicts n bytes for f, and tells whether there were any. A file that will not be kept has no right to the place
+// of others, and a cache without a bound evicts nothing.
 func (f *Fill) makeSpace(n int64) bool {
 	c := f.cache
 	c.mu.Lock()
 	defer c.unlock()
-	if !f.keep || max(f.size, f.written) > c.Max {
+	if !f.keep || max(f.size, f.written) > c.Max || c.Max == math.MaxInt64 {
 		return false
 	}
 	return c.evict(n, true)

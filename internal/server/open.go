@@ -5,12 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"syscall"
 
-	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/manifest"
 	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/registry/pull"
+	"github.com/nixreg/nixreg/registry/pull/bases"
 )
 
 // keptNARs is the size of the NAR cache without a data directory, in bytes. It is enough to read a closure twice, and fits on
@@ -46,18 +48,16 @@ func openSettings(ctx context.Context, c *Config, log *slog.Logger) (_ *parts, _
 	if err := p.openChannels(ctx, c, defaulted, in.channels, log); err != nil {
 		return nil, manifest.Config{}, err
 	}
-	p.bases = &bases{dir: in.bases, mirrors: c.Mirrors, group: flight.NewGroup(context.Background()), log: log}
-	p.closes = append(p.closes, func() error { p.bases.group.Close(); return nil })
-	if err := p.bases.sweep(); err != nil {
+	if err := p.openBases(c, in.bases, log); err != nil {
 		return nil, manifest.Config{}, err
 	}
-	files, err := p.bases.files()
+	files, err := bases.Kept(in.bases)
 	if err != nil {
 		return nil, manifest.Config{}, err
 	}
 	return p, manifest.Config{
 		Stores: stores, Channels: p.channels, Architectures: c.Architectures, Builder: p.builder, Holder: p.holder,
-		Images: c.Images, StoreDirs: p.storeDirs, Root: c.Root, Files: files, Pull: p.bases.pull, Cache: p.cache, Log: log,
+		Images: c.Images, StoreDirs: p.storeDirs, Root: c.Root, Files: files, Pull: p.bases.Pull, Cache: p.cache, Log: log,
 		Encoding: c.Encoding, Blobs: p.blobs,
 	}, nil
 }
@@ -126,4 +126,20 @@ func (p *parts) openSource(cfg manifest.Config) (err error) {
 	}
 	p.closes = append(p.closes, p.source.Close)
 	return nil
+}
+
+// openBases opens the cache of base images that definitions name.
+func (p *parts) openBases(c *Config, dir string, log *slog.Logger) (err error) {
+	p.bases, err = bases.Open(bases.Options{Dir: dir, Log: log, Upstream: func(host string) (pull.Upstream, error) {
+		m := Mirror{Name: host}
+		if i := slices.IndexFunc(c.Mirrors, func(m Mirror) bool { return m.Name == host }); i >= 0 {
+			m = c.Mirrors[i]
+		}
+		up, err := m.open(log)
+		return pulledFrom{up}, err
+	}})
+	if err == nil {
+		p.closes = append(p.closes, p.bases.Close)
+	}
+	return err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/registry"
+	"github.com/nixreg/nixreg/registry/pull/bases"
 	"github.com/nixreg/nixreg/store"
 )
 
@@ -26,7 +27,7 @@ type parts struct {
 	builder  manifest.Builder
 	builds   string // what is built from, for people; "" if nothing is
 	holder   manifest.Holder
-	bases    *bases
+	bases    *bases.Cache
 	mirrors  []registry.Mirror
 	closes   []func() error
 

@@ -55,7 +55,7 @@ func openParts(ctx context.Context, c *Config) (*parts, error) {
 		return p, nil
 	}
 	if len(c.Images) > 0 { // without any the base images are those of another run
-		if err := p.bases.prune(p.source.Names().Bases()); err != nil {
+		if err := p.bases.Prune(p.source.Names().Bases()); err != nil {
 			c.Log.Warn("base images that are not needed are not removed", "error", err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/registry/mirror/blobs"
+	"github.com/nixreg/nixreg/registry/pull/bases"
 )
 
 // Verification says how to verify a data directory.
@@ -71,12 +72,12 @@ func keptFiles(data folders) ([]keptFile, error) {
 			all = append(all, keptFile{name, func(ctx context.Context, r io.Reader) error { return checkSum(r, sum) }})
 		}
 	}
-	files, err := (&bases{dir: data.bases}).files()
+	files, err := bases.Kept(data.bases)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range files {
-		all = append(all, keptFile{name, verifyBase})
+		all = append(all, keptFile{name, bases.Verify})
 	}
 	slices.SortFunc(all, func(a, b keptFile) int { return strings.Compare(a.name, b.name) })
 	return all, nil

@@ -1,4 +1,4 @@
-package server
+package bases
 
 import (
 	"archive/tar"
@@ -9,47 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-
-	"github.com/nixreg/nixreg/internal/filestamp"
 )
 
-// sound reports whether a file was fetched before and is what it was: what an earlier process left, or what was changed
-// since, is hashed once more before its use.
-func (b *bases) sound(ctx context.Context, file string) (bool, error) {
-	info, err := os.Lstat(file)
-	if err != nil || !info.Mode().IsRegular() {
-		return false, nil
-	}
-	state, _ := filestamp.Of(info)
-	if seen, ok := b.verified.Load(file); ok && seen == state {
-		return true, nil
-	}
-	err = verifyBaseFile(ctx, file)
-	switch {
-	case ctx.Err() != nil:
-		return false, ctx.Err()
-	case err != nil:
-		b.log.Warn("base image is damaged, and is fetched anew", "file", file, "error", err)
-		return false, nil
-	}
-	b.verified.Store(file, state)
-	return true, nil
-}
-
-func verifyBaseFile(ctx context.Context, file string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return verifyBase(ctx, f)
-}
-
-// verifyBase compares the members of an archive that pull wrote with their names, which are their digests; the list of the
-// image comes last.
-func verifyBase(ctx context.Context, r io.Reader) error {
+// Verify compares the members of an archive with their names, which are their digests; the list of the image comes last.
+func Verify(ctx context.Context, r io.Reader) error {
 	whole, seen := false, make(map[string]bool)
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
@@ -71,7 +35,7 @@ func verifyBase(ctx context.Context, r io.Reader) error {
 	}
 }
 
-// verifyList sees that the list of an archive names the members of one image, all of which come before.
+// verifyList checks that the list of an archive names the members of one image, all of which come before.
 func verifyList(r io.Reader, seen map[string]bool) error {
 	const most = 1 << 20 // bytes
 	var list []struct {
