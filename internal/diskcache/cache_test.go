@@ -363,6 +363,34 @@ func TestHarmedWhileItIsSent(t *testing.T) {
 	}
 }
 
+// A file that is harmed while it is sent, and was mended and verified before the last byte, ends the answer as well: the bytes in
+// between may have been wrong.
+func TestMendedWhileItIsSent(t *testing.T) {
+	data := content(1, harmSize)
+	for _, follow := range []bool{false, true} {
+		c, s := open(t, Options{}), &source{data: data}
+		if !follow {
+			add(t, c, data)
+		}
+		f, err := c.Get(t.Context(), keyOf(data), nil, s.fill)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		w := &once{do: func() {
+			settle(c)
+			file := c.Path(keyOf(data))
+			tick(t, file)
+			if err := errors.Join(harms["flipped"](file, data), os.WriteFile(file, data, 0o600), get(c, data, nil)); err != nil {
+				t.Error(err)
+			}
+		}}
+		if _, err := f.WriteRange(t.Context(), w, 0, harmSize); !errors.Is(err, ErrChanged) || w.Len() == harmSize {
+			t.Errorf("follow %v: %d bytes, %v", follow, w.Len(), err)
+		}
+	}
+}
+
 // A file that was touched, linked, or put back from a copy is verified and stays.
 func TestTouched(t *testing.T) {
 	data := content(1, 1000)

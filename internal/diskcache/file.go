@@ -88,17 +88,14 @@ func (f *File) leave() {
 	}
 }
 
-// Stamp is the state of a kept file as it was verified.
+// Stamp is the state of the file as it was verified; zero if the file has no name yet, under which somebody could change it.
 func (f *File) Stamp() filestamp.Stamp {
 	if f.fill == nil {
 		return f.stamp
 	}
 	f.cache.mu.Lock()
 	defer f.cache.mu.Unlock()
-	if f.fill.entry == nil {
-		return filestamp.Stamp{} // not kept: no file of that name can be touched
-	}
-	return f.fill.entry.stamp
+	return f.fill.stamp
 }
 
 // Unchanged returns an error matching [ErrChanged] if the file is not in the state in which it was verified.

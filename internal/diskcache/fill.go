@@ -40,9 +40,10 @@ type Fill struct {
 	// These are guarded by Cache.mu.
 	refs  int // open Files, and the filler
 	entry *entry
-	grown int64 // bytes counted in Stats.Growing
-	keep  bool  // it gets its name in the end
-	spare int64 // up to where the free space of the disk was looked at
+	stamp filestamp.Stamp // of the file when it got its name; zero before
+	grown int64           // bytes counted in Stats.Growing
+	keep  bool            // it gets its name in the end
+	spare int64           // up to where the free space of the disk was looked at
 
 	mu      sync.Mutex // guards what follows
 	news    chan struct{}
@@ -222,6 +223,7 @@ func (f *Fill) commit(key string) error {
 	if info, err := file.Stat(); err == nil && info.Size() == e.size { // else it is verified at its next use
 		e.stamp, _ = filestamp.Of(info)
 	}
+	f.stamp = e.stamp
 	c.stats.Growing -= f.grown
 	f.grown, f.entry = 0, e
 	c.insert(e)
