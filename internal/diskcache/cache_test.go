@@ -521,6 +521,27 @@ func TestOrderOutlivesRestart(t *testing.T) {
 	wantTidy(t, c)
 }
 
+// A use long after the first one moves the time of the file, and is no change of it.
+func TestUseIsSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data, c := content(1, 1000), open(t, Options{})
+		verified := 0
+		c.Verify = func(ctx context.Context, key string, r io.Reader) error { verified++; return c.compareSum(ctx, key, r) }
+		add(t, c, data)
+		time.Sleep(time.Hour)
+		for range 2 {
+			if err := get(c, data, nil); err != nil {
+				t.Error(err)
+			}
+		}
+		info, err := os.Stat(c.Path(keyOf(data)))
+		if err != nil || !info.ModTime().Equal(time.Now().Add(-past)) || verified != 0 {
+			t.Errorf("%v, %v; verified %d times", info.ModTime(), err, verified)
+		}
+		c.Close()
+	})
+}
+
 // A use changes the time of a file only when nobody reads it, and is no change of the file.
 func TestUseIsNoChange(t *testing.T) {
 	data := content(1, 1000)

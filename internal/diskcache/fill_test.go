@@ -204,8 +204,9 @@ func TestUnwantedFillYields(t *testing.T) {
 			t.Error("two fills at once")
 		}
 		f.Close()
-		if err := <-result; err != nil {
-			t.Error(err)
+		closed := time.Now()
+		if err := <-result; err != nil || time.Since(closed) > 0 {
+			t.Errorf("%v, after %v", err, time.Since(closed))
 		}
 		add(t, c, left)
 		wantTidy(t, c)

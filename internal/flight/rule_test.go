@@ -424,3 +424,39 @@ func TestOneWantedSlotEndsOnePieceOfWork(t *testing.T) {
 		close(wanted.release)
 	})
 }
+
+// A large request is not overtaken for ever: only small ones go ahead of it, and one above Running counts as Running.
+func TestWeights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := &Queue{Running: 100, Small: 10}
+		granted := make(map[int]func())
+		ask := func(weight int) {
+			go func() {
+				if release, err := q.AcquireWeight(t.Context(), weight); err == nil {
+					granted[weight] = release
+				}
+			}()
+			synctest.Wait()
+		}
+		for _, weight := range []int{60, 70, 20, 9} {
+			ask(weight)
+		}
+		if free, waiting := q.State(); len(granted) != 2 || granted[60] == nil || granted[9] == nil || free != 31 || waiting != 2 {
+			t.Errorf("%d granted, %d free, %d wait", len(granted), free, waiting)
+		}
+		granted[60]()
+		synctest.Wait()
+		if granted[70] == nil || granted[20] == nil {
+			t.Error("they wait though there is place for both")
+		}
+		ask(1000)
+		for _, weight := range []int{70, 20, 9} {
+			granted[weight]()
+		}
+		synctest.Wait()
+		if free, waiting := q.State(); granted[1000] == nil || free != 0 || waiting != 0 {
+			t.Errorf("%d free, %d wait", free, waiting)
+		}
+		granted[1000]()
+	})
+}
