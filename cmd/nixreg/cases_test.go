@@ -47,7 +47,6 @@ func TestCaseN1UntrustedCache(t *testing.T) {
 
 // TestCaseN2ListOfNames: nixreg list, and a hint at the start that names something that is there.
 func TestCaseN2ListOfNames(t *testing.T) {
-	cases.Open(t, "N2")
 	runCase(t, "n2.txt")
 }
 

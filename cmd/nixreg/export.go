@@ -56,7 +56,7 @@ Of an image for several platforms one is taken: this machine's, or that of --pla
 	f.StringVar(&o.platform, "platform", "", "`OS/ARCH` or OS/ARCH/VARIANT, of an image for several (default Linux on this machine's architecture, else amd64)")
 	f.BoolVar(&o.All, "all", false, "all platforms, to oci: and docker://")
 	f.StringArrayVar(&o.MountFrom, "mount-from", nil, "`repository` of the target registry that may have some of the layers; may be repeated")
-	f.BoolVar(&o.tlsVerify, "tls-verify", true, "want HTTPS with a certificate that is trusted")
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "want HTTPS with a certificate that is trusted, unless the registry is on localhost")
 	f.BoolVar(&o.force, "force", false, "replace the file if it exists")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show no progress")
 	return cmd

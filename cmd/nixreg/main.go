@@ -52,7 +52,7 @@ func newRoot(p *program) *cobra.Command {
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(serveCommand(p), inspectCommand(p), pullCommand(p), exportCommand(p), checkCommand(p), verifyCommand(p), versionCommand(p))
+	root.AddCommand(serveCommand(p), listCommand(p), inspectCommand(p), sbomCommand(p), pullCommand(p), exportCommand(p), checkCommand(p), verifyCommand(p), versionCommand(p))
 	for _, cmd := range root.Commands() {
 		cmd.Args = explained(cmd.Args)
 	}

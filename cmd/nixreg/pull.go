@@ -56,7 +56,7 @@ and podman login keep.`,
 	f.StringVar(&o.platform.Variant, "variant", "", "variant of the architecture, such as v8")
 	f.StringVar(&o.finalName, "final-name", "", "`name` of the image in the archive (default the image's own)")
 	f.StringVar(&o.finalTag, "final-tag", "", "`tag` of the image in the archive (default the one asked for, or latest)")
-	f.BoolVar(&o.tlsVerify, "tls-verify", true, "want HTTPS with a certificate that is trusted")
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "want HTTPS with a certificate that is trusted, unless the registry is on localhost")
 	f.BoolVar(&o.printNix, "print-nix", false, "print the pullImage expression")
 	f.BoolVar(&o.json, "json", false, "print what pullImage needs as JSON")
 	f.BoolVar(&o.force, "force", false, "replace the file if it exists")
@@ -96,7 +96,9 @@ func runPull(ctx context.Context, p *program, o *pullOptions, image string) erro
 	if err != nil {
 		return o.advise(ctx, ref, err)
 	}
-	return o.print(p.stdout, pull.NewArguments(r, result, o.tlsVerify))
+	up, ok := puller.Upstream.(interface{ PlainHTTP() bool })
+	plain := ok && up.PlainHTTP() // of localhost: the skopeo in pullImage makes no exception for it
+	return o.print(p.stdout, pull.NewArguments(r, result, o.tlsVerify && !plain))
 }
 
 // complete checks the options and sets the defaults.

@@ -154,3 +154,15 @@ func FuzzReference(f *testing.F) {
 		}
 	})
 }
+
+func TestIsLoopback(t *testing.T) {
+	for host, want := range map[string]bool{
+		"localhost": true, "localhost:5000": true, "LOCALHOST:5000": true, "127.0.0.1": true, "127.0.0.1:5000": true, "127.1.2.3:1": true,
+		"[::1]": true, "[::1]:5000": true, "::1": true,
+		"": false, "docker.io": false, "localhost.example:5000": false, "10.0.0.1:5000": false, "0.0.0.0": false, "[::2]:5000": false, "127.0.0.1.example": false,
+	} {
+		if got := IsLoopback(host); got != want {
+			t.Errorf("%s: %t", host, got)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package oci
 import (
 	"fmt"
 	"io/fs"
+	"net"
 	"strings"
 )
 
@@ -81,4 +82,16 @@ func (e kindError) Is(target error) bool { return target == e.kind }
 
 func invalid(format string, args ...any) error {
 	return kindError{fmt.Errorf(format, args...), fs.ErrInvalid}
+}
+
+// IsLoopback reports whether a registry's host, with or without a port, is this machine by its name alone: localhost, 127.0.0.0/8
+// or ::1. Plain HTTP is taken there, because no network is between, as Docker does.
+//
+// Source: moby, registry/config.go: 127.0.0.0/8 and ::1 are insecure registries by default.
+func IsLoopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }

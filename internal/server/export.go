@@ -16,17 +16,10 @@ import (
 
 // Inspect makes an image and returns a report for each platform. The error of an image that does not exist matches
 // fs.ErrNotExist.
-func (s *Server) Inspect(ctx context.Context, image Image) (reports []*manifest.Report, err error) {
-	for _, repository := range image.Repositories {
-		reports, err = s.source.Inspect(ctx, repository, image.Tag)
-		if !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-	}
-	if err != nil {
-		return nil, s.explain(image.Repositories[0], err)
-	}
-	return reports, nil
+func (s *Server) Inspect(ctx context.Context, image Image) ([]*manifest.Report, error) {
+	return readings(s, image, func(repository string) ([]*manifest.Report, error) {
+		return s.source.Inspect(ctx, repository, image.Tag)
+	})
 }
 
 // Export is an image, and the place to write it to.

@@ -82,7 +82,7 @@ func (s *Server) MirrorHandler(name string) http.Handler {
 // Serve serves the addresses of the settings until a signal or the end of ctx, and reads the definition files again at each
 // reload. After the first signal running requests have nine minutes to end; after a second they are cut off.
 func (s *Server) Serve(ctx context.Context, signals, reload <-chan os.Signal) error {
-	s.fronts.announce(s.parts, s.config.Log)
+	s.fronts.announce(ctx, s.parts, s.config.Log)
 	for i := range s.fronts {
 		s.fronts[i].handler = s.MirrorHandler(s.fronts[i].mirror)
 	}
@@ -104,7 +104,7 @@ func (s *Server) Serve(ctx context.Context, signals, reload <-chan os.Signal) er
 	return newHTTPServer(ctx, s.config.Log).run(s.fronts, signals)
 }
 
-func (fs fronts) announce(p *parts, log *slog.Logger) {
+func (fs fronts) announce(ctx context.Context, p *parts, log *slog.Logger) {
 	for _, f := range fs {
 		at := f.hostPort(f.addr)
 		if f.mirror != "" {
@@ -113,7 +113,7 @@ func (fs fronts) announce(p *parts, log *slog.Logger) {
 			log.Info("serving " + strings.Join(p.names(), " and ") + " on http://" + at)
 			log.Info("packages have no names: " + noNames)
 		} else if len(p.stores) > 0 {
-			log.Info("serving "+strings.Join(p.names(), " and ")+" on http://"+at, "try", "docker pull "+at+"/hello")
+			p.announceExample(ctx, at, log)
 		} else {
 			log.Info("serving " + strings.Join(p.names(), " and ") + " on http://" + at)
 		}

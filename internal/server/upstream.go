@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/registry/pull"
 	"github.com/nixreg/nixreg/registry/upstream"
 )
@@ -45,12 +46,18 @@ type login struct{ authn.Authenticator }
 
 func (l login) Resolve(authn.Resource) (authn.Authenticator, error) { return l.Authenticator, nil }
 
+// openUpstream opens a registry with the credentials of docker login. Plain HTTP is taken on this machine, because no network is
+// between, and elsewhere with skipVerify only.
+func openUpstream(host string, skipVerify bool, log *slog.Logger) (*upstream.Registry, error) {
+	return upstream.New(upstream.Options{
+		Name: host, Keychain: authn.DefaultKeychain, SkipVerify: skipVerify, AllowHTTP: skipVerify || oci.IsLoopback(host), Patient: true, Log: log,
+	})
+}
+
 // NewPuller returns a puller for a registry, with the credentials of docker login. Uncompressed layers are stored in dir during
 // a pull.
 func NewPuller(host string, skipVerify bool, dir string, log *slog.Logger) (*pull.Puller, error) {
-	up, err := upstream.New(upstream.Options{
-		Name: host, Keychain: authn.DefaultKeychain, SkipVerify: skipVerify, AllowHTTP: skipVerify, Patient: true, Log: log,
-	})
+	up, err := openUpstream(host, skipVerify, log)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/nixreg/nixreg/internal/oci"
 )
 
 const (
@@ -59,7 +61,7 @@ func (img *Image) Push(ctx context.Context, t Target, progress Progress) error {
 
 func (t Target) parse() (name.Tag, []name.Repository, error) {
 	options := []name.Option{name.WeakValidation}
-	if t.SkipVerify {
+	if host, _, _ := strings.Cut(t.Name, "/"); t.SkipVerify || oci.IsLoopback(host) {
 		options = append(options, name.Insecure)
 	}
 	tag, err := name.NewTag(t.Name, options...)
@@ -113,18 +115,13 @@ func (t Target) transport() (_ http.RoundTripper, closeIdle func()) {
 type httpsOnly struct{ http.RoundTripper }
 
 func (t httpsOnly) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != "https" && !isOwn(r.URL.Hostname()) {
+	if r.URL.Scheme != "https" && !oci.IsLoopback(r.URL.Host) {
 		if r.Body != nil {
 			r.Body.Close()
 		}
 		return nil, invalid("want HTTPS")
 	}
 	return t.RoundTripper.RoundTrip(r)
-}
-
-// isOwn reports whether a host is this machine by its name alone.
-func isOwn(host string) bool {
-	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 // mounts finds a repository for each layer that one has. With a single repository the registry finds out by itself.

@@ -221,7 +221,7 @@ func TestPushOverPlainHTTP(t *testing.T) {
 		return new(net.Dialer).DialContext(ctx, network, to)
 	}
 	for host, plain := range map[string]bool{
-		"localhost:5000": true, "127.0.0.1:5000": true, "[::1]:5000": true,
+		"localhost:5000": true, "127.0.0.1:5000": true, "[::1]:5000": true, "127.1.2.3:5000": true,
 		"reg.localhost:5000": false, "10.1.2.3:5000": false, "192.168.1.1:5000": false, "registry.local:5000": false, "registry.example:5000": false,
 	} {
 		to := Target{Name: host + "/a:1", Keychain: authn.NewMultiKeychain(), dial: dial}

@@ -131,5 +131,8 @@ func newRegistry(o Options, f fetch.Options) (*Registry, error) {
 // Name returns the registry's name in the names of images.
 func (r *Registry) Name() string { return r.name }
 
+// PlainHTTP reports whether the registry is asked by plain HTTP: as its URL says, or as was found.
+func (r *Registry) PlainHTTP() bool { return r.address.plain.Load() }
+
 // Host returns the host[:port] of the registry's URL.
 func (r *Registry) Host() string { return r.address.host }
