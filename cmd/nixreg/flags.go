@@ -22,7 +22,7 @@ const (
 )
 
 func settings() []setting.Setting {
-	return []setting.Setting{
+	all := []setting.Setting{
 		{Name: "listen"},
 		{Name: "data"},
 		{Name: "images", Kind: setting.List, Split: filepath.SplitList},
@@ -53,6 +53,14 @@ func settings() []setting.Setting {
 		{Name: "log-format"},
 		{Name: "log-level"},
 	}
+	for i, s := range all {
+		for other, name := range otherSettings {
+			if name == s.Name {
+				all[i].Others = append(all[i].Others, other)
+			}
+		}
+	}
+	return all
 }
 
 // encodings are the values of --layer-encoding.

@@ -20,7 +20,7 @@ func main() {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	p := &program{
-		args: os.Args[1:], lookupEnv: os.LookupEnv, signals: signals, reload: reload,
+		args: os.Args[1:], environ: os.Environ(), lookupEnv: os.LookupEnv, signals: signals, reload: reload,
 		stdout: os.Stdout, stderr: os.Stderr,
 	}
 	os.Exit(run(context.Background(), p))
@@ -29,6 +29,7 @@ func main() {
 // run executes the command in p.args and returns the process's exit status. An error is one line on stderr.
 func run(ctx context.Context, p *program) int {
 	root := newRoot(p)
+	warnOfVariables(p.stderr, p.environ)
 	if err := root.ExecuteContext(ctx); err != nil {
 		if _, rest, unknown := root.Find(p.args); unknown != nil {
 			err = unknownCommand(root, rest)

@@ -18,6 +18,9 @@ func parseMirror(_, text string) (server.Mirror, error) {
 
 // checkMirror checks m, with an error of type setting.Error.
 func checkMirror(m server.Mirror) error {
+	if host := otherHosts[strings.ToLower(m.Name)]; host != "" && m.URL == "" {
+		return setting.Errorf("mirror %.100q: did you mean %s? For another host, give its URL: %.100s=https://HOST", m.Name, host, m.Name)
+	}
 	if err := m.Check(); err != nil {
 		return setting.Error(err.Error())
 	}

@@ -10,6 +10,7 @@ import (
 // program is the process, as far as commands use it: arguments, environment, signals and streams.
 type program struct {
 	args           []string
+	environ        []string // NAME=VALUE, for names that are no setting
 	lookupEnv      func(string) (string, bool)
 	signals        <-chan os.Signal // to stop
 	reload         <-chan os.Signal // to read definition files again

@@ -68,8 +68,8 @@ func sbom(ctx context.Context, p *program, c *config, name string, platform oci.
 
 // ownBill is that of an image that the settings name.
 func ownBill(ctx context.Context, c *config, name string, platform oci.Platform) (found server.Bill, err error) {
-	var image server.Image
-	if image.Repositories, image.Tag, err = imageNames(name); err != nil {
+	image, err := server.ParseTagged(name)
+	if err != nil {
 		return found, err
 	}
 	srv, err := server.New(ctx, c.Config)

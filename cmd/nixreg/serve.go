@@ -39,7 +39,7 @@ func runServe(ctx context.Context, p *program, c *config) (err error) {
 	}
 	srv, err := server.New(ctx, c.Config)
 	if err != nil {
-		return err
+		return inUse(err)
 	}
 	defer func() { err = errors.Join(err, srv.Close()) }()
 	return srv.Serve(ctx, p.signals, p.reload)

@@ -35,7 +35,7 @@ func TestParseConfig(t *testing.T) {
 		{"empty list", "images: []\n", "images="},
 		{"unknown key", "listen: a:1\n\ncolor: 1\n", `f:3: unknown key "color"`},
 		{"config is no key", "config: x\n", `f:1: unknown key "config"`},
-		{"other case", "Listen: a:1\n", `f:1: unknown key "Listen"`},
+		{"other case", "Listen: a:1\n", `f:1: unknown key "Listen": did you mean listen?`},
 		{"twice", "demo: true\n\ndemo: true\n", `f:3: key "demo" comes twice`},
 		{"number", "listen: 5000\n", `f:1: listen: want a string: put it in quotes, "5000"`},
 		{"size without quotes", "demo: true\nblob-cache: 0\n", `f:2: blob-cache: want a string: put it in quotes, "0"`},

@@ -26,8 +26,8 @@ func unknownCommand(root *cobra.Command, words []string) error {
 	if i := slices.IndexFunc(words, func(s string) bool { return !strings.HasPrefix(s, "-") }); i >= 0 {
 		name = words[i]
 	}
-	if near := root.SuggestionsFor(name); len(near) > 0 {
-		return fmt.Errorf("unknown command %.100q: did you mean %s?", name, strings.Join(near, " or "))
+	if meant := meantCommand(root, name); meant != "" {
+		return fmt.Errorf("unknown command %.100q: did you mean %s?", name, meant)
 	}
 	return fmt.Errorf("unknown command %.100q (see %s --help)", name, root.Name())
 }
@@ -55,29 +55,29 @@ func explained(check cobra.PositionalArgs) cobra.PositionalArgs {
 		if check(cmd, args) == nil {
 			return nil
 		}
+		_, wanted, some := strings.Cut(cmd.Use, " ")
 		given := fmt.Sprintf("%d arguments", len(args))
-		switch len(args) {
-		case 0:
-			given = "nothing"
-		case 1:
+		if len(args) == 1 {
 			given = fmt.Sprintf("%.100q", args[0])
 		}
-		return fmt.Errorf("%s: want %s, not %s (see %s --help)", cmd.Name(), wanted(cmd), given, cmd.CommandPath())
+		text := fmt.Sprintf("takes %s, got %s", wanted, given)
+		switch {
+		case !some:
+			text = "takes no arguments, got " + given
+		case len(args) == 0:
+			text = "needs " + wanted
+		}
+		return fmt.Errorf("%s %s (see %s --help)", cmd.Name(), text, cmd.CommandPath())
 	}
-}
-
-// wanted are the arguments in the usage of a command.
-func wanted(cmd *cobra.Command) string {
-	if _, args, ok := strings.Cut(cmd.Use, " "); ok {
-		return args
-	}
-	return "flags alone"
 }
 
 // flagError is about a flag that does not exist, or a value that the flag cannot have.
 func flagError(cmd *cobra.Command, err error) error {
 	if own := setting.Error(""); errors.As(err, &own) {
 		return own
+	}
+	if absent := (*pflag.NotExistError)(nil); errors.As(err, &absent) {
+		err = unknownFlag(cmd, absent)
 	}
 	if bad := (*pflag.InvalidValueError)(nil); errors.As(err, &bad) {
 		err = setting.WrongType(bad.GetFlag(), bad.GetValue())

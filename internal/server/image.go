@@ -20,10 +20,13 @@ type Image struct {
 // that may be a package as well ("python3.11") gives both readings, the whole name first.
 func ParseTagged(s string) (image Image, err error) {
 	if strings.Contains(s, "@") {
-		return image, fmt.Errorf("image %.300q: inspect takes a tag, not a digest", s)
+		if name, version, _ := strings.Cut(s, "@"); oci.IsTag(version) {
+			return image, fmt.Errorf("image %.300q: did you mean %.300s:%s?", s, name, version)
+		}
+		return image, fmt.Errorf("image %.300q: want a tag, not a digest", s)
 	}
 	if _, name, ok := strings.Cut(s, "://"); ok {
-		return image, fmt.Errorf("image %.300q: want no more than its name, %.300q", s, name)
+		return image, fmt.Errorf("image %.300q: write the name alone: %.300s", s, name)
 	}
 	repository, tag, tagged := oci.SplitTag(s)
 	if !tagged {

@@ -75,7 +75,7 @@ func listenOn(ctx context.Context, host, port string) (net.Listener, error) {
 type addressInUse string
 
 func (a addressInUse) Error() string {
-	return fmt.Sprintf("address %s is in use: stop who has it, or choose another", string(a))
+	return fmt.Sprintf("address %s is in use", string(a))
 }
 
 func (addressInUse) Is(target error) bool { return target == syscall.EADDRINUSE }

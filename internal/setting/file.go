@@ -99,7 +99,11 @@ func EachPair(file string, n *yaml.Node, do func(key, value *yaml.Node) error) e
 func Read(file string, known []Setting, key, value *yaml.Node) ([]string, error) {
 	at := slices.IndexFunc(known, func(s Setting) bool { return s.Name == key.Value })
 	if at < 0 {
-		return nil, LineError(file, key, fmt.Sprintf("unknown key %.100q", key.Value))
+		text := fmt.Sprintf("unknown key %.100q", key.Value)
+		if meant := Meant(key.Value, known); meant != "" {
+			text += ": did you mean " + meant + "?"
+		}
+		return nil, LineError(file, key, text)
 	}
 	return known[at].fromYAML(file, value)
 }

@@ -7,9 +7,12 @@ package setting
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/nixreg/nixreg/internal/spell"
 )
 
 // Setting is one that the environment and the file can have too. Its name is that of its flag and of its key in the file.
@@ -17,6 +20,21 @@ type Setting struct {
 	Name  string
 	Kind  Kind
 	Split func(string) []string // splits a list in a variable
+	// Others are what other programs call it, for errors about an unknown key.
+	Others []string
+}
+
+// Meant returns the name of the setting that an unknown name was meant to be; "" if none is near.
+func Meant(name string, known []Setting) string {
+	folded := strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	names := make([]string, len(known))
+	for i, s := range known {
+		if slices.Contains(s.Others, folded) {
+			return s.Name
+		}
+		names[i] = s.Name
+	}
+	return spell.Near(name, slices.Values(names))
 }
 
 // Kind is the type of a setting in the file.

@@ -124,6 +124,13 @@ func Size(least, most uint64) Parser[int64] {
 		if err != nil || n < least || n > most {
 			return 0, Errorf("%s %.100q: want a size, such as 500MB or 4GB", name, text)
 		}
+		if n > 0 && n < 1<<20 && strings.Trim(strings.TrimSpace(text), "0123456789") == "" { // nobody means so few bytes
+			unit := "GB"
+			if n > 100 {
+				unit = "MB"
+			}
+			return 0, Errorf("%s %q is %d bytes: did you mean %[3]d%s?", name, text, n, unit)
+		}
 		return int64(min(n, math.MaxInt64)), nil
 	}
 }
