@@ -52,7 +52,6 @@ func TestCaseN2ListOfNames(t *testing.T) {
 
 // TestCaseN3PodmanOverHTTP: podman, buildah and skopeo speak HTTPS unless they are told otherwise, also to localhost.
 func TestCaseN3PodmanOverHTTP(t *testing.T) {
-	cases.Open(t, "N3")
 	plain := regexp.MustCompile(`podman (pull|run) .*--tls-verify=false .*localhost:5000/hello`)
 	if !plain.MatchString(docs(t)["README.md"]) {
 		t.Error("README.md has no command of podman for localhost")
@@ -70,7 +69,6 @@ func TestCaseN3PodmanOverHTTP(t *testing.T) {
 // TestCaseN4AnotherMachine: one page, to which README.md leads, says what clients of other machines need: TLS first, and
 // how each client is told to do without.
 func TestCaseN4AnotherMachine(t *testing.T) {
-	cases.Open(t, "N4")
 	for name, page := range docs(t) {
 		if !containsAll(page, "another machine", "insecure-registries", "insecure = true", "hosts.toml", "--tls-verify=false") {
 			continue

@@ -29,7 +29,5 @@ var list = []Case{
 	{"D2", "H", "clients that resolve by HEAD print \"not found\", and nothing says how to see the reason", "today's clients"},
 	{"D3", "M", "a Range of several parts is answered with the whole blob", "today's clients"},
 	{"S6", "M", "a web page reads the whole store of a laptop under a host name of its own", "attacks"},
-	{"N3", "H", "podman needs --tls-verify=false, and no page says so", "the first day"},
-	{"N4", "H", "no page says what a client of another machine needs", "the first day"},
 	{"N5", "H", "there is no binary, image, flake or module to install", "installing"},
 }
