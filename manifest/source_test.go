@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -356,24 +357,26 @@ func TestBlobsBelongToRepositories(t *testing.T) {
 }
 
 func TestPathAddedAndDeleted(t *testing.T) {
-	m, lib, hello := withHello()
-	src := newSource(t, "", m)
-	r := inspect(t, src, "hello", "latest")
-	added := m.Add("hello-3", storetest.Files{"bin/hello": elf(machineAMD64)})
-	if got := inspect(t, src, "hello", "latest"); got.Version != "3" {
-		t.Errorf("after adding %s latest is %s", added, got.Version)
-	}
-	m.Delete(lib)
-	if _, err := src.Blob(ctx, "hello", r.Layers[0].Digest); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("layer of a deleted path: %v", err)
-	}
-	if _, err := src.Inspect(ctx, "hello", "2.12.1"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("image with a deleted path: %v", err)
-	}
-	m.Delete(hello)
-	if _, err := src.Inspect(ctx, "hello", "2.12.1"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("deleted image: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) { // a listing that takes its time is asked for again later, by the clock
+		m, lib, hello := withHello()
+		src := newSource(t, "", m)
+		r := inspect(t, src, "hello", "latest")
+		added := m.Add("hello-3", storetest.Files{"bin/hello": elf(machineAMD64)})
+		if got := inspect(t, src, "hello", "latest"); got.Version != "3" {
+			t.Errorf("after adding %s latest is %s", added, got.Version)
+		}
+		m.Delete(lib)
+		if _, err := src.Blob(ctx, "hello", r.Layers[0].Digest); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("layer of a deleted path: %v", err)
+		}
+		if _, err := src.Inspect(ctx, "hello", "2.12.1"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("image with a deleted path: %v", err)
+		}
+		m.Delete(hello)
+		if _, err := src.Inspect(ctx, "hello", "2.12.1"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("deleted image: %v", err)
+		}
+	})
 }
 
 // TestUnion: the first store that knows a tag answers it, the tags are those of all.
