@@ -96,7 +96,7 @@ func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 	f.StringVar(&c.CAFile, "ca-file", "", "`FILE` with certificate authorities to trust beside the system's, for caches that name none themselves")
 	f.StringArrayVar(&c.Channels, "channel", nil, "names of packages without Nix, the `NAME` of a channel, NAME=URL, a URL or a directory: nixos-unstable; may be repeated")
 	setting.AddList(f, &c.Architectures, "arch", "architectures that images by package name are made for, a `LIST` with commas: amd64,arm64 (default all)", setting.SomeOf(programs.Architectures()...))
-	f.StringVar(&c.Build, "build", "", "build what no store has from a flake, an `INSTALLABLE`: nixpkgs, github:OWNER/REPO/REF, ./DIR")
+	f.StringVar(&c.Build, "build", "", "build packages that are in no store from a flake, an `INSTALLABLE`: nixpkgs, github:OWNER/REPO/REF, ./DIR")
 	f.StringVar(&c.BuildFile, "build-file", "", "the same from a Nix `FILE`")
 	setting.Add(f, &c.BuildTimeout, "build-timeout", "30m", "`TIME` that one build may take", setting.Duration(time.Second, "30m or 12h, of 1s at least"))
 	f.IntVar(&c.BuildJobs, "build-jobs", 2, "builds at once, a number `N`")
@@ -113,22 +113,22 @@ func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 // serverFlags adds the flags of serve.
 func (c *config) serverFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	setting.Add(f, &c.Listen, "listen", defaultListen, "where to serve, `HOST:PORT`; port 0 takes any free one", setting.Address)
-	f.DurationVar(&c.Wait, "wait", defaultWait, "`TIME` that a client waits for an answer before it is asked to come again, by a redirect")
+	setting.Add(f, &c.Listen, "listen", defaultListen, "where to serve, `HOST:PORT`; port 0 takes any free port", setting.Address)
+	f.DurationVar(&c.Wait, "wait", defaultWait, "`TIME` that a request waits for an answer before it is redirected to itself")
 	setting.AddList(f, &c.ServeAs, "serve-as", "image `HOST` to answer for as a mirror (containerd's ?ns=); may be repeated", setting.Each(parseHost))
 	setting.Add(f, &c.BlobCache, "blob-cache", "4GB", "`SIZE` of the directory that keeps compressed layers; 0 makes them anew for each request", setting.Size(0, math.MaxUint64))
-	setting.Add(f, &c.NARCache, "nar-cache", "10GB", "`SIZE` of the directory that keeps what caches sent", setting.Size(0, math.MaxUint64))
+	setting.Add(f, &c.NARCache, "nar-cache", "10GB", "`SIZE` of the directory that keeps downloads from caches", setting.Size(0, math.MaxUint64))
 	setting.Add(f, &c.Keep, "keep", "168h", "`TIME` after its last pull that an image is kept from Nix's garbage collector", setting.Duration(time.Second, "30m or 12h, of 1s at least"))
-	setting.Add(f, &c.ChannelRefresh, "channel-refresh", "1h", "`TIME` after which channels are asked for something new", setting.Duration(time.Minute, "30m or 12h, of a minute at least"))
+	setting.Add(f, &c.ChannelRefresh, "channel-refresh", "1h", "check channels for changes once per `TIME`", setting.Duration(time.Minute, "30m or 12h, of a minute at least"))
 	setting.AddList(f, &c.mirror, "mirror", "registry to mirror, a name as images have it, or with a URL, `NAME[=URL]`: docker.io, lab=http://127.0.0.1:5001; may be repeated", setting.Each(parseMirror))
-	setting.Add(f, &c.mirrorTTL, "mirror-ttl", "5m", "`TIME` that the meaning of a mirrored tag is believed", parseTTL)
-	setting.Add(f, &c.MirrorCache, "mirror-cache", "10GB", "`SIZE` of the directory that keeps what was mirrored", setting.Size(0, math.MaxUint64))
+	setting.Add(f, &c.mirrorTTL, "mirror-ttl", "5m", "check a mirrored tag for updates at most once per `TIME`", parseTTL)
+	setting.Add(f, &c.MirrorCache, "mirror-cache", "10GB", "`SIZE` of the directory that keeps mirrored images", setting.Size(0, math.MaxUint64))
 	setting.AddList(f, &c.MirrorListen, "mirror-listen", "address that serves one mirror alone, `[NAME=]HOST:PORT`, for Docker's registry-mirrors; may be repeated", setting.Each(parseMirrorListener))
 	c.dataFlag(cmd)
 }
 
 func (c *config) dataFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&c.Data, "data", "", "`DIR` of what is remembered between runs (default nixreg in the user's cache directory)")
+	cmd.Flags().StringVar(&c.Data, "data", "", "`DIR` for records and caches (default nixreg in the user's cache directory)")
 }
 
 func (c *config) fileFlag(cmd *cobra.Command) {

@@ -125,9 +125,9 @@ func (r *reader) architecture(a argument) {
 	switch goarch := goarchOf[s]; {
 	case !ok:
 	case goarch != "":
-		r.invalid(a.value.at, badValue, "architecture: %q: write %s, Go's name for it", s, goarch)
+		r.invalid(a.value.at, badValue, "architecture: %q: write %s, Docker's name for it", s, goarch)
 	case !oci.IsPlatformWord(s) || strings.ContainsAny(s, "._-"):
-		r.invalid(a.value.at, badValue, "architecture: %.50q: want Go's name for one, such as amd64 or arm64", s)
+		r.invalid(a.value.at, badValue, "architecture: %.50q: want Docker's name for one, such as amd64 or arm64", s)
 	default:
 		r.image.Architecture = s
 	}

@@ -209,9 +209,9 @@ var refusals = []struct {
 	{"name: a\nconfig: {Cmd: {}, Healthcheck: [x], StopSignal: 9}", "2:15: config.Cmd: want a list of text, not an object\n" +
 		"2:32: config.Healthcheck: want an object, not a list\n" +
 		"2:49: config.StopSignal: want text, not the number 9: write it in quotes", true},
-	{"name: a\narchitecture: x86_64", `2:15: architecture: "x86_64": write amd64, Go's name for it`, true},
-	{"name: a\narchitecture: aarch64", `2:15: architecture: "aarch64": write arm64, Go's name for it`, true},
-	{"name: a\narchitecture: ''", `2:15: architecture: "": want Go's name for one, such as amd64 or arm64`, true},
+	{"name: a\narchitecture: x86_64", `2:15: architecture: "x86_64": write amd64, Docker's name for it`, true},
+	{"name: a\narchitecture: aarch64", `2:15: architecture: "aarch64": write arm64, Docker's name for it`, true},
+	{"name: a\narchitecture: ''", `2:15: architecture: "": want Docker's name for one, such as amd64 or arm64`, true},
 	{"name: a\nvariant: V7", `2:10: variant: "V7": want one such as v7 or v8`, true},
 	{"name: a\ncreated: yesterday", `2:10: created: "yesterday": want a time, such as 1970-01-01T00:00:01Z, or now`, true},
 	{"name: a\nmtime: 2023-02-29", `2:8: mtime: "2023-02-29": want a time, such as 1970-01-01T00:00:01Z, or now`, false},

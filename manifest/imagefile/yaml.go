@@ -56,7 +56,7 @@ func (t *tree) yamlError(data []byte, err error) {
 	at := t.position(read)
 	at.Column = max(at.Column-1, 1)
 	message := yamlLine.ReplaceAllString(err.Error(), "")
-	t.invalid(at, badSyntax, "not YAML up to here: %s", message)
+	t.invalid(at, badSyntax, "YAML syntax error: %s", message)
 }
 
 var yamlLine = regexp.MustCompile(`^yaml: (line [0-9]+: )?`)
