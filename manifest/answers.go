@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/internal/lru"
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/program"
@@ -53,7 +54,7 @@ func (s *Source) manifestByTag(ctx context.Context, r Request) (*v1.Descriptor, 
 			return nil, err
 		}
 	}
-	if a.layout != nil || defs != nil && isLayoutImage(defs) {
+	if a.layout != nil || defs != nil && catalog.IsLayout(defs) {
 		return s.layoutManifest(ctx, r, a, defs)
 	}
 	for _, among := range [][]*document.Dialect{{document.OCI, document.Docker}, {document.OCI}} { // Docker has no types for some layers
@@ -77,8 +78,8 @@ func (s *Source) manifestByTag(ctx context.Context, r Request) (*v1.Descriptor, 
 
 // answer returns what is known of a tag in the present state: nothing of its documents, if it was not asked for before.
 // The definitions are nil where they need not be looked up.
-func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, []*Definition, error) {
-	state, err := s.names.State(ctx)
+func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, []*catalog.Definition, error) {
+	state, err := s.catalog.State(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -87,14 +88,14 @@ func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, [
 	if ok && !known.moving {
 		return known, nil, nil
 	}
-	defs, err := s.names.Lookup(ctx, repository, tag)
+	defs, err := s.catalog.Lookup(ctx, repository, tag)
 	if err != nil {
 		return nil, nil, err
 	}
-	a := &answer{state: state, several: len(defs) > 1, moving: !s.names.Settled(ctx)}
+	a := &answer{state: state, several: len(defs) > 1, moving: !s.catalog.Settled(ctx)}
 	for _, d := range defs {
-		a.definitions += d.key()
-		a.moving = a.moving || d.moving
+		a.definitions += d.Key()
+		a.moving = a.moving || d.Moving
 	}
 	if !ok || known.definitions != a.definitions {
 		return a, defs, nil
@@ -108,13 +109,13 @@ func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, [
 }
 
 // answerIn returns an answer that has the documents of a dialect, which it makes if they are not there.
-func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*Definition, d *document.Dialect) (*answer, []*Definition, error) {
+func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*catalog.Definition, d *document.Dialect) (*answer, []*catalog.Definition, error) {
 	if _, ok := a.documents[d]; ok {
 		return a, defs, nil
 	}
 	if defs == nil {
 		var err error
-		if defs, err = s.names.Lookup(ctx, r.Repository, r.Tag); err != nil {
+		if defs, err = s.catalog.Lookup(ctx, r.Repository, r.Tag); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -149,7 +150,7 @@ func (p *publication) documents() map[*document.Dialect]documents {
 
 // layoutManifest answers for a tag of an OCI layout: with the document that the layout has for it, or for a client that
 // knows no indexes with a manifest of it.
-func (s *Source) layoutManifest(ctx context.Context, r Request, a *answer, defs []*Definition) (*v1.Descriptor, error) {
+func (s *Source) layoutManifest(ctx context.Context, r Request, a *answer, defs []*catalog.Definition) (*v1.Descriptor, error) {
 	if a.layout == nil {
 		l, err := s.layout(ctx, r.Repository, defs[0], false)
 		if err != nil {
@@ -184,10 +185,10 @@ func (a *answer) promises(digest v1.Hash) bool {
 	return slices.ContainsFunc(a.layout, func(d v1.Descriptor) bool { return d.Digest == digest })
 }
 
-func (s *Source) keepAnswer(ctx context.Context, r Request, a *answer, defs []*Definition) {
+func (s *Source) keepAnswer(ctx context.Context, r Request, a *answer, defs []*catalog.Definition) {
 	if s.holder != nil && a.holdings == nil {
 		for _, d := range defs {
-			a.holdings = append(a.holdings, newHolding(d.key(), s.roots(ctx, d), true))
+			a.holdings = append(a.holdings, newHolding(d.Key(), s.roots(ctx, d), true))
 		}
 	}
 	weight := int64(len(r.Repository) + len(r.Tag) + len(a.state) + len(a.definitions))

@@ -6,6 +6,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -50,8 +51,8 @@ func (s *Source) ArchiveNotes(ctx context.Context, repository, tag string, confi
 
 // imageWith finds the image of a config, and its definition; nil if none of the repository's newest ones has it, or if it
 // was made elsewhere.
-func (s *Source) imageWith(ctx context.Context, repository, tag string, config v1.Hash) (*Definition, *document.Image, error) {
-	c, err := s.names.Owner(ctx, repository)
+func (s *Source) imageWith(ctx context.Context, repository, tag string, config v1.Hash) (*catalog.Definition, *document.Image, error) {
+	c, err := s.catalog.Owner(ctx, repository)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -41,7 +41,7 @@ func TestBaseFaultsAreTold(t *testing.T) {
 		write(t, filepath.Join(dir, "bases", "damaged.tar"), many(1).archive(t)[:4000])
 		write(t, filepath.Join(dir, "images", "a.yaml"), "{name: x, "+strings.Replace(args, "fromImage: ", "fromImage: ../bases/", 1)+"}")
 		src, log := openLogged(t, m, filepath.Join(dir, "images"))
-		faults := src.Names().Faults(ctx)
+		faults := src.Catalog().Faults(ctx)
 		var all []string
 		if want != "" {
 			words := cmp.Or(public[want], layers)
@@ -66,8 +66,8 @@ func TestFaultsHideDirectories(t *testing.T) {
 	os.Remove(filepath.Join(dir, "a.yaml"))
 	link(t, storetest.NewFixture("gone-1", nil).Path.Abs(), filepath.Join(dir, "a.yaml"))
 	replace(t, filepath.Join(dir, "b.yaml"), "name: 7")
-	src.Names().Reload(ctx)
-	faults := src.Names().Faults(ctx)
+	src.Catalog().Reload(ctx)
+	faults := src.Catalog().Faults(ctx)
 	if len(faults) != 2 || !strings.HasPrefix(faults[0], "a.yaml: ") || !strings.HasPrefix(faults[1], "b.yaml:1:7: ") || strings.Contains(fmt.Sprint(faults), dir) {
 		t.Errorf("faults are %q", faults)
 	}

@@ -13,14 +13,15 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/catalog"
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
 
 const (
-	// maxRuntimeLayers is what Docker's classic store takes.
-	maxRuntimeLayers = 125
 	// maxConfig bounds an image's config, in bytes: clients take no more.
 	maxConfig = 4 << 20
 )
@@ -32,7 +33,7 @@ type draft struct {
 	layers   []draftLayer
 	image    document.Image // what is known of it already
 
-	misspelled []misspelledKey // of the config
+	misspelled []catalog.Misspelled // of the config
 }
 
 type draftLayer struct {
@@ -164,8 +165,8 @@ func (b *draft) finish(ctx context.Context, m *layer.Maker, encoding layer.Encod
 			im.Warnings = append(im.Warnings, w+": runtimes take this name for a whiteout and hide the file")
 		}
 	}
-	if len(im.Layers) > maxRuntimeLayers {
-		im.Warnings = append(im.Warnings, fmt.Sprintf("%d layers: Docker takes no more than %d", len(im.Layers), maxRuntimeLayers))
+	if len(im.Layers) > dockertools.MaxRuntimeLayers {
+		im.Warnings = append(im.Warnings, fmt.Sprintf("%d layers: Docker takes no more than %d", len(im.Layers), dockertools.MaxRuntimeLayers))
 	}
 	config := b.document
 	if config == nil {
@@ -185,7 +186,7 @@ func (b *draft) describe(ctx context.Context, m *layer.Maker, done func()) ([]la
 	g, ctx := errgroup.WithContext(ctx)
 	b.fetch(ctx, m, order)
 	for _, i := range order {
-		g.Go(guarded(func() (err error) {
+		g.Go(flight.Guarded(func() (err error) {
 			infos[i], err = m.Describe(ctx, b.layers[i].recipe)
 			done()
 			return err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/finished"
@@ -17,7 +18,7 @@ import (
 )
 
 // draftPackage plans the image of a package, as streamLayeredImage { contents; config = { Cmd; Env }; } does.
-func draftPackage(ctx context.Context, s store.Store, d *Definition, closure []*store.Object) (*draft, error) {
+func draftPackage(ctx context.Context, s store.Store, d *catalog.Definition, closure []*store.Object) (*draft, error) {
 	s = store.Within(s, pathsOf(closure)...)
 	arch, err := program.Architecture(ctx, s, d.Contents, closure)
 	if err != nil {
@@ -43,7 +44,7 @@ func draftPackage(ctx context.Context, s store.Store, d *Definition, closure []*
 }
 
 // draftDefinition plans the image of a definition file.
-func (s *Source) draftDefinition(ctx context.Context, d *Definition, objects []*store.Object) (*draft, error) {
+func (s *Source) draftDefinition(ctx context.Context, d *catalog.Definition, objects []*store.Object) (*draft, error) {
 	closure, args := objects, *d.Args
 	if args.Base != "" {
 		closure = objects[:len(objects)-1]
@@ -58,7 +59,7 @@ func (s *Source) draftDefinition(ctx context.Context, d *Definition, objects []*
 		return nil, fmt.Errorf("fromImage: %w", err)
 	}
 	if base != nil {
-		if err := args.SettleArchitecture(base.Architecture(), d.Args.Architecture != "" && !d.archFound); err != nil {
+		if err := args.SettleArchitecture(base.Architecture(), d.Args.Architecture != "" && !d.ArchFound); err != nil {
 			return nil, err
 		}
 	}
@@ -75,12 +76,12 @@ func (s *Source) draftDefinition(ctx context.Context, d *Definition, objects []*
 }
 
 // definitionArchitecture is what a definition says, or that of its programs; "" where there are none.
-func (s *Source) definitionArchitecture(ctx context.Context, d *Definition, closure []*store.Object) (string, error) {
+func (s *Source) definitionArchitecture(ctx context.Context, d *catalog.Definition, closure []*store.Object) (string, error) {
 	if d.Args.Architecture != "" {
 		return d.Args.Architecture, nil
 	}
 	within := store.Within(s.store, pathsOf(closure)...)
-	mentioned, err := mentionedPaths(ctx, within, d.Args)
+	mentioned, err := catalog.MentionedPaths(ctx, within, d.Args)
 	if err != nil {
 		return "", err
 	}
@@ -89,7 +90,7 @@ func (s *Source) definitionArchitecture(ctx context.Context, d *Definition, clos
 
 // draftArgs plans an image as streamLayeredImage does: the base image's layers, the store paths', nixreg's own, the
 // links. s has the closure alone; base may be nil.
-func draftArgs(ctx context.Context, s store.Store, d *Definition, args *dockertools.Args, closure []*store.Object, base *finished.Base) (*draft, error) {
+func draftArgs(ctx context.Context, s store.Store, d *catalog.Definition, args *dockertools.Args, closure []*store.Object, base *finished.Base) (*draft, error) {
 	config, err := document.Parse(args.Config)
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
@@ -167,7 +168,7 @@ func (b *draft) addPlan(args *dockertools.Args, within []*store.Object, hidden [
 	}
 	left := args.MaxLayers - len(b.layers) - more
 	if left < 2 {
-		return noLayerLeft(args.MaxLayers, len(b.layers), more)
+		return dockertools.NoLayerLeft(args.MaxLayers, len(b.layers), more)
 	}
 	divide := dockertools.Plan
 	if args.Layering == imagefile.Popularity {
@@ -178,12 +179,6 @@ func (b *draft) addPlan(args *dockertools.Args, within []*store.Object, hidden [
 		b.addStorePaths(paths, byPath, args.Owner, args.MTime)
 	}
 	return nil
-}
-
-// noLayerLeft is about an image whose base has too many layers for its maxLayers.
-func noLayerLeft(maxLayers, base, own int) error {
-	return fmt.Errorf("maxLayers is %d, and of these the base image takes %d, root and includeNixDB %d, the links 1: none is left for store paths: %w",
-		maxLayers, base, own, fs.ErrInvalid)
 }
 
 // databaseLayer is the layer with a Nix database of what is in the image. Its roots are the contents, and what the config
@@ -210,7 +205,7 @@ func (b *draft) describeCommand() {
 
 // checkLayers sees that runtimes take the image.
 func (b *draft) checkLayers(base *finished.Base) error {
-	if len(b.layers) <= maxRuntimeLayers {
+	if len(b.layers) <= dockertools.MaxRuntimeLayers {
 		return nil
 	}
 	below := 0
@@ -218,5 +213,5 @@ func (b *draft) checkLayers(base *finished.Base) error {
 		below = len(base.Layers)
 	}
 	return fmt.Errorf("%d layers, %d of them the base image's: runtimes take no more than %d: set a lower maxLayers, or take another base: %w",
-		len(b.layers), below, maxRuntimeLayers, fs.ErrInvalid)
+		len(b.layers), below, dockertools.MaxRuntimeLayers, fs.ErrInvalid)
 }

@@ -9,6 +9,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/finished"
@@ -16,16 +17,13 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// dockerTransport starts the name of a base image that a registry has.
-const dockerTransport = "docker://"
-
 // baseObject returns the object that a definition's base image is in, nil if there is none. One of a registry is
 // fetched for it.
-func (s *Source) baseObject(ctx context.Context, d *Definition, closure []*store.Object) (*store.Object, error) {
+func (s *Source) baseObject(ctx context.Context, d *catalog.Definition, closure []*store.Object) (*store.Object, error) {
 	switch args := d.Args; {
 	case args.Base == "":
 		return nil, nil
-	case !strings.HasPrefix(args.Base, dockerTransport):
+	case !strings.HasPrefix(args.Base, catalog.DockerTransport):
 		p, err := dockertools.StorePath(args.Base)
 		if err != nil {
 			return nil, err

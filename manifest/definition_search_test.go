@@ -37,7 +37,7 @@ func TestDefinitionDigestIsFoundAgain(t *testing.T) {
 	}
 	before := get(t, src, "x", "v1").Digest
 	replace(t, file, "{name: x, tag: v3, config: {User: nobody}}")
-	old.Names().Reload(ctx)
+	old.Catalog().Reload(ctx)
 	fresh := start()
 	if err := known(old, "x", get(t, fresh, "x", "v3").Digest); err != nil {
 		t.Errorf("after an edit: %v", err)

@@ -9,23 +9,13 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
-
-// Holder keeps store paths from being deleted by Nix's garbage collector. Safe for concurrent use.
-type Holder interface {
-	// Hold returns when the closures of roots are held under a key, of lower-case hexadecimal digits, beside what is held
-	// under it already. It is asked for each image that is served, and must be quick if all is held. One that is gone for
-	// good is an error matching [io/fs.ErrNotExist] that names it. What the holder cannot hold, as it lies elsewhere, is no
-	// error.
-	Hold(ctx context.Context, key string, roots []store.Path) error
-	// Touch tells that what is held under the key was served. It does not wait.
-	Touch(key string)
-}
 
 // holdWait is how long an answer by digest waits for what it holds.
 const holdWait = 5 * time.Second
@@ -65,11 +55,11 @@ func (h *holding) weight() (n int64) {
 }
 
 // hold holds what a definition's image is made of, before it is read.
-func (s *Source) hold(ctx context.Context, d *Definition) error {
+func (s *Source) hold(ctx context.Context, d *catalog.Definition) error {
 	if s.holder == nil {
 		return nil
 	}
-	if err := s.keepHeld(ctx, newHolding(d.key(), s.roots(ctx, d), false)); err != nil {
+	if err := s.keepHeld(ctx, newHolding(d.Key(), s.roots(ctx, d), false)); err != nil {
 		return fmt.Errorf("hold what %.100q is made of: %w", d.Title, err)
 	}
 	return nil
@@ -92,14 +82,14 @@ func (s *Source) keepHeld(ctx context.Context, h *holding) error {
 
 // roots are the store paths whose closures have all that an image is made of, sorted: not files outside of the store, nor
 // what its config mentions and no store has.
-func (s *Source) roots(ctx context.Context, d *Definition) []store.Path {
+func (s *Source) roots(ctx context.Context, d *catalog.Definition) []store.Path {
 	roots := slices.Clone(d.Contents)
 	add := func(p store.Path) {
 		if p != "" {
 			roots = append(roots, p)
 		}
 	}
-	add(d.origin)
+	add(d.Origin)
 	if d.Conf != nil {
 		roots = append(roots, slices.Concat(d.Conf.StoreLayers...)...)
 		add(d.Conf.Customisation)

@@ -86,7 +86,7 @@ func leadsOut(t *testing.T, m store.Store, name, target string) {
 		}
 		told = append(told, publicOf(err), publicOf(second(src.Tags(ctx, name))))
 	}
-	told = append(told, src.Names().Faults(ctx)...)
+	told = append(told, src.Catalog().Faults(ctx)...)
 	told = append(told, names...)
 	if all := strings.Join(told, "\n"); err != nil || strings.Contains(strings.ToLower(all), "hush") || len(target) > 1 && strings.Contains(all, target) {
 		t.Errorf("everybody is told: %s, %v", all, err)
@@ -120,26 +120,26 @@ func TestLinkThatTurnsAway(t *testing.T) {
 	src, dir, log := edited(t, m, nil)
 	file := filepath.Join(dir, "a.yaml")
 	link(t, filepath.Join(elsewhere, "good"), file)
-	src.Names().Reload(ctx)
-	if got := title(src, "x"); got != "one" || len(src.Names().Faults(ctx)) > 0 {
-		t.Fatalf("a definition elsewhere: %s, %q", got, src.Names().Faults(ctx))
+	src.Catalog().Reload(ctx)
+	if got := title(src, "x"); got != "one" || len(src.Catalog().Faults(ctx)) > 0 {
+		t.Fatalf("a definition elsewhere: %s, %q", got, src.Catalog().Faults(ctx))
 	}
 	link(t, filepath.Join(elsewhere, "shadow"), file+"~")
 	if err := os.Rename(file+"~", file); err != nil {
 		t.Fatal(err)
 	}
-	src.Names().Reload(ctx)
+	src.Catalog().Reload(ctx)
 	want := []string{"a.yaml: the link leads out of --images, to what is not taken from there"}
-	if got := src.Names().Faults(ctx); title(src, "x") != "one" || !slices.Equal(got, want) {
+	if got := src.Catalog().Faults(ctx); title(src, "x") != "one" || !slices.Equal(got, want) {
 		t.Errorf("%s, %q", title(src, "x"), got)
 	}
 	if strings.Contains(log.String(), "hush") || !strings.Contains(log.String(), filepath.Join(elsewhere, "shadow")) {
 		t.Errorf("the log is %s", log)
 	}
 	write(t, filepath.Join(elsewhere, "shadow"), "{name: x, tag: two}")
-	src.Names().Reload(ctx)
-	if got := title(src, "x"); got != "two" || len(src.Names().Faults(ctx)) > 0 {
-		t.Errorf("when it is one: %s, %q", got, src.Names().Faults(ctx))
+	src.Catalog().Reload(ctx)
+	if got := title(src, "x"); got != "two" || len(src.Catalog().Faults(ctx)) > 0 {
+		t.Errorf("when it is one: %s, %q", got, src.Catalog().Faults(ctx))
 	}
 }
 
@@ -198,7 +198,7 @@ func TestLinksThatAreFollowed(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if faults := src.Names().Faults(ctx); len(faults) > 0 {
+	if faults := src.Catalog().Faults(ctx); len(faults) > 0 {
 		t.Errorf("faults %q", faults)
 	}
 }

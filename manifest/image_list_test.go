@@ -63,7 +63,7 @@ func TestOddFiles(t *testing.T) {
 		if names, err := src.Repositories(ctx); err != nil || !slices.Equal(names, []string{"half", "stored"}) {
 			t.Errorf("repositories are %v, %v", names, err)
 		}
-		src.Names().Reload(ctx)
+		src.Catalog().Reload(ctx)
 	}
 	for _, name := range odd {
 		if n := strings.Count(log.String(), "file="+filepath.Join(dir, name)+" "); n != 1 {
@@ -71,7 +71,7 @@ func TestOddFiles(t *testing.T) {
 		}
 	}
 	write(t, filepath.Join(dir, "empty"), "name: filled")
-	src.Names().Reload(ctx)
+	src.Catalog().Reload(ctx)
 	if _, err := src.Tags(ctx, "filled"); err != nil {
 		t.Error(err)
 	}
@@ -110,23 +110,23 @@ func TestGap(t *testing.T) {
 			if err := os.Rename(file, file+"~"); err != nil {
 				t.Fatal(err)
 			}
-			src.Names().Reload(ctx)
-			if got := title(src, "x"); got == "one" || len(src.Names().Faults(ctx)) > 0 {
-				t.Errorf("while it is gone: %s, %q", got, src.Names().Faults(ctx))
+			src.Catalog().Reload(ctx)
+			if got := title(src, "x"); got == "one" || len(src.Catalog().Faults(ctx)) > 0 {
+				t.Errorf("while it is gone: %s, %q", got, src.Catalog().Faults(ctx))
 			}
 			time.Sleep(after)
-			src.Names().Reload(ctx)
+			src.Catalog().Reload(ctx)
 			write(t, file, "{name: x, tag")
-			src.Names().Reload(ctx)
-			if got := title(src, "x"); got != want || len(src.Names().Faults(ctx)) != 1 {
-				t.Errorf("after %v: %s, %q", after, got, src.Names().Faults(ctx))
+			src.Catalog().Reload(ctx)
+			if got := title(src, "x"); got != want || len(src.Catalog().Faults(ctx)) != 1 {
+				t.Errorf("after %v: %s, %q", after, got, src.Catalog().Faults(ctx))
 			}
 			if err := os.Rename(file+"~", file); err != nil {
 				t.Fatal(err)
 			}
-			src.Names().Reload(ctx)
-			if got := title(src, "x"); got != "one" || len(src.Names().Faults(ctx)) > 0 {
-				t.Errorf("as it was: %s, %q", got, src.Names().Faults(ctx))
+			src.Catalog().Reload(ctx)
+			if got := title(src, "x"); got != "one" || len(src.Catalog().Faults(ctx)) > 0 {
+				t.Errorf("as it was: %s, %q", got, src.Catalog().Faults(ctx))
 			}
 		})
 	}
@@ -146,12 +146,12 @@ func TestFaultsDoNotWait(t *testing.T) {
 			return ctx.Err()
 		}}, dir)
 		write(t, filepath.Join(dir, "a.yaml"), "name: 7")
-		src.Names().Reload(ctx)
+		src.Catalog().Reload(ctx)
 		stuck = true
 		link(t, lib.Abs(), filepath.Join(dir, "b.yaml"))
 		time.Sleep(time.Second)
 		started := time.Now()
-		if faults := src.Names().Faults(ctx); len(faults) != 1 || time.Since(started) > time.Second {
+		if faults := src.Catalog().Faults(ctx); len(faults) != 1 || time.Since(started) > time.Second {
 			t.Errorf("%q after %v", faults, time.Since(started))
 		}
 	})
@@ -186,8 +186,8 @@ func TestLooksAtTheSameTime(t *testing.T) {
 	for range 4 {
 		looking.Go(func() {
 			for range 20 {
-				src.Names().Reload(ctx)
-				src.Names().Faults(ctx)
+				src.Catalog().Reload(ctx)
+				src.Catalog().Faults(ctx)
 				title(src, "x")
 			}
 		})
@@ -201,7 +201,7 @@ func TestLooksAtTheSameTime(t *testing.T) {
 	}
 	looking.Wait()
 	write(t, file, "{")
-	src.Names().Reload(ctx)
+	src.Catalog().Reload(ctx)
 	if got := title(src, "x"); got != "one" {
 		t.Error(got)
 	}

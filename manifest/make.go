@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
@@ -24,7 +25,7 @@ const imageFormat = "image1"
 
 // image returns the image of a definition: the remembered one, if its store paths are what they were; else it is made.
 // What it is made of is held before it is read. With fresh it is made in any case, from remembered layers.
-func (s *Source) image(ctx context.Context, repository string, d *Definition, encoding layer.Encoding, fresh bool) (*document.Image, error) {
+func (s *Source) image(ctx context.Context, repository string, d *catalog.Definition, encoding layer.Encoding, fresh bool) (*document.Image, error) {
 	if err := s.hold(ctx, d); err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func (s *Source) intact(ctx context.Context, m *document.Image) bool {
 
 // objects returns the store paths that an image is made from: sorted, but for the base image of a definition, which comes
 // last.
-func (s *Source) objects(ctx context.Context, d *Definition) ([]*store.Object, error) {
+func (s *Source) objects(ctx context.Context, d *catalog.Definition) ([]*store.Object, error) {
 	switch {
 	case d.Conf != nil:
 		return confObjects(ctx, s.store, d.Conf)
@@ -74,13 +75,13 @@ func (s *Source) objects(ctx context.Context, d *Definition) ([]*store.Object, e
 	}
 	objects, err := s.definitionObjects(ctx, d)
 	if err != nil {
-		return nil, s.names.images.resolver.placed(d.At, err)
+		return nil, s.catalog.Placed(d.At, err)
 	}
 	return objects, nil
 }
 
-func (s *Source) definitionObjects(ctx context.Context, d *Definition) ([]*store.Object, error) {
-	mentioned, err := mentionedPaths(ctx, s.store, d.Args)
+func (s *Source) definitionObjects(ctx context.Context, d *catalog.Definition) ([]*store.Object, error) {
+	mentioned, err := catalog.MentionedPaths(ctx, s.store, d.Args)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func (s *Source) definitionObjects(ctx context.Context, d *Definition) ([]*store
 }
 
 // imageKey is the identity of an image before it is made: its definition, and what each store path holds and refers to.
-func imageKey(d *Definition, encoding layer.Encoding, objects []*store.Object) string {
+func imageKey(d *catalog.Definition, encoding layer.Encoding, objects []*store.Object) string {
 	type part struct {
 		layer.Ref
 		NarSize    int64
@@ -113,7 +114,7 @@ func imageKey(d *Definition, encoding layer.Encoding, objects []*store.Object) s
 		Format, Definition string
 		Encoding           layer.Encoding
 		Objects            []part
-	}{imageFormat, d.key(), encoding, parts})
+	}{imageFormat, d.Key(), encoding, parts})
 	if err != nil {
 		panic("manifest: image key cannot be encoded: " + err.Error()) // strings always can
 	}
@@ -121,7 +122,7 @@ func imageKey(d *Definition, encoding layer.Encoding, objects []*store.Object) s
 	return hex.EncodeToString(sum[:])
 }
 
-func (s *Source) build(ctx context.Context, repository, key string, d *Definition, encoding layer.Encoding, objects []*store.Object) (*document.Image, error) {
+func (s *Source) build(ctx context.Context, repository, key string, d *catalog.Definition, encoding layer.Encoding, objects []*store.Object) (*document.Image, error) {
 	started := time.Now()
 	draft, err := s.draft(ctx, d, objects)
 	if err != nil {
@@ -137,7 +138,7 @@ func (s *Source) build(ctx context.Context, repository, key string, d *Definitio
 	}
 	m.Key = key
 	if s.holder != nil {
-		m.Definition, m.Roots = d.key(), s.roots(ctx, d)
+		m.Definition, m.Roots = d.Key(), s.roots(ctx, d)
 	}
 	if err := s.records.putImage(ctx, m, config); err != nil {
 		return nil, err
@@ -153,7 +154,7 @@ func (s *Source) build(ctx context.Context, repository, key string, d *Definitio
 	return m, nil
 }
 
-func (s *Source) draft(ctx context.Context, d *Definition, objects []*store.Object) (*draft, error) {
+func (s *Source) draft(ctx context.Context, d *catalog.Definition, objects []*store.Object) (*draft, error) {
 	switch {
 	case d.Ready != nil:
 		return s.draftArchive(ctx, d.Ready, objects[0])
@@ -162,7 +163,7 @@ func (s *Source) draft(ctx context.Context, d *Definition, objects []*store.Obje
 	case d.Args != nil:
 		b, err := s.draftDefinition(ctx, d, objects)
 		if err != nil {
-			return nil, s.names.images.resolver.placed(d.At, err)
+			return nil, s.catalog.Placed(d.At, err)
 		}
 		return b, nil
 	}

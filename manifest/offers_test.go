@@ -16,7 +16,7 @@ import (
 func offers(t *testing.T, src *manifest.Source, pattern string) string {
 	t.Helper()
 	var lines []string
-	for o, err := range src.Names().Offers(ctx, pattern) {
+	for o, err := range src.Catalog().Offers(ctx, pattern) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestOffers(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"[", "a[", "a\x00"} {
-		for _, err := range src.Names().Offers(ctx, bad) {
+		for _, err := range src.Catalog().Offers(ctx, bad) {
 			if !errors.Is(err, fs.ErrInvalid) {
 				t.Errorf("%q: %v", bad, err)
 			}
@@ -60,7 +60,7 @@ func TestExample(t *testing.T) {
 			m.Add(f+"-1", storetest.Files{"bin/" + f: elf(machineAMD64)})
 		}
 		m.Add("aaa-1", storetest.Files{"lib/a": storetest.File("")})
-		name, err := newSource(t, images, m).Names().Example(ctx)
+		name, err := newSource(t, images, m).Catalog().Example(ctx)
 		if err != nil {
 			t.Error(err)
 		}
@@ -92,7 +92,7 @@ func TestOffersOfChannel(t *testing.T) {
 	if some := offers(t, src, "p19?9"); strings.Count(some, "\n") != 9 {
 		t.Error(some)
 	}
-	if name, err := src.Names().Example(ctx); name != "p0000" || err != nil {
+	if name, err := src.Catalog().Example(ctx); name != "p0000" || err != nil {
 		t.Error(name, err)
 	}
 }

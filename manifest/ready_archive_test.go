@@ -233,7 +233,7 @@ func TestCaseI5SeveralLatest(t *testing.T) {
 				served[string(config)] = true
 			}
 		}
-		faults := strings.Join(src.Names().Faults(ctx), "\n")
+		faults := strings.Join(src.Catalog().Faults(ctx), "\n")
 		for i, config := range []string{f.config, second} {
 			if !served[config] && !strings.Contains(faults, tags[i]) {
 				t.Errorf("%q: %s is lost, and faults are %q", tags, tags[i], faults)
@@ -496,7 +496,7 @@ func TestCaseI3ReadyMadeWordsAsText(t *testing.T) {
 			if warnings := strings.Join(inspect(t, src, name, "latest").Warnings, "\n"); !strings.Contains(warnings, key) {
 				t.Errorf("%s: %s as text: inspect warns of %q", name, key, warnings)
 			}
-			if faults := strings.Join(src.Names().Faults(ctx), "\n"); !strings.Contains(faults, name) || !strings.Contains(faults, key) {
+			if faults := strings.Join(src.Catalog().Faults(ctx), "\n"); !strings.Contains(faults, name) || !strings.Contains(faults, key) {
 				t.Errorf("%s: %s as text: healthz has %q", name, key, faults)
 			}
 		}

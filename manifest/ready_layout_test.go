@@ -101,7 +101,7 @@ func TestLayoutOfPlatforms(t *testing.T) {
 	}
 	delete(files, blobName(arm64.manifest(t)))
 	writeAll(t, filepath.Join(dir, "partial"), files)
-	src.Names().Reload(ctx)
+	src.Catalog().Reload(ctx)
 	if d := get(t, src, "partial", "v2"); string(d.Data) != index {
 		t.Errorf("with one platform missing: %s", d.Data)
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -22,7 +23,7 @@ const maxVerifying = 64
 
 // layout makes known what an image of an OCI layout consists of, and that a repository has it, once every digest was
 // verified. With fresh it does so in any case.
-func (s *Source) layout(ctx context.Context, repository string, d *Definition, fresh bool) (*finished.Layout, error) {
+func (s *Source) layout(ctx context.Context, repository string, d *catalog.Definition, fresh bool) (*finished.Layout, error) {
 	if err := s.hold(ctx, d); err != nil {
 		return nil, fault.ConcealAll(repository, err)
 	}
@@ -30,7 +31,7 @@ func (s *Source) layout(ctx context.Context, repository string, d *Definition, f
 	if err != nil {
 		return nil, fault.ConcealAll(repository, err)
 	}
-	key := "layout/" + d.key() + "/" + o.NarHash.String()
+	key := "layout/" + d.Key() + "/" + o.NarHash.String()
 	l, err := flight.Once(ctx, s.group, fmt.Sprint(key, fresh, repository), func(ctx context.Context) (*finished.Layout, error) {
 		l := new(finished.Layout)
 		if err := s.records.get(ctx, key, l); err == nil && !fresh && s.publishedLayout(ctx, repository, l) {
@@ -69,7 +70,7 @@ func (s *Source) verifyLayout(ctx context.Context, l *finished.Layout) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxVerifying)
 	for _, b := range l.Blobs {
-		g.Go(guarded(func() error {
+		g.Go(flight.Guarded(func() error {
 			info, err := s.layers.Describe(ctx, b.Recipe)
 			if err == nil && (info.Digest != b.Digest || info.Size != b.Size) {
 				err = fmt.Errorf("blob %s has the bytes of %s (%d, not %d): %w", b.Digest, info.Digest, info.Size, b.Size, fs.ErrInvalid)
@@ -112,7 +113,7 @@ func (s *Source) publishedLayout(ctx context.Context, repository string, l *fini
 }
 
 // layoutReports describes the images of an OCI layout, one for each platform.
-func (s *Source) layoutReports(ctx context.Context, repository, tag string, d *Definition) ([]*Report, error) {
+func (s *Source) layoutReports(ctx context.Context, repository, tag string, d *catalog.Definition) ([]*Report, error) {
 	l, err := s.layout(ctx, repository, d, false)
 	if err != nil {
 		return nil, err

@@ -51,7 +51,7 @@ func TestLayoutOfAServedImage(t *testing.T) {
 	before := get(t, src, "hello", "latest")
 	billOf(t, src, "hello", before.Digest)
 	writeAll(t, filepath.Join(dir, "copy"), layoutOf(t, src, "hello"))
-	src.Names().Reload(ctx)
+	src.Catalog().Reload(ctx)
 	for _, tag := range []string{"v1", "artifact"} {
 		doc, _ := pull(t, src, "copy", tag)
 		if err := intact(src, "copy", doc.Config.Digest); err != nil {
@@ -87,13 +87,13 @@ func TestLayoutInThePlaceOfAnImage(t *testing.T) {
 	doc, _ := pull(t, src, "hello", "latest")
 	billOf(t, src, "hello", before.Digest)
 	writeAll(t, filepath.Join(dir, "hello"), layoutOf(t, src, "hello"))
-	src.Names().Reload(ctx)
+	src.Catalog().Reload(ctx)
 	pull(t, src, "hello", "v1")
 	pull(t, src, "hello", "artifact")
 	if err := os.RemoveAll(filepath.Join(dir, "hello")); err != nil {
 		t.Fatal(err)
 	}
-	src.Names().Reload(ctx)
+	src.Catalog().Reload(ctx)
 	if err := known(src, "hello", before.Digest); err != nil {
 		t.Error(err)
 	}
@@ -149,7 +149,7 @@ func TestReadyTakesTurns(t *testing.T) {
 		} else {
 			writeAll(t, layout, f.layout(t))
 		}
-		src.Names().Reload(ctx)
+		src.Catalog().Reload(ctx)
 		m, config := pull(t, src, "app", "v1")
 		if string(config) != f.config {
 			t.Errorf("turn %d: config is %s", turn, config)
@@ -176,7 +176,7 @@ func TestLayerLikeAConfig(t *testing.T) {
 	f.describe(t, "amd64")
 	file := filepath.Join(dir, "app.tar")
 	write(t, file, string(f.nixpkgs(t)))
-	src.Names().Reload(ctx)
+	src.Catalog().Reload(ctx)
 	pull(t, src, "app", "v1")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)

@@ -77,7 +77,7 @@ func TestLayoutGrows(t *testing.T) {
 	writeAll(t, app, added)
 	hashed := src.Hashed()
 	all(t, src, "app", files)
-	src.Names().Reload(ctx)
+	src.Catalog().Reload(ctx)
 	if d := get(t, src, "app", "v1"); d.Digest != before.Digest {
 		t.Errorf("v1 is %s", d.Data)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -45,6 +46,8 @@ type manifestRecord struct {
 	Data      []byte          `json:"data"`
 	Image     string          `json:"image,omitempty"` // the key of the image it is a manifest of
 }
+
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 func (r records) get(ctx context.Context, key string, to any) error {
 	return kv.Read(ctx, r.cache, key, to)

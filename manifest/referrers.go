@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -61,12 +62,12 @@ type Bill struct {
 // Bills makes the images of a tag, one for each platform, and returns their bills of materials. That nothing is known of what
 // is in an image gives an error matching [errors.ErrUnsupported].
 func (s *Source) Bills(ctx context.Context, repository, tag string) ([]Bill, error) {
-	defs, err := s.names.Lookup(ctx, repository, tag)
+	defs, err := s.catalog.Lookup(ctx, repository, tag)
 	if err != nil {
 		return nil, err
 	}
 	unknown := fmt.Errorf("%s:%s was made elsewhere: nixreg does not know what is in it: %w", repository, tag, errors.ErrUnsupported)
-	if isLayoutImage(defs) {
+	if catalog.IsLayout(defs) {
 		return nil, unknown
 	}
 	p, err := s.make(ctx, repository, defs, s.dialectsLike(document.OCI), false)

@@ -70,8 +70,8 @@ func TestReload(t *testing.T) {
 	file := filepath.Join(dir, "a.yaml")
 	reload := func(text string) (faults string) {
 		replace(t, file, text)
-		src.Names().Reload(ctx)
-		return strings.Join(src.Names().Faults(ctx), "\n")
+		src.Catalog().Reload(ctx)
+		return strings.Join(src.Catalog().Faults(ctx), "\n")
 	}
 	if got := title(src, "x"); got != "one" {
 		t.Errorf("at first: %s", got)
@@ -84,12 +84,12 @@ func TestReload(t *testing.T) {
 		if faults := reload(broken); !strings.HasPrefix(faults, "a.yaml:1:") || title(src, "x") != "two" {
 			t.Errorf("%q: %s, %s", broken, title(src, "x"), faults)
 		}
-		if n := strings.Count(log.String(), "definition file is broken: what it said before stays"); n != len(src.Names().Faults(ctx)) {
-			t.Errorf("%q: %d problems are logged, not %d: %s", broken, n, len(src.Names().Faults(ctx)), log)
+		if n := strings.Count(log.String(), "definition file is broken: what it said before stays"); n != len(src.Catalog().Faults(ctx)) {
+			t.Errorf("%q: %d problems are logged, not %d: %s", broken, n, len(src.Catalog().Faults(ctx)), log)
 		}
 		log.Reset()
 		for range 2 {
-			src.Names().Reload(ctx)
+			src.Catalog().Reload(ctx)
 		}
 		if log.Len() > 0 {
 			t.Errorf("%q: it is said again: %s", broken, log)
@@ -105,9 +105,9 @@ func TestReload(t *testing.T) {
 		t.Errorf("a conf.json in its place: %s, %s", title(src, "a"), faults)
 	}
 	os.Remove(file)
-	src.Names().Reload(ctx)
-	if got := title(src, "y"); got == "four" || len(src.Names().Faults(ctx)) > 0 {
-		t.Errorf("deleted: %s, %q", got, src.Names().Faults(ctx))
+	src.Catalog().Reload(ctx)
+	if got := title(src, "y"); got == "four" || len(src.Catalog().Faults(ctx)) > 0 {
+		t.Errorf("deleted: %s, %q", got, src.Catalog().Faults(ctx))
 	}
 }
 
@@ -117,9 +117,9 @@ func TestBrokenBeyondRecognition(t *testing.T) {
 	src, dir, _ := edited(t, m, map[string]string{"images": "{name: x, tag: one}"})
 	for _, text := range []string{"just text", "{", "\x00\x01"} {
 		replace(t, filepath.Join(dir, "images"), text)
-		src.Names().Reload(ctx)
-		if got := title(src, "x"); got != "one" || len(src.Names().Faults(ctx)) == 0 {
-			t.Errorf("%q: %s, %q", text, got, src.Names().Faults(ctx))
+		src.Catalog().Reload(ctx)
+		if got := title(src, "x"); got != "one" || len(src.Catalog().Faults(ctx)) == 0 {
+			t.Errorf("%q: %s, %q", text, got, src.Catalog().Faults(ctx))
 		}
 	}
 }
@@ -129,7 +129,7 @@ func TestBrokenEditIsLogged(t *testing.T) {
 	m, _, _ := withHello()
 	src, dir, log := edited(t, m, map[string]string{"a.yaml": "{name: x}"})
 	replace(t, filepath.Join(dir, "a.yaml"), "name: x\ntga: y\nuid: z\n")
-	src.Names().Reload(ctx)
+	src.Catalog().Reload(ctx)
 	for _, place := range []string{"a.yaml:2:1: ", "a.yaml:3:6: "} {
 		if n := strings.Count(log.String(), place); n != 1 {
 			t.Errorf("%s is logged %d times: %s", place, n, log)
@@ -166,8 +166,8 @@ func TestExplicitFileVanishes(t *testing.T) {
 	write(t, file, "{name: x, tag: one}")
 	src := withImages(t, m, file)
 	os.Remove(file)
-	src.Names().Reload(ctx)
-	if faults := src.Names().Faults(ctx); title(src, "x") != "one" || len(faults) != 1 || !strings.Contains(faults[0], "no such file") {
+	src.Catalog().Reload(ctx)
+	if faults := src.Catalog().Faults(ctx); title(src, "x") != "one" || len(faults) != 1 || !strings.Contains(faults[0], "no such file") {
 		t.Errorf("%s, %q", title(src, "x"), faults)
 	}
 }
@@ -183,18 +183,18 @@ func TestLinkedDefinition(t *testing.T) {
 			if _, err := src.Inspect(ctx, "x", "latest"); !errors.Is(err, fs.ErrNotExist) {
 				t.Error(err)
 			}
-			src.Names().Reload(ctx)
+			src.Catalog().Reload(ctx)
 		}
 		if n := strings.Count(log.String(), "definition file is broken"); n > 1 {
 			t.Errorf("%s: it is said %d times", name, n)
 		}
 		m.Put(f)
-		src.Names().Reload(ctx)
-		if got := title(src, "x"); got != "one" || len(src.Names().Faults(ctx)) > 0 {
-			t.Errorf("%s: %s, %q", name, got, src.Names().Faults(ctx))
+		src.Catalog().Reload(ctx)
+		if got := title(src, "x"); got != "one" || len(src.Catalog().Faults(ctx)) > 0 {
+			t.Errorf("%s: %s, %q", name, got, src.Catalog().Faults(ctx))
 		}
 		m.Delete(f.Path)
-		src.Names().Reload(ctx)
+		src.Catalog().Reload(ctx)
 		if got := title(src, "x"); got != "one" {
 			t.Errorf("%s, collected: %s", name, got)
 		}
@@ -232,8 +232,8 @@ func TestUnreadableAtTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer src.Close()
-	if got := title(src, "x"); got != "one" || len(src.Names().Faults(ctx)) != 1 || strings.Count(log.String(), "gone.yaml") == 0 {
-		t.Errorf("%s, faults %q, log %s", got, src.Names().Faults(ctx), log)
+	if got := title(src, "x"); got != "one" || len(src.Catalog().Faults(ctx)) != 1 || strings.Count(log.String(), "gone.yaml") == 0 {
+		t.Errorf("%s, faults %q, log %s", got, src.Catalog().Faults(ctx), log)
 	}
 }
 
@@ -263,12 +263,12 @@ func TestBrokenNewFile(t *testing.T) {
 	m, _, _ := withHello()
 	src, dir, _ := edited(t, m, nil)
 	write(t, filepath.Join(dir, "new.yaml"), "name: x\ntga: y\n")
-	src.Names().Reload(ctx)
+	src.Catalog().Reload(ctx)
 	if _, err := src.Inspect(ctx, "new", "latest"); !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), "new.yaml:2:1: ") || strings.Contains(err.Error(), dir) {
 		t.Error(err)
 	}
-	if len(src.Names().Faults(ctx)) != 1 {
-		t.Errorf("faults are %q", src.Names().Faults(ctx))
+	if len(src.Catalog().Faults(ctx)) != 1 {
+		t.Errorf("faults are %q", src.Catalog().Faults(ctx))
 	}
 }
 
@@ -297,18 +297,18 @@ func TestMissingPathsAreTold(t *testing.T) {
 	src, dir, log := edited(t, m, map[string]string{"a.yaml": "name: x\ncontents:\n  - " + gone.Path.Abs() + "\n"})
 	want := []string{"a.yaml:3:5: contents: a store path that is not valid"}
 	for range 2 {
-		if got := src.Names().Faults(ctx); !slices.Equal(got, want) {
+		if got := src.Catalog().Faults(ctx); !slices.Equal(got, want) {
 			t.Errorf("faults are %q", got)
 		}
 		m.Add("other-1", nil)
-		src.Names().Reload(ctx)
+		src.Catalog().Reload(ctx)
 	}
 	if want := fmt.Sprintf("image=x at=%s/a.yaml:3:5 reason=%q", dir, gone.Path.Abs()+" is not valid in the store"); strings.Count(log.String(), want) != 1 {
 		t.Errorf("log is %s", log)
 	}
 	m.Put(gone)
-	src.Names().Reload(ctx)
-	if got := src.Names().Faults(ctx); len(got) > 0 {
+	src.Catalog().Reload(ctx)
+	if got := src.Catalog().Faults(ctx); len(got) > 0 {
 		t.Errorf("faults are %q when it is valid", got)
 	}
 }

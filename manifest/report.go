@@ -6,6 +6,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 )
 
@@ -40,11 +41,11 @@ type ReportLayer struct {
 
 // Inspect makes the images of a tag, one for each platform, and describes them.
 func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report, error) {
-	defs, err := s.names.Lookup(ctx, repository, tag)
+	defs, err := s.catalog.Lookup(ctx, repository, tag)
 	if err != nil {
 		return nil, err
 	}
-	if isLayoutImage(defs) {
+	if catalog.IsLayout(defs) {
 		return s.layoutReports(ctx, repository, tag, defs[0])
 	}
 	p, err := s.make(ctx, repository, defs, s.dialectsLike(document.OCI), false)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -18,7 +19,7 @@ import (
 // rootLayer makes the layer of what programs expect in a root file system and packages do not bring; none, if nothing is
 // asked for. Its links lead to store paths of the image and bring none into it. What the image cannot have is an error
 // in a definition, which asks for it by name; in the image of a package it is left out, with a warning.
-func (b *draft) rootLayer(ctx context.Context, s store.Store, d *Definition, within []*store.Object) ([]draftLayer, error) {
+func (b *draft) rootLayer(ctx context.Context, s store.Store, d *catalog.Definition, within []*store.Object) ([]draftLayer, error) {
 	user, _ := b.config.Config.Get("User")
 	inside := pathsOf(within)
 	first := slices.DeleteFunc(slices.Clone(d.Contents), func(p store.Path) bool { return !slices.Contains(inside, p) })

@@ -12,6 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/nixreg/nixreg/internal/flight"
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 )
@@ -65,7 +66,7 @@ func (s *Source) restore(ctx context.Context, repository string, digest v1.Hash)
 	tags := s.tagsOf(repository, func(a *answer) bool { return a.promises(digest) })
 	for _, tag := range tags {
 		s.answers.Delete([2]string{repository, tag})
-		c, err := owner(ctx, s.names.providers, repository)
+		c, err := s.catalog.Provider(ctx, repository)
 		if err == nil {
 			err = s.renew(ctx, c, repository, tag)
 		}
@@ -79,7 +80,7 @@ func (s *Source) restore(ctx context.Context, repository string, digest v1.Hash)
 // search makes the newest images of a repository anew, once per state of the store and now and then: a digest that was
 // given out before the cache was lost is known again then.
 func (s *Source) search(ctx context.Context, repository string) error {
-	c, err := owner(ctx, s.names.providers, repository)
+	c, err := s.catalog.Provider(ctx, repository)
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func (s *Source) search(ctx context.Context, repository string) error {
 }
 
 // state is that of a catalog and of the stores, as one short string.
-func (s *Source) state(ctx context.Context, c Provider) (string, error) {
+func (s *Source) state(ctx context.Context, c catalog.Provider) (string, error) {
 	names, err := c.State(ctx)
 	if err != nil {
 		return "", err
@@ -112,7 +113,7 @@ func (s *Source) state(ctx context.Context, c Provider) (string, error) {
 
 // remake makes the newest images of a repository. That one of them cannot be made hides none of the others; unless it
 // cannot be made at all, it is tried again at the next search; if a store is out of reach, that is the error, in the end.
-func (s *Source) remake(ctx context.Context, c Provider, repository, state string) error {
+func (s *Source) remake(ctx context.Context, c catalog.Provider, repository, state string) error {
 	tags, unavailable := c.Newest(ctx, repository, maxSearched)
 	if unavailable != nil && !errors.Is(unavailable, store.ErrUnavailable) {
 		return unavailable
@@ -137,12 +138,12 @@ func (s *Source) remake(ctx context.Context, c Provider, repository, state strin
 }
 
 // renew makes the images of a tag, and what refers to them, from their parts.
-func (s *Source) renew(ctx context.Context, c Provider, repository, tag string) error {
+func (s *Source) renew(ctx context.Context, c catalog.Provider, repository, tag string) error {
 	defs, err := c.Lookup(ctx, repository, tag)
 	if err != nil {
 		return err
 	}
-	if isLayoutImage(defs) {
+	if catalog.IsLayout(defs) {
 		_, err := s.layout(ctx, repository, defs[0], true)
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/internal/lru"
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/fault"
@@ -59,9 +60,9 @@ type Config struct {
 	// file. nil refuses such images.
 	Pull func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
 	// Builder builds what no store has; nil: nothing is built.
-	Builder Builder
+	Builder catalog.Builder
 	// Holder keeps what is served from being deleted; nil: nothing does.
-	Holder Holder
+	Holder catalog.Holder
 	// Cache remembers digests.
 	Cache digests.Cache
 	// Log may be nil.
@@ -90,13 +91,13 @@ type Request struct {
 type Source struct {
 	log       *slog.Logger
 	store     *store.Joint
-	names     *Names
+	catalog   *catalog.Catalog
 	records   records
 	layers    *layer.Maker
 	encoding  layer.Encoding
 	host      *hostfile.Store
 	pull      func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
-	holder    Holder
+	holder    catalog.Holder
 	held      lru.Cache[v1.Hash, *holding] // by manifest
 	group     *flight.Group
 	building  *flight.Queue
@@ -113,7 +114,7 @@ func NewSource(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.names.Load(context.Background()); err != nil {
+	if err := s.catalog.Load(context.Background()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -157,7 +158,7 @@ func newSource(cfg Config) (*Source, error) {
 		Uncached: &flight.Queue{Running: 4 * workers},
 	}
 	var err error
-	s.names, err = newNames(namesConfig{
+	s.catalog, err = catalog.New(catalog.Config{
 		Store: all, Host: host, Layers: s.layers, Packages: byName, Images: cfg.Images, StoreDirs: cfg.StoreDirs,
 		Root: cfg.Root, Architectures: cfg.Architectures, Builder: cfg.Builder, Holder: cfg.Holder, Cache: cfg.Cache, Log: log,
 	})
@@ -212,14 +213,14 @@ func (s *Source) manifestByDigest(ctx context.Context, repository string, digest
 }
 
 // make makes images in dialects of one encoding, and records that the repository has them.
-func (s *Source) make(ctx context.Context, repository string, defs []*Definition, dialects []*document.Dialect, fresh bool) (*publication, error) {
+func (s *Source) make(ctx context.Context, repository string, defs []*catalog.Definition, dialects []*document.Dialect, fresh bool) (*publication, error) {
 	encoding := dialects[0].Encoding(s.encoding)
 	p := &publication{repository, make([]*document.Image, len(defs)), dialects}
 	g, within := errgroup.WithContext(ctx)
 	for i, d := range defs {
-		g.Go(guarded(func() (err error) {
+		g.Go(flight.Guarded(func() (err error) {
 			p.images[i], err = s.image(within, repository, d, encoding, fresh)
-			if d.ofFile() {
+			if d.OfFile() {
 				return fault.ConcealAll(repository, err)
 			}
 			return fault.Conceal(repository, err)
@@ -233,7 +234,7 @@ func (s *Source) make(ctx context.Context, repository string, defs []*Definition
 
 // Tags lists the tags of a repository, sorted by bytes.
 func (s *Source) Tags(ctx context.Context, repository string) ([]string, error) {
-	p, err := s.names.Owner(ctx, repository)
+	p, err := s.catalog.Owner(ctx, repository)
 	if err != nil {
 		return nil, err
 	}
@@ -242,8 +243,33 @@ func (s *Source) Tags(ctx context.Context, repository string) ([]string, error) 
 
 // Repositories lists the names that can be pulled, sorted by bytes: image files, and packages that have programs.
 func (s *Source) Repositories(ctx context.Context) ([]string, error) {
-	return s.names.Repositories(ctx)
+	return s.catalog.Repositories(ctx)
 }
 
-// Names is the catalogue of the source: [Names.Offers], [Names.Faults] and so on.
-func (s *Source) Names() *Names { return s.names }
+// Catalog is the catalogue of the source: [catalog.Catalog.Offers], [catalog.Catalog.Faults] and so on.
+func (s *Source) Catalog() *catalog.Catalog { return s.catalog }
+
+// Check returns the problems of image files and of all files in directories, as if they were served with cfg: as one error,
+// one problem a line. The error matches the errors of all problems. Nothing is hashed. cfg.Warn gets the warnings.
+func Check(ctx context.Context, cfg Config, files ...string) error {
+	cfg.Images = nil
+	s, err := newSource(cfg)
+	if err != nil {
+		return err
+	}
+	problems := s.catalog.Check(ctx, files, s.plan, cfg.Warn)
+	return errors.Join(append(problems, s.Close())...)
+}
+
+// plan plans an image without hashing it.
+func (s *Source) plan(ctx context.Context, d *catalog.Definition) (warnings []string, misspelled []catalog.Misspelled, err error) {
+	objects, err := s.objects(ctx, d)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := s.draft(ctx, d, objects)
+	if err != nil {
+		return nil, nil, err
+	}
+	return b.image.Warnings, b.misspelled, nil
+}

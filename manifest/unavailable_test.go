@@ -76,7 +76,7 @@ func TestOutOfReachIsNotUnknown(t *testing.T) {
 	if tags, err := src.Tags(ctx, "hello"); err != nil || !slices.Contains(tags, "unstable") {
 		t.Errorf("tags are %v, %v: the channel is there", tags, err)
 	}
-	if faults := src.Names().Faults(ctx); len(faults) > 0 {
+	if faults := src.Catalog().Faults(ctx); len(faults) > 0 {
 		t.Errorf("faults are %v, and nobody knows", faults)
 	}
 	d.reach(true)

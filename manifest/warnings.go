@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -17,15 +18,6 @@ import (
 
 // maxAccounts bounds an etc/passwd or etc/group that is read, in bytes.
 const maxAccounts = 1 << 20
-
-// misspelledKey is a key of a config that was meant to be another one, and the warning about it.
-type misspelledKey struct{ key, text string }
-
-// invalidConfig is what is wrong with a config. It matches [fs.ErrInvalid].
-type invalidConfig string
-
-func (e invalidConfig) Error() string        { return string(e) }
-func (e invalidConfig) Is(target error) bool { return target == fs.ErrInvalid }
 
 // warnOfKeys warns of the keys of the config that no client knows.
 func (b *draft) warnOfKeys() {
@@ -40,14 +32,14 @@ func (b *draft) warnOfKeys() {
 			continue
 		}
 		text := fmt.Sprintf("config: unknown key %.100q: did you mean %s?", key, meant)
-		b.misspelled = append(b.misspelled, misspelledKey{key, text})
+		b.misspelled = append(b.misspelled, catalog.Misspelled{Key: key, Text: text})
 		b.image.Warnings = append(b.image.Warnings, text)
 	}
 }
 
 // warnOfConfig warns of a program or a user of the config that the image does not have. It is for images without a base image,
 // whose files are not read here. s has the image's closure alone.
-func (b *draft) warnOfConfig(ctx context.Context, s store.Store, d *Definition) error {
+func (b *draft) warnOfConfig(ctx context.Context, s store.Store, d *catalog.Definition) error {
 	r := rootView{store: s, contents: d.Contents}
 	for _, l := range b.layers {
 		r.entries = append(r.entries, l.recipe.Entries...)

@@ -171,6 +171,19 @@ func guard(ctx context.Context, key string, work func(context.Context) (any, err
 	return work(ctx)
 }
 
+// Guarded returns f with panics made errors, for a goroutine on which nothing else catches them: a panic there would end the
+// process.
+func Guarded(f func() error) func() error {
+	return func() (err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+			}
+		}()
+		return f()
+	}
+}
+
 // Progress sets the function that describes the progress of the work of ctx in a few words, such as "3 of 97 layers". text
 // must be safe for concurrent use and must not block. Progress does nothing if ctx belongs to no work.
 func Progress(ctx context.Context, text func() string) {

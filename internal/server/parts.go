@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/registry"
@@ -24,9 +25,9 @@ type parts struct {
 	named    bool         // one of them can list its packages
 	channels []store.Channel
 	local    store.Store // one of the stores: that of this machine's Nix; nil if it is not among them
-	builder  manifest.Builder
+	builder  catalog.Builder
 	builds   string // what is built from, for people; "" if nothing is
-	holder   manifest.Holder
+	holder   catalog.Holder
 	bases    *bases.Cache
 	mirrors  []registry.Mirror
 	closes   []func() error

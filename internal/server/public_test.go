@@ -230,7 +230,7 @@ func TestNoTextOfAFileIsInAnAnswer(t *testing.T) {
 			for file, text := range files {
 				writeTo(t, filepath.Join(s.dir, file), text)
 			}
-			s.made.source.Names().Reload(t.Context())
+			s.made.source.Catalog().Reload(t.Context())
 			got := s.answers(t, "leak")
 			if strings.Contains(got, secret) {
 				t.Errorf("it is told:\n%s", got)
@@ -271,7 +271,7 @@ func TestNoTextOfABrokenEditIsInAnAnswer(t *testing.T) {
 		{"- {name: leak}\n- {name: " + secret, "fault: leak.yaml:2:", "leak.yaml:2:"}, // the YAML library does not say what it has read
 	} {
 		writeTo(t, filepath.Join(dir, "leak.yaml"), c.text)
-		s.made.source.Names().Reload(t.Context())
+		s.made.source.Catalog().Reload(t.Context())
 		got := s.answers(t, "leak")
 		if strings.Contains(got, secret) || !strings.Contains(got, c.fault) || !strings.Contains(got, "/v2/leak/manifests/latest: 200") {
 			t.Errorf("%s:\n%s", c.text, got)

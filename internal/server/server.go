@@ -55,7 +55,7 @@ func openParts(ctx context.Context, c *Config) (*parts, error) {
 		return p, nil
 	}
 	if len(c.Images) > 0 { // without any the base images are those of another run
-		if err := p.bases.Prune(p.source.Names().Bases()); err != nil {
+		if err := p.bases.Prune(p.source.Catalog().Bases()); err != nil {
 			c.Log.Warn("base images that are not needed are not removed", "error", err)
 		}
 	}
@@ -94,7 +94,7 @@ func (s *Server) Serve(ctx context.Context, signals, reload <-chan os.Signal) er
 			case <-ctx.Done():
 				return
 			case <-reload:
-				s.source.Names().Reload(ctx)
+				s.source.Catalog().Reload(ctx)
 				s.config.Log.Info("definition files were read anew")
 			}
 		}

@@ -35,7 +35,7 @@ func (p *parts) handler(name string, hosts []string, wait time.Duration, log *sl
 
 // faults are the public texts of what is broken now in definition files and channels.
 func (p *parts) faults(ctx context.Context) []string {
-	all := p.source.Names().Faults(ctx)
+	all := p.source.Catalog().Faults(ctx)
 	for _, c := range p.channels {
 		if err := unread(c); err != nil {
 			all = append(all, cmp.Or(publicText(err), "the channel "+c.Name()+" cannot be read: the log of nixreg tells why"))

@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"github.com/nixreg/nixreg/internal/lru"
-	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 	"github.com/nixreg/nixreg/store/local"
@@ -91,7 +91,7 @@ type builder struct {
 	noted lru.Cache[string, string] // the paths by attribute and system of which it is recorded how they are built again
 }
 
-var _ manifest.Builder = (*builder)(nil)
+var _ catalog.Builder = (*builder)(nil)
 
 func (b *builder) Find(ctx context.Context, name string) (string, error) {
 	attr, err := b.builder.Find(ctx, name, "")

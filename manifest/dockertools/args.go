@@ -34,6 +34,9 @@ type Args struct {
 // DefaultMaxLayers is nixpkgs' default, which every runtime accepts.
 const DefaultMaxLayers = 100
 
+// MaxRuntimeLayers is the greatest number of layers that Docker's classic store accepts.
+const MaxRuntimeLayers = 125
+
 // DefaultArgs returns nixpkgs' defaults.
 func DefaultArgs(config []byte) *Args {
 	return &Args{
@@ -123,4 +126,10 @@ func (a *Args) SettleArchitecture(base string, given bool) error {
 		a.Warnings = append(slices.Clone(a.Warnings), fmt.Sprintf("the programs are for %s, but the base image is for %s", a.Architecture, base))
 	}
 	return nil
+}
+
+// NoLayerLeft returns the error of an image whose base image has too many layers for its maxLayers.
+func NoLayerLeft(maxLayers, base, own int) error {
+	return fmt.Errorf("maxLayers is %d, and of these the base image takes %d, root and includeNixDB %d, the links 1: none is left for store paths: %w",
+		maxLayers, base, own, fs.ErrInvalid)
 }

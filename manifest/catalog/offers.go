@@ -1,4 +1,4 @@
-package manifest
+package catalog
 
 import (
 	"context"
@@ -23,10 +23,10 @@ type Offer struct {
 	Architectures []string `json:"architectures,omitempty"`
 }
 
-// Offers lists what can be pulled, by name. Without a pattern these are the repositories of [Names.Repositories]. A pattern with
+// Offers lists what can be pulled, by name. Without a pattern these are the repositories of [Catalog.Repositories]. A pattern with
 // *, ? or [ matches whole names, any other one a part of them; it also finds packages without programs. A malformed pattern
 // gives an error matching [fs.ErrInvalid]. The loop ends at an error.
-func (s *Names) Offers(ctx context.Context, pattern string) iter.Seq2[Offer, error] {
+func (s *Catalog) Offers(ctx context.Context, pattern string) iter.Seq2[Offer, error] {
 	return func(yield func(Offer, error) bool) {
 		match, err := matcher(pattern)
 		var names []string
@@ -49,8 +49,8 @@ func (s *Names) Offers(ctx context.Context, pattern string) iter.Seq2[Offer, err
 	}
 }
 
-// offered are the names of [Names.Offers] that match.
-func (s *Names) offered(ctx context.Context, all bool, match func(string) bool) ([]string, error) {
+// offered are the names of [Catalog.Offers] that match.
+func (s *Catalog) offered(ctx context.Context, all bool, match func(string) bool) ([]string, error) {
 	names, err := s.Repositories(ctx)
 	if err == nil && all {
 		var more []string
@@ -82,7 +82,7 @@ func matcher(pattern string) (func(string) bool, error) {
 	}, nil
 }
 
-func (s *Names) offer(ctx context.Context, name string) (Offer, error) {
+func (s *Catalog) offer(ctx context.Context, name string) (Offer, error) {
 	c, err := owner(ctx, s.providers, name)
 	if err != nil {
 		return Offer{}, err
@@ -119,7 +119,7 @@ func (m *images) architectures(ctx context.Context, repository string) (all []st
 }
 
 // Example is a name that can be pulled now: hello if there is one, else the first of the list; "" if there is none.
-func (s *Names) Example(ctx context.Context) (string, error) {
+func (s *Catalog) Example(ctx context.Context) (string, error) {
 	const first = "hello"
 	if _, err := owner(ctx, s.providers, first); err == nil {
 		if o, err := s.offer(ctx, first); err == nil && len(o.Tags) > 0 {

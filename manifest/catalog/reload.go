@@ -1,4 +1,4 @@
-package manifest
+package catalog
 
 import (
 	"context"
@@ -15,7 +15,7 @@ const longestLook = time.Second
 
 // Reload reads anew the definition files that were changed. That happens by itself too, at a request, a second after the
 // last look. What is broken is logged.
-func (s *Names) Reload(ctx context.Context) {
+func (s *Catalog) Reload(ctx context.Context) {
 	_, err := s.images.look(ctx, true)
 	if err == nil {
 		err = s.images.register(ctx)
@@ -29,7 +29,7 @@ func (s *Names) Reload(ctx context.Context) {
 // no text of a file, which is in the log. Of a file that is broken the images are served that it had before. It also has the
 // images that cannot be served, as far as that is known before they are asked for. It looks at the files if nobody did for a
 // second, and returns what was known before if that takes longer than a second, or when ctx ends.
-func (s *Names) Faults(ctx context.Context) []string {
+func (s *Catalog) Faults(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, longestLook)
 	defer cancel()
 	s.images.look(ctx, false) // or not
@@ -47,7 +47,7 @@ func (s *Names) Faults(ctx context.Context) []string {
 
 // Load reads the definition files for the first time. Mistakes in them are an error. A file that cannot be read, such as
 // a link to a path that was collected, or out of --images, must not keep the others from being served: that is logged.
-func (s *Names) Load(ctx context.Context) error {
+func (s *Catalog) Load(ctx context.Context) error {
 	if err := s.images.register(ctx); err != nil {
 		return err
 	}
@@ -66,11 +66,11 @@ func (s *Names) Load(ctx context.Context) error {
 }
 
 // Bases are the base images of registries that definitions name now, as they name them: docker://HOST/REPO@DIGEST.
-func (s *Names) Bases() []string {
+func (s *Catalog) Bases() []string {
 	names := make(map[string]string)
 	s.images.definitions.each(func(_ string, f definitionFile) {
 		for _, m := range f.images {
-			if strings.HasPrefix(m.FromImage, dockerTransport) {
+			if strings.HasPrefix(m.FromImage, DockerTransport) {
 				names[m.FromImage] = ""
 			}
 		}

@@ -1,4 +1,4 @@
-package manifest
+package catalog
 
 import (
 	"cmp"
@@ -19,6 +19,9 @@ import (
 	"github.com/nixreg/nixreg/manifest/program"
 	"github.com/nixreg/nixreg/store"
 )
+
+// DockerTransport starts the name of a base image that a registry has.
+const DockerTransport = "docker://"
 
 // resolver makes definitions of what definition files say: it finds the store paths.
 type resolver struct {
@@ -66,7 +69,7 @@ func (r *resolver) definition(ctx context.Context, m *imagefile.Image) (*Definit
 
 // base names the base image in the store, if it is a file outside of it.
 func (r *resolver) base(name string) (string, error) {
-	if name == "" || strings.HasPrefix(name, dockerTransport) {
+	if name == "" || strings.HasPrefix(name, DockerTransport) {
 		return name, nil
 	}
 	if p, rest, err := store.ParseAbs(name); err == nil && rest == "" {
@@ -186,11 +189,11 @@ func (r *resolver) platforms(ctx context.Context, defs []*Definition) error {
 		if d.Args.Architecture != "" {
 			continue
 		}
-		mentioned, err := mentionedPaths(ctx, r.store, d.Args)
+		mentioned, err := MentionedPaths(ctx, r.store, d.Args)
 		if err == nil {
 			d.Args.Architecture, err = r.builds.packages.Architecture(ctx, slices.Concat(d.Contents, mentioned))
 		}
-		d.archFound = true
+		d.ArchFound = true
 		if err == nil && d.Args.Architecture == "" {
 			err = fmt.Errorf("no program tells its architecture: set one, as others have the same name and tag: %w", fs.ErrInvalid)
 		}
@@ -220,9 +223,9 @@ func (r *resolver) placed(at imagefile.Position, err error) error {
 	return fault.Place(at.String(), err)
 }
 
-// mentionedPaths returns the store paths that the config mentions, sorted by hash. One that is not valid gives an error that names
+// MentionedPaths returns the store paths that the config mentions, sorted by hash. One that is not valid gives an error that names
 // it and matches [fs.ErrNotExist].
-func mentionedPaths(ctx context.Context, s store.Store, a *dockertools.Args) ([]store.Path, error) {
+func MentionedPaths(ctx context.Context, s store.Store, a *dockertools.Args) ([]store.Path, error) {
 	mentioned := a.Mentioned()
 	var out []store.Path
 	for _, hash := range slices.Sorted(maps.Keys(mentioned)) {

@@ -1,4 +1,4 @@
-package manifest
+package catalog
 
 import (
 	"context"
@@ -73,7 +73,7 @@ func (m *fileReader) definition(ctx context.Context, repository, file string) (*
 	if err != nil {
 		return nil, fault.OfFile(repository, file, err)
 	}
-	return &Definition{Title: conf.Name, Version: conf.Tag, Conf: conf, Source: source, origin: m.places.path(file)}, nil
+	return &Definition{Title: conf.Name, Version: conf.Tag, Conf: conf, Source: source, Origin: m.places.path(file)}, nil
 }
 
 func (m *fileReader) read(ctx context.Context, file string) ([]byte, *dockertools.Conf, error) {

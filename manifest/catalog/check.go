@@ -1,4 +1,4 @@
-package manifest
+package catalog
 
 import (
 	"cmp"
@@ -17,26 +17,34 @@ import (
 	"github.com/nixreg/nixreg/manifest/packages"
 )
 
-// Check returns what is wrong with image files, or with all in some directories, as if they were served with cfg: as one
-// error, one problem a line, in a definition file with line and column. Nothing is hashed. It matches the errors of all
-// problems. What an image can be served with, but was hardly meant, goes to cfg.Warn.
-func Check(ctx context.Context, cfg Config, files ...string) error {
-	cfg.Images = nil
-	s, err := newSource(cfg)
-	if err != nil {
-		return err
-	}
-	s.names.images.resolver.wholeNames = true
-	s.names.images.places.roots = files
-	c := checker{source: s, owners: make(map[string]string), warn: cfg.Warn}
+// Plan plans the image of a definition without hashing it. It returns the warnings about the image and, apart from them,
+// the misspelled keys of its config.
+type Plan func(ctx context.Context, d *Definition) (warnings []string, misspelled []Misspelled, err error)
+
+// Misspelled is a key of a config that was meant to be another one, and the warning about it.
+type Misspelled struct{ Key, Text string }
+
+// invalidConfig is a problem of a config. It matches [fs.ErrInvalid].
+type invalidConfig string
+
+func (e invalidConfig) Error() string        { return string(e) }
+func (e invalidConfig) Is(target error) bool { return target == fs.ErrInvalid }
+
+// Check returns the problems of image files and of all files in directories, one problem a line. Problems of a definition
+// have a line and a column. warn, which may be nil, gets the warnings. Nothing else may use the catalogue meanwhile.
+func (s *Catalog) Check(ctx context.Context, files []string, plan Plan, warn func(error)) []error {
+	s.images.resolver.wholeNames = true
+	s.images.places.roots = files
+	c := checker{names: s, plan: plan, owners: make(map[string]string), warn: warn}
 	for _, file := range files {
 		c.path(ctx, file)
 	}
-	return errors.Join(append(c.problems, s.Close())...)
+	return c.problems
 }
 
 type checker struct {
-	source   *Source
+	names    *Catalog
+	plan     Plan
 	owners   map[string]string // the file that has a repository
 	problems []error
 	warn     func(error) // may be nil
@@ -66,7 +74,7 @@ func (c *checker) path(ctx context.Context, name string) {
 	case err != nil:
 		c.note(name, err)
 	case info.IsDir() && !finished.IsLayoutDirectory(name):
-		c.source.names.images.scan(ctx, name, func(repository, file string) bool {
+		c.names.images.scan(ctx, name, func(repository, file string) bool {
 			c.file(ctx, repository, file)
 			return ctx.Err() == nil
 		})
@@ -77,7 +85,7 @@ func (c *checker) path(ctx context.Context, name string) {
 }
 
 func (c *checker) file(ctx context.Context, repository, file string) {
-	b, err := c.source.names.images.content(ctx, file)
+	b, err := c.names.images.content(ctx, file)
 	if err == nil && isDefinition(file, b) {
 		c.definitions(ctx, file, b)
 		return
@@ -86,7 +94,7 @@ func (c *checker) file(ctx context.Context, repository, file string) {
 		c.note(file, err)
 		return
 	}
-	f, err := c.source.names.images.ready(ctx, repository, file)
+	f, err := c.names.images.ready(ctx, repository, file)
 	if f != nil {
 		err = c.ready(ctx, file, f)
 	}
@@ -94,7 +102,7 @@ func (c *checker) file(ctx context.Context, repository, file string) {
 		c.note(file, err)
 		return
 	}
-	d, err := c.source.names.images.definition(ctx, repository, file)
+	d, err := c.names.images.definition(ctx, repository, file)
 	if err == nil {
 		err = c.draft(ctx, file, d)
 	}
@@ -122,7 +130,7 @@ func (c *checker) definitions(ctx context.Context, file string, b []byte) {
 			continue
 		}
 		if err := c.own(m.Repository(), file); err != nil {
-			c.note(file, c.source.names.images.resolver.placed(m.At, err))
+			c.note(file, c.names.images.resolver.placed(m.At, err))
 			continue
 		}
 		c.platforms(ctx, file, same)
@@ -131,7 +139,7 @@ func (c *checker) definitions(ctx context.Context, file string, b []byte) {
 
 // platforms checks the images of one name and tag.
 func (c *checker) platforms(ctx context.Context, file string, images []*imagefile.Image) {
-	r := c.source.names.images.resolver
+	r := c.names.images.resolver
 	var defs []*Definition
 	for _, m := range images {
 		if c.unbuilt(ctx, file, m) {
@@ -160,7 +168,7 @@ func (c *checker) platforms(ctx context.Context, file string, images []*imagefil
 // unbuilt reports whether an image has contents that would have to be built. Nothing is built to check it: the rest of the
 // definition is looked at.
 func (c *checker) unbuilt(ctx context.Context, file string, m *imagefile.Image) bool {
-	r := c.source.names.images.resolver
+	r := c.names.images.resolver
 	builds := func(content imagefile.Content) bool {
 		name, tag, _ := strings.Cut(content.Text, ":")
 		return !strings.HasPrefix(name, "/") && r.builds.canBuild(ctx, name, cmp.Or(tag, packages.Latest))
@@ -178,7 +186,7 @@ func (c *checker) unbuilt(ctx context.Context, file string, m *imagefile.Image) 
 	}
 	args, err := dockertools.ArgsOf(m)
 	if err == nil {
-		_, err = mentionedPaths(ctx, r.store, args)
+		_, err = MentionedPaths(ctx, r.store, args)
 	}
 	if err != nil {
 		c.note(file, r.placed(m.At, err))
@@ -200,46 +208,41 @@ func (c *checker) ready(ctx context.Context, file string, f *readyFile) error {
 }
 
 func (c *checker) layout(ctx context.Context, r *finished.Image) error {
-	o, err := c.source.store.Object(ctx, r.Path)
+	o, err := c.names.images.store.Object(ctx, r.Path)
 	if err != nil {
 		return err
 	}
-	l, err := finished.ReadLayout(ctx, c.source.store, o, r)
+	l, err := finished.ReadLayout(ctx, c.names.images.store, o, r)
 	if err != nil {
 		return err
 	}
-	return l.Present(ctx, c.source.store, o)
+	return l.Present(ctx, c.names.images.store, o)
 }
 
-// draft plans an image without hashing it. Misspelled keys of its config are problems, its other warnings go to c.warn.
+// draft plans an image. Misspelled keys of its config are problems; other warnings go to c.warn.
 func (c *checker) draft(ctx context.Context, file string, d *Definition) error {
-	objects, err := c.source.objects(ctx, d)
-	if err != nil {
-		return err
-	}
-	b, err := c.source.draft(ctx, d, objects)
+	warnings, misspelled, err := c.plan(ctx, d)
 	if err != nil {
 		return err
 	}
 	place := func(at imagefile.Position, text string) error {
 		err := error(invalidConfig(text))
 		if at.File != "" {
-			err = c.source.names.images.resolver.placed(at, err)
+			err = c.names.images.resolver.placed(at, err)
 		}
 		return inFile(file, err)
 	}
-	warnings := b.image.Warnings
-	slices.SortFunc(b.misspelled, func(x, y misspelledKey) int {
-		p, q := d.unknownKeys[x.key], d.unknownKeys[y.key]
+	slices.SortFunc(misspelled, func(x, y Misspelled) int {
+		p, q := d.unknownKeys[x.Key], d.unknownKeys[y.Key]
 		return cmp.Or(cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column))
 	})
-	for _, m := range b.misspelled {
-		at, found := d.unknownKeys[m.key]
+	for _, m := range misspelled {
+		at, found := d.unknownKeys[m.Key]
 		if !found {
 			at = d.At
 		}
-		c.problems = append(c.problems, place(at, m.text))
-		warnings = slices.DeleteFunc(warnings, func(w string) bool { return w == m.text })
+		c.problems = append(c.problems, place(at, m.Text))
+		warnings = slices.DeleteFunc(warnings, func(w string) bool { return w == m.Text })
 	}
 	for _, w := range warnings {
 		if c.warn != nil {

@@ -1,4 +1,4 @@
-package manifest
+package catalog
 
 import (
 	"context"
@@ -28,6 +28,17 @@ type Builder interface {
 	Ref() string
 }
 
+// Holder keeps store paths from being deleted by Nix's garbage collector. Safe for concurrent use.
+type Holder interface {
+	// Hold returns when the closures of roots are held under a key, of lower-case hexadecimal digits, beside what is held
+	// under it already. It is asked for each image that is served, and must be quick if all is held. One that is gone for
+	// good is an error matching [io/fs.ErrNotExist] that names it. What the holder cannot hold, as it lies elsewhere, is no
+	// error.
+	Hold(ctx context.Context, key string, roots []store.Path) error
+	// Touch tells that what is held under the key was served. It does not wait.
+	Touch(key string)
+}
+
 // builds is the catalog of packages, of what a [Builder] makes where no store has it, and of shell/….
 //
 // What is built is in a store from then on, and packages know many of it by the same name.
@@ -44,7 +55,7 @@ type builds struct {
 	results  lru.Cache[order, buildResult]
 }
 
-func newBuilds(files *fileReader, cfg namesConfig) *builds {
+func newBuilds(files *fileReader, cfg Config) *builds {
 	b := &builds{store: files.store, files: files, packages: cfg.Packages, builder: cfg.Builder, holder: cfg.Holder, cache: cfg.Cache, archs: cfg.Architectures}
 	b.root = slices.Compact(slices.Sorted(slices.Values(cfg.Root)))
 	b.results.Max = resultBytes
@@ -108,7 +119,7 @@ func (b *builds) Lookup(ctx context.Context, repository, tag string) ([]*Definit
 // moving marks definitions that a builder may change.
 func moving(defs []*Definition, err error) ([]*Definition, error) {
 	for _, d := range defs {
-		d.moving = true
+		d.Moving = true
 	}
 	return defs, err
 }

@@ -1,8 +1,9 @@
-package manifest
+package catalog
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
@@ -116,7 +118,7 @@ func (b *builds) attribute(ctx context.Context, name string) (supply, error) {
 		return supply{}, packages.UnknownRepository(name)
 	}
 	attr, err := b.builder.Find(ctx, name)
-	if isAbsent(err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		err = packages.UnknownRepository(name)
 	}
 	return supply{name: name, attr: attr}, err
@@ -143,7 +145,7 @@ func (b *builds) joined(ctx context.Context, title string, list []supply, archs 
 	g, within := errgroup.WithContext(ctx)
 	g.SetLimit(maxParts)
 	for i, s := range list {
-		g.Go(guarded(func() (err error) {
+		g.Go(flight.Guarded(func() (err error) {
 			parts[i], err = b.part(within, s, archs)
 			return err
 		}))

@@ -1,15 +1,18 @@
-package manifest
+package catalog
 
 import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -45,9 +48,9 @@ func (b *builds) outputs(ctx context.Context, attr string, archs []string) ([][]
 	all, absent := make([][]store.Path, len(archs)), make([]error, len(archs))
 	g, within := errgroup.WithContext(ctx)
 	for i, arch := range archs {
-		g.Go(guarded(func() (err error) {
+		g.Go(flight.Guarded(func() (err error) {
 			all[i], err = b.build(within, order{attr, arch})
-			if isAbsent(err) {
+			if errors.Is(err, fs.ErrNotExist) {
 				absent[i], err = err, nil
 			}
 			return err
@@ -84,7 +87,7 @@ func (b *builds) build(ctx context.Context, o order) ([]store.Path, error) {
 			b.results.Put(o, buildResult{slices.Clone(paths), time.Now()}, int64(len(o.attr)+100*len(paths)))
 			return paths, nil
 		}
-		if !isAbsent(gone) {
+		if !errors.Is(gone, fs.ErrNotExist) {
 			return nil, gone
 		}
 	}

@@ -1,12 +1,16 @@
-package manifest
+// Package catalog gives names to images: it finds the definitions of a name and tag.
+//
+// It owns the ordered list of providers (image files, then packages and what is built), the kinds of definitions, and what is
+// known of their faults. It must not know manifests, digests of layers, or how images are made.
+//
+//	c, err := catalog.New(catalog.Config{Store: s, Packages: packages, Images: dirs, …})
+//	err = c.Load(ctx)
+//	defs, err := c.Lookup(ctx, "hello", "latest") // one definition for each platform
+package catalog
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
-	"runtime/debug"
 	"strings"
 
 	"github.com/nixreg/nixreg/internal/kv"
@@ -16,9 +20,9 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Names is the catalogue: the ordered list of providers of names. Image files come first, then packages and what is built.
+// Catalog is the catalogue: the ordered list of providers of names. Image files come first, then packages and what is built.
 // Safe for concurrent use.
-type Names struct {
+type Catalog struct {
 	images    *images
 	builds    *builds
 	providers []Provider // in the order in which they are asked
@@ -26,8 +30,8 @@ type Names struct {
 	log       *slog.Logger
 }
 
-// namesConfig is what a catalogue needs. Builder and Holder may be nil.
-type namesConfig struct {
+// Config is what a catalogue needs. Builder and Holder may be nil.
+type Config struct {
 	Store         store.Store // all stores, Host included
 	Host          hostFiles
 	Layers        *layer.Maker // opens archives
@@ -42,8 +46,8 @@ type namesConfig struct {
 	Log           *slog.Logger
 }
 
-// newNames makes a catalogue. Load reads its files.
-func newNames(cfg namesConfig) (*Names, error) {
+// New makes a catalogue. Load reads its files.
+func New(cfg Config) (*Catalog, error) {
 	reader := &fileReader{
 		store: cfg.Store, host: cfg.Host, places: &imagePlaces{roots: cfg.Images, stores: cfg.StoreDirs}, layers: cfg.Layers, log: cfg.Log,
 	}
@@ -54,13 +58,13 @@ func newNames(cfg namesConfig) (*Names, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Names{images: m, builds: b, providers: []Provider{m, b}, log: cfg.Log}
+	s := &Catalog{images: m, builds: b, providers: []Provider{m, b}, log: cfg.Log}
 	s.suggester = suggester{providers: s.providers, images: m, builds: b, store: cfg.Store}
 	return s, nil
 }
 
 // Repositories lists what there is to pull: image files, and packages that have programs.
-func (s *Names) Repositories(ctx context.Context) ([]string, error) {
+func (s *Catalog) Repositories(ctx context.Context) ([]string, error) {
 	names := make(map[string]string)
 	for _, c := range s.providers {
 		list, err := c.Repositories(ctx)
@@ -75,7 +79,7 @@ func (s *Names) Repositories(ctx context.Context) ([]string, error) {
 }
 
 // Lookup says what the images of a tag are made of, one for each platform.
-func (s *Names) Lookup(ctx context.Context, repository, tag string) ([]*Definition, error) {
+func (s *Catalog) Lookup(ctx context.Context, repository, tag string) ([]*Definition, error) {
 	c, err := s.Owner(ctx, repository)
 	if err != nil {
 		return nil, err
@@ -87,8 +91,13 @@ func (s *Names) Lookup(ctx context.Context, repository, tag string) ([]*Definiti
 	return defs, err
 }
 
+// Provider returns the provider that owns a repository.
+func (s *Catalog) Provider(ctx context.Context, repository string) (Provider, error) {
+	return owner(ctx, s.providers, repository)
+}
+
 // Owner is the catalog that owns a repository. The error that none does says what may have been meant, unless it has a reason.
-func (s *Names) Owner(ctx context.Context, repository string) (Provider, error) {
+func (s *Catalog) Owner(ctx context.Context, repository string) (Provider, error) {
 	c, err := owner(ctx, s.providers, repository)
 	if packages.IsUnknown(err) && err.Error() == packages.UnknownRepository(repository).Error() {
 		err = s.suggester.unknownName(ctx, repository)
@@ -96,8 +105,13 @@ func (s *Names) Owner(ctx context.Context, repository string) (Provider, error) 
 	return c, err
 }
 
+// Placed adds the position of a definition to err.
+func (s *Catalog) Placed(at imagefile.Position, err error) error {
+	return s.images.resolver.placed(at, err)
+}
+
 // State stays the same as long as all names mean the same.
-func (s *Names) State(ctx context.Context) (string, error) {
+func (s *Catalog) State(ctx context.Context) (string, error) {
 	var all strings.Builder
 	for _, p := range s.providers {
 		state, err := p.State(ctx)
@@ -111,25 +125,11 @@ func (s *Names) State(ctx context.Context) (string, error) {
 }
 
 // Settled reports whether the last answers were those of the present state.
-func (s *Names) Settled(ctx context.Context) bool {
+func (s *Catalog) Settled(ctx context.Context) bool {
 	for _, p := range s.providers {
 		if !p.Settled(ctx) {
 			return false
 		}
 	}
 	return true
-}
-
-func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
-
-// guarded makes an error of a panic in f: on a goroutine of our own nobody else would, and the process would end.
-func guarded(f func() error) func() error {
-	return func() (err error) {
-		defer func() {
-			if v := recover(); v != nil {
-				err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
-			}
-		}()
-		return f()
-	}
 }

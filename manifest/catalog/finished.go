@@ -1,4 +1,4 @@
-package manifest
+package catalog
 
 import (
 	"context"
@@ -21,8 +21,8 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// isLayoutImage reports whether a tag is one of an OCI layout, whose documents there are already.
-func isLayoutImage(defs []*Definition) bool { return defs[0].Ready != nil && defs[0].Ready.Root != nil }
+// IsLayout reports whether a tag is one of an OCI layout, whose documents there are already.
+func IsLayout(defs []*Definition) bool { return defs[0].Ready != nil && defs[0].Ready.Root != nil }
 
 // readyFile is an image file that holds such images.
 type readyFile struct {
@@ -40,7 +40,7 @@ type readyImage struct {
 func (f *readyFile) add(title, version string, r finished.Image, tags ...string) {
 	source, err := json.Marshal(r)
 	if err != nil {
-		panic("manifest: ready image cannot be encoded: " + err.Error()) // strings and numbers always can
+		panic("catalog: finished image cannot be encoded: " + err.Error()) // strings and numbers always can
 	}
 	m := readyImage{definition: &Definition{Title: title, Version: version, Ready: &r, Source: source}}
 	if f.byTag == nil {

@@ -1,4 +1,4 @@
-package manifest
+package catalog
 
 import (
 	"cmp"
@@ -127,7 +127,7 @@ func (a *auditor) file(ctx context.Context, f definitionFile) []imageFault {
 		}
 		args, err := dockertools.ArgsOf(image)
 		if err == nil {
-			_, err = mentionedPaths(ctx, a.images.store, args)
+			_, err = MentionedPaths(ctx, a.images.store, args)
 		}
 		note("", image.At, err)
 	}
@@ -196,11 +196,11 @@ func enoughLayers(image *imagefile.Image, base int) error {
 			own++
 		}
 		if image.MaxLayers-base-own < 2 {
-			return fault.Phrase(noLayerLeft(image.MaxLayers, base, own), tooManyLayers)
+			return fault.Phrase(dockertools.NoLayerLeft(image.MaxLayers, base, own), tooManyLayers)
 		}
 	}
-	if least := base + own + paths + 1; least > maxRuntimeLayers {
-		err := fmt.Errorf("it has %d layers, with them the image has at least %d: runtimes take no more than %d: %w", base, least, maxRuntimeLayers, fs.ErrInvalid)
+	if least := base + own + paths + 1; least > dockertools.MaxRuntimeLayers {
+		err := fmt.Errorf("it has %d layers, with them the image has at least %d: runtimes take no more than %d: %w", base, least, dockertools.MaxRuntimeLayers, fs.ErrInvalid)
 		return fault.Phrase(err, tooManyLayers)
 	}
 	return nil

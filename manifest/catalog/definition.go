@@ -1,4 +1,4 @@
-package manifest
+package catalog
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type Definition struct {
 	// Args, if set, is the rest of what a definition file says; without them it is the image of a package.
 	Args *dockertools.Args
 	// archFound is set where the architecture in Args is that of the programs, not one that the file gives.
-	archFound bool
+	ArchFound bool
 	// Root is what the layer of the root file system has; none, if it is empty.
 	Root []imagefile.RootPart
 	// At is where the definition stands, for messages alone: "" for a package's.
@@ -37,16 +37,16 @@ type Definition struct {
 	Ready *finished.Image
 	// moving is set where something else than the state of catalogs and stores may change what the name means: a builder,
 	// whose source moves.
-	moving bool
+	Moving bool
 	// origin, if set, is the store path that Conf was read from, or of the script that told where it is.
-	origin store.Path
+	Origin store.Path
 }
 
-// ofFile reports whether a file describes the image: what is wrong with it may quote that.
-func (d *Definition) ofFile() bool { return d.Args != nil || d.Conf != nil || d.Ready != nil }
+// OfFile reports whether a file describes the image: what is wrong with it may quote that.
+func (d *Definition) OfFile() bool { return d.Args != nil || d.Conf != nil || d.Ready != nil }
 
-// key tells definitions apart.
-func (d *Definition) key() string {
+// Key tells definitions apart.
+func (d *Definition) Key() string {
 	b, err := json.Marshal(struct {
 		Title, Version, Program string
 		Contents                []store.Path
@@ -55,7 +55,7 @@ func (d *Definition) key() string {
 		Root                    []imagefile.RootPart `json:",omitempty"`
 	}{d.Title, d.Version, d.Program, d.Contents, d.Source, d.Args, d.Root})
 	if err != nil {
-		panic("manifest: definition cannot be encoded: " + err.Error()) // strings, bytes and JSON that was parsed always can
+		panic("catalog: definition cannot be encoded: " + err.Error()) // strings, bytes and JSON that was parsed always can
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
