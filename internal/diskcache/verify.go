@@ -45,7 +45,7 @@ func (c *index) lose(e *entry, why error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e.at != nil {
-		c.Log.Warn("disk cache: file is wrong, removed, and made again when it is wanted", "file", c.Path(e.key), "because", why)
+		c.Log.Warn("a kept file is damaged: it is removed, and made again when it is needed", "file", c.Path(e.key), "because", why)
 		c.remove(e)
 	}
 	return fmt.Errorf("%s: %w: %v", e.key, ErrAbsent, why)
