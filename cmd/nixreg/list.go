@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nixreg/nixreg/internal/server"
-	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/catalog"
 )
 
 // maxListedTags bounds the tags in a line of the list; --json has all.
@@ -71,7 +71,7 @@ func runList(ctx context.Context, p *program, c *config, pattern string, asJSON 
 }
 
 // printOffers prints a line for each offer, and returns how many there were.
-func printOffers(w io.Writer, offers iter.Seq2[manifest.Offer, error]) (n int, err error) {
+func printOffers(w io.Writer, offers iter.Seq2[catalog.Offer, error]) (n int, err error) {
 	for o, err := range offers {
 		if err != nil {
 			return n, err
@@ -91,7 +91,7 @@ func printOffers(w io.Writer, offers iter.Seq2[manifest.Offer, error]) (n int, e
 }
 
 // printOffersJSON prints a list of objects, one a line; nothing if there are none.
-func printOffersJSON(w io.Writer, offers iter.Seq2[manifest.Offer, error]) (n int, err error) {
+func printOffersJSON(w io.Writer, offers iter.Seq2[catalog.Offer, error]) (n int, err error) {
 	before := "[\n"
 	for o, err := range offers {
 		if err != nil {

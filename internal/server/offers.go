@@ -9,15 +9,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nixreg/nixreg/manifest"
+	"github.com/nixreg/nixreg/manifest/catalog"
 )
 
 // exampleTimeout bounds how long a start waits for names: a channel may have to be fetched first.
 const exampleTimeout = time.Second
 
 // Offers lists what can be pulled: see [manifest.Names.Offers].
-func (s *Server) Offers(ctx context.Context, pattern string) iter.Seq2[manifest.Offer, error] {
-	return s.source.Names().Offers(ctx, pattern)
+func (s *Server) Offers(ctx context.Context, pattern string) iter.Seq2[catalog.Offer, error] {
+	return s.source.Catalog().Offers(ctx, pattern)
 }
 
 // NothingOffered is the error of a list without any name. It says what would give names, and matches [fs.ErrNotExist].
@@ -40,7 +40,7 @@ func (p *parts) announceExample(ctx context.Context, at string, log *slog.Logger
 	serving := "serving " + strings.Join(p.names(), " and ") + " on http://" + at
 	within, cancel := context.WithTimeout(ctx, exampleTimeout)
 	defer cancel()
-	switch name, err := p.source.Names().Example(within); {
+	switch name, err := p.source.Catalog().Example(within); {
 	case name != "":
 		log.Info(serving, "try", "docker pull "+at+"/"+name)
 	case err != nil: // names may come later
