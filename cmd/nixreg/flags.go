@@ -63,9 +63,6 @@ func settings() []setting.Setting {
 	return all
 }
 
-// encodings are the values of --layer-encoding.
-var encodings = map[string]layer.Encoding{"tar": layer.Tar, "gzip": layer.Gzip, "zstd": layer.Zstd}
-
 var rootParts = []imagefile.RootPart{imagefile.Passwd, imagefile.Tmp, imagefile.Certificates, imagefile.BinSh, imagefile.UsrBinEnv}
 
 func parseKey(name, text string) (server.PublicKey, error) {
@@ -103,7 +100,7 @@ func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 	setting.Add(f, &c.BuildMemory, "build-memory", "4GB", "`SIZE` of the heap that one evaluation may have; what builders take is Nix's to bound", setting.Size(1<<20, 1<<50))
 	f.StringArrayVar(&c.Images, "images", nil, "definitions of images, and finished images, a directory or a file: `DIR|FILE`; may be repeated")
 	f.BoolVar(&c.Demo, "demo", false, "serve the built-in store, in place of auto")
-	setting.Add(f, &c.Encoding, "layer-encoding", "tar", "how layers are compressed, the `NAME` of an encoding: tar (not at all), gzip or zstd; each has digests of its own", setting.OneOf("tar, gzip or zstd", encodings))
+	setting.Add(f, &c.Encoding, "layer-encoding", "tar", "how layers are compressed, the `NAME` of an encoding: tar (not at all), gzip or zstd; each has digests of its own", setting.OneOf("tar, gzip or zstd", layer.EncodingsByName()))
 	setting.AddList(f, &c.Root, "root", "what images by package name get in their root, `PARTS` with commas: passwd, tmp, certificates, binSh, usrBinEnv", setting.SomeOf(rootParts...))
 	c.fileFlag(cmd)
 	setting.Add(f, &c.logJSON, "log-format", "text", "form of the log, `text|json`", setting.OneOf("text or json", map[string]bool{"text": false, "json": true}))

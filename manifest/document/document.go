@@ -21,7 +21,7 @@ import (
 // Dialect is a set of media types in which images are served: OCI's or Docker's.
 type Dialect struct {
 	index, manifest, config types.MediaType
-	layers                  map[layer.Encoding]types.MediaType
+	layer                   func(layer.MediaTypes) types.MediaType
 	annotated               bool
 }
 
@@ -29,38 +29,27 @@ var (
 	// OCI has the media types of the OCI image specification.
 	OCI = &Dialect{
 		index: types.OCIImageIndex, manifest: types.OCIManifestSchema1, config: types.OCIConfigJSON,
-		layers: map[layer.Encoding]types.MediaType{
-			layer.Tar: types.OCIUncompressedLayer, layer.Gzip: types.OCILayer, layer.Zstd: types.OCILayerZStd,
-		},
+		layer:     func(m layer.MediaTypes) types.MediaType { return m.OCI },
 		annotated: true,
 	}
 	// Docker has those of Docker's image manifest V2, schema 2.
 	Docker = &Dialect{
 		index: types.DockerManifestList, manifest: types.DockerManifestSchema2, config: types.DockerConfigJSON,
-		layers: map[layer.Encoding]types.MediaType{
-			layer.Tar: types.DockerUncompressedLayer, layer.Gzip: types.DockerLayer,
-		},
+		layer: func(m layer.MediaTypes) types.MediaType { return m.Docker },
 	}
 )
 
-// Encoding returns the encoding of the layers of a dialect if want is asked for: Docker has no media type for zstd.
+// Encoding returns the encoding of the layers of a dialect if want is asked for: gzip where the dialect has no media type
+// for want, as Docker has none for zstd.
 func (d *Dialect) Encoding(want layer.Encoding) layer.Encoding {
-	if _, ok := d.layers[want]; !ok {
+	if d.layer(want.MediaTypes()) == "" {
 		return layer.Gzip
 	}
 	return want
 }
 
 // Layer returns the media type of a layer, "" if the dialect has none.
-func (d *Dialect) Layer(r layer.Recipe) types.MediaType {
-	switch r.Packed {
-	case layer.Gzipped:
-		return d.layers[layer.Gzip]
-	case layer.Zstandard:
-		return d.layers[layer.Zstd]
-	}
-	return d.layers[r.Encoding]
-}
+func (d *Dialect) Layer(r layer.Recipe) types.MediaType { return d.layer(r.MediaTypes()) }
 
 // annotations are on every OCI manifest. Empty ones are left out.
 type annotations struct{ Title, Version string }

@@ -10,12 +10,14 @@ import (
 	"io"
 	"runtime"
 
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 )
 
 // Encoding names how a layer's tar is compressed: the compressor, its version, its level and its blocks. The bytes of
-// an encoding never change once released; a compressor that writes others is a new encoding with a new name.
+// an encoding never change once released; a compressor that writes others is a new encoding with a new name. All that an
+// encoding is stands in one row of encodings.
 type Encoding string
 
 // The encodings.
@@ -29,24 +31,41 @@ const (
 	Zstd Encoding = "zstd1"
 )
 
+// encodings has a row for each encoding. A new one is a constant above and a row here.
+var encodings = map[Encoding]struct {
+	name  string // in settings
+	media MediaTypes
+	// coder returns a writer whose Close ends the encoded stream; it does not close w. Close must be called. nil is none.
+	coder func(m *Maker, w io.Writer) (io.WriteCloser, error)
+}{
+	Tar:  {"tar", MediaTypes{types.OCIUncompressedLayer, types.DockerUncompressedLayer}, nil},
+	Gzip: {"gzip", MediaTypes{types.OCILayer, types.DockerLayer}, newGzip},
+	Zstd: {"zstd", MediaTypes{OCI: types.OCILayerZStd}, newZstd},
+}
+
+// MediaTypes are those of a layer, "" where the dialect has none for its encoding.
+//
+// Source: OCI image-spec 1.1, layer.md; Docker image manifest V2, schema 2.
+type MediaTypes struct{ OCI, Docker types.MediaType }
+
+// MediaTypes returns the media types of layers in the encoding; none of an unknown one.
+func (e Encoding) MediaTypes() MediaTypes { return encodings[e].media }
+
+// EncodingsByName returns all encodings by the names that settings have for them: tar, gzip, and so on.
+func EncodingsByName() map[string]Encoding {
+	byName := make(map[string]Encoding, len(encodings))
+	for e, row := range encodings {
+		byName[row.name] = e
+	}
+	return byName
+}
+
 const (
 	gzipBlock  = 1 << 20
 	gzipWindow = 32 << 10
 	gzipLevel  = 6
 	zstdBlock  = 4 << 20
 )
-
-// encoder returns a writer whose Close ends the encoded stream; it does not close w. Close must be called. All zstd
-// streams share one encoder: each would hold tens of megabytes.
-func (e Encoding) encoder(w io.Writer, shared func() (*zstd.Encoder, error)) (io.WriteCloser, error) {
-	switch e {
-	case Gzip:
-		return newGzip(w), nil
-	case Zstd:
-		return newZstd(w, shared)
-	}
-	return nil, fmt.Errorf("layer encoding %q: %w", e, errors.ErrUnsupported)
-}
 
 // gzipWriter writes one gzip member.
 //
@@ -59,12 +78,12 @@ type gzipWriter struct {
 	err    error
 }
 
-func newGzip(w io.Writer) *gzipWriter {
+func newGzip(_ *Maker, w io.Writer) (io.WriteCloser, error) {
 	const unknownOS = 0xff
 	z := &gzipWriter{w: w, crc: crc32.NewIEEE()}
 	_, z.err = w.Write([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, unknownOS})
 	z.blocks = newBlockWriter(w, gzipBlock, gzipWindow, deflate)
-	return z
+	return z, nil
 }
 
 // deflate compresses one block to whole bytes, so that the next one can follow.
@@ -103,8 +122,9 @@ func (z *gzipWriter) Close() error {
 	return err
 }
 
-func newZstd(w io.Writer, shared func() (*zstd.Encoder, error)) (io.WriteCloser, error) {
-	enc, err := shared()
+// newZstd shares one encoder among all streams of a maker: each would hold tens of megabytes.
+func newZstd(m *Maker, w io.Writer) (io.WriteCloser, error) {
+	enc, err := m.zstdEncoder()
 	if err != nil {
 		return nil, fmt.Errorf("zstd: %w", err)
 	}
@@ -113,9 +133,15 @@ func newZstd(w io.Writer, shared func() (*zstd.Encoder, error)) (io.WriteCloser,
 	}), nil
 }
 
-// zstdEncoder makes the encoder that a Maker's streams share.
-func zstdEncoder() (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)))
+// zstdEncoder returns the encoder that all streams share.
+func (m *Maker) zstdEncoder() (*zstd.Encoder, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var err error
+	if m.zstd == nil {
+		m.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)))
+	}
+	return m.zstd, err
 }
 
 // blockWriter compresses blocks side by side and writes them in order. What comes out does not depend on how many

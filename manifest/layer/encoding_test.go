@@ -62,6 +62,14 @@ func TestEncodingsAreFrozen(t *testing.T) {
 		layer.Gzip: "sha256:02f5f66a60fc42f619e080f15fbaa6fdb407baf0cbfde6c13bc15c58e6aace2b",
 		layer.Zstd: "sha256:2bee6ff4c616e6c4798fcbdad9959040815d5d5d57453940657fa48db99600b2",
 	}
+	for name, e := range layer.EncodingsByName() {
+		if e.MediaTypes().OCI == "" {
+			t.Errorf("%s has no media type", name)
+		}
+		if e != layer.Tar && frozen[e] == "" {
+			t.Errorf("the bytes of %s are not frozen here", name)
+		}
+	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for _, cores := range []int{1, 4} {
 		runtime.GOMAXPROCS(cores)

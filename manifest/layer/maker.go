@@ -73,17 +73,6 @@ type Maker struct {
 	zstd     *zstd.Encoder // shared by all streams, once one was asked for
 }
 
-// zstdEncoder returns the encoder that all streams share.
-func (m *Maker) zstdEncoder() (*zstd.Encoder, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var err error
-	if m.zstd == nil {
-		m.zstd, err = zstdEncoder()
-	}
-	return m.zstd, err
-}
-
 // Remembers reports whether the digest of the recipe's bytes is known to be want.
 func (m *Maker) Remembers(ctx context.Context, r Recipe, want v1.Hash) bool {
 	info, err := m.remembered(ctx, r)

@@ -23,6 +23,17 @@ const (
 	Zstandard Packing = "zstd"
 )
 
+// MediaTypes returns the media types of the bytes of a recipe, packed or encoded.
+func (r Recipe) MediaTypes() MediaTypes {
+	switch r.Packed {
+	case Gzipped:
+		return Gzip.MediaTypes()
+	case Zstandard:
+		return Zstd.MediaTypes()
+	}
+	return r.Encoding.MediaTypes()
+}
+
 // maxZstdWindow bounds the memory of a decoder, in bytes: what zstd makes at its highest level, without --long.
 const maxZstdWindow = 128 << 20
 
