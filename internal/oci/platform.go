@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/nixreg/nixreg/internal/errkind"
 )
 
 // Platform is a system that an image is for, in the words of Go: linux, arm64, v8. The zero Platform is unknown.
@@ -39,7 +41,7 @@ func IsPlatformWord(s string) bool { return platformWord.MatchString(s) }
 func ParsePlatform(s string) (Platform, error) {
 	words := strings.Split(s, "/")
 	if len(words) < 2 || len(words) > 3 || slices.Contains(words, "") {
-		return Platform{}, invalid("platform %.100q: want OS/ARCH or OS/ARCH/VARIANT", s)
+		return Platform{}, errkind.Invalid("platform %.100q: want OS/ARCH or OS/ARCH/VARIANT", s)
 	}
 	words = append(words, "")
 	p := Platform{words[0], words[1], words[2]}
@@ -52,7 +54,7 @@ func (p Platform) Check() error {
 		{"operating system", p.OS, "linux"}, {"architecture", p.Architecture, "arm64"}, {"variant", p.Variant, "v8"},
 	} {
 		if !IsPlatformWord(part.value) && (part.value != "" || part.name != "variant") {
-			return invalid("%s %.100q: want one word in lower case, such as %s", part.name, part.value, part.example)
+			return errkind.Invalid("%s %.100q: want one word in lower case, such as %s", part.name, part.value, part.example)
 		}
 	}
 	return nil
@@ -104,7 +106,7 @@ func Choose[T any](offers []T, platform func(T) Platform, wants ...Platform) (T,
 		}
 	}
 	var none T
-	return none, kindError{fmt.Errorf("no image for %s, only for %s", wants[0], names(offers, platform)), fs.ErrNotExist}
+	return none, errkind.New(fs.ErrNotExist, "no image for %s, only for %s", wants[0], names(offers, platform))
 }
 
 // names are the platforms of offers, for people.

@@ -1,10 +1,10 @@
 package oci
 
 import (
-	"fmt"
-	"io/fs"
 	"net"
 	"strings"
+
+	"github.com/nixreg/nixreg/internal/errkind"
 )
 
 // Reference is an image of a registry, in full.
@@ -21,12 +21,12 @@ type Reference struct {
 func ParseReference(s string) (Reference, error) {
 	name, digest, byDigest := strings.Cut(s, "@")
 	if byDigest && !IsDigest(digest) {
-		return Reference{}, invalid("digest %.200q: want sha256: and 64 hex digits in lower case", digest)
+		return Reference{}, errkind.Invalid("digest %.200q: want sha256: and 64 hex digits in lower case", digest)
 	}
 	r := Reference{Digest: digest}
 	var tagged bool
 	if r.Familiar, r.Tag, tagged = SplitTag(name); tagged && !IsTag(r.Tag) {
-		return Reference{}, invalid("image tag %.300q: want %s", r.Tag, TagForm)
+		return Reference{}, errkind.Invalid("image tag %.300q: want %s", r.Tag, TagForm)
 	}
 	var err error
 	if r.Host, r.Repository, err = SplitHost(r.Familiar); err != nil {
@@ -67,21 +67,9 @@ func SplitHost(name string) (host, repository string, err error) {
 		repository = "library/" + repository
 	}
 	if len(host)+len("/")+len(repository) > MaxName || idPattern.MatchString(name) || !IsHost(host) || !IsRepository(repository) {
-		return "", "", invalid("image name %.300q: want [HOST/]NAME in lower case", name)
+		return "", "", errkind.Invalid("image name %.300q: want [HOST/]NAME in lower case", name)
 	}
 	return host, repository, nil
-}
-
-// kindError is of a kind that its text need not name.
-type kindError struct {
-	error
-	kind error
-}
-
-func (e kindError) Is(target error) bool { return target == e.kind }
-
-func invalid(format string, args ...any) error {
-	return kindError{fmt.Errorf(format, args...), fs.ErrInvalid}
 }
 
 // IsLoopback reports whether a registry's host, with or without a port, is this machine by its name alone: localhost, 127.0.0.0/8

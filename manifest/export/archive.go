@@ -14,34 +14,35 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/internal/errkind"
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
-// writeBuffer is how many bytes are written at once.
+// writeBuffer is the number of bytes of one write.
 const writeBuffer = 256 << 10
 
-// Notes are what a docker-archive says that the image does not.
+// Notes hold the facts of a docker-archive that the image does not state.
 type Notes struct {
 	RepoTags []string
-	MTime    int64 // of the members, Unix seconds
-	// Layers are headers of the layers' members, bottom first, without sizes. One without a name gets the usual one,
-	// DIFFID/layer.tar; the layer of one with a name is written as the repository has it, compressed or not. nil is for
-	// all of them the usual header: mode 0644, and an owner that is 0 and has no name.
+	MTime    int64 // time of all members, Unix seconds
+	// Layers are the headers of the layers' members, bottom first, without sizes. A header without a name gets the name
+	// DIFFID/layer.tar, and its layer is written uncompressed. The layer of a header with a name is written as the
+	// repository has it, compressed or not. nil means mode 0644 and owner 0 without a name for every layer.
 	Layers []layer.Header
 }
 
-// member is one of an archive, and where its bytes come from.
+// member is one file of an archive. write writes its bytes.
 type member struct {
 	header layer.Header
 	write  func(ctx context.Context, w io.Writer) error
 }
 
-// WriteArchive writes the image as a docker-archive to w, which the caller closes. An index gives an error matching
-// errors.ErrUnsupported, and an image whose config does not list its layers [fs.ErrInvalid].
+// WriteArchive writes the image as a docker-archive to w. The caller closes w. For an index the error matches
+// errors.ErrUnsupported. For an image whose config does not list its layers it matches [fs.ErrInvalid].
 //
-// Members are, in this order, each layer, the config, and manifest.json. The bytes are those of Python's tarfile and
-// json.dumps(indent=4), as nixpkgs' stream_layered_image.py writes them: layers are uncompressed, and one that is
-// repeated is written again.
+// The members are the layers, the config and manifest.json, in this order. The bytes are the same as those of nixpkgs'
+// stream_layered_image.py, which uses Python's tarfile and json.dumps(indent=4): layers are uncompressed, and a repeated
+// layer is written again.
 //
 // Source: nixpkgs pkgs/build-support/docker/stream_layered_image.py, main.
 func (img *Image) WriteArchive(ctx context.Context, w io.Writer, notes Notes, progress Progress) error {
@@ -67,7 +68,7 @@ func (img *Image) WriteArchive(ctx context.Context, w io.Writer, notes Notes, pr
 
 func (img *Image) members(ctx context.Context, notes Notes) ([]member, error) {
 	if img.top().manifest == nil {
-		return nil, &kindError{"holds one image, not an index of several", errors.ErrUnsupported}
+		return nil, errkind.New(errors.ErrUnsupported, "holds one image, not an index of several")
 	}
 	config, err := img.config(ctx)
 	if err != nil {
@@ -79,7 +80,7 @@ func (img *Image) members(ctx context.Context, notes Notes) ([]member, error) {
 	}
 	layers := img.top().manifest.Layers
 	if len(ids) != len(layers) || notes.Layers != nil && len(notes.Layers) != len(layers) {
-		return nil, invalid("config lists %d layers, the manifest %d", len(ids), len(layers))
+		return nil, errkind.Invalid("config lists %d layers, the manifest %d", len(ids), len(layers))
 	}
 	var members []member
 	names := make([]string, len(layers))
@@ -95,13 +96,13 @@ func (img *Image) members(ctx context.Context, notes Notes) ([]member, error) {
 		names[i] = m.header.Name
 		members = append(members, m)
 	}
-	name := hexSHA256(config) + ".json"
+	name := img.Config().Hex + ".json"
 	return append(members,
 		literal(name, config, notes.MTime),
 		literal("manifest.json", archiveIndex(name, notes.RepoTags, names), notes.MTime)), nil
 }
 
-// layerMember measures the layer, which means unpacking it once more if it is compressed.
+// layerMember returns the member of a layer. It unpacks a compressed layer once to learn its size.
 func (img *Image) layerMember(ctx context.Context, h layer.Header, d v1.Descriptor, diffID v1.Hash) (member, error) {
 	b, err := img.repository.Blob(ctx, d.Digest)
 	if err != nil {
@@ -131,7 +132,7 @@ func literal(name string, b []byte, mtime int64) member {
 	}
 }
 
-// archive is one that is being written.
+// archive is the archive that is being written.
 type archive struct {
 	w     *bufio.Writer
 	n     int64 // bytes written
@@ -178,7 +179,7 @@ func diffIDs(config []byte) ([]v1.Hash, error) {
 	return doc.RootFS.DiffIDs, nil
 }
 
-// archiveIndex is manifest.json.
+// archiveIndex returns manifest.json.
 func archiveIndex(config string, repoTags, layers []string) []byte {
 	if repoTags == nil {
 		repoTags = []string{}
@@ -196,12 +197,12 @@ func archiveIndex(config string, repoTags, layers []string) []byte {
 		Layers   []string
 	}{{config, repoTags, layers}}
 	if err := enc.Encode(doc); err != nil {
-		panic("export: manifest.json cannot be encoded: " + err.Error()) // strings always can
+		panic("export: manifest.json cannot be encoded: " + err.Error()) // strings can always be encoded
 	}
 	return ascii(bytes.TrimRight(b.Bytes(), "\n"))
 }
 
-// ascii escapes what Python's json.dumps does, and Go's encoder leaves alone.
+// ascii escapes the characters that Python's json.dumps escapes and Go's encoder does not.
 func ascii(b []byte) []byte {
 	out := make([]byte, 0, len(b))
 	for len(b) > 0 {

@@ -3,6 +3,7 @@ package export
 import (
 	"strings"
 
+	"github.com/nixreg/nixreg/internal/errkind"
 	"github.com/nixreg/nixreg/internal/oci"
 )
 
@@ -16,19 +17,19 @@ const (
 	Docker        Transport = "docker"
 )
 
-// Destination is where an image goes.
+// Destination is the place that an image is exported to.
 type Destination struct {
 	Transport Transport
-	// Path is a file, "-" for standard output; the directory of an OCI layout; or HOST/REPO:TAG of a registry.
+	// Path is a file or "-" for standard output, the directory of an OCI layout, or HOST/REPO:TAG of a registry.
 	Path string
-	// Name is NAME:TAG in a docker-archive, or the image's name in an OCI layout; "" if it is left out.
+	// Name is NAME:TAG in a docker-archive, or the image's name in an OCI layout. It may be "".
 	Name string
 }
 
 const forms = "-, docker-archive:FILE[:NAME:TAG], oci:DIR[:TAG] or docker://HOST/REPO[:TAG]"
 
-// ParseDestination reads a destination as skopeo has it, or "-" for docker-archive:-, as is /dev/stdout. Names are checked, files are not.
-// Errors match [io/fs.ErrInvalid].
+// ParseDestination parses a destination in skopeo's syntax. "-" and docker-archive:/dev/stdout mean docker-archive:-. It checks
+// names and opens no file. Errors match [io/fs.ErrInvalid].
 //
 // Source: containers-transports(5).
 func ParseDestination(s string) (Destination, error) {
@@ -45,25 +46,25 @@ func ParseDestination(s string) (Destination, error) {
 		return parseTarget(s, rest)
 	}
 	if way, ok := waysTo[transport]; ok {
-		return Destination{}, invalid("destination %.300q: no %s here, but %s", s, transport, way)
+		return Destination{}, errkind.Invalid("destination %.300q: %s is not supported: use %s", s, transport, way)
 	}
-	return Destination{}, invalid("destination %.300q: want %s", s, forms)
+	return Destination{}, errkind.Invalid("destination %.300q: want %s", s, forms)
 }
 
-// waysTo are detours to skopeo's other transports.
+// waysTo tell how to reach skopeo's other transports.
 var waysTo = map[string]string{
 	"containers-storage": "docker-archive:- | podman load",
 	"dir":                "oci:DIR[:TAG], which skopeo copies to dir:",
 	"docker-daemon":      "docker-archive:-[:NAME:TAG] | docker load",
-	"oci-archive":        "oci:DIR[:TAG], of which tar -C DIR -cf FILE . makes one",
+	"oci-archive":        "oci:DIR[:TAG], then tar -C DIR -cf FILE .",
 }
 
 func parseArchive(s, rest string) (Destination, error) {
 	file, repoTag, named := strings.Cut(rest, ":")
 	if file == "" {
-		return Destination{}, invalid("destination %.300q: want docker-archive:FILE[:NAME:TAG]", s)
+		return Destination{}, errkind.Invalid("destination %.300q: want docker-archive:FILE[:NAME:TAG]", s)
 	}
-	if file == "/dev/stdout" { // as people write it who know skopeo, which has no "-"
+	if file == "/dev/stdout" { // skopeo has no "-", so its users write this
 		file = "-"
 	}
 	d := Destination{Transport: DockerArchive, Path: file}
@@ -72,7 +73,7 @@ func parseArchive(s, rest string) (Destination, error) {
 	}
 	ref, err := oci.ParseReference(repoTag)
 	if err != nil || ref.Digest != "" {
-		return Destination{}, invalid("destination %.300q: %.300q is not NAME:TAG", s, repoTag)
+		return Destination{}, errkind.Invalid("destination %.300q: %.300q is not NAME:TAG", s, repoTag)
 	}
 	d.Name = ref.Familiar + ":" + ref.Tag
 	return d, nil
@@ -81,7 +82,7 @@ func parseArchive(s, rest string) (Destination, error) {
 func parseLayout(s, rest string) (Destination, error) {
 	dir, image, named := strings.Cut(rest, ":")
 	if dir == "" || named && !oci.IsRefName(image) {
-		return Destination{}, invalid("destination %.300q: want oci:DIR[:TAG]", s)
+		return Destination{}, errkind.Invalid("destination %.300q: want oci:DIR[:TAG]", s)
 	}
 	return Destination{Transport: OCI, Path: dir, Name: image}, nil
 }
@@ -89,11 +90,11 @@ func parseLayout(s, rest string) (Destination, error) {
 func parseTarget(s, rest string) (Destination, error) {
 	ref, ok := strings.CutPrefix(rest, "//")
 	if !ok {
-		return Destination{}, invalid("destination %.300q: want docker://HOST/REPO[:TAG]", s)
+		return Destination{}, errkind.Invalid("destination %.300q: want docker://HOST/REPO[:TAG]", s)
 	}
 	parsed, err := oci.ParseReference(ref)
 	if err != nil || parsed.Digest != "" {
-		return Destination{}, invalid("destination %.300q: want docker://HOST/REPO[:TAG], in lower case and without a digest", s)
+		return Destination{}, errkind.Invalid("destination %.300q: want docker://HOST/REPO[:TAG], in lower case and without a digest", s)
 	}
 	return Destination{Transport: Docker, Path: parsed.String()}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -147,3 +148,5 @@ func twoPlatforms(t testing.TB) (*memory, *v1.Descriptor) {
 	}
 	return m, m.index(t, images, "amd64", "arm64")
 }
+
+func hexSHA256(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }

@@ -2,7 +2,6 @@ package export
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -17,22 +16,22 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nixreg/nixreg/internal/errkind"
 	"github.com/nixreg/nixreg/internal/oci"
 )
 
-const (
-	layoutVersion = "1.0.0" // OCI image-spec 1.1, image-layout.md
-	maxIndex      = 8 << 20 // bytes of an index.json
-)
+const layoutVersion = "1.0.0" // OCI image-spec 1.1, image-layout.md
 
-// WriteLayout puts the image into an OCI layout, under a name of the layout's index unless that is "". The directory may
-// be there or not; what has other files and is no layout gives an error matching [fs.ErrInvalid]. An image of the same
-// name is replaced, its blobs stay. What is [Image.Missing] is left out. Blobs that are there are not written again. Every
-// file gets its name when it is complete and on the disk, index.json last; after an error, files that are new are removed.
-// Of several that write to one layout, in whatever processes, each waits for the one before.
+// WriteLayout adds the image to the OCI layout in dir. The layout's index gets an entry with name, or one without a name if
+// name is "". The entry replaces an entry of the same name; the blobs of the replaced image stay. WriteLayout makes dir if it
+// is absent. If dir has other files and is no layout, the error matches [fs.ErrInvalid].
+//
+// Existing blobs are not written again, and the manifests in [Image.Missing] are skipped. Each file gets its name when it is
+// complete and on the disk, index.json last. After an error the new files are removed. Exports to the same layout, also in
+// other processes, run one after the other.
 func (img *Image) WriteLayout(ctx context.Context, dir, name string, progress Progress) (err error) {
 	if name != "" && !oci.IsRefName(name) {
-		return invalid("name %.300q in an oci layout", name)
+		return errkind.Invalid("name %.300q in an oci layout", name)
 	}
 	l := &layout{dir: dir, repository: img.repository, meter: newMeter(progress, img.size()), seen: make(map[v1.Hash]bool)}
 	defer func() {
@@ -59,17 +58,7 @@ func (img *Image) WriteLayout(ctx context.Context, dir, name string, progress Pr
 	})
 }
 
-// layout is one that is being written to.
-type layout struct {
-	dir        string
-	claimed    *os.File // nil: not yet
-	repository Repository
-	meter      *meter
-	seen       map[v1.Hash]bool
-	made       []string // what is new, the parent before what is in it
-}
-
-// open makes the directories and returns index.json, nil if there is none.
+// open makes the directories and returns index.json. It is nil if the file does not exist.
 func (l *layout) open(ctx context.Context) (index []byte, err error) {
 	if l.claimed, err = l.claim(ctx); err != nil {
 		return nil, err
@@ -98,11 +87,11 @@ func (l *layout) open(ctx context.Context) (index []byte, err error) {
 	})
 }
 
-// existing checks that a directory is a layout, and returns its index.json.
+// existing checks that the directory is a layout, and returns its index.json.
 func (l *layout) existing() ([]byte, error) {
 	b, err := readFile(filepath.Join(l.dir, oci.LayoutFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, invalid("has other files, and is no layout")
+		return nil, errkind.Invalid("has other files, and is no layout")
 	}
 	if err != nil {
 		return nil, err
@@ -123,20 +112,7 @@ func (l *layout) existing() ([]byte, error) {
 	return index, err
 }
 
-func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxIndex+1))
-	if err == nil && len(b) > maxIndex {
-		return nil, fmt.Errorf("%s: more than %d bytes: %w", name, maxIndex, fs.ErrInvalid)
-	}
-	return b, err
-}
-
-// document writes a document's blobs, and the document.
+// document writes the blobs of a document, and the document itself.
 func (l *layout) document(ctx context.Context, d *document) error {
 	for _, desc := range d.blobs() {
 		err := l.blob(desc, func(w io.Writer) error {
@@ -156,7 +132,7 @@ func (l *layout) document(ctx context.Context, d *document) error {
 	})
 }
 
-// blob writes what is not there, and verifies it.
+// blob writes a blob that is absent, and verifies its digest.
 func (l *layout) blob(d v1.Descriptor, write func(io.Writer) error) error {
 	if l.seen[d.Digest] {
 		return nil
@@ -173,70 +149,14 @@ func (l *layout) blob(d v1.Descriptor, write func(io.Writer) error) error {
 			return fmt.Errorf("blob %s: %w", d.Digest, err)
 		}
 		if got := hex.EncodeToString(h.Sum(nil)); got != d.Digest.Hex {
-			return invalid("blob %s has the bytes of sha256:%s", d.Digest, got)
+			return errkind.Invalid("blob %s has the bytes of sha256:%s", d.Digest, got)
 		}
 		return nil
 	})
 }
 
-// write makes or replaces a file, under its name when it is complete.
-func (l *layout) write(name string, write func(io.Writer) error) (err error) {
-	temp := filepath.Join(l.dir, tempName+rand.Text())
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) // less the umask, as any file of the user's
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			err = errors.Join(err, os.Remove(temp))
-		}
-	}()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	name = filepath.Join(l.dir, name)
-	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-		l.made = append(l.made, name)
-	}
-	return os.Rename(temp, name)
-}
-
-func (l *layout) mkdir(name string) error {
-	name = filepath.Join(l.dir, name)
-	switch err := os.Mkdir(name, 0o777); {
-	case err == nil:
-		l.made = append(l.made, name)
-	case !errors.Is(err, fs.ErrExist):
-		return err
-	}
-	return nil
-}
-
-// release lets the next one write.
-func (l *layout) release() error {
-	if l.claimed == nil {
-		return nil
-	}
-	return l.claimed.Close()
-}
-
-// undo removes what is new. A directory that has something else meanwhile stays.
-func (l *layout) undo() error {
-	var errs []error
-	for _, name := range slices.Backward(l.made) {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// addToIndex returns an index.json with an image more, in the place of one of the same name, or of a nameless one of the
-// same digest. What else there is stays as it is; nil is no index.
+// addToIndex returns index.json with an entry for d. The entry replaces one of the same name, or one without a name of the
+// same digest. Everything else stays as it is. A nil index is a new one.
 func addToIndex(index []byte, d v1.Descriptor, name string) ([]byte, error) {
 	doc := map[string]json.RawMessage{"schemaVersion": []byte("2"), "mediaType": []byte(`"` + types.OCIImageIndex + `"`)}
 	var list []json.RawMessage
@@ -246,7 +166,7 @@ func addToIndex(index []byte, d v1.Descriptor, name string) ([]byte, error) {
 			return nil, fmt.Errorf("%s: %w: %w", oci.IndexFile, err, fs.ErrInvalid)
 		}
 		if doc == nil {
-			return nil, invalid("%s: want an object", oci.IndexFile)
+			return nil, errkind.Invalid("%s: want an object", oci.IndexFile)
 		}
 		if m, ok := doc["manifests"]; ok {
 			if err := json.Unmarshal(m, &list); err != nil {
@@ -258,7 +178,8 @@ func addToIndex(index []byte, d v1.Descriptor, name string) ([]byte, error) {
 	list = slices.DeleteFunc(list, func(b json.RawMessage) bool {
 		var old v1.Descriptor
 		err = errors.Join(err, json.Unmarshal(b, &old))
-		return replaced(old, d, name)
+		had := old.Annotations[oci.RefName]
+		return had != "" && had == name || had == "" && old.Digest == d.Digest
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: manifests: %w: %w", oci.IndexFile, err, fs.ErrInvalid)
@@ -275,9 +196,4 @@ func addToIndex(index []byte, d v1.Descriptor, name string) ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(doc)
-}
-
-func replaced(old, d v1.Descriptor, name string) bool {
-	had := old.Annotations[oci.RefName]
-	return had != "" && had == name || had == "" && old.Digest == d.Digest
 }

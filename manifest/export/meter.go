@@ -9,10 +9,10 @@ import (
 	"sync/atomic"
 )
 
-// meter adds up what is written.
+// meter counts written bytes and reports them.
 type meter struct {
-	mu          sync.Mutex // guards what follows, and lets report run once at a time
-	report      Progress   // nil: nobody is told
+	mu          sync.Mutex // guards the fields below, and keeps calls of report apart
+	report      Progress   // may be nil
 	done, total int64
 }
 
@@ -27,7 +27,7 @@ func (m *meter) add(n int64) {
 	}
 }
 
-// expect adds to what there is to be written.
+// expect adds to the bytes to write.
 func (m *meter) expect(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -41,7 +41,7 @@ func (m *meter) stop() {
 	m.report = nil
 }
 
-// meteredReader counts what is read.
+// meteredReader counts the bytes that are read.
 type meteredReader struct {
 	io.ReadCloser
 	meter *meter
@@ -55,9 +55,9 @@ func (r *meteredReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// counted passes on so many bytes, and no more, until ctx ends.
+// counted writes at most left bytes to w. It fails when ctx has ended.
 type counted struct {
-	ctx   context.Context // of the one call that writes
+	ctx   context.Context // of the call that writes
 	w     io.Writer
 	left  int64
 	meter *meter

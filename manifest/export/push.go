@@ -2,48 +2,43 @@ package export
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"strings"
-	"unicode"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nixreg/nixreg/internal/errkind"
 	"github.com/nixreg/nixreg/internal/oci"
 )
 
 const (
 	pushJobs  = 4 // blobs at the same time
-	mountJobs = 8 // questions at the same time
-	maxReason = 500
+	mountJobs = 8 // layers that are looked up at the same time
 )
 
-// Target is a place in a registry.
+// Target is a repository and tag of a registry.
 type Target struct {
 	Name string // HOST/REPO:TAG, as docker push takes it
-	// MountFrom are other repositories of the registry: a layer that one of them has is not sent.
+	// MountFrom are other repositories of the registry. Layers that one of them has are mounted and not sent.
 	MountFrom []string
 	Keychain  authn.Keychain
-	// SkipVerify takes any certificate, and plain HTTP. The own machine is asked over plain HTTP in any case, if it speaks
-	// no HTTPS; no other is, nor told a password.
+	// SkipVerify allows any certificate and plain HTTP. Without it, plain HTTP is only used to reach this machine, if that
+	// does not speak HTTPS. No other machine gets a request or a password over plain HTTP.
 	SkipVerify bool
 	UserAgent  string
 
-	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: as usual
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the default of net/http
 }
 
-// Push sends what the target lacks: layers, config and manifest, of an index all images. The digest there is the one of
-// the repository. The progress is that of what is sent. What the registry refuses gives an error matching
+// Push sends the layers, configs and manifests that the target lacks. For an index it sends all images. The digest in the
+// registry is the digest in the repository. progress counts the bytes sent. If the registry denies access, the error matches
 // [fs.ErrPermission].
 func (img *Image) Push(ctx context.Context, t Target, progress Progress) error {
 	tag, from, err := t.parse()
@@ -54,11 +49,12 @@ func (img *Image) Push(ctx context.Context, t Target, progress Progress) error {
 		return fmt.Errorf("push to %s: manifest %s is missing, and registries take no index without it: %w", tag, missing[0], fs.ErrNotExist)
 	}
 	if err := img.push(ctx, t, tag, from, progress); err != nil {
-		return fmt.Errorf("push to %s: %w", tag, said(err))
+		return fmt.Errorf("push to %s: %w", tag, refusal(err))
 	}
 	return nil
 }
 
+// parse returns the tag, and the repositories of MountFrom.
 func (t Target) parse() (name.Tag, []name.Repository, error) {
 	options := []name.Option{name.WeakValidation}
 	if host, _, _ := strings.Cut(t.Name, "/"); t.SkipVerify || oci.IsLoopback(host) {
@@ -66,13 +62,13 @@ func (t Target) parse() (name.Tag, []name.Repository, error) {
 	}
 	tag, err := name.NewTag(t.Name, options...)
 	if err != nil {
-		return name.Tag{}, nil, invalid("%v", err)
+		return name.Tag{}, nil, errkind.Invalid("%v", err)
 	}
 	var from []name.Repository
 	for _, repo := range t.MountFrom {
 		r, err := name.NewRepository(tag.RegistryStr()+"/"+repo, options...)
 		if err != nil {
-			return name.Tag{}, nil, invalid("mount from %.300q: %v", repo, err)
+			return name.Tag{}, nil, errkind.Invalid("mount from %.300q: %v", repo, err)
 		}
 		from = append(from, r)
 	}
@@ -83,7 +79,7 @@ func (img *Image) push(ctx context.Context, t Target, tag name.Tag, from []name.
 	wire, closeIdle := t.transport()
 	defer closeIdle()
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends what still reads layers
+	defer cancel() // ends the reads of layers that were given up
 	options := []remote.Option{
 		remote.WithAuthFromKeychain(endingKeychain{t.Keychain}), remote.WithJobs(pushJobs), remote.WithUserAgent(t.UserAgent),
 		remote.WithTransport(wire), remote.WithContext(ctx),
@@ -94,37 +90,12 @@ func (img *Image) push(ctx context.Context, t Target, tag name.Tag, from []name.
 		return err
 	}
 	v.meter = newMeter(progress, 0)
-	defer v.meter.stop() // a request that was given up may still be reading
+	defer v.meter.stop() // a request that was given up may still read
 	return remote.Push(tag, v.of(img.top()), options...)
 }
 
-func (t Target) transport() (_ http.RoundTripper, closeIdle func()) {
-	base := remote.DefaultTransport.(*http.Transport).Clone()
-	if t.dial != nil {
-		base.DialContext = t.dial
-	}
-	if t.SkipVerify {
-		base.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
-		return base, base.CloseIdleConnections
-	}
-	return httpsOnly{base}, base.CloseIdleConnections
-}
-
-// httpsOnly asks no other machine over plain HTTP: go-containerregistry falls back to it for private addresses, and goes
-// where a registry sends it.
-type httpsOnly struct{ http.RoundTripper }
-
-func (t httpsOnly) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != "https" && !oci.IsLoopback(r.URL.Host) {
-		if r.Body != nil {
-			r.Body.Close()
-		}
-		return nil, invalid("want HTTPS")
-	}
-	return t.RoundTripper.RoundTrip(r)
-}
-
-// mounts finds a repository for each layer that one has. With a single repository the registry finds out by itself.
+// mounts returns a repository of from for each blob that one of them has. A single repository is not asked: the registry
+// checks it when it mounts.
 func (img *Image) mounts(ctx context.Context, from []name.Repository, options []remote.Option) (map[v1.Hash]name.Repository, error) {
 	found := make(map[v1.Hash]name.Repository)
 	for _, d := range img.documents {
@@ -170,7 +141,7 @@ func (img *Image) mounts(ctx context.Context, from []name.Repository, options []
 	return found, nil
 }
 
-// has reports whether a repository is known to have a blob; one that does not tell has none.
+// has reports whether a repository has a blob. It is false if the repository cannot be asked.
 func has(ctx context.Context, puller *remote.Puller, ref name.Digest) bool {
 	l, err := puller.Layer(ctx, ref)
 	if err != nil {
@@ -179,31 +150,3 @@ func has(ctx context.Context, puller *remote.Puller, ref name.Digest) bool {
 	ok, err := partial.Exists(l)
 	return err == nil && ok
 }
-
-// said is the error of a registry, in one line that is not too long, and of its kind.
-func said(err error) error {
-	text := strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, err.Error())
-	if len(text) > maxReason {
-		text = strings.ToValidUTF8(text[:maxReason], "") + "…"
-	}
-	e := &registryError{text: text, cause: err}
-	if wire := (*transport.Error)(nil); errors.As(err, &wire) {
-		e.denied = wire.StatusCode == http.StatusUnauthorized || wire.StatusCode == http.StatusForbidden
-	}
-	return e
-}
-
-type registryError struct {
-	text   string
-	cause  error
-	denied bool
-}
-
-func (e *registryError) Error() string        { return e.text }
-func (e *registryError) Unwrap() error        { return e.cause }
-func (e *registryError) Is(target error) bool { return e.denied && target == fs.ErrPermission }

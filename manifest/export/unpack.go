@@ -11,12 +11,14 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/nixreg/nixreg/internal/errkind"
 )
 
-// maxZstdWindow bounds the memory of a decoder, in bytes: what zstd makes at its highest level, without --long.
+// maxZstdWindow bounds the memory of a decoder, in bytes. It is the window of zstd's highest level without --long.
 const maxZstdWindow = 128 << 20
 
-// measure returns how many bytes a compressed layer unpacks to, and verifies them.
+// measure returns the size of a compressed layer when it is unpacked, and verifies its diffID.
 func measure(ctx context.Context, b Blob, diffID v1.Hash) (int64, error) {
 	h := sha256.New()
 	n := &counter{w: h}
@@ -24,11 +26,12 @@ func measure(ctx context.Context, b Blob, diffID v1.Hash) (int64, error) {
 		return 0, err
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != diffID.Hex {
-		return 0, invalid("unpacks to sha256:%s, not to %s as the config says", got, diffID)
+		return 0, errkind.Invalid("unpacks to sha256:%s, not to %s as the config says", got, diffID)
 	}
 	return n.n, nil
 }
 
+// counter counts the bytes that are written.
 type counter struct {
 	w io.Writer
 	n int64
@@ -40,7 +43,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// unpack writes what a layer unpacks to; of one that is not compressed, its bytes.
+// unpack writes the uncompressed bytes of a layer.
 func unpack(ctx context.Context, w io.Writer, b Blob) error {
 	r := reader(ctx, b)
 	defer r.Close()
@@ -52,10 +55,11 @@ func unpack(ctx context.Context, w io.Writer, b Blob) error {
 	if _, err := io.Copy(w, z); err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, r) // a layer that goes on behind its end is read for its errors
+	_, err = io.Copy(io.Discard, r) // read errors behind the end of the compressed data count, too
 	return err
 }
 
+// decompress tells the compression from the first bytes.
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	magic := make([]byte, 4)
 	n, err := io.ReadFull(r, magic)
@@ -76,14 +80,14 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(r), nil
 }
 
-// piped reads a blob as it is written.
+// piped is a reader of a blob.
 type piped struct {
 	*io.PipeReader
 	cancel  context.CancelFunc
 	writing sync.WaitGroup
 }
 
-// reader returns the bytes of a blob. The caller closes it, which ends what writes them.
+// reader returns the bytes of a blob. The caller closes it, which stops the goroutine that writes them.
 func reader(ctx context.Context, b Blob) io.ReadCloser {
 	ctx, cancel := context.WithCancel(ctx)
 	r, w := io.Pipe()

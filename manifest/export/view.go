@@ -12,9 +12,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/nixreg/nixreg/internal/errkind"
 )
 
-// view shows documents as go-containerregistry wants them. Its interfaces have no contexts: one is for all calls.
+// view gives documents the interfaces of go-containerregistry. These have no contexts, so ctx is for all calls.
 type view struct {
 	ctx        context.Context
 	repository Repository
@@ -23,7 +25,7 @@ type view struct {
 	meter      *meter
 }
 
-// described is what images and indexes have in common.
+// described has the methods that images and indexes share.
 type described interface {
 	MediaType() (types.MediaType, error)
 	Digest() (v1.Hash, error)
@@ -80,7 +82,7 @@ func (i *imageView) LayerByDigest(digest v1.Hash) (v1.Layer, error) {
 	return nil, fmt.Errorf("layer %s: %w", digest, fs.ErrNotExist)
 }
 
-// layer is one that may be mounted from another repository, if one was found for it.
+// layer returns a layer. If another repository has it, the registry may mount it from there.
 func (v *view) layer(d v1.Descriptor) v1.Layer {
 	l := &layerView{view: v, desc: d}
 	if repo, ok := v.mounts[d.Digest]; ok {
@@ -89,13 +91,13 @@ func (v *view) layer(d v1.Descriptor) v1.Layer {
 	return l
 }
 
-// layerView is a [v1.Layer], or a config.
+// layerView is a [v1.Layer] of a layer or a config.
 type layerView struct {
 	*view
 	desc v1.Descriptor
 
 	mu   sync.Mutex
-	sent *meteredReader // the last time
+	sent *meteredReader // of the last attempt
 }
 
 func (l *layerView) Digest() (v1.Hash, error)             { return l.desc.Digest, nil }
@@ -104,7 +106,7 @@ func (l *layerView) MediaType() (types.MediaType, error)  { return l.desc.MediaT
 func (l *layerView) DiffID() (v1.Hash, error)             { return v1.Hash{}, errNoDiffIDs }
 func (l *layerView) Uncompressed() (io.ReadCloser, error) { return nil, errNoDiffIDs }
 
-// Compressed returns the bytes. It is called again where they are to be sent again.
+// Compressed returns the bytes. go-containerregistry calls it again for each attempt to send them.
 func (l *layerView) Compressed() (io.ReadCloser, error) {
 	b, err := l.repository.Blob(l.ctx, l.desc.Digest)
 	if err != nil {
@@ -121,8 +123,8 @@ func (l *layerView) Compressed() (io.ReadCloser, error) {
 	return l.sent, nil
 }
 
-// errNoDiffIDs is for what a push does not ask for.
-var errNoDiffIDs = &kindError{"uncompressed layers are not looked at here", fs.ErrInvalid}
+// errNoDiffIDs is returned by the methods that a push does not call.
+var errNoDiffIDs = errkind.Invalid("uncompressed layers are not read here")
 
 // indexView is a [v1.ImageIndex].
 type indexView struct{ documentView }
