@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -100,13 +101,18 @@ func (c containers) export(t *testing.T, image string, yield func(*tar.Header, i
 }
 
 func containersOperations(c containers) []operation {
-	return append([]operation{
-		{client: "podman", name: "pull, run", do: func(ctx context.Context, dir string, i target) error {
-			defer c.podman.undo(ctx, "image", "rm", "--force", i.image())
-			return engine{c.podman, []string{"--tls-verify=false"}, []string{"--cgroup-parent", "/" + podmanCgroup}}.pullAndRun(ctx, dir, i)
-		}},
-		{client: "buildah", name: "pull, from, run", do: c.buildahFrom},
-	}, skopeoOperations(c.skopeo)...)
+	return slices.Concat(podmanOperations(c), buildahOperations(c), skopeoOperations(c.skopeo))
+}
+
+func podmanOperations(c containers) []operation {
+	return []operation{{client: "podman", name: "pull, run", do: func(ctx context.Context, dir string, i target) error {
+		defer c.podman.undo(ctx, "image", "rm", "--force", i.image())
+		return engine{c.podman, []string{"--tls-verify=false"}, []string{"--cgroup-parent", "/" + podmanCgroup}}.pullAndRun(ctx, dir, i)
+	}}}
+}
+
+func buildahOperations(c containers) []operation {
+	return []operation{{client: "buildah", name: "pull, from, run", do: c.buildahFrom}}
 }
 
 // buildahFrom pulls, makes a working container of the image, and runs a program in it.

@@ -107,7 +107,7 @@ func TestCutConnections(t *testing.T) {
 	i := s.target(t, "hello", "latest")
 	i.says = "Hello, world!\n"
 	layers := s.manifest(t, "hello", i.manifest).Layers
-	for _, op := range append(dockerOperations(debian(t, "docker")), containerdOperations(startContainerd(t))...) {
+	for _, op := range append(dockerOperations(startDocker(t, "{}")), containerdOperations(startContainerd(t))...) {
 		t.Run(op.client+"/"+op.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), cellTimeout)
 			defer cancel()

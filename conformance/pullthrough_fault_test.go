@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,7 +20,8 @@ type ill struct {
 	blob     int // status of a layer; orCut if the answer may have begun, and is then cut short
 }
 
-// orCut stands for 502, or a connection that is cut in the midst of the body.
+// orCut stands for 502, or a connection that is cut: in the midst of the body, or before the header, which the server sends
+// together with a body as short as a page.
 const orCut = 0
 
 func ills() []ill {
@@ -125,6 +127,9 @@ func (s *server) fails(ctx context.Context, path string, want int) error {
 		return err
 	}
 	resp, err := http.DefaultClient.Do(req)
+	if want == orCut && errors.Is(err, io.EOF) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -79,13 +79,28 @@ func debian(t *testing.T, name string) program {
 	return program{path: file}
 }
 
-// goTool installs a Go program at a pinned version, kept for the next run, and returns its path.
+// goTool is the path of a Go program at a pinned version: installed for the first test that asks, and kept for the next run.
 func goTool(t *testing.T, pinned string) string {
 	t.Helper()
 	pkg, version, _ := strings.Cut(pinned, "@")
 	bin := filepath.Join(toolCache(t), path.Base(pkg)+"-"+version)
-	output(t, []string{"GOBIN=" + bin, "CGO_ENABLED=0", "GOFLAGS=-mod=mod"}, "go", "install", pinned)
-	return filepath.Join(bin, path.Base(pkg))
+	file := filepath.Join(bin, path.Base(pkg))
+	if exists(t, file) {
+		return file
+	}
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	half, err := os.MkdirTemp(bin, "half")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(half)
+	output(t, []string{"GOBIN=" + half, "CGO_ENABLED=0", "GOFLAGS=-mod=mod"}, "go", "install", pinned)
+	if err := os.Rename(filepath.Join(half, path.Base(pkg)), file); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func toolCache(t *testing.T) string {
