@@ -180,7 +180,7 @@ func (a *auditor) packed(ctx context.Context, p store.Path) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	packing, err := layer.PackingOf(head)
+	packing, err := layer.CompressionOf(head)
 	return packing != "" || err != nil, nil // how it is packed, who asks for the image is told
 }
 

@@ -111,7 +111,7 @@ func openLayoutBase(ctx context.Context, m *layer.Maker, o *store.Object, doc *D
 		if err != nil {
 			return nil, err
 		}
-		if r.Packed, err = m.Packing(ctx, r); err != nil {
+		if r.Packed, err = m.Compression(ctx, r); err != nil {
 			return nil, err
 		}
 		base.Layers = append(base.Layers, BaseLayer{Recipe: r, Name: d.Digest.String(), DiffID: ids[i], Size: d.Size})

@@ -44,7 +44,7 @@ const TarBlock = 512
 
 // StartsArchive reports whether head, the first [TarBlock] bytes of a file, is the start of an archive, compressed or not.
 func StartsArchive(head []byte) bool {
-	if packing, err := layer.PackingOf(head); packing != "" || err != nil {
+	if packing, err := layer.CompressionOf(head); packing != "" || err != nil {
 		return true
 	}
 	if len(head) < TarBlock {

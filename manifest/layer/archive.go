@@ -38,19 +38,19 @@ type Archive struct {
 
 // contents is what there is in an archive, and where.
 type contents struct {
-	at      store.Path
-	node    store.Node
-	packing Packing
-	members map[string]member
-	names   int    // bytes
-	kept    []byte // the bytes of keptMember
+	at          store.Path
+	node        store.Node
+	compression Compression
+	members     map[string]member
+	names       int    // bytes
+	kept        []byte // the bytes of keptMember
 }
 
 type member struct {
-	Offset  int64   `json:"offset"`
-	Size    int64   `json:"size"`
-	Packing Packing `json:"packing,omitempty"` // of its own bytes
-	Link    string  `json:"link,omitempty"`    // another member's name, for a link
+	Offset      int64       `json:"offset"`
+	Size        int64       `json:"size"`
+	Compression Compression `json:"packing,omitempty"` // of its own bytes
+	Link        string      `json:"link,omitempty"`    // another member's name, for a link
 }
 
 // Archive reads the headers of the archive that lies at file in o; "" is o itself. They are remembered for a while. What
@@ -92,7 +92,7 @@ func (m *Maker) contents(ctx context.Context, ref Ref, at store.Path, nd store.N
 		if err := c.read(ctx, m.Store, m.limit(nd.Size), x); err != nil {
 			return nil, fmt.Errorf("archive %s: %w", ref.Path, err)
 		}
-		if c.packing == Gzipped {
+		if c.compression == Gzipped {
 			m.keepIndex(key, x)
 		}
 		m.keepContents(key, c)
@@ -108,14 +108,14 @@ func (c *contents) read(ctx context.Context, s store.Store, limit int64, x *gunz
 	}
 	defer t.Close()
 	raw := &nodeReader{ctx: ctx, tree: t, node: c.node}
-	if c.packing, err = sniff(raw); err != nil {
+	if c.compression, err = readCompression(raw); err != nil {
 		return err
 	}
 	raw.pos = 0
-	if c.packing == "" {
+	if c.compression == "" {
 		return c.scan(tar.NewReader(raw), func() int64 { return raw.pos })
 	}
-	z, err := c.packing.open(raw, x)
+	z, err := c.compression.open(raw, x)
 	if err != nil {
 		return err
 	}
@@ -178,9 +178,9 @@ func (c *contents) look(tr *tar.Reader, h *tar.Header, m *member) (err error) {
 			return err
 		}
 	}
-	m.Packing, err = sniff(tr)
+	m.Compression, err = readCompression(tr)
 	if errors.Is(err, errors.ErrUnsupported) {
-		m.Packing, err = "", nil // bytes like others
+		m.Compression, err = "", nil // bytes like others
 	}
 	return err
 }
@@ -218,7 +218,7 @@ func (a *Archive) Recipe(name string) (Recipe, error) {
 func (a *Archive) recipe(m member) Recipe {
 	return Recipe{
 		Format: Member, Objects: []Ref{a.ref}, File: a.file, Offset: m.Offset, Size: m.Size,
-		Gzip: a.in.packing == Gzipped, Zstd: a.in.packing == Zstandard, Packed: m.Packing,
+		Gzip: a.in.compression == Gzipped, Zstd: a.in.compression == Zstandard, Packed: m.Compression,
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/nixreg/nixreg/store/storetest"
 )
 
-func dockerArchive(t *testing.T, packing layer.Packing) string {
+func dockerArchive(t *testing.T, packing layer.Compression) string {
 	t.Helper()
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
@@ -41,7 +41,7 @@ func dockerArchive(t *testing.T, packing layer.Packing) string {
 	return string(pack(t, packing, b.Bytes()))
 }
 
-func pack(t testing.TB, p layer.Packing, b []byte) []byte {
+func pack(t testing.TB, p layer.Compression, b []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	var zw io.WriteCloser = gzip.NewWriter(&out)
@@ -64,7 +64,7 @@ func pack(t testing.TB, p layer.Packing, b []byte) []byte {
 	return out.Bytes()
 }
 
-var packings = []layer.Packing{"", layer.Gzipped, layer.Zstandard}
+var packings = []layer.Compression{"", layer.Gzipped, layer.Zstandard}
 
 func object(t *testing.T, s store.Store, p store.Path) *store.Object {
 	t.Helper()

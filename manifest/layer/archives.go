@@ -25,9 +25,9 @@ const (
 
 // archiveRecord is what the next process is told of an archive.
 type archiveRecord struct {
-	Packing Packing           `json:"packing,omitempty"`
-	Members map[string]member `json:"members"`
-	Kept    []byte            `json:"kept,omitempty"`
+	Compression Compression       `json:"packing,omitempty"`
+	Members     map[string]member `json:"members"`
+	Kept        []byte            `json:"kept,omitempty"`
 }
 
 func archiveKey(key string) string {
@@ -47,7 +47,7 @@ func (m *Maker) knownContents(ctx context.Context, key string, at store.Path, nd
 	if b, err := m.Cache.Get(ctx, archiveKey(key)); err != nil || json.Unmarshal(b, &r) != nil {
 		return nil
 	}
-	c := &contents{at: at, node: nd, packing: r.Packing, members: r.Members, kept: r.Kept}
+	c := &contents{at: at, node: nd, compression: r.Compression, members: r.Members, kept: r.Kept}
 	for name, member := range r.Members {
 		c.names += len(name) + len(member.Link)
 	}
@@ -63,7 +63,7 @@ func (m *Maker) keepContents(key string, c *contents) {
 }
 
 func (m *Maker) recordContents(ctx context.Context, key string, c *contents) error {
-	b, err := json.Marshal(archiveRecord{c.packing, c.members, c.kept})
+	b, err := json.Marshal(archiveRecord{c.compression, c.members, c.kept})
 	if err != nil || len(b) > maxRecorded || m.Cache == nil {
 		return err
 	}

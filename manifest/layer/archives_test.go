@@ -11,7 +11,7 @@ import (
 
 // TestArchiveAfterRestart: what lies in an archive is recorded, and the next process does not look through it again.
 func TestArchiveAfterRestart(t *testing.T) {
-	for _, p := range []layer.Packing{"", layer.Gzipped, layer.Zstandard} {
+	for _, p := range []layer.Compression{"", layer.Gzipped, layer.Zstandard} {
 		s := storetest.New()
 		path := s.Add("a.tar", storetest.Files{"": storetest.File(dockerArchive(t, p))})
 		o := object(t, s, path)

@@ -33,7 +33,7 @@ func TestKeptBlobIsHarmed(t *testing.T) {
 	for _, e := range []layer.Encoding{layer.Gzip, layer.Zstd} {
 		for name, c := range map[string]struct {
 			harm  func(dir, file string, want []byte) error
-			whole int64 // times that the layer is encoded for the cache, for three answers
+			whole int64 // times that the layer is encoded for the cache, at most, for three answers
 		}{
 			"flipped":               {func(_, f string, want []byte) error { return overwrite(f, 200<<10, []byte{want[200<<10] ^ 1}) }, 1},
 			"its directory removed": {func(dir, _ string, _ []byte) error { return os.RemoveAll(dir) }, 1},
@@ -70,7 +70,8 @@ func TestKeptBlobIsHarmed(t *testing.T) {
 					}
 				}
 				maker.Blobs.Close()
-				if n := encoded.Load(); n != c.whole*info.Tar {
+				// An answer that comes before the encoding for the last one has ended shares it.
+				if n := encoded.Load(); n > c.whole*info.Tar || n < min(c.whole, 1)*info.Tar {
 					t.Errorf("%d bytes were encoded, of %d", n, info.Tar)
 				}
 				if b, err := os.ReadFile(file); c.whole == 1 && !bytes.Equal(b, want) {

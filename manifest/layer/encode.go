@@ -13,11 +13,7 @@ import (
 
 // encode writes the encoded bytes of a body to w and returns the digest and size of the plain ones.
 func (m *Maker) encode(ctx context.Context, r Recipe, b body, count func(int64), w io.Writer) (diffID v1.Hash, n int64, err error) {
-	coder := encodings[r.Encoding].coder
-	if coder == nil {
-		return diffID, 0, fmt.Errorf("layer encoding %q: %w", r.Encoding, errors.ErrUnsupported)
-	}
-	enc, err := coder(m, w)
+	enc, err := r.Encoding.encoder(w)
 	if err != nil {
 		return diffID, 0, err
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -167,6 +168,46 @@ func TestBlobIsMadeAgain(t *testing.T) {
 				t.Errorf("directory holds %v, %v", files, err)
 			}
 		})
+	}
+}
+
+// TestEncodingTable: the names, which users and records have, the media types and the first bytes of each encoding.
+func TestEncodingTable(t *testing.T) {
+	encodings := layer.EncodingsByName()
+	if len(encodings) != 3 {
+		t.Errorf("%v", encodings)
+	}
+	for name, want := range map[string]struct {
+		record      string
+		oci, docker types.MediaType
+		packed      layer.Compression
+	}{
+		"tar":  {"", "application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar", ""},
+		"gzip": {"gzip1", "application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.docker.image.rootfs.diff.tar.gzip", "gzip"},
+		"zstd": {"zstd1", "application/vnd.oci.image.layer.v1.tar+zstd", "", "zstd"},
+	} {
+		e := encodings[name]
+		for _, r := range []layer.Recipe{{Encoding: e}, {Packed: want.packed}} {
+			if string(e) != want.record || r.MediaTypes() != (layer.MediaTypes{OCI: want.oci, Docker: want.docker}) || e.MediaTypes() != r.MediaTypes() {
+				t.Errorf("%s: %q, %+v, %+v", name, e, r.MediaTypes(), e.MediaTypes())
+			}
+		}
+		if e == layer.Tar {
+			continue
+		}
+		m, r := noiseStore(t)
+		r.Encoding = e
+		maker := newMaker(t, m)
+		l, err := maker.Open(ctx, r, describe(t, maker, r).Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := layer.CompressionOf(whole(t, l)[:6]); got != want.packed || err != nil {
+			t.Errorf("%s starts as %q, %v", name, got, err)
+		}
+	}
+	if mt := layer.Encoding("gzip0").MediaTypes(); mt != (layer.MediaTypes{}) {
+		t.Errorf("an unknown encoding has the media types %+v", mt)
 	}
 }
 

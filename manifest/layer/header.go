@@ -73,8 +73,8 @@ func (a *Archive) eachHeader(ctx context.Context, each func(*tar.Header)) error 
 	}
 	defer t.Close()
 	var r io.Reader = &nodeReader{ctx: ctx, tree: t, node: a.in.node}
-	if a.in.packing != "" {
-		z, err := a.in.packing.open(r, nil)
+	if a.in.compression != "" {
+		z, err := a.in.compression.open(r, nil)
 		if err != nil {
 			return err
 		}

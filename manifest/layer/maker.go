@@ -13,7 +13,6 @@ import (
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/internal/lru"
@@ -68,9 +67,8 @@ type Maker struct {
 	bodies   lru.Cache[string, cachedBody]
 	archives lru.Cache[string, *contents]
 	indexes  lru.Cache[string, *gunzip.Index]
-	indexed  int64         // bytes that the indexes may take; 0 is indexesWeight
-	slack    int64         // see [Maker.limit]; 0 is unpackedSlack
-	zstd     *zstd.Encoder // shared by all streams, once one was asked for
+	indexed  int64 // bytes that the indexes may take; 0 is indexesWeight
+	slack    int64 // see [Maker.limit]; 0 is unpackedSlack
 }
 
 // Remembers reports whether the digest of the recipe's bytes is known to be want.

@@ -3,95 +3,22 @@ package layer
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
-
-	"github.com/klauspost/compress/zstd"
-
-	"github.com/nixreg/nixreg/manifest/layer/gunzip"
 )
 
-// Packing is how bytes that somebody else made are compressed; "" is not at all. Unlike an [Encoding] it does not fix the
-// bytes.
-type Packing string
-
-// The packings.
-const (
-	Gzipped   Packing = "gzip"
-	Zstandard Packing = "zstd"
-)
-
-// MediaTypes returns the media types of the bytes of a recipe, packed or encoded.
-func (r Recipe) MediaTypes() MediaTypes {
-	switch r.Packed {
-	case Gzipped:
-		return Gzip.MediaTypes()
-	case Zstandard:
-		return Zstd.MediaTypes()
-	}
-	return r.Encoding.MediaTypes()
-}
-
-// maxZstdWindow bounds the memory of a decoder, in bytes: what zstd makes at its highest level, without --long.
-const maxZstdWindow = 128 << 20
-
-// sniffed is how many bytes tell the compression.
-const sniffed = 6
-
-// PackingOf tells by its first bytes how a file is compressed. Compressions that cannot be read give an error matching
-// errors.ErrUnsupported.
-func PackingOf(head []byte) (Packing, error) {
-	starts := func(magic string) bool { return bytes.HasPrefix(head, []byte(magic)) }
-	skippable := len(head) > 3 && head[0]&0xf0 == 0x50 && string(head[1:4]) == "\x2a\x4d\x18" // of zstd, as pzstd begins
-	switch {
-	case starts("\x1f\x8b"):
-		return Gzipped, nil
-	case starts("\x28\xb5\x2f\xfd"), skippable:
-		return Zstandard, nil
-	case starts("\xfd7zXZ\x00"), starts("BZh"):
-		return "", fmt.Errorf("compressed with something else than gzip or zstd: %w", errors.ErrUnsupported)
-	}
-	return "", nil
-}
-
-// sniff reads the first bytes of r and tells how what follows is compressed.
-func sniff(r io.Reader) (Packing, error) {
-	head := make([]byte, sniffed)
-	n, err := io.ReadFull(r, head)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	return PackingOf(head[:n])
-}
-
-// Packing tells how the bytes of a recipe, Verbatim or Member, are compressed.
-func (m *Maker) Packing(ctx context.Context, r Recipe) (Packing, error) {
+// Compression tells how the bytes of a recipe, Verbatim or Member, are compressed.
+func (m *Maker) Compression(ctx context.Context, r Recipe) (Compression, error) {
 	b, err := m.openFile(ctx, r)
 	if err != nil {
 		return "", err
 	}
 	var start bytes.Buffer
-	if err := b.writeRange(ctx, m.exact(&r), &start, 0, min(b.size(), sniffed)); err != nil {
+	if err := b.writeRange(ctx, m.exact(&r), &start, 0, min(b.size(), headBytes)); err != nil {
 		return "", err
 	}
-	return sniff(&start)
-}
-
-// open decompresses r, which it does not close. The index, if there is one, is built of gzip.
-func (p Packing) open(r io.Reader, x *gunzip.Index) (io.ReadCloser, error) {
-	switch p {
-	case Gzipped:
-		return io.NopCloser(gunzip.NewReader(r, x)), nil
-	case Zstandard:
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
-		if err != nil {
-			return nil, invalid(err)
-		}
-		return z.IOReadCloser(), nil
-	}
-	return nil, fmt.Errorf("packing %q: %w", p, errors.ErrUnsupported)
+	return readCompression(&start)
 }
 
 // zstdRange writes n bytes, from byte off on, of what r holds compressed. It reads from the start each time: that costs
@@ -123,7 +50,7 @@ func (m *Maker) digestPacked(ctx context.Context, r Recipe, b body) (info Info, 
 }
 
 // unpack writes to w what r unpacks to, at most so many bytes as limit.
-func unpack(ctx context.Context, p Packing, w io.Writer, r io.Reader, limit int64) error {
+func unpack(ctx context.Context, p Compression, w io.Writer, r io.Reader, limit int64) error {
 	z, err := p.open(r, nil)
 	if err != nil {
 		return err

@@ -76,7 +76,7 @@ type Recipe struct {
 	Facts string       `json:"facts,omitempty"`
 	// Packed is how the bytes of a Verbatim or a Member are compressed as they lie there. They stay so: there is no
 	// Encoding then.
-	Packed Packing `json:"packed,omitempty"`
+	Packed Compression `json:"packed,omitempty"`
 	// Encoding is how the bytes are compressed; "" is not at all.
 	Encoding Encoding `json:"encoding,omitempty"`
 }
