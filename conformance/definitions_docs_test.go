@@ -184,7 +184,7 @@ func runPage(t *testing.T, page string, mine *strings.Replacer) {
 			if isServe(command) {
 				stop()
 				forget()
-				stop = background(t, command)
+				_, stop = background(t, command)
 				continue
 			}
 			out := output(t, nil, "bash", "-euo", "pipefail", "-c", "cd .. && "+offline(command))

@@ -141,7 +141,7 @@ func TestPullPageCommands(t *testing.T) {
 	t.Cleanup(func() { program{path: "docker"}.undo(t.Context(), "image", "rm", "--force", "hello") })
 	for _, command := range shellCommands(t, "../docs/pull.md") {
 		if isServe(command) {
-			stop = background(t, command)
+			_, stop = background(t, command)
 			continue
 		}
 		out := output(t, nil, "bash", "-euc", "cd .. && "+offline(command))

@@ -1,36 +1,45 @@
 package conformance_test
 
 import (
-	"bufio"
-	"bytes"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 )
 
-// readmeCommands are the lines of README.md's sh blocks, in order.
-func readmeCommands(t *testing.T) []string {
+// readmeBlock is an sh block of README.md, and the lines of the text block behind it: what its commands print, in part.
+type readmeBlock struct{ commands, prints []string }
+
+// readmeBlocks are README.md's sh blocks, in order.
+func readmeBlocks(t *testing.T) (blocks []readmeBlock) {
 	t.Helper()
-	b, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var commands []string
-	in := false
-	for sc := bufio.NewScanner(bytes.NewReader(b)); sc.Scan(); {
-		line := sc.Text()
+	kind := ""
+	for line := range strings.Lines(string(readFile(t, "../README.md"))) {
+		line = strings.TrimSuffix(line, "\n")
+		fence, isFence := strings.CutPrefix(line, "```")
+		last := len(blocks) - 1
 		switch {
-		case strings.HasPrefix(line, "```"):
-			in = line == "```sh"
-		case in && strings.TrimSpace(line) != "":
-			commands = append(commands, line)
+		case isFence && kind == "" && fence != "":
+			kind = fence
+			if kind == "sh" {
+				blocks = append(blocks, readmeBlock{})
+			}
+		case isFence && kind == "":
+			kind = "picture"
+		case isFence:
+			kind = ""
+		case kind == "sh":
+			blocks[last].commands = append(blocks[last].commands, line)
+		case kind == "text":
+			blocks[last].prints = append(blocks[last].prints, line)
 		}
 	}
-	return commands
+	return blocks
 }
 
 // isServe reports whether a command is one that runs until it is stopped.
@@ -42,13 +51,20 @@ func isTest(command string) bool {
 }
 
 func TestReadmeNamesTheFirstCommands(t *testing.T) {
-	all := strings.Join(readmeCommands(t), "\n") + "\n"
+	var all string
+	for _, b := range readmeBlocks(t) {
+		all += strings.Join(b.commands, "\n") + "\n"
+	}
 	for _, want := range []string{
 		"go run ./cmd/nixreg serve --demo\n", "docker pull localhost:5000/hello\n", "docker run --rm localhost:5000/hello\n", "go test ./...\n",
 	} {
 		if !strings.Contains(all, want) {
 			t.Errorf("README.md has no command %q", want)
 		}
+	}
+	digest := start(t, demo).manifest(t, "hello", "latest", accepts["oci"]...).Digest
+	if got := readmeBlocks(t)[1].prints; !slices.Contains(got, "Digest: "+digest) {
+		t.Errorf("README.md shows %q for the demo, whose digest is %s", got, digest)
 	}
 }
 
@@ -61,7 +77,8 @@ func offline(command string) string {
 	return strings.Replace(command, "docker run ", "docker run --network none ", 1)
 }
 
-// Every command of the README is run as it stands there, one after the other; a server serves until the next one.
+// Every command of the README is run as it stands there, one after the other, and prints what stands behind it; a server serves
+// until the next one.
 func TestReadmeCommands(t *testing.T) {
 	endToEnd(t)
 	stop := func() {}
@@ -69,27 +86,35 @@ func TestReadmeCommands(t *testing.T) {
 		stop()
 		docker(t, "image", "rm", "--force", "localhost:5000/hello")
 	}
-	for _, command := range readmeCommands(t) {
-		switch {
-		case isTest(command):
-		case isServe(command):
-			next()
-			stop = background(t, command)
-		default:
-			out := output(t, nil, "bash", "-euc", "cd .. && "+offline(command))
-			if strings.HasPrefix(command, "docker run") && !strings.HasPrefix(out, "Hello") {
-				t.Errorf("%s: prints %q, want a greeting", command, out)
+	for _, b := range readmeBlocks(t) {
+		printed := new(strings.Builder)
+		log := fmt.Stringer(printed)
+		for _, command := range b.commands {
+			switch {
+			case isTest(command):
+			case isServe(command):
+				next()
+				log, stop = background(t, command)
+			default:
+				out := output(t, nil, "bash", "-euc", "cd .. && "+offline(command))
+				if strings.HasPrefix(command, "docker run") && !strings.HasPrefix(out, "Hello") {
+					t.Errorf("%s: prints %q, want a greeting", command, out)
+				}
+				t.Logf("%s\n%s", command, out)
+				printed.WriteString(out)
 			}
-			t.Logf("%s\n%s", command, out)
+		}
+		for _, want := range b.prints {
+			eventually(t, fmt.Sprintf("%q prints %q", b.commands, want), func() bool { return strings.Contains(log.String(), want) })
 		}
 	}
 	next()
 }
 
 // background runs a server on the README's port until stop is called.
-func background(t *testing.T, command string) (stop func()) {
+func background(t *testing.T, command string) (log *serverLog, stop func()) {
 	t.Helper()
-	log := newServerLog()
+	log = newServerLog()
 	cmd := exec.Command("bash", "-euc", "cd .. && "+command)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), "NIXREG_DATA="+t.TempDir()) // not that of the user who runs the test
@@ -121,5 +146,5 @@ func background(t *testing.T, command string) (stop func()) {
 		resp.Body.Close()
 		return true
 	})
-	return stop
+	return log, stop
 }
