@@ -1,25 +1,24 @@
 // Package dockerarchive writes an image as the tar archive that docker load takes, byte for byte as skopeo 1.9.3 does.
 //
-// It owns the layout of the archive, and nothing else: it must not know registries, compression, files, nor where a
-// layer comes from.
+// It owns the layout of the archive. It must not know registries, compression, files, nor the source of a layer.
 //
 //	err := dockerarchive.Write(ctx, w, dockerarchive.Image{Name: "docker.io/library/hello", Tag: "latest", Config: config, Layers: layers})
 //
-// The layout is that of skopeo 1.9.3 (containers/image 5.22.0, transport docker-archive), found by experiment. It is
-// frozen, because the hashes of such archives stand in people's Nix expressions. Members, in this order:
+// The layout is that of skopeo 1.9.3 (containers/image 5.22.0, transport docker-archive), found by experiment. It never
+// changes, because Nix expressions hold the hashes of such archives. Members, in this order:
 //
-//	DIFFID.tar        each layer, uncompressed, in the order of the image; one that is repeated is there once
+//	DIFFID.tar        each layer, uncompressed, in the order of the image; a repeated layer once
 //	CONFIG.json       the configuration, its bytes unchanged; CONFIG is their SHA-256
 //	ID/layer.tar      for each layer of the image, repeated or not: a symlink to ../DIFFID.tar
 //	ID/VERSION        "1.0"
-//	ID/json           the layer as an image of Docker's first format, see legacy.go
+//	ID/json           the layer in Docker's first image format, see legacy.go
 //	manifest.json     [{"Config":"CONFIG.json","RepoTags":["NAME:TAG"],"Layers":["DIFFID.tar",…]}]
 //	repositories      {"NAME":{"TAG":"ID of the last layer"}}, or {} if there are no layers
 //
-// DIFFID, CONFIG and ID are hex digits. Files have mode 0444, symlinks mode 0; owner and group are 0 and have no names,
-// times are 0. There are no directories. Headers are ustar, PAX for a layer from 8 GiB on; two blocks of zeros are the
-// end, and nothing follows them. JSON is what encoding/json makes of it: keys of maps in order, no spaces, and <, >, &
-// as \u003c and so on, even in what is taken over from the configuration.
+// DIFFID, CONFIG and ID are hex digits. Files have mode 0444, symlinks mode 0. Owner and group are 0 without names, times
+// are 0. There are no directories. Headers are ustar, and PAX for a layer of 8 GiB or more. The archive ends with two blocks of
+// zeros. JSON is the output of encoding/json: sorted keys of maps, no spaces, and <, >, & escaped as \u003c and so on, also in
+// the values copied from the configuration.
 package dockerarchive
 
 import (
@@ -27,7 +26,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -37,27 +35,26 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Image is what goes into an archive.
+// Image is the content of an archive.
 type Image struct {
-	// Name is the image's full name, such as docker.io/library/nginx: it is written as it stands. Neither Name nor Tag
-	// may be empty.
+	// Name is the image's full name, such as docker.io/library/nginx. Neither Name nor Tag may be empty.
 	Name, Tag string
-	// Config is the configuration as the registry has it: a JSON object.
+	// Config holds the bytes of the configuration, a JSON object.
 	Config []byte
-	Layers []Layer // the lowest one first; none is fine
+	Layers []Layer // bottom first; may be empty
 }
 
 // Layer is one uncompressed layer.
 type Layer struct {
 	DiffID v1.Hash // SHA-256 of the bytes; the caller has verified it
 	Size   int64   // in bytes
-	// Open returns the bytes; Write closes what it returns. It is called once for each DiffID.
+	// Open returns the bytes. Write closes the reader. Write calls Open once for each DiffID.
 	Open func() (io.ReadCloser, error)
 }
 
-// Write writes the archive to w, which the caller closes. It keeps nothing in memory but what describes the image, and
-// looks at ctx while it copies. A configuration that is no JSON object, an image without a name, and a layer that has
-// more or fewer bytes than its Size are errors matching [fs.ErrInvalid].
+// Write writes the archive to w. The caller closes w. Layers are not kept in memory. Write stops when ctx ends. The error
+// matches [fs.ErrInvalid] if the configuration is not a JSON object, the image has no name, or a layer has more or fewer bytes
+// than its Size.
 func Write(ctx context.Context, w io.Writer, img Image) error {
 	a := &archive{ctx: ctx, tar: tar.NewWriter(w)}
 	if err := a.write(img); err != nil {
@@ -75,14 +72,18 @@ func (a *archive) write(img Image) error {
 	if img.Name == "" || img.Tag == "" {
 		return fmt.Errorf("name %q, tag %q: %w", img.Name, img.Tag, fs.ErrInvalid)
 	}
-	legacy, err := legacyLayers(img) // before the first byte: it fails if the configuration is none
+	diffIDs := make([]v1.Hash, len(img.Layers))
+	for i, l := range img.Layers {
+		diffIDs[i] = l.DiffID
+	}
+	legacy, err := legacyLayers(img.Config, diffIDs) // before the first byte is written, because it checks the configuration
 	if err != nil {
 		return err
 	}
 	if err := a.layers(img.Layers); err != nil {
 		return err
 	}
-	config := hexSHA256(img.Config) + ".json"
+	config := fmt.Sprintf("%x.json", sha256.Sum256(img.Config))
 	if err := a.bytes(config, img.Config); err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func (a *archive) write(img Image) error {
 	return a.tar.Close()
 }
 
-// layers writes each layer where it first occurs.
+// layers writes each layer once, at its first place.
 func (a *archive) layers(layers []Layer) error {
 	seen := make(map[v1.Hash]bool)
 	for i, l := range layers {
@@ -168,18 +169,18 @@ func (a *archive) file(name string, size int64, r io.Reader) error {
 	if err := a.tar.WriteHeader(&h); err != nil {
 		return err
 	}
-	// One byte more than there should be is enough to know that there are too many.
+	// One byte more than size is enough to know that there are too many.
 	n, err := io.Copy(a.tar, &ended{ctx: a.ctx, r: io.LimitReader(r, size)})
 	if err != nil {
 		return err
 	}
 	if more, _ := io.CopyN(io.Discard, r, 1); n != size || more != 0 {
-		return fmt.Errorf("has not the %d bytes it should have: %w", size, fs.ErrInvalid)
+		return fmt.Errorf("does not have %d bytes: %w", size, fs.ErrInvalid)
 	}
 	return nil
 }
 
-// ended is a reader that fails when ctx has ended.
+// ended is a reader that fails after ctx has ended.
 type ended struct {
 	ctx context.Context
 	r   io.Reader
@@ -192,9 +193,5 @@ func (e *ended) Read(p []byte) (int, error) {
 	return e.r.Read(p)
 }
 
+// layerFile is the member of a layer.
 func layerFile(d v1.Hash) string { return d.Hex + ".tar" }
-
-func hexSHA256(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
-}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -122,3 +123,5 @@ func TestWriteWritesWhatSkopeoWrites(t *testing.T) {
 		t.Errorf("%d images only", checked)
 	}
 }
+
+func hexSHA256(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }

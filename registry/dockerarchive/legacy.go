@@ -1,6 +1,7 @@
 package dockerarchive
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -8,37 +9,39 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// inherited are the fields of the configuration that the last layer's json takes over; one that is absent is null there.
+// inherited are the fields that the json of the last layer copies from the configuration. An absent field is null.
 var inherited = [...]string{"architecture", "config", "container", "container_config", "created", "docker_version", "os"}
 
-// legacyLayer is a layer as an image of Docker's first format, which knew no images but layers with a parent.
+// legacyLayer is a layer in Docker's first image format, in which an image was a layer with a parent.
 type legacyLayer struct {
 	id     string
 	diffID v1.Hash
 	json   []byte
 }
 
-// legacyLayers makes them. The json of a layer has its "id" and, but for the lowest one, that of its "parent"; the last
-// one has the inherited fields too. The id is the SHA-256 of that JSON with the chain ID as "layer_id" in the place of
-// "id". Chain IDs are those of the OCI image specification, config.md, "Layer ChainID".
-func legacyLayers(img Image) ([]legacyLayer, error) {
+// legacyLayers returns the legacy layers of an image with these layers. The json of a layer has its "id" and, except for the bottom layer, the id
+// of its "parent". The last layer has the inherited fields, too. The id is the SHA-256 of the same JSON with the chain ID as
+// "layer_id" instead of "id".
+//
+// Source: chain IDs: OCI image-spec 1.1, config.md, "Layer ChainID".
+func legacyLayers(configuration []byte, diffIDs []v1.Hash) ([]legacyLayer, error) {
 	var config map[string]json.RawMessage
-	if err := json.Unmarshal(img.Config, &config); err != nil {
+	if err := json.Unmarshal(configuration, &config); err != nil {
 		return nil, fmt.Errorf("configuration: %w: %w", err, fs.ErrInvalid)
 	}
-	layers := make([]legacyLayer, len(img.Layers))
+	layers := make([]legacyLayer, len(diffIDs))
 	var chain, parent string
-	for i, l := range img.Layers {
+	for i, diffID := range diffIDs {
 		if chain == "" {
-			chain = l.DiffID.String()
+			chain = diffID.String()
 		} else {
-			chain = "sha256:" + hexSHA256([]byte(chain+" "+l.DiffID.String()))
+			chain = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(chain+" "+diffID.String())))
 		}
 		fields := make(map[string]any)
 		if parent != "" {
 			fields["parent"] = parent
 		}
-		if i == len(img.Layers)-1 {
+		if i == len(diffIDs)-1 {
 			for _, name := range inherited {
 				fields[name] = config[name]
 			}
@@ -47,7 +50,7 @@ func legacyLayers(img Image) ([]legacyLayer, error) {
 		if layers[i], err = newLegacyLayer(fields, chain); err != nil {
 			return nil, err
 		}
-		layers[i].diffID = l.DiffID
+		layers[i].diffID = diffID
 		parent = layers[i].id
 	}
 	return layers, nil
@@ -60,7 +63,7 @@ func newLegacyLayer(fields map[string]any, chain string) (legacyLayer, error) {
 		return legacyLayer{}, err
 	}
 	delete(fields, "layer_id")
-	id := hexSHA256(b)
+	id := fmt.Sprintf("%x", sha256.Sum256(b))
 	fields["id"] = id
 	b, err = json.Marshal(fields)
 	return legacyLayer{id: id, json: b}, err

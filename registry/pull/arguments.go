@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Arguments are those of nixpkgs' pullImage that make the same archive: as JSON, all of them.
+// Arguments are the arguments of nixpkgs' pullImage that make the same archive.
 type Arguments struct {
 	ImageName      string `json:"imageName"`
 	ImageDigest    string `json:"imageDigest"`
@@ -20,7 +20,7 @@ type Arguments struct {
 	fromIndex bool
 }
 
-// NewArguments returns the arguments for what Pull wrote.
+// NewArguments returns the arguments for the archive that Pull wrote.
 func NewArguments(r Request, result *Result, tlsVerify bool) Arguments {
 	return Arguments{
 		ImageName: r.Image.Familiar, ImageDigest: result.Digest.String(), Hash: result.Hash,
@@ -31,9 +31,9 @@ func NewArguments(r Request, result *Result, tlsVerify bool) Arguments {
 	}
 }
 
-// Nix returns the expression. It names the platform if the hash depends on it, so that it is right on other machines too: always
-// an operating system other than linux and a variant, the architecture for an image of an index, or if nameArch is set. No string
-// needs an escape: ParseReference and Pull refuse such names.
+// Nix returns the expression. It states the platform where the hash depends on it, so that the expression is right on all
+// machines: an operating system other than linux, a variant, and the architecture of an image of an index. nameArch adds the
+// architecture in any case. No string needs an escape, because ParseReference and Pull refuse such names.
 func (a Arguments) Nix(nameArch bool) string {
 	var b strings.Builder
 	b.WriteString("pullImage {\n")

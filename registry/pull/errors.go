@@ -2,46 +2,33 @@ package pull
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
 	"strings"
 	"unicode"
+
+	"github.com/nixreg/nixreg/internal/errkind"
 )
 
-// ErrCorrupt is matched by errors of bytes that are not those that a digest or a configuration promised.
+// ErrCorrupt is matched by errors about bytes that do not fit their digest, their size or the configuration.
 var ErrCorrupt = errors.New("corrupt")
 
-// kindError is an error of some kind that need not be in its words.
-type kindError struct {
-	kind, err error
-}
-
-func (e *kindError) Error() string { return e.err.Error() }
-
-func (e *kindError) Unwrap() []error { return []error{e.kind, e.err} }
-
-func invalid(format string, args ...any) error {
-	return &kindError{fs.ErrInvalid, fmt.Errorf(format, args...)}
-}
-
 func corrupt(format string, args ...any) error {
-	return &kindError{ErrCorrupt, fmt.Errorf(format, args...)}
+	return errkind.New(ErrCorrupt, format, args...)
 }
 
-// malformed is for a document that a parser refuses. What the parser says may have any text of the document, of any
-// length: what is passed on is short, and fit for a terminal.
+// malformed returns the error about a document that a parser refuses. The text of a parser's error may quote the document at
+// any length, so it is cut and made printable.
 func malformed(err error) error {
-	said := strings.Map(func(r rune) rune {
+	text := strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return unicode.ReplacementChar
 	}, err.Error())
-	return corrupt("%.*s", maxSaid, said)
+	return corrupt("%.*s", maxParserText, text)
 }
 
-const maxSaid = 200
+const maxParserText = 200 // bytes
 
 func unsupported(format string, args ...any) error {
-	return &kindError{errors.ErrUnsupported, fmt.Errorf(format, args...)}
+	return errkind.New(errors.ErrUnsupported, format, args...)
 }

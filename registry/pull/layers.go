@@ -3,8 +3,10 @@ package pull
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -14,39 +16,39 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// parallel is how many layers come at the same time.
+// parallel bounds the layers that are downloaded at the same time.
 const parallel = 4
 
-// spooled is an uncompressed layer in a file that has no name any more.
+// spooled is an uncompressed layer in a file without a name.
 type spooled struct {
 	file *os.File
 	size int64
 }
 
-// open returns the layer's bytes. The file stays open for the next one.
+// open returns the bytes of the layer. Closing the reader leaves the file open for the next call.
 func (s *spooled) open() (io.ReadCloser, error) {
 	return io.NopCloser(io.NewSectionReader(s.file, 0, s.size)), nil
 }
 
-// close closes what there is of the layers; in a file without a name there is nothing to lose.
-func (img *image) close() {
-	for _, l := range img.layers {
+// closeAll closes the files of layers, some of which may be nil. A repeated layer is closed more than once.
+func closeAll(layers []*spooled) {
+	for _, l := range layers {
 		if l != nil {
-			l.file.Close() // again where a layer is repeated
+			l.file.Close()
 		}
 	}
 }
 
-// fetch gets the layers side by side, one that is repeated once.
-func (p *Puller) fetch(ctx context.Context, repo string, img *image) error {
+// fetch downloads the layers at the same time, a repeated one once. The caller closes the layers, also after an error.
+func (p *Puller) fetch(ctx context.Context, repo string, img *image) ([]*spooled, error) {
 	all := img.manifest.Layers
 	first, total, err := img.distinct()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	meter := &meter{report: p.Progress, total: total}
 	meter.add(0)
-	img.layers = make([]*spooled, len(all))
+	layers := make([]*spooled, len(all))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for i, d := range all {
@@ -54,7 +56,7 @@ func (p *Puller) fetch(ctx context.Context, repo string, img *image) error {
 			continue
 		}
 		g.Go(func() (err error) {
-			if img.layers[i], err = p.layer(ctx, repo, d, img.diffIDs[i], meter); err != nil {
+			if layers[i], err = p.layer(ctx, repo, d, img.diffIDs[i], meter); err != nil {
 				return fmt.Errorf("layer %d of %d (%s): %w", i+1, len(all), d.Digest, err)
 			}
 			return nil
@@ -62,12 +64,12 @@ func (p *Puller) fetch(ctx context.Context, repo string, img *image) error {
 	}
 	err = g.Wait()
 	for i, d := range all {
-		img.layers[i] = img.layers[first[d.Digest]]
+		layers[i] = layers[first[d.Digest]]
 	}
-	return err
+	return layers, err
 }
 
-// distinct returns where each digest is first among the layers, and the compressed bytes of those.
+// distinct returns the first index of each digest among the layers, and the sum of their compressed bytes.
 func (img *image) distinct() (first map[v1.Hash]int, total int64, err error) {
 	all := img.manifest.Layers
 	first = make(map[v1.Hash]int)
@@ -84,14 +86,14 @@ func (img *image) distinct() (first map[v1.Hash]int, total int64, err error) {
 	return first, total, nil
 }
 
-// layer gets one layer, and verifies both of its digests.
+// layer downloads one layer, and verifies its digest and its diffID.
 func (p *Puller) layer(ctx context.Context, repo string, d v1.Descriptor, diffID v1.Hash, m *meter) (_ *spooled, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	body, err := p.Upstream.Blob(ctx, repo, d.Digest)
 	if errors.Is(err, fs.ErrNotExist) && len(d.URLs) > 0 {
-		return nil, fmt.Errorf("%w (kept elsewhere, at %.200q: servers that an image names are not asked)", err, d.URLs[0])
+		return nil, fmt.Errorf("%w (its bytes are at %.200q: nixreg asks no server that an image names)", err, d.URLs[0])
 	}
 	if err != nil {
 		return nil, err
@@ -109,7 +111,7 @@ func (p *Puller) layer(ctx context.Context, repo string, d v1.Descriptor, diffID
 	in := &compressed{r: body, left: d.Size, hashed: newHashed(io.Discard), meter: m}
 	out := newHashed(f)
 	if err := uncompress(out, in); err != nil {
-		return nil, cmp.Or(in.err, err) // of a layer that does not come to its end, no decompressor knows why
+		return nil, cmp.Or(in.err, err) // a failed read is the cause of the error of the decompressor
 	}
 	if err := in.end(d.Digest); err != nil {
 		return nil, err
@@ -120,7 +122,7 @@ func (p *Puller) layer(ctx context.Context, repo string, d v1.Descriptor, diffID
 	return &spooled{file: f, size: out.n}, nil
 }
 
-// nameless returns a new file in dir that has no name any more.
+// nameless makes a file in dir and removes its name.
 func nameless(dir string) (*os.File, error) {
 	f, err := os.CreateTemp(dir, ".nixreg-layer-")
 	if err != nil {
@@ -133,14 +135,14 @@ func nameless(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// compressed is a blob as it comes: it hashes and counts what is read, and ends with an error where the blob is longer
-// or shorter than its descriptor says.
+// compressed is a blob that is being downloaded. It hashes and counts the bytes. Reading fails if the blob is longer or shorter
+// than its descriptor says.
 type compressed struct {
 	r      io.Reader
 	left   int64
 	hashed *hashed
 	meter  *meter
-	err    error // the first error that is no end
+	err    error // the first error other than io.EOF
 }
 
 func (c *compressed) Read(p []byte) (int, error) {
@@ -164,7 +166,7 @@ func (c *compressed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// end reads what the decompressor left, and verifies the digest of the whole.
+// end reads the bytes that the decompressor left, and verifies the digest of the blob.
 func (c *compressed) end(want v1.Hash) error {
 	if _, err := io.Copy(io.Discard, c); err != nil {
 		return err
@@ -175,12 +177,12 @@ func (c *compressed) end(want v1.Hash) error {
 	return nil
 }
 
-// meter adds up what has come of all layers.
+// meter adds up the bytes of all layers.
 type meter struct {
 	report func(done, total int64)
 	total  int64
 
-	mu   sync.Mutex // guards done, and lets report run once at a time
+	mu   sync.Mutex // guards done, and keeps calls of report apart
 	done int64
 }
 
@@ -192,4 +194,24 @@ func (m *meter) add(n int64) {
 	defer m.mu.Unlock()
 	m.done += n
 	m.report(m.done, m.total)
+}
+
+// hashed counts and hashes the bytes that are written.
+type hashed struct {
+	w    io.Writer
+	hash hash.Hash
+	n    int64
+}
+
+func newHashed(w io.Writer) *hashed { return &hashed{w: w, hash: sha256.New()} }
+
+func (h *hashed) Write(b []byte) (int, error) {
+	n, err := h.w.Write(b)
+	h.hash.Write(b[:n])
+	h.n += int64(n)
+	return n, err
+}
+
+func (h *hashed) digest() v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", h.hash.Sum(nil))}
 }

@@ -109,7 +109,7 @@ func (g *golden) with(t *testing.T, change func(*v1.Manifest)) {
 func TestLayersThatTheConfigurationDoesNotKnow(t *testing.T) {
 	for says, change := range map[string]func(*v1.Manifest){
 		"when uncompressed, but sha256:": func(m *v1.Manifest) { slices.Reverse(m.Layers) },
-		"knows 6 layers, the manifest 5": func(m *v1.Manifest) { m.Layers = m.Layers[1:] },
+		"lists 6 layers, the manifest 5": func(m *v1.Manifest) { m.Layers = m.Layers[1:] },
 		"not one size and DiffID":        func(m *v1.Manifest) { m.Layers[1] = m.Layers[0] },
 		"has more bytes than":            func(m *v1.Manifest) { m.Layers[5].Size-- },
 		"ends 1 bytes early":             func(m *v1.Manifest) { m.Layers[5].Size++ },
@@ -271,7 +271,7 @@ func TestForeignLayerThatIsElsewhere(t *testing.T) {
 	g.with(t, func(m *v1.Manifest) { m.Layers[1].URLs = []string{"https://elsewhere.test/layer"} })
 	g.Blobs = slices.DeleteFunc(g.Blobs, func(b []byte) bool { return digestOf(b) == layers[1].Digest })
 	_, _, err := g.pull(t, g)
-	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), `kept elsewhere, at "https://elsewhere.test/layer"`) {
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), `its bytes are at "https://elsewhere.test/layer"`) {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -65,8 +65,8 @@ func TestFinalTag(t *testing.T) {
 
 func TestDigestDecides(t *testing.T) {
 	r, err := ParseReference("docker://x:1@" + someDigest)
-	if err != nil || r.ask() != someDigest {
-		t.Errorf("asks for %q, %v", r.ask(), err)
+	if err != nil || r.tagOrDigest() != someDigest {
+		t.Errorf("asks for %q, %v", r.tagOrDigest(), err)
 	}
 }
 

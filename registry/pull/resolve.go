@@ -16,22 +16,21 @@ import (
 )
 
 const (
-	maxConfig = 4 << 20 // bytes of a configuration, as containers/image has it
-	maxLayers = 512     // each is an open file; overlay takes 128
+	maxConfig = 4 << 20 // bytes of a configuration; the limit of containers/image
+	maxLayers = 512     // each is an open file; overlay mounts 128
 )
 
-// image is what a request means.
+// image is the image of a request, without the bytes of its layers.
 type image struct {
 	result   Result
 	manifest *v1.Manifest
 	config   []byte
-	diffIDs  []v1.Hash  // as many as the manifest has layers
-	layers   []*spooled // the same, once they have come
+	diffIDs  []v1.Hash // of the layers of the manifest
 }
 
-// resolve finds out what a request means. The layers are not there yet.
+// resolve downloads the manifest and the configuration of a request.
 func (p *Puller) resolve(ctx context.Context, r Request) (*image, error) {
-	d, err := p.manifest(ctx, r, r.Image.ask())
+	d, err := p.manifest(ctx, r, r.Image.tagOrDigest())
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +57,7 @@ func (p *Puller) resolve(ctx context.Context, r Request) (*image, error) {
 	return img, nil
 }
 
-// manifest gets a manifest; its media type is one of [listing.Documents].
+// manifest downloads a manifest or an index. Its media type is one of [listing.Documents].
 func (p *Puller) manifest(ctx context.Context, r Request, ref string) (*v1.Descriptor, error) {
 	d, err := p.Upstream.Manifest(ctx, r.Image.Repository, ref, listing.Documents()...)
 	if err != nil {
@@ -71,7 +70,7 @@ func (p *Puller) manifest(ctx context.Context, r Request, ref string) (*v1.Descr
 	return &v1.Descriptor{MediaType: mt, Digest: d.Digest, Data: d.Data}, nil
 }
 
-// fromIndex gets the manifest that an index has for the platform.
+// fromIndex downloads the manifest of the platform from an index.
 func (p *Puller) fromIndex(ctx context.Context, r Request, d *v1.Descriptor) (*v1.Descriptor, error) {
 	index, err := v1.ParseIndexManifest(bytes.NewReader(d.Data))
 	if err != nil {
@@ -86,13 +85,13 @@ func (p *Puller) fromIndex(ctx context.Context, r Request, d *v1.Descriptor) (*v
 		return nil, err
 	}
 	if m.MediaType.IsIndex() {
-		return nil, unsupported("index %s: has an index in the place of an image", d.Digest)
+		return nil, unsupported("index %s: lists an index as the image", d.Digest)
 	}
 	return m, nil
 }
 
-// choose returns the image of a list that is for a platform. In an index of OCI's, one that does not say what it is for will do
-// if no other does, as it does for containers/image 5.22.
+// choose returns the image for a platform from a list. If an OCI index has none, choose returns an image without a platform, as
+// containers/image 5.22 does.
 func choose(list []v1.Descriptor, ofOCI bool, p Platform) (v1.Descriptor, error) {
 	chosen, err := listing.Choose(list, p)
 	if i := slices.IndexFunc(list, func(d v1.Descriptor) bool { return d.Platform == nil }); err != nil && ofOCI && i >= 0 {
@@ -101,7 +100,7 @@ func choose(list []v1.Descriptor, ofOCI bool, p Platform) (v1.Descriptor, error)
 	return chosen, err
 }
 
-// fields are the ones by which manifests differ.
+// fields are the fields that tell the kinds of manifests apart.
 type fields struct {
 	MediaType types.MediaType `json:"mediaType"`
 	Manifests json.RawMessage `json:"manifests"`
@@ -109,8 +108,8 @@ type fields struct {
 	FSLayers  json.RawMessage `json:"fsLayers"`
 }
 
-// kindOf says which of the accepted kinds a manifest is: the one of its Content-Type, or where that says nothing the
-// one of its mediaType. A manifest that could be taken for two kinds is refused, whoever would take it for which.
+// kindOf returns the media type of a manifest: its Content-Type, or its mediaType if the Content-Type is no known one. It
+// refuses a manifest that has the fields of two kinds.
 func kindOf(d *v1.Descriptor) (types.MediaType, error) {
 	var f fields
 	if err := json.Unmarshal(d.Data, &f); err != nil {
@@ -125,25 +124,25 @@ func kindOf(d *v1.Descriptor) (types.MediaType, error) {
 	}
 	switch {
 	case f.FSLayers != nil || mt.IsSchema1():
-		return "", unsupported("is in Docker's old format, schema 1: push the image anew with a Docker of this decade")
+		return "", unsupported("is in Docker's old format, schema 1: push the image again with a newer Docker")
 	case !listing.IsDocument(mt):
-		return "", unsupported("is of type %.100q, which is no image", mt)
+		return "", unsupported("is of type %.100q, not an image", mt)
 	case mt.IsIndex() && f.Layers != nil || mt.IsImage() && f.Manifests != nil:
 		return "", corrupt("is an index and an image")
 	}
 	return mt, nil
 }
 
-// parseManifest checks that a manifest is that of an image, and one that the archive can hold.
+// parseManifest parses the manifest of an image, and checks that the archive can hold the image.
 func parseManifest(d *v1.Descriptor) (*v1.Manifest, error) {
 	m, err := v1.ParseManifest(bytes.NewReader(d.Data))
 	if err != nil {
 		return nil, malformed(err)
 	}
-	// Docker's own manifests had configurations of many types over the years.
+	// Docker's manifests have had configurations of many types.
 	config := m.Config.MediaType
 	if d.MediaType == types.OCIManifestSchema1 && config != types.OCIConfigJSON && config != types.DockerConfigJSON {
-		return nil, unsupported("has a configuration of type %.100q: an artifact, no image", config)
+		return nil, unsupported("has a configuration of type %.100q: an artifact, not an image", config)
 	}
 	if m.Config.Digest == (v1.Hash{}) {
 		return nil, corrupt("has no configuration")
@@ -156,7 +155,7 @@ func parseManifest(d *v1.Descriptor) (*v1.Manifest, error) {
 	}
 	for i, l := range m.Layers {
 		if !isLayer(l.MediaType) {
-			return nil, unsupported("layer %d of %d is of type %.100q: no layer of an image", i+1, len(m.Layers), l.MediaType)
+			return nil, unsupported("layer %d of %d is of type %.100q, not a layer of an image", i+1, len(m.Layers), l.MediaType)
 		}
 		if err := checkDescriptor(l); err != nil {
 			return nil, fmt.Errorf("layer %d of %d: %w", i+1, len(m.Layers), err)
@@ -165,19 +164,19 @@ func parseManifest(d *v1.Descriptor) (*v1.Manifest, error) {
 	return m, nil
 }
 
-// checkDescriptor checks that a blob can be verified.
+// checkDescriptor checks that a descriptor has what is needed to verify the blob.
 func checkDescriptor(d v1.Descriptor) error {
 	switch {
 	case d.Digest == (v1.Hash{}) || d.Size < 0:
 		return corrupt("has no digest or no size")
 	case d.Digest.Algorithm != "sha256":
-		return unsupported("its digest is one of %.20s: only sha256 is known here", d.Digest.Algorithm)
+		return unsupported("its digest is %.20s: only sha256 is supported", d.Digest.Algorithm)
 	}
 	return nil
 }
 
-// isLayer tells layers from what else is in manifests (attestations, encrypted layers). How a layer is compressed is
-// seen in its bytes.
+// isLayer reports whether a media type is that of a layer, and not of an attestation or an encrypted layer. The compression is
+// read from the bytes of the layer.
 func isLayer(mt types.MediaType) bool {
 	switch mt {
 	case types.OCIUncompressedLayer, types.OCILayer, types.OCILayerZStd,
@@ -190,7 +189,7 @@ func isLayer(mt types.MediaType) bool {
 	return false
 }
 
-// config gets the configuration and verifies it.
+// config downloads the configuration and verifies it.
 func (p *Puller) config(ctx context.Context, repo string, d v1.Descriptor) ([]byte, error) {
 	body, err := p.Upstream.Blob(ctx, repo, d.Digest)
 	if err != nil {
@@ -216,7 +215,7 @@ func (p *Puller) config(ctx context.Context, repo string, d v1.Descriptor) ([]by
 	return b, nil
 }
 
-// parseConfig takes from the configuration what is needed of it.
+// parseConfig reads the platform and the diffIDs from the configuration.
 func (img *image) parseConfig() error {
 	var c struct {
 		Architecture, OS, Variant string
@@ -228,7 +227,7 @@ func (img *image) parseConfig() error {
 		return malformed(err)
 	}
 	if len(c.RootFS.DiffIDs) != len(img.manifest.Layers) {
-		return corrupt("knows %d layers, the manifest %d", len(c.RootFS.DiffIDs), len(img.manifest.Layers))
+		return corrupt("lists %d layers, the manifest %d", len(c.RootFS.DiffIDs), len(img.manifest.Layers))
 	}
 	img.diffIDs = c.RootFS.DiffIDs
 	img.result.Platform = Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}
