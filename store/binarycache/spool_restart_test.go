@@ -102,15 +102,6 @@ func TestSpoolTampered(t *testing.T) {
 	}
 }
 
-func cmpErr(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // A file that another version of the program let pass is refused, and goes.
 func TestSpoolMalformedFile(t *testing.T) {
 	dir := t.TempDir()

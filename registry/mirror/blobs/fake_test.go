@@ -198,7 +198,7 @@ func wantTidy(t *testing.T, c *Origin) {
 	}
 }
 
-// recorder is a writer that can be looked at meanwhile.
+// recorder is a writer without ReadFrom.
 type recorder struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -208,10 +208,4 @@ func (r *recorder) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.buf.Write(p)
-}
-
-func (r *recorder) bytes() []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return bytes.Clone(r.buf.Bytes())
 }

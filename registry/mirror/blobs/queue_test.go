@@ -337,14 +337,6 @@ func TestGrowingTogether(t *testing.T) {
 	})
 }
 
-func readUnsized(c *Origin, data []byte, fetch Fetch) error {
-	b, err := c.Blob(context.Background(), digest(data), fetch)
-	if err != nil {
-		return err
-	}
-	return wantRange(b, data, 0, b.Size())
-}
-
 // An origin that does not answer keeps nobody from another one, not even from the same blob.
 func TestOriginsDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
