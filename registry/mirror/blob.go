@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -8,9 +9,14 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/registry"
 	"github.com/nixreg/nixreg/registry/mirror/blobs"
 )
+
+// wholeSize is the size in bytes up to which a blob is verified before its answer begins, so that the client of a wrong one
+// gets a status. A server buffers so much of an answer: a connection that ends then has no header either.
+const wholeSize = 4 << 10
 
 // Blob implements [registry.Source]. A blob that is not here is fetched, once for all who want it, and goes to them as
 // it arrives. For a HEAD nothing is fetched, where the upstream says the size without. What a manifest says of a blob's
@@ -63,7 +69,14 @@ func (m *Mirror) fetch(ctx context.Context, repo string, d v1.Hash, linked bool)
 		}
 		m.remember(ctx, repo, d)
 	}
-	return answering{b}, nil
+	if b.Size() > wholeSize {
+		return answering{b}, nil
+	}
+	var whole bytes.Buffer
+	if err := b.WriteRange(ctx, &whole, 0, b.Size()); err != nil {
+		return nil, err
+	}
+	return oci.Bytes(whole.Bytes()), nil
 }
 
 // join finds a blob, or has it fetched from repo; own is set if it is. A fetch from another repository that comes to
