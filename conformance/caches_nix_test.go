@@ -97,7 +97,8 @@ func cachedElsewhere(t *testing.T, store string, want map[string]document) {
 	if exists(t, filepath.Join(m.dir, "nix")) {
 		t.Fatal("the machine has /nix")
 	}
-	s := m.start(t, options{Args: append(nixKey(t), "--store", store, "--images", "/images"), Env: bucketsEnv})
+	// On a busy machine to unpack e-big takes longer than clients that follow redirects wait by default.
+	s := m.start(t, options{Args: append(nixKey(t), "--store", store, "--images", "/images", "--wait", patience.String()), Env: bucketsEnv})
 	hello := "store/" + hash(helloPath(t))
 	pull(t, s.Host+"/"+hello)
 	if got := run(t, s.Host+"/"+hello); got != "Hello, world!\n" {

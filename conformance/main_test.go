@@ -1,17 +1,31 @@
 package conformance_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 )
 
 // binary is the nixreg under test: the program that NIXREG names, or one that TestMain builds.
 var binary string
 
+// sideBySide is how many parallel tests run at once, unless -parallel says it: more than there are cores, because they wait for
+// other processes and for time to pass.
+const sideBySide = "4"
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given && runtime.GOMAXPROCS(0) < 4 {
+		if err := flag.Set("test.parallel", sideBySide); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(buildAndRun(m))
 }
 
