@@ -150,7 +150,7 @@ func newSource(cfg Config) (*Source, error) {
 	s.searched.Max, s.searched.TTL = searchedBytes, searchAgain
 	s.layers = &layer.Maker{
 		Store: all, Cache: cfg.Cache, Group: group,
-		Loose:    host.Holds,
+		Mutable:  host.Holds,
 		Scanning: &flight.Queue{Running: workers},
 		Hashing:  &flight.Queue{Running: workers},
 		Progress: func(n int64) { s.hashed.Add(n) },

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 
 	"github.com/nixreg/nixreg/internal/flight"
@@ -14,16 +15,16 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Bounds of what is remembered of archives, in bytes. What lies in them is asked for with each tag, and small; the indexes
-// are large, and needed by who reads from the middle of one.
+// Bounds of the caches in bytes. The contents are small, and each request for a tag needs them. The indexes are large; reads from
+// the middle of a gzipped archive need them.
 const (
 	archivesWeight = 16 << 20
 	indexesWeight  = 64 << 20
-	leastIndex     = 100 << 10 // of three places; a smaller one is not thinned
-	maxRecorded    = 4 << 20   // of one archive, in the cache of digests
+	leastIndex     = 100 << 10 // a smaller index is not thinned
+	maxRecorded    = 4 << 20   // of one record of contents
 )
 
-// archiveRecord is what the next process is told of an archive.
+// archiveRecord is the record of the contents of an archive, as JSON.
 type archiveRecord struct {
 	Compression Compression       `json:"packing,omitempty"`
 	Members     map[string]member `json:"members"`
@@ -35,7 +36,37 @@ func archiveKey(key string) string {
 	return "archive/" + hex.EncodeToString(sum[:])
 }
 
-// knownContents are those in memory, or recorded; nil if an archive has to be looked through.
+func contentsKey(ref Ref, at store.Path, nd store.Node) string {
+	return fmt.Sprint("archive/", ref.NarHash, "/", at, "/", nd.Name, nd.Size, nd.Stamp)
+}
+
+// contents returns the contents of an archive, which it reads as a whole if they are not cached; concurrent calls share one read.
+// It waits for Scanning only, so that it may be called while Hashing is held.
+func (m *Maker) contents(ctx context.Context, ref Ref, at store.Path, nd store.Node) (*contents, error) {
+	key := contentsKey(ref, at, nd)
+	if c := m.knownContents(ctx, key, at, nd); c != nil {
+		return c, nil
+	}
+	return flight.Once(ctx, m.Group, key, func(ctx context.Context) (*contents, error) {
+		release, err := m.Scanning.Acquire(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		c := &contents{at: at, node: nd, members: make(map[string]member)}
+		x := new(gunzip.Index)
+		if err := c.read(ctx, m.Store, m.limit(nd.Size), x); err != nil {
+			return nil, fmt.Errorf("archive %s: %w", ref.Path, err)
+		}
+		if c.compression == Gzipped {
+			m.keepIndex(key, x)
+		}
+		m.keepContents(key, c)
+		return c, m.recordContents(ctx, key, c)
+	})
+}
+
+// knownContents returns the contents from memory or from their record, or nil.
 func (m *Maker) knownContents(ctx context.Context, key string, at store.Path, nd store.Node) *contents {
 	if c, ok := m.archives.Get(key); ok {
 		return c
@@ -58,7 +89,7 @@ func (m *Maker) knownContents(ctx context.Context, key string, at store.Path, nd
 func (m *Maker) keepContents(key string, c *contents) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.archives.Max, m.archives.KeepLast = archivesWeight, true // the caller is about to read it
+	m.archives.Max, m.archives.KeepLast = archivesWeight, true // the caller reads it next
 	m.archives.Put(key, c, c.weight())
 }
 
@@ -70,12 +101,12 @@ func (m *Maker) recordContents(ctx context.Context, key string, c *contents) err
 	return m.Cache.Put(ctx, archiveKey(key), b)
 }
 
-// keepIndex makes room by thinning the largest indexes, and forgets one only where all are small: with a coarse index a
-// range costs somewhat more, without one the whole archive.
+// keepIndex caches an index. To stay within the bound it thins the largest indexes, and evicts one only if all are small: with a
+// coarse index a range costs a little more, without one it costs the whole archive.
 func (m *Maker) keepIndex(key string, x *gunzip.Index) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.indexes.Max, m.indexes.KeepLast = cmp.Or(m.indexed, indexesWeight), true // the caller is about to read it
+	m.indexes.Max, m.indexes.KeepLast = cmp.Or(m.indexed, indexesWeight), true // the caller reads it next
 	for {
 		weight, heaviest, of := x.Weight()+lru.Overhead, x, key
 		m.indexes.Each(func(k string, other *gunzip.Index) {
@@ -100,7 +131,7 @@ func (m *Maker) keepIndex(key string, x *gunzip.Index) {
 	}
 }
 
-// index returns the index of a gzipped archive, which it reads through once more if the index is not in memory.
+// index returns the index of a gzipped archive. If it is not in memory, the whole archive is read.
 func (m *Maker) index(ctx context.Context, key string, at store.Path, nd store.Node) (*gunzip.Index, error) {
 	if x, ok := m.indexes.Get(key); ok {
 		return x, nil

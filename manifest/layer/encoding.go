@@ -82,10 +82,10 @@ func EncodingsByName() map[string]Encoding {
 	return byName
 }
 
-// coding returns the table's entry for the bytes that the recipe serves; the zero value if there is none.
-func (r Recipe) coding() coding {
+// codingOf returns the row of an encoding, or of bytes that are compressed already; the zero value if there is none.
+func codingOf(e Encoding, packed Compression) coding {
 	for _, c := range codings {
-		if c.encoding == r.Encoding && r.Packed == "" || c.compression == r.Packed && r.Packed != "" {
+		if packed != "" && c.compression == packed || packed == "" && c.encoding == e {
 			return c
 		}
 	}
@@ -93,22 +93,11 @@ func (r Recipe) coding() coding {
 }
 
 // MediaTypes returns the media types of layers in the encoding; none for an unknown encoding.
-func (e Encoding) MediaTypes() MediaTypes { return Recipe{Encoding: e}.coding().media }
-
-// MediaTypes returns the media types of the bytes that the recipe serves.
-func (r Recipe) MediaTypes() MediaTypes { return r.coding().media }
-
-// encoder returns a writer of encoded bytes; the caller closes it, which leaves w open.
-func (e Encoding) encoder(w io.Writer) (io.WriteCloser, error) {
-	if c := (Recipe{Encoding: e}).coding(); c.compress != nil {
-		return c.compress(w)
-	}
-	return nil, fmt.Errorf("layer encoding %q: %w", e, errors.ErrUnsupported)
-}
+func (e Encoding) MediaTypes() MediaTypes { return codingOf(e, "").media }
 
 // open returns a reader of what r holds compressed; the caller closes it, which leaves r open. A nil index is not built.
 func (p Compression) open(r io.Reader, x *gunzip.Index) (io.ReadCloser, error) {
-	if c := (Recipe{Packed: p}).coding(); c.decompress != nil {
+	if c := codingOf(Tar, p); c.decompress != nil {
 		return c.decompress(r, x)
 	}
 	return nil, fmt.Errorf("compression %q: %w", p, errors.ErrUnsupported)

@@ -1,28 +1,57 @@
 package layer
 
 import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/nixreg/nixreg/store"
 )
 
-// Bounds of an Entries layer: all of it stands in its recipe.
+// Bounds of an Entries layer. All of it is in its recipe.
 const (
 	maxRootEntries = 1000
 	maxRootBytes   = 1 << 20
 )
 
-// Entry is one file of an Entries layer.
-type Entry struct {
-	Name string `json:"name"` // relative to the image's root; of a directory it ends in "/"
-	Mode int64  `json:"mode"`
-	Link string `json:"link,omitempty"` // the target, if it is a symbolic link
-	Data string `json:"data,omitempty"` // what the file holds
+// body is the bytes of one layer before any encoding. Its layout is in memory; files are read from the store on each call. Safe
+// for concurrent use.
+type body interface {
+	size() int64
+	// weight is the memory of the body in bytes, approximately.
+	weight() int64
+	// stamp changes when a file changes that the bytes come from.
+	stamp() string
+	// writeRange writes n bytes from offset off.
+	writeRange(ctx context.Context, s store.Store, w io.Writer, off, n int64) error
 }
 
-// openEntries makes the body of an Entries recipe: the image's root and the entries in order, in the layout of a
-// Symlinks layer, with files in it.
+// literal is a body in memory.
+type literal []byte
+
+func (l literal) size() int64 { return int64(len(l)) }
+
+func (l literal) weight() int64 { return int64(len(l)) }
+
+// stamp is a digest: names and links have no stamps.
+func (l literal) stamp() string {
+	sum := sha256.Sum256(l)
+	return hex.EncodeToString(sum[:16])
+}
+
+func (l literal) writeRange(_ context.Context, _ store.Store, w io.Writer, off, n int64) error {
+	_, err := io.Copy(w, bytes.NewReader(l[off:off+n]))
+	return err
+}
+
+// openEntries makes the body of an Entries recipe: the root directory of the image, then the entries in their order. The layout
+// is that of a Symlinks layer.
 func openEntries(r Recipe) (body, error) {
 	if len(r.Entries) > maxRootEntries {
 		return nil, fmt.Errorf("layer format %s: %d entries: %w", r.Format, len(r.Entries), fs.ErrInvalid)
@@ -39,17 +68,16 @@ func openEntries(r Recipe) (body, error) {
 			return nil, fmt.Errorf("layer format %s: more than %d bytes: %w", r.Format, maxRootBytes, fs.ErrInvalid)
 		}
 	}
-	b = appendZeros(b, 2*blockSize)
-	return literal(appendZeros(b, padding(int64(len(b)), recordSize))), nil
+	return literal(appendZeros(b, ArchiveEnd(int64(len(b))))), nil
 }
 
-// check sees that an entry has one meaning, and that it follows the entry called last.
+// check reports an entry that is ambiguous, or that does not sort after the entry called last.
 func (e Entry) check(last string) error {
 	name := strings.TrimSuffix(e.Name, "/")
 	switch {
 	case !fs.ValidPath(name) || name == "." || len("./"+e.Name) > 100 || strings.Contains(name, "\x00"):
 		return fmt.Errorf("name %.300q: %w", e.Name, fs.ErrInvalid)
-	case !utf8.ValidString(e.Data) || !utf8.ValidString(e.Link): // the recipe's ID would not tell them apart
+	case !utf8.ValidString(e.Data) || !utf8.ValidString(e.Link): // JSON would give different texts one recipe ID
 		return fmt.Errorf("name %.300q: not UTF-8: %w", e.Name, fs.ErrInvalid)
 	case last != "" && compareComponents(strings.TrimSuffix(last, "/"), name) >= 0:
 		return fmt.Errorf("name %.300q comes after %.300q: %w", e.Name, last, fs.ErrInvalid)
@@ -71,5 +99,5 @@ func (e Entry) append(b []byte) []byte {
 	size := int64(len(e.Data))
 	b = appendGNUBlock(b, "./"+e.Name, "", e.Mode, size, gnuMTime, typeRegular)
 	b = append(b, e.Data...)
-	return appendZeros(b, padding(size, blockSize))
+	return appendZeros(b, MemberEnd(size))
 }

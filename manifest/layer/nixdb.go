@@ -13,8 +13,8 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// NixDBRecipe is that of a layer with the database of a Nix store in which objects are valid, and garbage-collector
-// roots. objects must be sorted by path and hold every reference, and every root.
+// NixDBRecipe returns the recipe of a layer with the database of a Nix store, in which objects are valid, and with GC roots.
+// objects must be sorted by path, and must contain all their references and all roots.
 func NixDBRecipe(objects []*store.Object, roots []store.Path) Recipe {
 	r := Recipe{Format: NixDB, Roots: roots, Facts: facts(objects)}
 	for _, o := range objects {
@@ -23,8 +23,8 @@ func NixDBRecipe(objects []*store.Object, roots []store.Path) Recipe {
 	return r
 }
 
-// facts is a hash of what a database says of objects beside their paths and hashes. Derivers, signatures and times are
-// not in it: they differ between stores.
+// facts is a hash of the sizes and references of objects, which the database contains. It has no derivers, signatures or times:
+// these differ between stores.
 func facts(objects []*store.Object) string {
 	type fact struct {
 		NarSize    int64
@@ -42,7 +42,7 @@ func facts(objects []*store.Object) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// openNixDB makes the body of a NixDB recipe: the files of package nixdb, in the layout of a Symlinks layer.
+// openNixDB makes the body of a NixDB recipe: the files of package nixdb in the layout of a Symlinks layer.
 func openNixDB(ctx context.Context, s store.Store, r Recipe) (body, error) {
 	objects := make([]*store.Object, len(r.Objects))
 	paths := make([]nixdb.Path, len(r.Objects))
@@ -79,6 +79,5 @@ func openNixDB(ctx context.Context, s store.Store, r Recipe) (body, error) {
 		}
 		b = e.append(b)
 	}
-	b = appendZeros(b, 2*blockSize)
-	return literal(appendZeros(b, padding(int64(len(b)), recordSize))), nil
+	return literal(appendZeros(b, ArchiveEnd(int64(len(b))))), nil
 }

@@ -5,9 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// comparePython orders names as Python sorts pathlib paths: component by component, each by Unicode code point, where
-// a byte that is not UTF-8 counts as U+DC80 to U+DCFF (surrogateescape). That differs from the order of bytes for such
-// names alone.
+// comparePython orders names as Python sorts pathlib paths: component by component, each by Unicode code point. A byte that is
+// not UTF-8 counts as U+DC80 to U+DCFF (surrogateescape). Names in UTF-8 have the order of their bytes.
 func comparePython(a, b string) int {
 	if utf8.ValidString(a) && utf8.ValidString(b) {
 		return compareComponents(a, b)
@@ -18,8 +17,14 @@ func comparePython(a, b string) int {
 		if c := compareEscaped(x, y); c != 0 {
 			return c
 		}
-		if !moreA || !moreB {
-			return boolCompare(moreA, moreB)
+		switch {
+		case moreA && moreB:
+		case moreB:
+			return -1
+		case moreA:
+			return 1
+		default:
+			return 0
 		}
 		a, b = restA, restB
 	}
@@ -64,14 +69,4 @@ func decodeEscaped(s string) (r rune, size int) {
 		return 0xDC00 + rune(s[0]), 1
 	}
 	return r, size
-}
-
-func boolCompare(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// maxLinks bounds the entries of a symlink tree: it is made and kept in memory.
+// maxLinks bounds the entries of a symlink tree, which is kept in memory.
 const maxLinks = 500_000
 
-// skippedDirs are the directories lndir leaves out, as version control systems of old made them.
+// skippedDirs are the directories of version control systems that lndir leaves out.
 var skippedDirs = []string{"BitKeeper", "CVS", "CVS.adm", ".git", ".hg", "RCS", "SCCS", ".svn"}
 
 type linkEntry struct {
@@ -23,9 +23,9 @@ type linkEntry struct {
 	dir    bool
 }
 
-// SymlinkTar returns the bytes of a Symlinks layer: what `lndir -silent P out` for each P of contents in order, then
-// GNU tar, make of them. Only names and link targets are read. The first content to have a name wins; directories
-// merge. A content that is not a directory, nor a link that leads to one inside the store, gives an error matching
+// SymlinkTar returns the bytes of a Symlinks layer: the tree that `lndir -silent P out` makes for each P of contents in order,
+// as GNU tar writes it. Only names and link targets are read. Of entries with the same name the first one counts; directories
+// are merged. Each of contents must be a directory, or a link to one inside the store; otherwise the error matches
 // errors.ErrUnsupported.
 //
 // Source: nixpkgs pkgs/build-support/docker/default.nix, streamLayeredImage; lndir 1.0.3.
@@ -39,7 +39,7 @@ func SymlinkTar(ctx context.Context, s store.Store, contents []store.Path) ([]by
 	return t.tar(), nil
 }
 
-// openSymlinks makes the body of a Symlinks recipe, reading nothing but what the recipe names.
+// openSymlinks makes the body of a Symlinks recipe. It reads only the paths of the recipe.
 func openSymlinks(ctx context.Context, s store.Store, r Recipe) (body, error) {
 	var contents, all []store.Path
 	for _, o := range r.Objects {
@@ -89,7 +89,7 @@ func (t *linkTree) add(ctx context.Context, s store.Store, p store.Path) error {
 	return nil
 }
 
-// insert adds one node and reports whether what lies below it, if anything does, is to be added too.
+// insert adds one node. It reports false if all nodes below it must be left out.
 func (t *linkTree) insert(p store.Path, name string, nd store.Node) bool {
 	isDir, exists := t.kinds[name]
 	base := path.Base(name)
@@ -127,6 +127,5 @@ func (t *linkTree) tar() []byte {
 		}
 		b = appendGNU(b, name, "", 0o755, typeDirectory)
 	}
-	b = appendZeros(b, 2*blockSize)
-	return appendZeros(b, padding(int64(len(b)), recordSize))
+	return appendZeros(b, ArchiveEnd(int64(len(b))))
 }

@@ -1,7 +1,9 @@
 package layer
 
 import (
+	"archive/tar"
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -9,20 +11,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/nixreg/nixreg/store"
 )
 
-const (
-	// writeBuffer gathers headers and small files; larger files go to the client by themselves.
-	writeBuffer = 64 << 10
-	// maxEntries bounds one layer's table.
-	maxEntries = 5_000_000
-)
+// maxEntries bounds the entries of one layer.
+const maxEntries = 5_000_000
 
-// entry is one node of the layer: where its header starts, and all that the header says.
+// entry is one node of the layer with the offset of its header.
 type entry struct {
 	off    int64
 	object int32 // index into recipe.Objects
@@ -30,12 +30,12 @@ type entry struct {
 	node   store.Node
 }
 
-// table finds what stands at an offset of a StorePaths tar. Headers are written again each time they are read.
+// table is the body of a StorePaths recipe: the offset of each entry of the tar. Headers are made again for each range.
 type table struct {
 	recipe  Recipe
 	prefix  []byte // the entries of /nix/ and /nix/store/
 	entries []entry
-	end     int64 // where the closing zeros start
+	end     int64 // offset of the zeros at the end
 	total   int64
 	mark    string
 	mem     int64
@@ -45,7 +45,7 @@ func openTable(ctx context.Context, s store.Store, r Recipe) (body, error) {
 	t := &table{recipe: r}
 	for _, dir := range []string{"/nix/", store.Dir + "/"} {
 		h := t.header(dir, 0o755, typeDirectory)
-		t.prefix = h.appendPAX(t.prefix)
+		t.prefix = h.Append(t.prefix)
 	}
 	off := int64(len(t.prefix))
 	for i := range r.Objects {
@@ -56,14 +56,13 @@ func openTable(ctx context.Context, s store.Store, r Recipe) (body, error) {
 		for _, nd := range nodes {
 			h := t.nodeHeader(i, nd)
 			e := entry{off: off, object: int32(i), head: int32(h.paxLen()), node: nd}
-			off += int64(e.head) + nd.Size + padding(nd.Size, blockSize)
+			off += int64(e.head) + nd.Size + MemberEnd(nd.Size)
 			t.entries = append(t.entries, e)
 			t.mem += int64(len(nd.Name)+len(nd.Target)) + 128
 		}
 	}
 	t.end = off
-	t.total = off + 2*blockSize
-	t.total += padding(t.total, recordSize)
+	t.total = off + ArchiveEnd(off)
 	t.mark = t.digestStamps()
 	return t, nil
 }
@@ -85,22 +84,22 @@ func (t *table) nodes(ctx context.Context, s store.Store, p store.Path, most int
 		out = append(out, nd)
 	}
 	byName := func(a, b store.Node) int { return comparePython(a.Name, b.Name) }
-	if !slices.IsSortedFunc(out, byName) { // NAR order differs only where names are not UTF-8
+	if !slices.IsSortedFunc(out, byName) { // NAR order differs only for names that are not UTF-8
 		slices.SortFunc(out, byName)
 	}
 	return out, nil
 }
 
-func (t *table) header(name string, mode int64, typ byte) header {
+func (t *table) header(name string, mode int64, typ byte) Header {
 	o := t.recipe.Owner
-	return header{
-		name: name, mode: mode, typ: typ, mtime: t.recipe.MTime,
-		uid: o.UID, gid: o.GID, uname: o.Uname, gname: o.Gname,
+	return Header{
+		Name: name, Mode: mode, typ: typ, MTime: t.recipe.MTime,
+		UID: o.UID, GID: o.GID, Uname: o.Uname, Gname: o.Gname,
 	}
 }
 
-// nodeHeader normalises modes to those of a Nix store, so that the layer depends on the NAR alone.
-func (t *table) nodeHeader(object int, nd store.Node) header {
+// nodeHeader sets the modes of a Nix store, so that the layer depends on the NAR only.
+func (t *table) nodeHeader(object int, nd store.Node) Header {
 	name := t.recipe.Objects[object].Path.Abs()
 	if nd.Name != "" {
 		name += "/" + nd.Name
@@ -115,14 +114,13 @@ func (t *table) nodeHeader(object int, nd store.Node) header {
 	}
 	h := t.header(name, 0o444, typeRegular)
 	if nd.Executable {
-		h.mode = 0o555
+		h.Mode = 0o555
 	}
-	h.size = nd.Size
+	h.Size = nd.Size
 	return h
 }
 
-// digestStamps is over all that the bytes depend on but the files' contents, and over what tells that a file's contents
-// may be others.
+// digestStamps is a hash of the names, kinds, sizes and stamps of all files. A change of a file's contents changes its stamp.
 func (t *table) digestStamps() string {
 	h := sha256.New()
 	var b []byte
@@ -144,8 +142,10 @@ func (t *table) digestStamps() string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-func (t *table) size() int64   { return t.total }
+func (t *table) size() int64 { return t.total }
+
 func (t *table) weight() int64 { return t.mem + int64(len(t.prefix)) + 512 }
+
 func (t *table) stamp() string { return t.mark }
 
 func (t *table) writeRange(ctx context.Context, s store.Store, w io.Writer, off, n int64) error {
@@ -154,7 +154,7 @@ func (t *table) writeRange(ctx context.Context, s store.Store, w io.Writer, off,
 	if err := x.bytes(0, t.prefix); err != nil {
 		return err
 	}
-	// The first entry that may reach into the range is the last one that starts at or before it.
+	// The range begins in the last entry that starts at or before its offset.
 	first := sort.Search(len(t.entries), func(i int) bool { return t.entries[i].off > off }) - 1
 	for i := max(first, 0); i < len(t.entries) && t.entries[i].off < x.to; i++ {
 		if err := x.entry(ctx, &t.entries[i]); err != nil {
@@ -167,7 +167,7 @@ func (t *table) writeRange(ctx context.Context, s store.Store, w io.Writer, off,
 	return x.w.Flush()
 }
 
-// extract writes the part [from, to) of a table's tar; what lies outside is passed over.
+// extract writes the bytes [from, to) of the tar. Its methods get every part of the tar and leave out the bytes outside.
 type extract struct {
 	table    *table
 	store    store.Store
@@ -176,7 +176,7 @@ type extract struct {
 	from, to int64
 	head     []byte
 	tree     store.Tree
-	object   int32 // whose tree it is
+	object   int32 // the object of tree
 }
 
 func (x *extract) close() {
@@ -185,7 +185,7 @@ func (x *extract) close() {
 	}
 }
 
-// clip returns which part [a, b) of the n bytes that start at off lies within the range.
+// clip returns the part [a, b) inside the range of the n bytes from off on.
 func (x *extract) clip(off, n int64) (a, b int64) {
 	a, b = max(x.from-off, 0), min(x.to-off, n)
 	return a, max(a, b)
@@ -218,7 +218,7 @@ func (x *extract) entry(ctx context.Context, e *entry) error {
 		return err
 	}
 	h := x.table.nodeHeader(int(e.object), e.node)
-	x.head = h.appendPAX(x.head[:0])
+	x.head = h.Append(x.head[:0])
 	if err := x.bytes(e.off, x.head); err != nil {
 		return err
 	}
@@ -226,7 +226,7 @@ func (x *extract) entry(ctx context.Context, e *entry) error {
 	if err := x.file(ctx, e, start); err != nil {
 		return fmt.Errorf("%s/%s: %w", x.table.recipe.Objects[e.object].Path, e.node.Name, err)
 	}
-	return x.zeros(start+e.node.Size, padding(e.node.Size, blockSize))
+	return x.zeros(start+e.node.Size, MemberEnd(e.node.Size))
 }
 
 func (x *extract) file(ctx context.Context, e *entry, start int64) error {
@@ -258,4 +258,39 @@ func (x *extract) open(ctx context.Context, object int32) error {
 	}
 	x.tree, x.object = tree, object
 	return nil
+}
+
+// whiteoutPrefix starts the names of whiteouts, which delete a file of a lower layer.
+//
+// Source: OCI image-spec 1.1, layer.md, Whiteouts.
+const whiteoutPrefix = ".wh."
+
+// maxWhiteouts bounds the number of names that are reported.
+const maxWhiteouts = 8
+
+// whiteouts returns names of files in the body that runtimes take for whiteouts.
+func whiteouts(b body) []string {
+	var out []string
+	note := func(name string) bool {
+		if strings.HasPrefix(path.Base(name), whiteoutPrefix) {
+			out = append(out, name)
+		}
+		return len(out) < maxWhiteouts
+	}
+	switch b := b.(type) {
+	case *table:
+		for _, e := range b.entries {
+			if !note(b.recipe.Objects[e.object].Path.Abs() + "/" + e.node.Name) {
+				break
+			}
+		}
+	case literal:
+		tr := tar.NewReader(bytes.NewReader(b))
+		for h, err := tr.Next(); err == nil; h, err = tr.Next() {
+			if !note(h.Name) {
+				break
+			}
+		}
+	}
+	return out
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/nixreg/nixreg/store/storetest"
 )
 
-// TestLoosePath: of a path whose NarHash is none of its contents, the files decide what is served.
-func TestLoosePath(t *testing.T) {
+// TestMutablePath: a layer of a mutable path is served as long as its own files have the same bytes.
+func TestMutablePath(t *testing.T) {
 	s := storetest.New()
 	p := s.Add("app", storetest.Files{"a": storetest.File("one"), "b": storetest.File("two")})
 	m := newMaker(t, s)
-	m.Loose = func(q store.Path) bool { return q == p }
+	m.Mutable = func(q store.Path) bool { return q == p }
 	r := layer.Recipe{Format: layer.Verbatim, Objects: []layer.Ref{layer.RefOf(object(t, s, p))}, File: "a"}
 	pinned, err := m.Pinned(ctx, r)
 	if err != nil {
@@ -30,7 +30,7 @@ func TestLoosePath(t *testing.T) {
 	if again, err := m.Pinned(ctx, r); err != nil || again.ID() != pinned.ID() {
 		t.Errorf("another recipe for the same file: %v", err)
 	}
-	m.Loose = nil
+	m.Mutable = nil
 	if _, err := m.Open(ctx, pinned, info.Digest); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a path of the store: %v", err)
 	}
