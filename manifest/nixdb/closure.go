@@ -13,22 +13,34 @@ import (
 const (
 	storeDir   = "/nix/store/"
 	hashLen    = 32
-	maxNameLen = 211 // with it an index entry stays far from a quarter of a page, where it would have to overflow
+	maxNameLen = 211 // such an index entry is well below a quarter of a page, above which it would overflow
 
 	base32    = "0123456789abcdfghijklmnpqrsvwxyz"
 	nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-._?="
 )
 
-// closure is a list of paths that was found good. A path's row is its place in paths, counted from 1.
-type closure struct {
-	paths []*Path // by name
-	rows  map[string]uint32
-	refs  []ref // by referrer, then reference, each once
+// Path is a valid path of the database. All fields are checked before they are written.
+type Path struct {
+	Path       string   // /nix/store/<hash>-<name>
+	NarHash    string   // sha256:<64 lower-case hexadecimal digits>
+	NarSize    int64    // bytes; 0 if unknown
+	References []string // in any order, all in the closure; may contain the path itself
+	Deriver    string   // /nix/store/<hash>-<name>.drv, which may be outside the closure; "" if unknown
+	CA         string   // content address as Nix writes it; "" for none
+	Sigs       []string // <key name>:<base64>, written in this order
 }
 
-// ref is one row of Refs: two rows of ValidPaths.
+// closure is a list of valid paths. The row of a path is its index in paths plus 1.
+type closure struct {
+	paths []*Path // sorted by name
+	rows  map[string]uint32
+	refs  []ref // sorted by referrer, then reference, without duplicates
+}
+
+// ref is a row of Refs. Its fields are rows of ValidPaths.
 type ref struct{ referrer, reference uint32 }
 
+// newClosure checks paths and returns their closure.
 func newClosure(paths []Path) (*closure, error) {
 	c := &closure{paths: make([]*Path, len(paths)), rows: make(map[string]uint32, len(paths))}
 	for i := range paths {
@@ -40,14 +52,14 @@ func newClosure(paths []Path) (*closure, error) {
 	slices.SortFunc(c.paths, func(a, b *Path) int { return strings.Compare(a.Path, b.Path) })
 	for i, p := range c.paths {
 		if c.rows[p.Path] != 0 {
-			return nil, fmt.Errorf("nix database: path %s is there twice: %w", p.Path, fs.ErrInvalid)
+			return nil, fmt.Errorf("nix database: path %s is listed twice: %w", p.Path, fs.ErrInvalid)
 		}
 		c.rows[p.Path] = uint32(i + 1)
 	}
 	return c, c.connect()
 }
 
-// connect finds the rows of all references.
+// connect fills refs.
 func (c *closure) connect() error {
 	for i, p := range c.paths {
 		first := len(c.refs)
@@ -65,8 +77,7 @@ func (c *closure) connect() error {
 	return nil
 }
 
-// check looks at everything but the references. Nix reads its database trustingly: one malformed row can make it useless
-// as a whole.
+// check checks all fields but the references. Nix trusts its database: one malformed row can make all of it useless.
 func (p *Path) check() error {
 	if err := checkPath(p.Path); err != nil {
 		return err
@@ -87,14 +98,14 @@ func (p *Path) check() error {
 		return fmt.Errorf("content address %.100q: not one printable word", p.CA)
 	}
 	for _, s := range p.Sigs {
-		if !isWord(s) { // blanks part signatures
+		if !isWord(s) { // signatures are separated by blanks
 			return fmt.Errorf("signature %.100q: not one printable word", s)
 		}
 	}
 	return nil
 }
 
-// checkPath takes what Nix's own checkName takes.
+// checkPath accepts the paths that Nix's checkName accepts.
 func checkPath(s string) error {
 	base, ok := strings.CutPrefix(s, storeDir)
 	if !ok {
@@ -110,7 +121,7 @@ func checkPath(s string) error {
 	return nil
 }
 
-// isWord reports whether s is printable ASCII without blanks.
+// isWord reports whether s is printable ASCII without blanks, and not empty.
 func isWord(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }

@@ -15,12 +15,12 @@ type File struct {
 	Link string      // target of a symbolic link
 }
 
-// Files returns the database of paths and what belongs around it: the directories that Nix wants, those above them, and
-// a garbage-collector root below gcroots/docker for each of roots, which are contents of the image. Parents come first,
-// siblings in byte order. The file "reserved", 8 MiB to spare on a full disk, is left out: Nix makes it when it needs it.
+// Files returns the database of paths with the directories that Nix needs, their parents, and a GC root below gcroots/docker
+// for each of roots. Parents come first, siblings in byte order. Nix makes the file "reserved", 8 MiB for a full disk, when it
+// needs it.
 //
-// A root that is not among paths gives an error matching [fs.ErrInvalid]; one that is there twice is one. The other
-// errors are those of [Database]. Safe for concurrent use.
+// If a root is not among paths, the error matches [fs.ErrInvalid]. Duplicate roots are ignored. The other errors are those of
+// [Database]. Safe for concurrent use.
 //
 // Source: nixpkgs pkgs/build-support/docker/default.nix, mkDbExtraCommand; Nix 2.8, libstore/local-store.cc.
 func Files(paths []Path, roots []string) ([]File, error) {
@@ -52,7 +52,7 @@ func Files(paths []Path, roots []string) ([]File, error) {
 		dir("nix/var/nix/gcroots"),
 		dir("nix/var/nix/gcroots/docker"),
 	}, links, []File{
-		link("nix/var/nix/gcroots/profiles", "/nix/var/nix/profiles"), // Nix makes it only together with gcroots
+		link("nix/var/nix/gcroots/profiles", "/nix/var/nix/profiles"), // Nix makes this link only when it makes gcroots
 		dir("nix/var/nix/profiles"),
 		dir("nix/var/nix/temproots"),
 	}), nil

@@ -2,7 +2,7 @@ package nixdb
 
 import "encoding/binary"
 
-// record is one row in SQLite's record format: the types of all values, then the values. It is used again after reset.
+// record builds a row in SQLite's record format: the types of all values, then the values. reset makes it ready for the next row.
 //
 // Source: https://www.sqlite.org/fileformat2.html, section 2.1.
 type record struct {
@@ -26,7 +26,7 @@ func (r *record) int(v int64) *record {
 	binary.BigEndian.PutUint64(b[:], uint64(v))
 	size, kind := 8, byte(6)
 	switch {
-	case v <= 1: // 0 and 1 are types of their own
+	case v <= 1: // the types 8 and 9 are the integers 0 and 1
 		size, kind = 0, 8+byte(v)
 	case v < 1<<7:
 		size, kind = 1, 1
@@ -58,16 +58,16 @@ func (r *record) textOrNull(s string) *record {
 	return r.text(s)
 }
 
-// bytes returns the whole record. It is good until the next call.
+// bytes returns the record. The slice is valid until the next call.
 func (r *record) bytes() []byte {
-	r.buf = append(r.buf[:0], byte(1+len(r.types))) // counts itself; no row has so many columns that it needs a second byte
+	r.buf = append(r.buf[:0], byte(1+len(r.types))) // the size includes its own byte; no row has enough columns to need a second one
 	r.buf = append(r.buf, r.types...)
 	r.buf = append(r.buf, r.values...)
 	return r.buf
 }
 
-// appendVarint adds v, seven bits a byte, the highest first. SQLite's ninth byte would hold eight; v is below 2^56, so
-// that there are eight at most.
+// appendVarint appends v as a SQLite varint: seven bits a byte, the highest first. v is below 2^56, so there are at most eight
+// bytes; a ninth byte would hold eight bits.
 func appendVarint(b []byte, v uint64) []byte {
 	shift := 0
 	for v>>shift >= 1<<7 {

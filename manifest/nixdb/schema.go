@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// What the statements mean is Nix's; the table sqlite_sequence and the indexes without one are SQLite's own.
+// The statements of Nix's schema. The table sqlite_sequence and the indexes without a statement are SQLite's own.
 //
 // Source: Nix 2.8, libstore/schema.sql.
 const (
@@ -33,8 +33,10 @@ const (
 	createOutputPaths = `CREATE INDEX IndexDerivationOutputs ON DerivationOutputs(path)`
 )
 
-// database writes the tables one after the other, each followed by its indexes, and last the schema that says where
-// they are.
+// registered is the registration time of every path, in Unix seconds: a digest must not depend on the time.
+const registered = 1
+
+// database writes the tables, each with its indexes after it, and then the schema with the pages of their roots.
 func (c *closure) database() ([]byte, error) {
 	f := newFile(c.size())
 	s := schema{page: newPage(tableLeaf, fileHeader)}
@@ -49,11 +51,11 @@ func (c *closure) database() ([]byte, error) {
 	s.add("table", "DerivationOutputs", "DerivationOutputs", newTree(f, tableLeaf).finish(), createOutputs)
 	s.add("index", "sqlite_autoindex_DerivationOutputs_1", "DerivationOutputs", newTree(f, indexLeaf).finish(), "")
 	s.add("index", "IndexDerivationOutputs", "DerivationOutputs", newTree(f, indexLeaf).finish(), createOutputPaths)
-	return f.finish(s.page)
+	return f.finish(s.page.bytes())
 }
 
-// size is about what the database takes: a path is written twice, a reference four times in at most 16 bytes, and a page
-// of rows that are long is not quite full.
+// size returns about the size of the database. A path is written twice, a reference four times in at most 16 bytes, and pages of
+// long rows are not full.
 func (c *closure) size() int {
 	n := 0
 	for _, p := range c.paths {
@@ -65,7 +67,7 @@ func (c *closure) size() int {
 	return 16*pageSize + n + n/16 + 4*16*len(c.refs)
 }
 
-// schema is the table of all tables, in the first page. It always fits: only the numbers of pages in it vary.
+// schema is the table sqlite_schema in the first page. It always fits, because only the page numbers in it vary.
 type schema struct {
 	page *page
 	rec  record
@@ -82,7 +84,7 @@ func (s *schema) add(kind, name, table string, root uint32, create string) {
 func (c *closure) validPaths(f *file) uint32 {
 	t, rec := newTree(f, tableLeaf), record{}
 	for i, p := range c.paths {
-		rec.reset().null() // the id, which is the row's key
+		rec.reset().null() // the id is the key of the row
 		rec.text(p.Path).text(p.NarHash).int(registered).textOrNull(p.Deriver)
 		if p.NarSize > 0 {
 			rec.int(p.NarSize)
@@ -103,7 +105,7 @@ func (c *closure) pathIndex(f *file) uint32 {
 	return t.finish()
 }
 
-// sequence has the highest id that was ever given out, if any was.
+// sequence has the highest id that was given out, if there is one.
 func (c *closure) sequence(f *file) uint32 {
 	t, rec := newTree(f, tableLeaf), record{}
 	if len(c.paths) > 0 {

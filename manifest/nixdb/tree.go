@@ -5,26 +5,26 @@ import (
 	"slices"
 )
 
-// The kinds of b-tree pages. An interior page has room for one more child than it has cells: the one on the right.
+// The kinds of b-tree pages. An interior page has one child more than cells: the right child.
 const (
 	indexInterior byte = 2
 	tableInterior byte = 5
 	indexLeaf     byte = 10
 	tableLeaf     byte = 13
 
-	rightChild = 8 // its offset in an interior page
+	rightChild = 8 // the offset of the right child in an interior page
 )
 
-// page is a b-tree page that is being filled: pointers to its cells grow upwards from the header, cells downwards from
+// page is a b-tree page that is being filled. The pointers to the cells grow upwards from the header, the cells downwards from
 // the end.
 //
 // Source: https://www.sqlite.org/fileformat2.html, section 1.6.
 type page struct {
 	buf    [pageSize]byte
-	start  int // of the header: 100 in the first page, which begins with that of the file
+	start  int // offset of the header: 100 in the first page, behind the header of the file
 	header int // bytes
 	cells  int
-	low    int // offset of the cell that was added last
+	low    int // offset of the last cell
 }
 
 func newPage(kind byte, start int) *page {
@@ -37,13 +37,14 @@ func newPage(kind byte, start int) *page {
 	return p
 }
 
-// clear takes all cells out.
+// clear removes all cells.
 func (p *page) clear() {
 	clear(p.buf[p.start+1:])
 	p.cells, p.low = 0, pageSize
 }
 
-func (p *page) pointers() int { return p.start + p.header + 2*p.cells } // where they end
+// pointers returns the offset of the end of the pointers.
+func (p *page) pointers() int { return p.start + p.header + 2*p.cells }
 
 func (p *page) fits(cell []byte) bool { return p.pointers()+2+len(cell) <= p.low }
 
@@ -54,7 +55,7 @@ func (p *page) push(cell []byte) {
 	p.cells++
 }
 
-// pop takes the last cell out and returns it.
+// pop removes the last cell and returns it.
 func (p *page) pop() []byte {
 	end := pageSize
 	p.cells--
@@ -68,28 +69,28 @@ func (p *page) pop() []byte {
 	return cell
 }
 
-// bytes is the page with its header complete: no free blocks, no fragments.
+// bytes completes the header and returns the page. There are no free blocks and no fragments.
 func (p *page) bytes() []byte {
 	binary.BigEndian.PutUint16(p.buf[p.start+3:], uint16(p.cells))
 	binary.BigEndian.PutUint16(p.buf[p.start+5:], uint16(p.low))
 	return p.buf[:]
 }
 
-// tree writes one b-tree, whose entries come in the tree's order, from its leaves to its root. Pages are filled up: what
-// Nix adds later splits them as usual.
+// tree writes a b-tree from its leaves to its root. The entries come in the order of the tree. Pages are filled up; later writes
+// of Nix split them as usual.
 type tree struct {
 	file   *file
 	leaf   byte
-	levels []*page // the page that is being filled at each level, the leaf first
+	levels []*page // the open page of each level, the leaf first
 	cell   []byte
-	key    int64 // of the row that was added last
+	key    int64 // key of the last row
 }
 
 func newTree(f *file, leaf byte) *tree {
 	return &tree{file: f, leaf: leaf, levels: []*page{newPage(leaf, 0)}}
 }
 
-// row adds a row of a table, whose key is above all those before.
+// row adds a row of a table. Keys must ascend.
 func (t *tree) row(key int64, payload []byte) {
 	t.cell = appendVarint(t.cell[:0], uint64(len(payload)))
 	t.cell = appendVarint(t.cell, uint64(key))
@@ -102,7 +103,7 @@ func (t *tree) row(key int64, payload []byte) {
 	t.key = key
 }
 
-// localSize is how much of the payload of a row stays in the leaf.
+// localSize returns the bytes of a row that stay in the leaf.
 //
 // Source: https://www.sqlite.org/fileformat2.html, section 1.6, table b-tree leaf cells (X, M and K).
 func localSize(payload int) int {
@@ -116,15 +117,15 @@ func localSize(payload int) int {
 	return least
 }
 
-// entry adds an entry of an index, short enough never to overflow, which sorts above all those before.
+// entry adds an entry of an index. Entries must ascend, and be short enough not to overflow.
 func (t *tree) entry(payload []byte) {
 	t.cell = appendVarint(t.cell[:0], uint64(len(payload)))
 	t.cell = append(t.cell, payload...)
 	t.put(0, t.cell)
 }
 
-// put adds a cell at a level. If the page there is full it is written and a new one begun with the cell: so no page but
-// an empty root is ever empty.
+// put adds a cell at a level. If the page there is full, put writes it and begins a new one with the cell. So only an empty root
+// is ever empty.
 func (t *tree) put(level int, cell []byte) {
 	if level == len(t.levels) {
 		t.levels = append(t.levels, newPage(t.interior(), 0))
@@ -139,8 +140,8 @@ func (t *tree) put(level int, cell []byte) {
 	p.push(cell)
 }
 
-// divide closes the page at a level and returns what parts it from the next one, for the level above. A table's rows are
-// all in the leaves, and the greatest key below is repeated above; the divider of an index is an entry that is taken out.
+// divide closes the page at a level and returns the cell for the level above that divides it from the next page. In a table that
+// is a copy of the greatest key, because all rows are in the leaves. In an index the last entry moves up.
 func (t *tree) divide(level int) []byte {
 	p := t.levels[level]
 	switch {
@@ -162,7 +163,7 @@ func (t *tree) interior() byte {
 	return indexInterior
 }
 
-// finish writes what is left and returns the number of the root page.
+// finish writes the open pages and returns the number of the root page.
 func (t *tree) finish() uint32 {
 	var n uint32
 	for level, p := range t.levels {

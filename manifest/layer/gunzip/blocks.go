@@ -3,7 +3,8 @@ package gunzip
 // endOfBlock is the symbol that ends a block.
 const endOfBlock = 256
 
-// What the symbols of lengths, from 257 on, and of distances stand for, and how many bits follow them.
+// The smallest length of each symbol from 257 on, the smallest distance of each symbol, and the number of bits that follow and
+// are added.
 //
 // Source: RFC 1951, section 3.2.5.
 var (
@@ -22,7 +23,7 @@ var (
 	}
 )
 
-// fixedLiterals are the lengths of the fixed code.
+// fixedLiterals returns the lengths of the fixed code of literals and lengths.
 //
 // Source: RFC 1951, section 3.2.6.
 func fixedLiterals() []uint8 {
@@ -42,6 +43,7 @@ func fixedLiterals() []uint8 {
 	return lengths
 }
 
+// fixedDistances returns the lengths of the fixed code of distances.
 func fixedDistances() []uint8 {
 	lengths := make([]uint8, 32)
 	for i := range lengths {
@@ -50,7 +52,113 @@ func fixedDistances() []uint8 {
 	return lengths
 }
 
-// dynamicHeader reads the codes of a block.
+// step decodes until the output is nearly full or the block ends.
+func (f *inflater) step() error {
+	switch f.state {
+	case betweenBlocks:
+		if f.final {
+			f.state = streamEnded
+			return nil
+		}
+		return f.header()
+	case inStored:
+		return f.copyStored()
+	case inCompressed:
+		return f.decode()
+	}
+	return nil
+}
+
+func (f *inflater) header() error {
+	v, err := f.bits(3)
+	if err != nil {
+		return err
+	}
+	f.final = v&1 == 1
+	switch v >> 1 {
+	case 0:
+		return f.storedHeader()
+	case 1:
+		f.state = inCompressed
+		if !f.fixed {
+			f.fixed = f.codes[0].build(fixedLiterals()) && f.codes[1].build(fixedDistances())
+		}
+		return nil
+	case 2:
+		f.state, f.fixed = inCompressed, false
+		return f.dynamicHeader()
+	}
+	return errCorrupt
+}
+
+func (f *inflater) storedHeader() error {
+	f.align()
+	v, err := f.bits(32)
+	if err != nil {
+		return err
+	}
+	if v&0xffff != ^v>>16 {
+		return errCorrupt
+	}
+	f.state, f.stored = inStored, int(v&0xffff)
+	return nil
+}
+
+// copyStored copies a stored block, first the bytes in the accumulator.
+func (f *inflater) copyStored() error {
+	for f.nacc > 0 && f.stored > 0 && f.write < len(f.out) {
+		f.out[f.write] = byte(f.acc)
+		f.write, f.stored = f.write+1, f.stored-1
+		f.acc >>= 8
+		f.nacc -= 8
+	}
+	for f.stored > 0 && f.write < len(f.out) {
+		if f.next == len(f.in) && !f.more() {
+			return f.short()
+		}
+		n := copy(f.out[f.write:], f.in[f.next:min(len(f.in), f.next+f.stored)])
+		f.write, f.next, f.stored = f.write+n, f.next+n, f.stored-n
+	}
+	if f.stored == 0 {
+		f.state = betweenBlocks
+	}
+	return nil
+}
+
+// decode decodes symbols of a compressed block.
+func (f *inflater) decode() error {
+	const most = 48                      // bits of a length and a distance, at most
+	for f.write <= len(f.out)-maxMatch { // there is room for another match
+		if f.nacc < most {
+			f.fill(most)
+		}
+		e := f.codes[0].find(f.acc)
+		n := uint(e & lengthMask)
+		if n == 0 || n > f.nacc {
+			return f.noCode(n)
+		}
+		f.acc >>= n
+		f.nacc -= n
+		symbol := e >> lengthBits
+		if symbol < 256 {
+			f.out[f.write] = byte(symbol)
+			f.write++
+			continue
+		}
+		if symbol == endOfBlock {
+			f.state = betweenBlocks
+			return nil
+		}
+		length, distance, err := f.match(symbol - 257)
+		if err != nil {
+			return err
+		}
+		f.repeat(length, distance)
+	}
+	return nil
+}
+
+// dynamicHeader reads the codes of a dynamic block.
 //
 // Source: RFC 1951, section 3.2.7.
 func (f *inflater) dynamicHeader() error {
@@ -84,18 +192,13 @@ func (f *inflater) dynamicHeader() error {
 	return nil
 }
 
-// codeLengths reads lengths, with the code that codes[0] has for them.
+// codeLengths reads the lengths of codes. They are encoded by codes[0].
 func (f *inflater) codeLengths(lengths []uint8) error {
 	for i := 0; i < len(lengths); {
-		f.fill(maxCode)
-		e := f.codes[0].find(f.acc)
-		n := uint(e & lengthMask)
-		if n == 0 || n > f.nacc {
-			return f.noCode(n)
+		symbol, err := f.symbol(&f.codes[0])
+		if err != nil {
+			return err
 		}
-		f.acc >>= n
-		f.nacc -= n
-		symbol := e >> lengthBits
 		if symbol < 16 {
 			lengths[i] = uint8(symbol)
 			i++
@@ -117,4 +220,43 @@ func (f *inflater) codeLengths(lengths []uint8) error {
 		}
 	}
 	return nil
+}
+
+// match reads the length and the distance of a match. symbol is that of the length, less 257. The accumulator has all bits of
+// the match, unless the input ends.
+func (f *inflater) match(symbol uint32) (length, distance int, err error) {
+	if int(symbol) >= len(lengthBase) {
+		return 0, 0, errCorrupt
+	}
+	more, err := f.bits(uint(lengthExtra[symbol]))
+	if err != nil {
+		return 0, 0, err
+	}
+	length = int(lengthBase[symbol]) + int(more)
+	if symbol, err = f.symbol(&f.codes[1]); err != nil {
+		return 0, 0, err
+	}
+	if int(symbol) >= len(distanceBase) {
+		return 0, 0, errCorrupt
+	}
+	more, err = f.bits(uint(distanceExtra[symbol]))
+	distance = int(distanceBase[symbol]) + int(more)
+	if err == nil && distance > f.write {
+		err = errCorrupt
+	}
+	return length, distance, err
+}
+
+// repeat writes a match. It may overlap itself.
+func (f *inflater) repeat(length, distance int) {
+	to := f.out[f.write : f.write+length]
+	from := f.write - distance
+	if distance >= length {
+		copy(to, f.out[from:])
+	} else {
+		for n := copy(to, f.out[from:f.write]); n < length; {
+			n += copy(to[n:], to[:n]) // n is a multiple of distance, except after the last copy
+		}
+	}
+	f.write += length
 }

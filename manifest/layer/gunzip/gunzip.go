@@ -1,11 +1,11 @@
-// Package gunzip reads gzip files from any offset of what they hold.
+// Package gunzip reads gzip files from any offset of their uncompressed bytes.
 //
-// It owns a decoder of deflate that knows where blocks start, and the [Index] of such places: reading from one of them
-// needs the 32 KiB before it and nothing else. It knows neither archives nor stores, and keeps nothing on disk.
+// It owns a decoder of deflate that knows the starts of blocks, and the [Index] of them. A read that starts at a block needs
+// only the 32 KiB before it. The package must not know archives or stores, and keeps nothing on disk.
 //
 //	var x gunzip.Index
-//	_, err := io.Copy(w, gunzip.NewReader(file, &x)) // once, to the end
-//	r, err := x.NewReader(file, 1<<30)               // from there on, at once
+//	_, err := io.Copy(w, gunzip.NewReader(file, &x)) // once, the whole file
+//	r, err := x.NewReader(file, 1<<30)               // then from any offset
 package gunzip
 
 import (
@@ -15,35 +15,29 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"sort"
 )
 
-var (
-	errNotGzip  = fmt.Errorf("not gzip: %w", fs.ErrInvalid)
-	errChecksum = fmt.Errorf("gzip: wrong checksum: %w", fs.ErrInvalid)
-	errCorrupt  = fmt.Errorf("gzip: corrupt data: %w", fs.ErrInvalid)
-)
-
-// Reader reads what a gzip file holds: all members, one after the other. Not safe for concurrent use; there is nothing
-// to close.
+// Reader reads the uncompressed bytes of a gzip file with all its members. Not safe for concurrent use. There is nothing to
+// close.
 //
 // Source: RFC 1952.
 type Reader struct {
 	f     *inflater
-	index *Index // that is built; may be nil
-	off   int64  // of the next byte that f decodes
+	index *Index // the index that is built; may be nil
+	off   int64  // the offset of the next byte that f decodes
 	err   error
 
 	members int
-	opened  bool // a member's header was read, its end not yet
-	partial bool // the member was entered in its middle: its checksum says nothing
+	opened  bool // the header of a member was read, and not its end
+	partial bool // reading began in the middle of the member, so its checksum cannot be verified
 	crc     uint32
 	size    uint32
 }
 
-// NewReader reads from the start of a file. Every member's checksum is verified. If x is not nil, it is built: complete
-// when the Reader has come to the end. Input that is not gzip, or that is damaged, gives an error matching
-// [fs.ErrInvalid], and input that ends too early one that matches [io.ErrUnexpectedEOF] as well; errors of r are passed
-// on as they are.
+// NewReader reads a file from its start. It verifies the checksum of each member. If x is not nil, the Reader builds it; x is
+// complete when the Reader has reached the end. For input that is damaged or not gzip, the error matches [fs.ErrInvalid]; if
+// the input ends too early, it matches [io.ErrUnexpectedEOF] too. Errors of r are returned unchanged.
 func NewReader(r io.Reader, x *Index) *Reader {
 	if x != nil {
 		*x = Index{}
@@ -83,7 +77,7 @@ func (z *Reader) WriteTo(w io.Writer) (total int64, err error) {
 	}
 }
 
-// more decodes until there is something to read; at the end of the file it returns [io.EOF].
+// more decodes until there are bytes to read. At the end of the file it returns [io.EOF].
 func (z *Reader) more() error {
 	for z.err == nil && z.f.read == z.f.write {
 		switch {
@@ -98,6 +92,7 @@ func (z *Reader) more() error {
 	return z.err
 }
 
+// decode decodes one step of a member, and counts and hashes the bytes.
 func (z *Reader) decode() error {
 	f := z.f
 	f.slide()
@@ -115,7 +110,7 @@ func (z *Reader) decode() error {
 	return err
 }
 
-// open reads a member's header. Where the file ends instead, and it was not the first one, all is well.
+// open reads the header of a member. It returns [io.EOF] if the file ends there and has a member before.
 func (z *Reader) open() error {
 	f := z.f
 	f.fill(8)
@@ -171,7 +166,7 @@ func (z *Reader) header() error {
 	return nil
 }
 
-// close compares a member's checksum and size.
+// close reads the end of a member, and compares checksum and size.
 func (z *Reader) close() error {
 	z.f.align()
 	var tail [8]byte
@@ -185,7 +180,7 @@ func (z *Reader) close() error {
 	return nil
 }
 
-// bytes reads whole bytes between deflate streams.
+// bytes reads the bytes outside deflate streams.
 func (z *Reader) bytes(to []byte) error {
 	for i := range to {
 		v, err := z.f.bits(8)
@@ -197,10 +192,51 @@ func (z *Reader) bytes(to []byte) error {
 	return nil
 }
 
-// unexpected is the error for an end where there is none.
-func unexpected(err error) error {
-	if err == io.EOF {
-		return fmt.Errorf("gzip: %w: %w", io.ErrUnexpectedEOF, fs.ErrInvalid)
+// NewReader reads the uncompressed bytes of file from off on. The Index must be complete and of the same file. For an offset
+// beyond the end the error matches [fs.ErrInvalid]. The checksum is not verified for a member that is read from its middle.
+func (x *Index) NewReader(file io.ReadSeeker, off int64) (*Reader, error) {
+	if !x.whole || off < 0 || off > x.size {
+		return nil, fmt.Errorf("gzip: byte %d of %d: %w", off, x.size, fs.ErrInvalid)
 	}
-	return err
+	var p point
+	if i := sort.Search(len(x.points), func(i int) bool { return x.points[i].off > off }); i > 0 {
+		p = x.points[i-1]
+	}
+	if _, err := file.Seek(p.bit/8, io.SeekStart); err != nil {
+		return nil, err
+	}
+	z := NewReader(file, nil)
+	if p.off > 0 {
+		if err := z.enter(p); err != nil {
+			return nil, err
+		}
+	}
+	return z, z.skip(off - p.off)
+}
+
+// enter begins at a point. The file must be at the byte of the point.
+func (z *Reader) enter(p point) error {
+	f := z.f
+	if _, err := f.bits(uint(p.bit % 8)); err != nil {
+		return err
+	}
+	f.write = copy(f.out, p.window)
+	f.read = f.write
+	z.off, z.members, z.opened, z.partial = p.off, 1, true, true
+	return nil
+}
+
+// skip skips n bytes.
+func (z *Reader) skip(n int64) error {
+	for n > 0 {
+		if z.f.read == z.f.write {
+			if err := z.more(); err != nil {
+				return unexpected(err)
+			}
+		}
+		cut := min(n, int64(z.f.write-z.f.read))
+		z.f.read += int(cut)
+		n -= cut
+	}
+	return nil
 }

@@ -5,26 +5,25 @@ import "math/bits"
 // maxCode is the longest code of deflate, in bits.
 const maxCode = 15
 
-// primaryBits is how many bits the first look at a table takes; longer codes need a second look.
+// primaryBits is the number of bits of a first lookup. Longer codes need a second one.
 const primaryBits = 10
 
-// A table's entry has the length of the code in its low five bits, 0 for a code that is none, and above them the symbol;
-// a link to a second table has the length linked and the place where that table starts.
+// An entry of a table has the length of the code in its low five bits, and the symbol above them. The length is 0 if the bits
+// are no code. In a link to a second table the length is linked, and the start of that table stands in place of the symbol.
 const (
 	lengthBits = 5
 	lengthMask = 1<<lengthBits - 1
 	linked     = lengthMask
 )
 
-// table decodes the codes of one alphabet: its first 1<<primaryBits entries by the next bits, which come last bit first.
+// table decodes the codes of one alphabet. The next primaryBits bits, the first one lowest, index its first entries.
 type table struct {
 	entries []uint32
-	more    uint // bits of the second look
+	more    uint // bits of the second lookup
 }
 
-// build makes the table of a canonical code from the lengths of its symbols' codes, and reports whether there is such a
-// code: all bit strings must mean something. Two exceptions are made, as everywhere: no code at all, and a single one
-// of one bit.
+// build makes the table of the canonical code with these lengths. It reports whether the code is complete: every string of bits
+// must have a meaning. Like other decoders it also accepts an empty code, and a single code of one bit.
 //
 // Source: RFC 1951, section 3.2.2.
 func (t *table) build(lengths []uint8) bool {
@@ -68,7 +67,7 @@ func (t *table) reset(longest uint) {
 	clear(t.entries)
 }
 
-// insert enters a code, first bit lowest, wherever the bits that follow it may lead.
+// insert enters a code, its first bit lowest, at every index that starts with it.
 func (t *table) insert(symbol uint32, length uint, code uint16) {
 	entry := symbol<<lengthBits | uint32(length)
 	if length <= primaryBits {
@@ -89,7 +88,7 @@ func (t *table) insert(symbol uint32, length uint, code uint16) {
 	}
 }
 
-// find returns the entry of the code that bits start with.
+// find returns the entry of the code at the start of b.
 func (t *table) find(b uint64) uint32 {
 	e := t.entries[b&(1<<primaryBits-1)]
 	if e&lengthMask == linked {

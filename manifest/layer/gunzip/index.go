@@ -1,22 +1,18 @@
 package gunzip
 
 import (
-	"fmt"
-	"io"
-	"io/fs"
 	"slices"
-	"sort"
 )
 
 const (
-	// maxPoints bounds an Index: with their windows, its points take 8 MiB.
+	// maxPoints bounds an Index. Its points take 8 MiB with their windows.
 	maxPoints = 256
-	// firstStep is how many bytes of output lie between two points, until there are too many of them.
+	// firstStep is the smallest number of output bytes between two points. It doubles when there are too many points.
 	firstStep = 2 << 20
 )
 
-// Index knows places in a gzip file from which it can be read. Its zero value knows none. Once it is built, it is safe
-// for concurrent use.
+// Index is a list of places in a gzip file at which reading can start. The zero value is empty. A complete Index is safe for
+// concurrent use.
 type Index struct {
 	points []point
 	step   int64
@@ -26,15 +22,15 @@ type Index struct {
 
 // point is the start of a block.
 type point struct {
-	off    int64  // in the output
-	bit    int64  // in the file
-	window []byte // the output before it, as far as the block may refer to it
+	off    int64  // offset in the output
+	bit    int64  // offset in the file, in bits
+	window []byte // the output before it that the block may refer to
 }
 
-// Size is how many bytes the file holds, decompressed.
+// Size returns the number of uncompressed bytes.
 func (x *Index) Size() int64 { return x.size }
 
-// Weight is about how many bytes of memory the Index takes.
+// Weight returns about the bytes of memory that the Index takes.
 func (x *Index) Weight() int64 {
 	weight := int64(64)
 	for _, p := range x.points {
@@ -43,7 +39,7 @@ func (x *Index) Weight() int64 {
 	return weight
 }
 
-// mark notes that a block starts where f is, if the last one noted lies far enough behind.
+// mark adds the place of f, where a block starts, unless the last point is near.
 func (x *Index) mark(f *inflater, off int64) {
 	if x.step == 0 {
 		x.step = firstStep
@@ -64,8 +60,7 @@ func (x *Index) mark(f *inflater, off int64) {
 	x.points = append(x.points, point{off, f.bit(), window})
 }
 
-// Thinner is an Index of the same file with every other place: in half the memory, but more has to be read before an
-// offset is reached.
+// Thinner returns an Index of the same file with half of the points. It takes half the memory; reaching an offset takes longer.
 func (x *Index) Thinner() *Index {
 	y := *x
 	y.points = slices.Clone(x.points)
@@ -84,54 +79,4 @@ func (x *Index) thin() {
 	clear(x.points[len(kept):])
 	x.points = kept
 	x.step *= 2
-}
-
-// NewReader reads what the file holds from byte off on. The file must be the one that the Index was built of, and the
-// Index complete; an offset beyond the end gives an error matching [fs.ErrInvalid]. Of the member in whose middle
-// reading starts, the checksum is not verified.
-func (x *Index) NewReader(file io.ReadSeeker, off int64) (*Reader, error) {
-	if !x.whole || off < 0 || off > x.size {
-		return nil, fmt.Errorf("gzip: byte %d of %d: %w", off, x.size, fs.ErrInvalid)
-	}
-	var p point
-	if i := sort.Search(len(x.points), func(i int) bool { return x.points[i].off > off }); i > 0 {
-		p = x.points[i-1]
-	}
-	if _, err := file.Seek(p.bit/8, io.SeekStart); err != nil {
-		return nil, err
-	}
-	z := NewReader(file, nil)
-	if p.off > 0 {
-		if err := z.enter(p); err != nil {
-			return nil, err
-		}
-	}
-	return z, z.skip(off - p.off)
-}
-
-// enter begins at a point, to whose first byte the file was sought.
-func (z *Reader) enter(p point) error {
-	f := z.f
-	if _, err := f.bits(uint(p.bit % 8)); err != nil {
-		return err
-	}
-	f.write = copy(f.out, p.window)
-	f.read = f.write
-	z.off, z.members, z.opened, z.partial = p.off, 1, true, true
-	return nil
-}
-
-// skip passes over n bytes.
-func (z *Reader) skip(n int64) error {
-	for n > 0 {
-		if z.f.read == z.f.write {
-			if err := z.more(); err != nil {
-				return unexpected(err)
-			}
-		}
-		cut := min(n, int64(z.f.write-z.f.read))
-		z.f.read += int(cut)
-		n -= cut
-	}
-	return nil
 }

@@ -2,28 +2,35 @@ package gunzip
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
+	"io/fs"
 )
 
 const (
-	windowSize = 32 << 10 // how far back deflate refers
+	windowSize = 32 << 10 // the greatest distance of a match
 	outputSize = windowSize + 128<<10
 	inputSize  = 64 << 10
 	maxMatch   = 258
 )
 
-// inflater decodes deflate streams, block by block. What it decoded lies in out[read:write]; the bytes before are the
-// window.
+var (
+	errNotGzip  = fmt.Errorf("not gzip: %w", fs.ErrInvalid)
+	errChecksum = fmt.Errorf("gzip: wrong checksum: %w", fs.ErrInvalid)
+	errCorrupt  = fmt.Errorf("gzip: corrupt data: %w", fs.ErrInvalid)
+)
+
+// inflater decodes deflate streams block by block. The decoded bytes are out[read:write]. The bytes before them are the window.
 //
 // Source: RFC 1951.
 type inflater struct {
 	src  io.Reader
-	in   []byte // input[next:] is to come
+	in   []byte // in[next:] is not read yet
 	next int
-	pos  int64 // of the end of in, in the source
+	pos  int64 // the offset of the end of in in the source
 	err  error // of the source
 
-	acc  uint64 // bits that were taken from in and not yet used, the next one lowest
+	acc  uint64 // nacc bits that were taken from in and not used yet, the next one lowest
 	nacc uint
 
 	out         []byte
@@ -31,9 +38,9 @@ type inflater struct {
 
 	state  blockState
 	final  bool
-	stored int // bytes left of a stored block
+	stored int // remaining bytes of a stored block
 	codes  [2]table
-	fixed  bool // codes are the fixed ones
+	fixed  bool // codes hold the fixed codes
 }
 
 type blockState uint8
@@ -49,15 +56,15 @@ func newInflater(src io.Reader) *inflater {
 	return &inflater{src: src, in: make([]byte, 0, inputSize), out: make([]byte, outputSize)}
 }
 
-// restart begins another stream with an empty window. All that was decoded must have been read.
+// restart begins another stream with an empty window. All decoded bytes must have been read.
 func (f *inflater) restart() {
 	f.state, f.final, f.read, f.write = betweenBlocks, false, 0, 0
 }
 
-// bit is the place of the next bit in the source.
+// bit returns the offset of the next bit in the source.
 func (f *inflater) bit() int64 { return (f.pos-int64(len(f.in)-f.next))*8 - int64(f.nacc) }
 
-// fill takes bits from the input until there are at least n, at most 56; fewer at its end.
+// fill takes bits from the input until acc has n of them or the input ends. n is at most 56.
 func (f *inflater) fill(n uint) {
 	if len(f.in)-f.next >= 8 {
 		f.acc |= binary.LittleEndian.Uint64(f.in[f.next:]) << f.nacc
@@ -77,7 +84,7 @@ func (f *inflater) fill(n uint) {
 	}
 }
 
-// more reads input, and reports whether there was any.
+// more reads input. It reports whether there was any.
 func (f *inflater) more() bool {
 	for empty := 0; f.err == nil; empty++ {
 		var n int
@@ -94,7 +101,7 @@ func (f *inflater) more() bool {
 	return false
 }
 
-// short is the error of input that ends too early.
+// short returns the error of input that ends too early.
 func (f *inflater) short() error {
 	if f.err == nil {
 		return errCorrupt
@@ -102,7 +109,7 @@ func (f *inflater) short() error {
 	return unexpected(f.err)
 }
 
-// bits takes n bits, at most 32.
+// bits takes n bits. n is at most 32.
 func (f *inflater) bits(n uint) (uint32, error) {
 	if f.nacc < n {
 		f.fill(n)
@@ -116,30 +123,13 @@ func (f *inflater) bits(n uint) (uint32, error) {
 	return v, nil
 }
 
-// align passes over the rest of a byte.
+// align skips the remaining bits of a byte.
 func (f *inflater) align() {
 	f.acc >>= f.nacc % 8
 	f.nacc -= f.nacc % 8
 }
 
-// step decodes more: until the output is nearly full, or up to the end of a block, whichever comes first.
-func (f *inflater) step() error {
-	switch f.state {
-	case betweenBlocks:
-		if f.final {
-			f.state = streamEnded
-			return nil
-		}
-		return f.header()
-	case inStored:
-		return f.copyStored()
-	case inCompressed:
-		return f.decode()
-	}
-	return nil
-}
-
-// slide makes room in the output, once all of it was read.
+// slide makes room in the output when all of it was read.
 func (f *inflater) slide() {
 	if f.read == f.write && f.write > windowSize {
 		copy(f.out, f.out[f.write-windowSize:f.write])
@@ -147,98 +137,22 @@ func (f *inflater) slide() {
 	}
 }
 
-// full reports whether there is no room for another match.
-func (f *inflater) full() bool { return f.write > len(f.out)-maxMatch }
-
-func (f *inflater) header() error {
-	v, err := f.bits(3)
-	if err != nil {
-		return err
+// symbol decodes one symbol by a table.
+func (f *inflater) symbol(t *table) (uint32, error) {
+	if f.nacc < maxCode {
+		f.fill(maxCode)
 	}
-	f.final = v&1 == 1
-	switch v >> 1 {
-	case 0:
-		return f.storedHeader()
-	case 1:
-		f.state = inCompressed
-		if !f.fixed {
-			f.fixed = f.codes[0].build(fixedLiterals()) && f.codes[1].build(fixedDistances())
-		}
-		return nil
-	case 2:
-		f.state, f.fixed = inCompressed, false
-		return f.dynamicHeader()
+	e := t.find(f.acc)
+	n := uint(e & lengthMask)
+	if n == 0 || n > f.nacc {
+		return 0, f.noCode(n)
 	}
-	return errCorrupt
+	f.acc >>= n
+	f.nacc -= n
+	return e >> lengthBits, nil
 }
 
-func (f *inflater) storedHeader() error {
-	f.align()
-	v, err := f.bits(32)
-	if err != nil {
-		return err
-	}
-	if v&0xffff != ^v>>16 {
-		return errCorrupt
-	}
-	f.state, f.stored = inStored, int(v&0xffff)
-	return nil
-}
-
-func (f *inflater) copyStored() error {
-	for f.nacc > 0 && f.stored > 0 && f.write < len(f.out) {
-		f.out[f.write] = byte(f.acc)
-		f.write, f.stored = f.write+1, f.stored-1
-		f.acc >>= 8
-		f.nacc -= 8
-	}
-	for f.stored > 0 && f.write < len(f.out) {
-		if f.next == len(f.in) && !f.more() {
-			return f.short()
-		}
-		n := copy(f.out[f.write:], f.in[f.next:min(len(f.in), f.next+f.stored)])
-		f.write, f.next, f.stored = f.write+n, f.next+n, f.stored-n
-	}
-	if f.stored == 0 {
-		f.state = betweenBlocks
-	}
-	return nil
-}
-
-// decode decodes symbols of a compressed block.
-func (f *inflater) decode() error {
-	const most = 48 // bits of a length and a distance
-	for !f.full() {
-		if f.nacc < most {
-			f.fill(most)
-		}
-		e := f.codes[0].find(f.acc)
-		n := uint(e & lengthMask)
-		if n == 0 || n > f.nacc {
-			return f.noCode(n)
-		}
-		f.acc >>= n
-		f.nacc -= n
-		symbol := e >> lengthBits
-		if symbol < 256 {
-			f.out[f.write] = byte(symbol)
-			f.write++
-			continue
-		}
-		if symbol == endOfBlock {
-			f.state = betweenBlocks
-			return nil
-		}
-		length, distance, err := f.match(symbol - 257)
-		if err != nil {
-			return err
-		}
-		f.repeat(length, distance)
-	}
-	return nil
-}
-
-// noCode is the error of bits that are no code: there are none, or there are too few.
+// noCode returns the error of bits that are no code, n bits long: the input is corrupt or ends too early.
 func (f *inflater) noCode(n uint) error {
 	if n > f.nacc || f.nacc < maxCode && f.err != nil {
 		return f.short()
@@ -246,48 +160,10 @@ func (f *inflater) noCode(n uint) error {
 	return errCorrupt
 }
 
-// match reads the rest of a match, whose length has a symbol. All its bits are in the accumulator, or there are none.
-func (f *inflater) match(symbol uint32) (length, distance int, err error) {
-	if int(symbol) >= len(lengthBase) {
-		return 0, 0, errCorrupt
+// unexpected returns err, or [io.ErrUnexpectedEOF] for [io.EOF].
+func unexpected(err error) error {
+	if err == io.EOF {
+		return fmt.Errorf("gzip: %w: %w", io.ErrUnexpectedEOF, fs.ErrInvalid)
 	}
-	more, err := f.bits(uint(lengthExtra[symbol]))
-	if err != nil {
-		return 0, 0, err
-	}
-	length = int(lengthBase[symbol]) + int(more)
-	if f.nacc < maxCode {
-		f.fill(maxCode)
-	}
-	e := f.codes[1].find(f.acc)
-	n := uint(e & lengthMask)
-	if n == 0 || n > f.nacc {
-		return 0, 0, f.noCode(n)
-	}
-	f.acc >>= n
-	f.nacc -= n
-	symbol = e >> lengthBits
-	if int(symbol) >= len(distanceBase) {
-		return 0, 0, errCorrupt
-	}
-	more, err = f.bits(uint(distanceExtra[symbol]))
-	distance = int(distanceBase[symbol]) + int(more)
-	if err == nil && distance > f.write {
-		err = errCorrupt
-	}
-	return length, distance, err
-}
-
-// repeat writes a match, which may overlap itself.
-func (f *inflater) repeat(length, distance int) {
-	to := f.out[f.write : f.write+length]
-	from := f.write - distance
-	if distance >= length {
-		copy(to, f.out[from:])
-	} else {
-		for n := copy(to, f.out[from:f.write]); n < length; {
-			n += copy(to[n:], to[:n]) // n is a multiple of distance, but for the last time
-		}
-	}
-	f.write += length
+	return err
 }
