@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"github.com/nixreg/nixreg/internal/flight"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"github.com/nixreg/nixreg/internal/filestamp"
+	"github.com/nixreg/nixreg/internal/flight"
 )
 
 var (

@@ -2,7 +2,6 @@ package binarycache
 
 import (
 	"bytes"
-	"github.com/nixreg/nixreg/store"
 	"io"
 	"log/slog"
 	"os"
@@ -10,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nixreg/nixreg/store"
 )
 
 // seed fills dir with archives, as an earlier process does.
