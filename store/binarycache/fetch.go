@@ -117,3 +117,16 @@ func openRegular(fsys fs.FS, name string) (fs.File, error) {
 	}
 	return fsys.Open(name)
 }
+
+// contextReader fails when ctx ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(b []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(b)
+}

@@ -15,6 +15,14 @@ import (
 // maxNarinfo is the largest narinfo that is read, in bytes; ten thousand references fit.
 const maxNarinfo = 1 << 20
 
+// ErrCorrupt is matched by errors about a narinfo, an archive or a nix-cache-info that is malformed, or differs from its hash or
+// size. It is that of package nar.
+var ErrCorrupt = nar.ErrCorrupt
+
+func corrupt(format string, args ...any) error {
+	return fmt.Errorf(format+": %w", append(args, ErrCorrupt)...)
+}
+
 // narinfo is the contents of a .narinfo file, which is about one path.
 type narinfo struct {
 	object      store.Object

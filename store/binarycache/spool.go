@@ -62,6 +62,13 @@ type SpoolOptions struct {
 	Log  *slog.Logger // gets the progress of long fetches, and what was found damaged; nil is silence
 }
 
+// archive is a verified NAR in use. Its file may have lost its name.
+type archive struct {
+	file  *diskcache.File
+	hash  store.Hash
+	index *nar.Index
+}
+
 // Spool is a folder of unpacked archives, which several Stores may share: those in use and, up to a limit, those used last. Each
 // archive is one file, <hash part>-<NarHash in base 32>.nar. Files that an earlier process left are used again, but each is
 // compared with its NarHash before. An archive is fetched once for all callers.

@@ -34,16 +34,7 @@ import (
 	"slices"
 
 	"github.com/nixreg/nixreg/store"
-	"github.com/nixreg/nixreg/store/nar"
 )
-
-// ErrCorrupt is matched by errors about a narinfo, an archive or a nix-cache-info that is malformed, or differs from its hash or
-// size. It is that of package nar.
-var ErrCorrupt = nar.ErrCorrupt
-
-func corrupt(format string, args ...any) error {
-	return fmt.Errorf(format+": %w", append(args, ErrCorrupt)...)
-}
 
 // Options are the arguments of [Open].
 type Options struct {

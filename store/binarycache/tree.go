@@ -12,15 +12,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/diskcache"
 	"github.com/nixreg/nixreg/store"
-	"github.com/nixreg/nixreg/store/nar"
 )
-
-// archive is a verified NAR in use. Its file may have lost its name.
-type archive struct {
-	file  *diskcache.File
-	hash  store.Hash
-	index *nar.Index
-}
 
 // tree is one use of an archive.
 type tree struct {

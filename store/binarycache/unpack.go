@@ -162,19 +162,6 @@ func (m *measured) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// contextReader fails when ctx ends.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(b []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(b)
-}
-
 const (
 	pipeBuffers = 4
 	pipeBuffer  = 128 << 10 // bytes
