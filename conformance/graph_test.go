@@ -63,6 +63,10 @@ var forbidden = map[string][]string{
 	module + "/manifest": {module + "/registry", module + "/cmd", mux, sqlite},
 	module + "/internal": {module + "/registry", module + "/manifest", module + "/store", module + "/cmd", ggcr, mux, badger, sqlite},
 
+	module + "/manifest/draft":       {module + "/manifest/catalog"},
+	module + "/manifest/document":    {module + "/store/hostfile", module + "/manifest/packages", module + "/manifest/draft", module + "/manifest/catalog"},
+	module + "/manifest/dockertools": {module + "/store/hostfile", module + "/manifest/packages", module + "/manifest/draft", module + "/manifest/catalog"},
+
 	module + "/manifest/packages": {module + "/manifest/layer", module + "/manifest/imagefile", ggcr},
 	module + "/manifest/program":  {module + "/manifest/layer", module + "/manifest/imagefile", ggcr, badger},
 }
@@ -122,6 +126,9 @@ func TestImportGraph(t *testing.T) {
 		for _, dep := range p.Deps {
 			if concrete(dep) && !below(p.ImportPath, module+"/cmd") && p.ImportPath != wiring && !below(p.ImportPath, module+"/store") {
 				t.Errorf("%s must not depend on %s: only internal/server names concrete stores", p.ImportPath, dep)
+			}
+			if dep == module+"/manifest" && below(p.ImportPath, dep) && p.ImportPath != module+"/manifest/export" {
+				t.Errorf("%s must not depend on %s, which stands above it", p.ImportPath, dep)
 			}
 			if dep == wiring && !below(p.ImportPath, module+"/cmd") {
 				t.Errorf("%s must not depend on %s: only a command does", p.ImportPath, dep)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"slices"
 	"strings"
 
@@ -12,7 +13,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/internal/lru"
-	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/program"
@@ -24,6 +24,12 @@ const (
 	answersWeight   = 16 << 20
 	documentsWeight = 16 << 20
 )
+
+// isLayout reports whether a tag is one of an OCI layout, whose documents there are already.
+func isLayout(defs []*draft.Definition) bool {
+	_, ok := defs[0].Kind.(*draft.Layout)
+	return ok
+}
 
 // answers are what tags mean, ready to be sent: by repository and tag.
 type answers = lru.Cache[[2]string, *answer]
@@ -54,7 +60,7 @@ func (s *Source) manifestByTag(ctx context.Context, r Request) (*v1.Descriptor, 
 			return nil, err
 		}
 	}
-	if a.layout != nil || defs != nil && catalog.IsLayout(defs) {
+	if a.layout != nil || defs != nil && isLayout(defs) {
 		return s.layoutManifest(ctx, r, a, defs)
 	}
 	for _, among := range [][]*document.Dialect{{document.OCI, document.Docker}, {document.OCI}} { // Docker has no types for some layers
@@ -78,7 +84,7 @@ func (s *Source) manifestByTag(ctx context.Context, r Request) (*v1.Descriptor, 
 
 // answer returns what is known of a tag in the present state: nothing of its documents, if it was not asked for before.
 // The definitions are nil where they need not be looked up.
-func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, []*catalog.Definition, error) {
+func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, []*draft.Definition, error) {
 	state, err := s.catalog.State(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -109,7 +115,7 @@ func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, [
 }
 
 // answerIn returns an answer that has the documents of a dialect, which it makes if they are not there.
-func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*catalog.Definition, d *document.Dialect) (*answer, []*catalog.Definition, error) {
+func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*draft.Definition, d *document.Dialect) (*answer, []*draft.Definition, error) {
 	if _, ok := a.documents[d]; ok {
 		return a, defs, nil
 	}
@@ -150,7 +156,7 @@ func (p *publication) documents() map[*document.Dialect]documents {
 
 // layoutManifest answers for a tag of an OCI layout: with the document that the layout has for it, or for a client that
 // knows no indexes with a manifest of it.
-func (s *Source) layoutManifest(ctx context.Context, r Request, a *answer, defs []*catalog.Definition) (*v1.Descriptor, error) {
+func (s *Source) layoutManifest(ctx context.Context, r Request, a *answer, defs []*draft.Definition) (*v1.Descriptor, error) {
 	if a.layout == nil {
 		l, err := s.layout(ctx, r.Repository, defs[0], false)
 		if err != nil {
@@ -185,7 +191,7 @@ func (a *answer) promises(digest v1.Hash) bool {
 	return slices.ContainsFunc(a.layout, func(d v1.Descriptor) bool { return d.Digest == digest })
 }
 
-func (s *Source) keepAnswer(ctx context.Context, r Request, a *answer, defs []*catalog.Definition) {
+func (s *Source) keepAnswer(ctx context.Context, r Request, a *answer, defs []*draft.Definition) {
 	if s.holder != nil && a.holdings == nil {
 		for _, d := range defs {
 			a.holdings = append(a.holdings, newHolding(d.Key(), s.roots(ctx, d), true))

@@ -3,10 +3,10 @@ package manifest
 import (
 	"context"
 	"fmt"
+	"github.com/nixreg/nixreg/manifest/draft"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -37,21 +37,17 @@ func (s *Source) ArchiveNotes(ctx context.Context, repository, tag string, confi
 		return nil, err
 	}
 	notes := &ArchiveNotes{MTime: 1}
-	switch {
-	case d == nil:
+	if d == nil {
 		return notes, nil
-	case d.Conf != nil:
-		notes.RepoTag, notes.MTime = d.Conf.Name+":"+d.Conf.Tag, d.Conf.MTime
-	case d.Args != nil:
-		notes.MTime = d.Args.MTime
 	}
+	notes.RepoTag, notes.MTime, _ = d.Kind.Archive()
 	notes.Layers, err = s.memberHeaders(ctx, m, notes.MTime)
 	return notes, err
 }
 
 // imageWith finds the image of a config, and its definition; nil if none of the repository's newest ones has it, or if it
 // was made elsewhere.
-func (s *Source) imageWith(ctx context.Context, repository, tag string, config v1.Hash) (*catalog.Definition, *document.Image, error) {
+func (s *Source) imageWith(ctx context.Context, repository, tag string, config v1.Hash) (*draft.Definition, *document.Image, error) {
 	c, err := s.catalog.Owner(ctx, repository)
 	if err != nil {
 		return nil, nil, err
@@ -68,7 +64,7 @@ func (s *Source) imageWith(ctx context.Context, repository, tag string, config v
 			return nil, nil, err
 		}
 		for _, d := range defs {
-			if d.Ready != nil {
+			if _, _, ok := d.Kind.Archive(); !ok {
 				continue
 			}
 			m, err := s.image(ctx, repository, d, document.OCI.Encoding(s.encoding), false)

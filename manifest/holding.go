@@ -3,14 +3,13 @@ package manifest
 import (
 	"context"
 	"fmt"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/nixreg/nixreg/manifest/catalog"
-	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -55,7 +54,7 @@ func (h *holding) weight() (n int64) {
 }
 
 // hold holds what a definition's image is made of, before it is read.
-func (s *Source) hold(ctx context.Context, d *catalog.Definition) error {
+func (s *Source) hold(ctx context.Context, d *draft.Definition) error {
 	if s.holder == nil {
 		return nil
 	}
@@ -82,36 +81,13 @@ func (s *Source) keepHeld(ctx context.Context, h *holding) error {
 
 // roots are the store paths whose closures have all that an image is made of, sorted: not files outside of the store, nor
 // what its config mentions and no store has.
-func (s *Source) roots(ctx context.Context, d *catalog.Definition) []store.Path {
-	roots := slices.Clone(d.Contents)
-	add := func(p store.Path) {
-		if p != "" {
-			roots = append(roots, p)
-		}
-	}
-	add(d.Origin)
-	if d.Conf != nil {
-		roots = append(roots, slices.Concat(d.Conf.StoreLayers...)...)
-		add(d.Conf.Customisation)
-		add(d.Conf.FromImage)
-	}
-	if d.Ready != nil {
-		add(d.Ready.Path)
-	}
-	if d.Args != nil {
-		base, _ := dockertools.StorePath(d.Args.Base) // of a registry's there is none
-		add(base)
-		for hash := range d.Args.Mentioned() {
-			p, _ := s.store.Find(ctx, hash)
-			add(p)
-		}
-	}
-	return s.holdable(roots)
+func (s *Source) roots(ctx context.Context, d *draft.Definition) []store.Path {
+	return s.holdable(d.Kind.Roots(ctx, s.env))
 }
 
 func (s *Source) holdable(paths []store.Path) []store.Path {
 	slices.Sort(paths)
-	return slices.DeleteFunc(slices.Compact(paths), s.host.Holds)
+	return slices.DeleteFunc(slices.Compact(paths), func(p store.Path) bool { return p == "" || s.env.Host.Holds(p) })
 }
 
 // holdAgain holds the image of a manifest that is served by its digest. That it cannot be is no error: the client may have
@@ -161,7 +137,7 @@ func (s *Source) lost(ctx context.Context, r layer.Recipe, err error) error {
 		return err
 	}
 	for _, ref := range slices.Concat(r.Objects, r.Via) {
-		if s.host.Holds(ref.Path) {
+		if s.env.Host.Holds(ref.Path) {
 			continue
 		}
 		if _, failed := s.store.Object(ctx, ref.Path); isAbsent(failed) {

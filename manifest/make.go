@@ -2,16 +2,12 @@ package manifest
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"slices"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"sync/atomic"
 	"time"
 
 	"github.com/nixreg/nixreg/internal/flight"
-	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
@@ -20,20 +16,17 @@ import (
 // progressEvery is how often a long making of an image is reported.
 const progressEvery = 5 * time.Second
 
-// imageFormat is part of each image's key: whatever changes the documents of images changes it too.
-const imageFormat = "image1"
-
 // image returns the image of a definition: the remembered one, if its store paths are what they were; else it is made.
 // What it is made of is held before it is read. With fresh it is made in any case, from remembered layers.
-func (s *Source) image(ctx context.Context, repository string, d *catalog.Definition, encoding layer.Encoding, fresh bool) (*document.Image, error) {
+func (s *Source) image(ctx context.Context, repository string, d *draft.Definition, encoding layer.Encoding, fresh bool) (*document.Image, error) {
 	if err := s.hold(ctx, d); err != nil {
 		return nil, err
 	}
-	objects, err := s.objects(ctx, d)
+	objects, err := d.Objects(ctx, s.env)
 	if err != nil {
 		return nil, err
 	}
-	key := imageKey(d, encoding, objects)
+	key := d.ImageKey(encoding, objects)
 	return flight.Once(ctx, s.group, fmt.Sprint("image/", key, fresh), func(ctx context.Context) (*document.Image, error) {
 		if m, err := s.records.image(ctx, key); err == nil && !fresh && s.intact(ctx, m) {
 			return m, nil
@@ -61,78 +54,16 @@ func (s *Source) intact(ctx context.Context, m *document.Image) bool {
 	return true
 }
 
-// objects returns the store paths that an image is made from: sorted, but for the base image of a definition, which comes
-// last.
-func (s *Source) objects(ctx context.Context, d *catalog.Definition) ([]*store.Object, error) {
-	switch {
-	case d.Conf != nil:
-		return confObjects(ctx, s.store, d.Conf)
-	case d.Ready != nil:
-		o, err := s.store.Object(ctx, d.Ready.Path)
-		return []*store.Object{o}, err
-	case d.Args == nil:
-		return store.Closure(ctx, s.store, d.Contents...)
-	}
-	objects, err := s.definitionObjects(ctx, d)
-	if err != nil {
-		return nil, s.catalog.Placed(d.At, err)
-	}
-	return objects, nil
-}
-
-func (s *Source) definitionObjects(ctx context.Context, d *catalog.Definition) ([]*store.Object, error) {
-	mentioned, err := catalog.MentionedPaths(ctx, s.store, d.Args)
-	if err != nil {
-		return nil, err
-	}
-	objects, err := store.Closure(ctx, s.store, slices.Concat(d.Contents, mentioned)...)
-	if err != nil {
-		return nil, err
-	}
-	base, err := s.baseObject(ctx, d, objects)
-	if err != nil {
-		return nil, fmt.Errorf("fromImage: %w", err)
-	}
-	if base != nil {
-		objects = append(objects, base)
-	}
-	return objects, nil
-}
-
-// imageKey is the identity of an image before it is made: its definition, and what each store path holds and refers to.
-func imageKey(d *catalog.Definition, encoding layer.Encoding, objects []*store.Object) string {
-	type part struct {
-		layer.Ref
-		NarSize    int64
-		References []store.Path
-	}
-	parts := make([]part, len(objects))
-	for i, o := range objects {
-		parts[i] = part{layer.RefOf(o), o.NarSize, o.References}
-	}
-	b, err := json.Marshal(struct {
-		Format, Definition string
-		Encoding           layer.Encoding
-		Objects            []part
-	}{imageFormat, d.Key(), encoding, parts})
-	if err != nil {
-		panic("manifest: image key cannot be encoded: " + err.Error()) // strings always can
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
-}
-
-func (s *Source) build(ctx context.Context, repository, key string, d *catalog.Definition, encoding layer.Encoding, objects []*store.Object) (*document.Image, error) {
+func (s *Source) build(ctx context.Context, repository, key string, d *draft.Definition, encoding layer.Encoding, objects []*store.Object) (*document.Image, error) {
 	started := time.Now()
-	draft, err := s.draft(ctx, d, objects)
+	planned, err := d.Draft(ctx, s.env, objects)
 	if err != nil {
 		return nil, err
 	}
-	draft.image.Title, draft.image.Version = d.Title, d.Version
-	report := s.reportProgress(repository, draft)
+	report := s.reportProgress(repository, planned.Layers())
 	defer report.stop()
 	flight.Progress(ctx, report.String)
-	m, config, err := draft.finish(ctx, s.layers, encoding, report.done)
+	m, config, err := planned.Finish(ctx, s.layers, encoding, report.done)
 	if err != nil {
 		return nil, err
 	}
@@ -154,22 +85,6 @@ func (s *Source) build(ctx context.Context, repository, key string, d *catalog.D
 	return m, nil
 }
 
-func (s *Source) draft(ctx context.Context, d *catalog.Definition, objects []*store.Object) (*draft, error) {
-	switch {
-	case d.Ready != nil:
-		return s.draftArchive(ctx, d.Ready, objects[0])
-	case d.Conf != nil:
-		return draftConf(ctx, s.layers, d.Conf, objects)
-	case d.Args != nil:
-		b, err := s.draftDefinition(ctx, d, objects)
-		if err != nil {
-			return nil, s.catalog.Placed(d.At, err)
-		}
-		return b, nil
-	}
-	return draftPackage(ctx, s.store, d, objects)
-}
-
 // progress is how far the making of one image is. A first pull may take minutes, and somebody watches.
 type progress struct {
 	layers  int
@@ -179,8 +94,8 @@ type progress struct {
 }
 
 // reportProgress logs the progress now and then, until stop.
-func (s *Source) reportProgress(repository string, d *draft) *progress {
-	p := &progress{layers: len(d.layers), over: make(chan struct{}), stopped: make(chan struct{})}
+func (s *Source) reportProgress(repository string, layers int) *progress {
+	p := &progress{layers: layers, over: make(chan struct{}), stopped: make(chan struct{})}
 	start := s.hashed.Load()
 	go func() {
 		defer close(p.stopped)

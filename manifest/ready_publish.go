@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"io/fs"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -12,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nixreg/nixreg/internal/flight"
-	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -23,11 +23,12 @@ const maxVerifying = 64
 
 // layout makes known what an image of an OCI layout consists of, and that a repository has it, once every digest was
 // verified. With fresh it does so in any case.
-func (s *Source) layout(ctx context.Context, repository string, d *catalog.Definition, fresh bool) (*finished.Layout, error) {
+func (s *Source) layout(ctx context.Context, repository string, d *draft.Definition, fresh bool) (*finished.Layout, error) {
+	image := &d.Kind.(*draft.Layout).Image
 	if err := s.hold(ctx, d); err != nil {
 		return nil, fault.ConcealAll(repository, err)
 	}
-	o, err := s.store.Object(ctx, d.Ready.Path)
+	o, err := s.store.Object(ctx, image.Path)
 	if err != nil {
 		return nil, fault.ConcealAll(repository, err)
 	}
@@ -42,7 +43,7 @@ func (s *Source) layout(ctx context.Context, repository string, d *catalog.Defin
 			return nil, err
 		}
 		defer release()
-		l, err = finished.ReadLayout(ctx, s.store, o, d.Ready)
+		l, err = finished.ReadLayout(ctx, s.store, o, image)
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +61,7 @@ func (s *Source) layout(ctx context.Context, repository string, d *catalog.Defin
 		return l, s.publishLayout(ctx, repository, key, l)
 	})
 	if err != nil {
-		return nil, fault.ConcealAll(repository, fmt.Errorf("layout %s: %w", d.Ready.Path, err))
+		return nil, fault.ConcealAll(repository, fmt.Errorf("layout %s: %w", image.Path, err))
 	}
 	return l, nil
 }
@@ -113,7 +114,7 @@ func (s *Source) publishedLayout(ctx context.Context, repository string, l *fini
 }
 
 // layoutReports describes the images of an OCI layout, one for each platform.
-func (s *Source) layoutReports(ctx context.Context, repository, tag string, d *catalog.Definition) ([]*Report, error) {
+func (s *Source) layoutReports(ctx context.Context, repository, tag string, d *draft.Definition) ([]*Report, error) {
 	l, err := s.layout(ctx, repository, d, false)
 	if err != nil {
 		return nil, err

@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/internal/flight"
-	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -67,7 +66,7 @@ func (s *Source) Bills(ctx context.Context, repository, tag string) ([]Bill, err
 		return nil, err
 	}
 	unknown := fmt.Errorf("%s:%s was made elsewhere: nixreg does not know what is in it: %w", repository, tag, errors.ErrUnsupported)
-	if catalog.IsLayout(defs) {
+	if isLayout(defs) {
 		return nil, unknown
 	}
 	p, err := s.make(ctx, repository, defs, s.dialectsLike(document.OCI), false)

@@ -6,7 +6,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 )
 
@@ -45,7 +44,7 @@ func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report
 	if err != nil {
 		return nil, err
 	}
-	if catalog.IsLayout(defs) {
+	if isLayout(defs) {
 		return s.layoutReports(ctx, repository, tag, defs[0])
 	}
 	p, err := s.make(ctx, repository, defs, s.dialectsLike(document.OCI), false)

@@ -143,7 +143,7 @@ func (s *Source) renew(ctx context.Context, c catalog.Provider, repository, tag 
 	if err != nil {
 		return err
 	}
-	if catalog.IsLayout(defs) {
+	if isLayout(defs) {
 		_, err := s.layout(ctx, repository, defs[0], true)
 		return err
 	}

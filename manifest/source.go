@@ -13,6 +13,7 @@ package manifest
 import (
 	"context"
 	"errors"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -95,8 +96,7 @@ type Source struct {
 	records   records
 	layers    *layer.Maker
 	encoding  layer.Encoding
-	host      *hostfile.Store
-	pull      func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
+	env       *draft.Env
 	holder    catalog.Holder
 	held      lru.Cache[v1.Hash, *holding] // by manifest
 	group     *flight.Group
@@ -141,8 +141,6 @@ func newSource(cfg Config) (*Source, error) {
 		records:  records{cfg.Cache},
 		group:    group,
 		encoding: cfg.Encoding,
-		host:     host,
-		pull:     cfg.Pull,
 		holder:   cfg.Holder,
 		building: &flight.Queue{Running: maxBuilding},
 	}
@@ -157,9 +155,10 @@ func newSource(cfg Config) (*Source, error) {
 		Blobs:    cfg.Blobs,
 		Uncached: &flight.Queue{Running: 4 * workers},
 	}
+	s.env = &draft.Env{Store: all, Host: host, Layers: s.layers, Pull: cfg.Pull}
 	var err error
 	s.catalog, err = catalog.New(catalog.Config{
-		Store: all, Host: host, Layers: s.layers, Packages: byName, Images: cfg.Images, StoreDirs: cfg.StoreDirs,
+		Env: s.env, Packages: byName, Images: cfg.Images, StoreDirs: cfg.StoreDirs,
 		Root: cfg.Root, Architectures: cfg.Architectures, Builder: cfg.Builder, Holder: cfg.Holder, Cache: cfg.Cache, Log: log,
 	})
 	if err != nil {
@@ -213,14 +212,14 @@ func (s *Source) manifestByDigest(ctx context.Context, repository string, digest
 }
 
 // make makes images in dialects of one encoding, and records that the repository has them.
-func (s *Source) make(ctx context.Context, repository string, defs []*catalog.Definition, dialects []*document.Dialect, fresh bool) (*publication, error) {
+func (s *Source) make(ctx context.Context, repository string, defs []*draft.Definition, dialects []*document.Dialect, fresh bool) (*publication, error) {
 	encoding := dialects[0].Encoding(s.encoding)
 	p := &publication{repository, make([]*document.Image, len(defs)), dialects}
 	g, within := errgroup.WithContext(ctx)
 	for i, d := range defs {
 		g.Go(flight.Guarded(func() (err error) {
 			p.images[i], err = s.image(within, repository, d, encoding, fresh)
-			if d.OfFile() {
+			if d.Kind.OfFile() {
 				return fault.ConcealAll(repository, err)
 			}
 			return fault.Conceal(repository, err)
@@ -257,19 +256,6 @@ func Check(ctx context.Context, cfg Config, files ...string) error {
 	if err != nil {
 		return err
 	}
-	problems := s.catalog.Check(ctx, files, s.plan, cfg.Warn)
+	problems := s.catalog.Check(ctx, files, cfg.Warn)
 	return errors.Join(append(problems, s.Close())...)
-}
-
-// plan plans an image without hashing it.
-func (s *Source) plan(ctx context.Context, d *catalog.Definition) (warnings []string, misspelled []catalog.Misspelled, err error) {
-	objects, err := s.objects(ctx, d)
-	if err != nil {
-		return nil, nil, err
-	}
-	b, err := s.draft(ctx, d, objects)
-	if err != nil {
-		return nil, nil, err
-	}
-	return b.image.Warnings, b.misspelled, nil
 }

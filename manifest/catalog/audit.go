@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -78,7 +79,7 @@ func (m *images) audit(ctx context.Context) {
 		return
 	}
 	defer m.auditing.Unlock()
-	state, err := m.store.State(ctx)
+	state, err := m.env.Store.State(ctx)
 	if err != nil {
 		return // who looks next tries again
 	}
@@ -127,7 +128,7 @@ func (a *auditor) file(ctx context.Context, f definitionFile) []imageFault {
 		}
 		args, err := dockertools.ArgsOf(image)
 		if err == nil {
-			_, err = MentionedPaths(ctx, a.images.store, args)
+			_, err = draft.MentionedPaths(ctx, a.images.env.Store, args)
 		}
 		note("", image.At, err)
 	}
@@ -153,17 +154,17 @@ func (a *auditor) base(ctx context.Context, image *imagefile.Image) error {
 	if err != nil || ctx.Err() != nil {
 		return nil // none, or one that a registry has
 	}
-	if name == image.FromImage && store.IsDistant(a.images.store) {
+	if name == image.FromImage && store.IsDistant(a.images.env.Store) {
 		return a.path(ctx, name) // it may have to be fetched to be looked at
 	}
-	o, err := a.images.store.Object(ctx, p)
+	o, err := a.images.env.Store.Object(ctx, p)
 	if err != nil {
 		return err
 	}
 	if packed, err := a.packed(ctx, p); err != nil || packed {
 		return err
 	}
-	base, err := finished.OpenBase(ctx, a.images.layers, o, cmp.Or(image.Architecture, program.DefaultArchitecture))
+	base, err := finished.OpenBase(ctx, a.images.env.Layers, o, cmp.Or(image.Architecture, program.DefaultArchitecture))
 	if err != nil {
 		return err
 	}
@@ -172,11 +173,11 @@ func (a *auditor) base(ctx context.Context, image *imagefile.Image) error {
 
 // packed reports whether a base image would have to be unpacked as a whole to be looked at.
 func (a *auditor) packed(ctx context.Context, p store.Path) (bool, error) {
-	at, nd, err := store.Resolve(ctx, a.images.store, p.Abs())
+	at, nd, err := store.Resolve(ctx, a.images.env.Store, p.Abs())
 	if err != nil || nd.Kind != store.Regular {
 		return false, err
 	}
-	head, err := store.ReadNode(ctx, a.images.store, at, nd, min(nd.Size, finished.TarBlock))
+	head, err := store.ReadNode(ctx, a.images.env.Store, at, nd, min(nd.Size, finished.TarBlock))
 	if err != nil {
 		return false, err
 	}

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"maps"
 	"slices"
 
@@ -56,7 +57,7 @@ type builds struct {
 }
 
 func newBuilds(files *fileReader, cfg Config) *builds {
-	b := &builds{store: files.store, files: files, packages: cfg.Packages, builder: cfg.Builder, holder: cfg.Holder, cache: cfg.Cache, archs: cfg.Architectures}
+	b := &builds{store: files.env.Store, files: files, packages: cfg.Packages, builder: cfg.Builder, holder: cfg.Holder, cache: cfg.Cache, archs: cfg.Architectures}
 	b.root = slices.Compact(slices.Sorted(slices.Values(cfg.Root)))
 	b.results.Max = resultBytes
 	if b.builder != nil {
@@ -97,7 +98,7 @@ func (b *builds) Owns(ctx context.Context, repository string) (bool, error) {
 
 // Lookup asks the packages first. What they know the name of, and nothing more, is built, and so is everything under the
 // builder's own tag.
-func (b *builds) Lookup(ctx context.Context, repository, tag string) ([]*Definition, error) {
+func (b *builds) Lookup(ctx context.Context, repository, tag string) ([]*draft.Definition, error) {
 	owned, err := b.packages.Owns(ctx, repository)
 	if err != nil {
 		return nil, err
@@ -117,14 +118,14 @@ func (b *builds) Lookup(ctx context.Context, repository, tag string) ([]*Definit
 }
 
 // moving marks definitions that a builder may change.
-func moving(defs []*Definition, err error) ([]*Definition, error) {
+func moving(defs []*draft.Definition, err error) ([]*draft.Definition, error) {
 	for _, d := range defs {
 		d.Moving = true
 	}
 	return defs, err
 }
 
-func (b *builds) lookup(ctx context.Context, repository, tag string, attributes bool) ([]*Definition, error) {
+func (b *builds) lookup(ctx context.Context, repository, tag string, attributes bool) ([]*draft.Definition, error) {
 	list, err := b.supplies(ctx, repository, attributes)
 	if err != nil {
 		return nil, err
@@ -136,22 +137,21 @@ func (b *builds) lookup(ctx context.Context, repository, tag string, attributes 
 		return nil, b.noTag(repository, tag)
 	}
 	images, err := b.joined(ctx, title(list), list, b.archs)
-	defs := b.defineAll(images)
-	for _, d := range defs {
-		if list[0].shell {
-			d.Program = shellProgram
+	if list[0].shell {
+		for i := range images {
+			images[i].Program = shellProgram
 		}
 	}
-	return defs, err
+	return b.defineAll(images), err
 }
 
 // define makes the definition of an image of packages.
-func (b *builds) define(m packages.Image) *Definition {
-	return &Definition{Title: m.Title, Version: m.Version, Contents: m.Contents, Program: m.Program, Root: b.root}
+func (b *builds) define(m packages.Image) *draft.Definition {
+	return &draft.Definition{Title: m.Title, Version: m.Version, Kind: &draft.Package{Contents: m.Contents, Program: m.Program, Root: b.root}}
 }
 
-func (b *builds) defineAll(images []packages.Image) []*Definition {
-	var defs []*Definition
+func (b *builds) defineAll(images []packages.Image) []*draft.Definition {
+	var defs []*draft.Definition
 	for _, m := range images {
 		defs = append(defs, b.define(m))
 	}
@@ -167,7 +167,7 @@ func (b *builds) noTag(repository, tag string) error {
 }
 
 // single is an attribute alone: a package, or a whole image.
-func (b *builds) single(ctx context.Context, repository, attr, tag string) ([]*Definition, error) {
+func (b *builds) single(ctx context.Context, repository, attr, tag string) ([]*draft.Definition, error) {
 	if !b.moving(tag) && !b.isImage(ctx, attr) {
 		return nil, b.noTag(repository, tag)
 	}
@@ -175,7 +175,7 @@ func (b *builds) single(ctx context.Context, repository, attr, tag string) ([]*D
 	if err != nil {
 		return nil, err
 	}
-	platforms := make(map[string]*Definition)
+	platforms := make(map[string]*draft.Definition)
 	for _, paths := range outputs {
 		whole, err := b.wholeImage(ctx, paths[0])
 		if err != nil {
@@ -188,10 +188,14 @@ func (b *builds) single(ctx context.Context, repository, attr, tag string) ([]*D
 			continue
 		}
 		defs, err := b.image(ctx, repository, attr, paths[0], tag)
-		if err != nil || defs[0].Conf == nil { // of one made elsewhere nobody knows yet what it is for
-			return defs, err
+		if err != nil {
+			return nil, err
 		}
-		if arch := defs[0].Conf.Architecture; platforms[arch] == nil {
+		arch := defs[0].Kind.Architecture()
+		if arch == "" { // it was made elsewhere, and is not read yet
+			return defs, nil
+		}
+		if platforms[arch] == nil {
 			platforms[arch] = defs[0]
 		}
 	}
@@ -199,7 +203,7 @@ func (b *builds) single(ctx context.Context, repository, attr, tag string) ([]*D
 }
 
 // addPackage adds the image of a package, the same as if a store had had it.
-func (b *builds) addPackage(ctx context.Context, platforms map[string]*Definition, paths []store.Path) error {
+func (b *builds) addPackage(ctx context.Context, platforms map[string]*draft.Definition, paths []store.Path) error {
 	image := packages.ImageOf(paths[0])
 	image.Contents = paths
 	var arch string
@@ -215,12 +219,10 @@ func (b *builds) addPackage(ctx context.Context, platforms map[string]*Definitio
 	return nil
 }
 
-// isConf reports whether an image says itself what it is for.
-func (d *Definition) isConf() bool { return d.Conf != nil }
-
 // choose returns the images of those architectures that images are made for.
-func (b *builds) choose(platforms map[string]*Definition, repository, tag string) ([]*Definition, error) {
-	if len(b.archs) > 0 && !slices.ContainsFunc(slices.Collect(maps.Values(platforms)), (*Definition).isConf) {
+func (b *builds) choose(platforms map[string]*draft.Definition, repository, tag string) ([]*draft.Definition, error) {
+	whole := func(d *draft.Definition) bool { return d.Kind.Architecture() != "" } // it says itself what it is for
+	if len(b.archs) > 0 && !slices.ContainsFunc(slices.Collect(maps.Values(platforms)), whole) {
 		if err := packages.Restrict(platforms, b.archs, repository+":"+tag); err != nil {
 			return nil, err
 		}
@@ -228,10 +230,10 @@ func (b *builds) choose(platforms map[string]*Definition, repository, tag string
 	if platforms[program.DefaultArchitecture] != nil {
 		delete(platforms, "")
 	}
-	var defs []*Definition
+	var defs []*draft.Definition
 	for _, arch := range slices.Sorted(maps.Keys(platforms)) {
 		d := platforms[arch]
-		if !d.isConf() && !b.moving(tag) {
+		if !whole(d) && !b.moving(tag) {
 			return nil, b.noTag(repository, tag) // it was an image once
 		}
 		defs = append(defs, d)

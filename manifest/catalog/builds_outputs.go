@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"io/fs"
 	"slices"
 	"time"
@@ -134,7 +135,7 @@ func (b *builds) isImage(ctx context.Context, attr string) bool {
 }
 
 // image defines the whole image in p. Under the tags that move it is what the file calls latest.
-func (b *builds) image(ctx context.Context, repository, attr string, p store.Path, tag string) ([]*Definition, error) {
+func (b *builds) image(ctx context.Context, repository, attr string, p store.Path, tag string) ([]*draft.Definition, error) {
 	if b.moving(tag) {
 		tag = packages.Latest
 	}

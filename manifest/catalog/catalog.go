@@ -10,14 +10,13 @@ package catalog
 
 import (
 	"context"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"log/slog"
 	"strings"
 
 	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/manifest/imagefile"
-	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
-	"github.com/nixreg/nixreg/store"
 )
 
 // Catalog is the catalogue: the ordered list of providers of names. Image files come first, then packages and what is built.
@@ -32,9 +31,7 @@ type Catalog struct {
 
 // Config is what a catalogue needs. Builder and Holder may be nil.
 type Config struct {
-	Store         store.Store // all stores, Host included
-	Host          hostFiles
-	Layers        *layer.Maker // opens archives
+	Env           *draft.Env
 	Packages      *packages.Catalog
 	Images        []string // files and directories
 	StoreDirs     []string // see [Config]
@@ -48,18 +45,16 @@ type Config struct {
 
 // New makes a catalogue. Load reads its files.
 func New(cfg Config) (*Catalog, error) {
-	reader := &fileReader{
-		store: cfg.Store, host: cfg.Host, places: &imagePlaces{roots: cfg.Images, stores: cfg.StoreDirs}, layers: cfg.Layers, log: cfg.Log,
-	}
+	reader := &fileReader{env: cfg.Env, places: &imagePlaces{roots: cfg.Images, stores: cfg.StoreDirs}, log: cfg.Log}
 	b := newBuilds(reader, cfg)
-	r := &resolver{store: cfg.Store, builds: b, host: cfg.Host}
-	r.suggester = suggester{providers: []Provider{b}, builds: b, store: cfg.Store}
+	r := &resolver{env: cfg.Env, builds: b}
+	r.suggester = suggester{providers: []Provider{b}, builds: b, store: cfg.Env.Store}
 	m, err := newImages(cfg.Images, reader, r)
 	if err != nil {
 		return nil, err
 	}
 	s := &Catalog{images: m, builds: b, providers: []Provider{m, b}, log: cfg.Log}
-	s.suggester = suggester{providers: s.providers, images: m, builds: b, store: cfg.Store}
+	s.suggester = suggester{providers: s.providers, images: m, builds: b, store: cfg.Env.Store}
 	return s, nil
 }
 
@@ -79,7 +74,7 @@ func (s *Catalog) Repositories(ctx context.Context) ([]string, error) {
 }
 
 // Lookup says what the images of a tag are made of, one for each platform.
-func (s *Catalog) Lookup(ctx context.Context, repository, tag string) ([]*Definition, error) {
+func (s *Catalog) Lookup(ctx context.Context, repository, tag string) ([]*draft.Definition, error) {
 	c, err := s.Owner(ctx, repository)
 	if err != nil {
 		return nil, err
@@ -103,11 +98,6 @@ func (s *Catalog) Owner(ctx context.Context, repository string) (Provider, error
 		err = s.suggester.unknownName(ctx, repository)
 	}
 	return c, err
-}
-
-// Placed adds the position of a definition to err.
-func (s *Catalog) Placed(at imagefile.Position, err error) error {
-	return s.images.resolver.placed(at, err)
 }
 
 // State stays the same as long as all names mean the same.

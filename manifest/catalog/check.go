@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"io/fs"
 	"os"
 	"slices"
@@ -17,13 +18,6 @@ import (
 	"github.com/nixreg/nixreg/manifest/packages"
 )
 
-// Plan plans the image of a definition without hashing it. It returns the warnings about the image and, apart from them,
-// the misspelled keys of its config.
-type Plan func(ctx context.Context, d *Definition) (warnings []string, misspelled []Misspelled, err error)
-
-// Misspelled is a key of a config that was meant to be another one, and the warning about it.
-type Misspelled struct{ Key, Text string }
-
 // invalidConfig is a problem of a config. It matches [fs.ErrInvalid].
 type invalidConfig string
 
@@ -32,10 +26,10 @@ func (e invalidConfig) Is(target error) bool { return target == fs.ErrInvalid }
 
 // Check returns the problems of image files and of all files in directories, one problem a line. Problems of a definition
 // have a line and a column. warn, which may be nil, gets the warnings. Nothing else may use the catalogue meanwhile.
-func (s *Catalog) Check(ctx context.Context, files []string, plan Plan, warn func(error)) []error {
-	s.images.resolver.wholeNames = true
+func (s *Catalog) Check(ctx context.Context, files []string, warn func(error)) []error {
+	s.images.env.WholeNames = true
 	s.images.places.roots = files
-	c := checker{names: s, plan: plan, owners: make(map[string]string), warn: warn}
+	c := checker{names: s, env: s.images.env, owners: make(map[string]string), warn: warn}
 	for _, file := range files {
 		c.path(ctx, file)
 	}
@@ -44,7 +38,7 @@ func (s *Catalog) Check(ctx context.Context, files []string, plan Plan, warn fun
 
 type checker struct {
 	names    *Catalog
-	plan     Plan
+	env      *draft.Env
 	owners   map[string]string // the file that has a repository
 	problems []error
 	warn     func(error) // may be nil
@@ -96,7 +90,11 @@ func (c *checker) file(ctx context.Context, repository, file string) {
 	}
 	f, err := c.names.images.ready(ctx, repository, file)
 	if f != nil {
-		err = c.ready(ctx, file, f)
+		var problems []error
+		for _, m := range f.images {
+			problems = append(problems, c.draft(ctx, file, m.definition))
+		}
+		err = errors.Join(problems...)
 	}
 	if err != nil || f != nil {
 		c.note(file, err)
@@ -130,7 +128,7 @@ func (c *checker) definitions(ctx context.Context, file string, b []byte) {
 			continue
 		}
 		if err := c.own(m.Repository(), file); err != nil {
-			c.note(file, c.names.images.resolver.placed(m.At, err))
+			c.note(file, c.env.Placed(m.At, err))
 			continue
 		}
 		c.platforms(ctx, file, same)
@@ -140,14 +138,14 @@ func (c *checker) definitions(ctx context.Context, file string, b []byte) {
 // platforms checks the images of one name and tag.
 func (c *checker) platforms(ctx context.Context, file string, images []*imagefile.Image) {
 	r := c.names.images.resolver
-	var defs []*Definition
+	var defs []*draft.Definition
 	for _, m := range images {
 		if c.unbuilt(ctx, file, m) {
 			continue
 		}
 		d, err := r.definition(ctx, m)
 		if err != nil {
-			c.note(file, r.placed(m.At, err))
+			c.note(file, c.env.Placed(m.At, err))
 			continue
 		}
 		defs = append(defs, d)
@@ -160,7 +158,7 @@ func (c *checker) platforms(ctx context.Context, file string, images []*imagefil
 	}
 	for _, d := range defs {
 		if err := c.draft(ctx, file, d); err != nil {
-			c.note(file, r.placed(d.At, err))
+			c.note(file, c.env.Placed(d.At, err))
 		}
 	}
 }
@@ -181,64 +179,43 @@ func (c *checker) unbuilt(ctx context.Context, file string, m *imagefile.Image) 
 			continue
 		}
 		if _, err := r.choices(ctx, content.Text, m.Architecture); err != nil {
-			c.note(file, r.placed(content.At, err))
+			c.note(file, c.env.Placed(content.At, err))
 		}
 	}
 	args, err := dockertools.ArgsOf(m)
 	if err == nil {
-		_, err = MentionedPaths(ctx, r.store, args)
+		_, err = draft.MentionedPaths(ctx, c.env.Store, args)
 	}
 	if err != nil {
-		c.note(file, r.placed(m.At, err))
+		c.note(file, c.env.Placed(m.At, err))
 	}
 	return true
 }
 
-// ready reads the documents of images that were made elsewhere.
-func (c *checker) ready(ctx context.Context, file string, f *readyFile) error {
-	var problems []error
-	for _, m := range f.images {
-		if r := m.definition.Ready; r.Root == nil {
-			problems = append(problems, c.draft(ctx, file, m.definition))
-		} else {
-			problems = append(problems, c.layout(ctx, r))
-		}
-	}
-	return errors.Join(problems...)
-}
-
-func (c *checker) layout(ctx context.Context, r *finished.Image) error {
-	o, err := c.names.images.store.Object(ctx, r.Path)
-	if err != nil {
-		return err
-	}
-	l, err := finished.ReadLayout(ctx, c.names.images.store, o, r)
-	if err != nil {
-		return err
-	}
-	return l.Present(ctx, c.names.images.store, o)
-}
-
 // draft plans an image. Misspelled keys of its config are problems; other warnings go to c.warn.
-func (c *checker) draft(ctx context.Context, file string, d *Definition) error {
-	warnings, misspelled, err := c.plan(ctx, d)
+func (c *checker) draft(ctx context.Context, file string, d *draft.Definition) error {
+	objects, err := d.Objects(ctx, c.env)
+	if err != nil {
+		return err
+	}
+	image, err := d.Draft(ctx, c.env, objects)
 	if err != nil {
 		return err
 	}
 	place := func(at imagefile.Position, text string) error {
 		err := error(invalidConfig(text))
 		if at.File != "" {
-			err = c.names.images.resolver.placed(at, err)
+			err = c.env.Placed(at, err)
 		}
 		return inFile(file, err)
 	}
-	slices.SortFunc(misspelled, func(x, y Misspelled) int {
-		p, q := d.unknownKeys[x.Key], d.unknownKeys[y.Key]
-		return cmp.Or(cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column))
+	misspelled, warnings := image.Misspelled(), slices.Clone(image.Warnings())
+	slices.SortStableFunc(misspelled, func(x, y draft.Misspelled) int {
+		return cmp.Or(cmp.Compare(x.At.Line, y.At.Line), cmp.Compare(x.At.Column, y.At.Column))
 	})
 	for _, m := range misspelled {
-		at, found := d.unknownKeys[m.Key]
-		if !found {
+		at := m.At
+		if at == (imagefile.Position{}) {
 			at = d.At
 		}
 		c.problems = append(c.problems, place(at, m.Text))

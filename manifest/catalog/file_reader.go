@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -14,22 +15,19 @@ import (
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/imagefile"
-	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 )
 
 // fileReader reads files that are images: a conf.json, a stream-<name> script, an archive or a layout.
 type fileReader struct {
-	store  store.Store
-	host   hostFiles
+	env    *draft.Env
 	places *imagePlaces
-	layers *layer.Maker // opens archives
 	log    *slog.Logger
 }
 
 // lookupFile defines the image of a tag of a file that is an image itself, or has finished ones.
-func (m *fileReader) lookupFile(ctx context.Context, repository, file, tag string) ([]*Definition, error) {
+func (m *fileReader) lookupFile(ctx context.Context, repository, file, tag string) ([]*draft.Definition, error) {
 	if f, err := m.ready(ctx, repository, file); err != nil {
 		return nil, err
 	} else if f != nil {
@@ -39,10 +37,10 @@ func (m *fileReader) lookupFile(ctx context.Context, repository, file, tag strin
 	if err != nil {
 		return nil, err
 	}
-	if tag != packages.Latest && tag != d.Conf.Tag {
+	if tag != packages.Latest && tag != d.Version {
 		return nil, packages.UnknownTag(repository, tag)
 	}
-	return []*Definition{d}, nil
+	return []*draft.Definition{d}, nil
 }
 
 // fileTags are the tags of such a file, sorted by bytes.
@@ -57,7 +55,7 @@ func (m *fileReader) fileTags(ctx context.Context, repository, file string) ([]s
 		return nil, err
 	}
 	tags := []string{packages.Latest}
-	if own := d.Conf.Tag; own != packages.Latest && packages.TagName(own) == own {
+	if own := d.Version; own != packages.Latest && packages.TagName(own) == own {
 		tags = append(tags, own)
 	}
 	slices.Sort(tags)
@@ -65,7 +63,7 @@ func (m *fileReader) fileTags(ctx context.Context, repository, file string) ([]s
 }
 
 // definition reads the file of a repository; its kind is found by content.
-func (m *fileReader) definition(ctx context.Context, repository, file string) (*Definition, error) {
+func (m *fileReader) definition(ctx context.Context, repository, file string) (*draft.Definition, error) {
 	source, conf, err := m.read(ctx, file)
 	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
 		err = pathErr.Err // who asked need not know where the directory is
@@ -73,7 +71,8 @@ func (m *fileReader) definition(ctx context.Context, repository, file string) (*
 	if err != nil {
 		return nil, fault.OfFile(repository, file, err)
 	}
-	return &Definition{Title: conf.Name, Version: conf.Tag, Conf: conf, Source: source, Origin: m.places.path(file)}, nil
+	kind := &draft.Conf{Conf: conf, Source: source, Origin: m.places.path(file)}
+	return &draft.Definition{Title: conf.Name, Version: conf.Tag, Kind: kind}, nil
 }
 
 func (m *fileReader) read(ctx context.Context, file string) ([]byte, *dockertools.Conf, error) {
@@ -93,7 +92,7 @@ func (m *fileReader) read(ctx context.Context, file string) ([]byte, *dockertool
 		if err != nil {
 			return nil, nil, err
 		}
-		if b, err = store.ReadFile(ctx, m.store, p, "", maxConf); err != nil {
+		if b, err = store.ReadFile(ctx, m.env.Store, p, "", maxConf); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -116,7 +115,7 @@ func (m *fileReader) content(ctx context.Context, file string) ([]byte, error) {
 		return nil, err
 	}
 	if p, rest, err := store.ParseAbs(at.name); err == nil {
-		return store.ReadFile(ctx, m.store, p, rest, maxConf)
+		return store.ReadFile(ctx, m.env.Store, p, rest, maxConf)
 	}
 	return at.read()
 }

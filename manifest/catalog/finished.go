@@ -2,9 +2,9 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"io"
 	"io/fs"
 	"os"
@@ -21,30 +21,23 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// IsLayout reports whether a tag is one of an OCI layout, whose documents there are already.
-func IsLayout(defs []*Definition) bool { return defs[0].Ready != nil && defs[0].Ready.Root != nil }
-
 // readyFile is an image file that holds such images.
 type readyFile struct {
 	repository string
 	images     []readyImage
-	byTag      map[string]*Definition
+	byTag      map[string]*draft.Definition
 }
 
 type readyImage struct {
 	tags       []string
-	definition *Definition
+	definition *draft.Definition
 }
 
 // add adds an image. Of the tags those count that can be asked for, and that no image before has.
 func (f *readyFile) add(title, version string, r finished.Image, tags ...string) {
-	source, err := json.Marshal(r)
-	if err != nil {
-		panic("catalog: finished image cannot be encoded: " + err.Error()) // strings and numbers always can
-	}
-	m := readyImage{definition: &Definition{Title: title, Version: version, Ready: &r, Source: source}}
+	m := readyImage{definition: &draft.Definition{Title: title, Version: version, Kind: draft.Finished(r)}}
 	if f.byTag == nil {
-		f.byTag = make(map[string]*Definition)
+		f.byTag = make(map[string]*draft.Definition)
 	}
 	for _, tag := range tags {
 		if tag != "" && packages.TagName(tag) == tag && f.byTag[tag] == nil {
@@ -56,16 +49,16 @@ func (f *readyFile) add(title, version string, r finished.Image, tags ...string)
 }
 
 // tagged finds the image of a tag: an only image is latest, too.
-func (f *readyFile) tagged(tag string) *Definition {
+func (f *readyFile) tagged(tag string) *draft.Definition {
 	if d := f.byTag[tag]; d != nil || tag != packages.Latest || len(f.images) > 1 {
 		return d
 	}
 	return f.images[0].definition
 }
 
-func (f *readyFile) lookup(tag string) ([]*Definition, error) {
+func (f *readyFile) lookup(tag string) ([]*draft.Definition, error) {
 	if d := f.tagged(tag); d != nil {
-		return []*Definition{d}, nil
+		return []*draft.Definition{d}, nil
 	}
 	return nil, packages.UnknownTag(f.repository, tag)
 }
@@ -130,7 +123,7 @@ func (m *fileReader) ready(ctx context.Context, repository, file string) (*ready
 		return nil, nil
 	}
 	f := &readyFile{repository: repository}
-	o, err := m.store.Object(ctx, p)
+	o, err := m.env.Store.Object(ctx, p)
 	if err == nil {
 		err = m.readInto(ctx, f, kind, o, rest)
 	}
@@ -142,9 +135,9 @@ func (m *fileReader) ready(ctx context.Context, repository, file string) (*ready
 
 func (m *fileReader) readInto(ctx context.Context, f *readyFile, kind readyKind, o *store.Object, file string) error {
 	if kind == ociLayout {
-		return addLayoutImages(ctx, m.store, f, o, file)
+		return addLayoutImages(ctx, m.env.Store, f, o, file)
 	}
-	a, err := m.layers.Archive(ctx, o, file)
+	a, err := m.env.Layers.Archive(ctx, o, file)
 	if err != nil {
 		return err
 	}
@@ -194,24 +187,24 @@ func (m *fileReader) recognise(ctx context.Context, file string) (p store.Path, 
 		if err != nil {
 			return "", "", notReady
 		}
-		if p, err = m.host.Add(abs); err != nil {
+		if p, err = m.env.Host.Add(abs); err != nil {
 			m.log.Warn("image file is left out", "file", file, "error", err)
 			return "", "", notReady
 		}
 		rest = ""
 	}
-	at, nd, err := store.Resolve(ctx, m.store, p.Abs()+"/"+rest)
+	at, nd, err := store.Resolve(ctx, m.env.Store, p.Abs()+"/"+rest)
 	if err != nil {
 		return "", "", notReady
 	}
 	if nd.Kind == store.Directory {
-		layout, err := finished.IsLayout(ctx, m.store, at, nd.Name)
+		layout, err := finished.IsLayout(ctx, m.env.Store, at, nd.Name)
 		if !loose && (err != nil || !layout) { // outside the store it is one: a link may lead out of it
 			return "", "", notReady
 		}
 		return p, rest, ociLayout
 	}
-	head, err := store.ReadNode(ctx, m.store, at, nd, min(nd.Size, finished.TarBlock))
+	head, err := store.ReadNode(ctx, m.env.Store, at, nd, min(nd.Size, finished.TarBlock))
 	if err != nil || !finished.StartsArchive(head) {
 		return "", "", notReady
 	}

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"os"
 	"slices"
 	"sync"
@@ -75,7 +76,7 @@ func (m *images) Owns(ctx context.Context, repository string) (bool, error) {
 	return files[repository].file != "", err
 }
 
-func (m *images) Lookup(ctx context.Context, repository, tag string) ([]*Definition, error) {
+func (m *images) Lookup(ctx context.Context, repository, tag string) ([]*draft.Definition, error) {
 	e, err := m.entry(ctx, repository)
 	switch {
 	case err != nil:

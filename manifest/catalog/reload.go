@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"errors"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"path/filepath"
 	"strings"
 	"time"
@@ -70,7 +71,7 @@ func (s *Catalog) Bases() []string {
 	names := make(map[string]string)
 	s.images.definitions.each(func(_ string, f definitionFile) {
 		for _, m := range f.images {
-			if strings.HasPrefix(m.FromImage, DockerTransport) {
+			if strings.HasPrefix(m.FromImage, draft.DockerTransport) {
 				names[m.FromImage] = ""
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"io/fs"
 	"maps"
 	"os"
@@ -20,31 +21,20 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// DockerTransport starts the name of a base image that a registry has.
-const DockerTransport = "docker://"
-
 // resolver makes definitions of what definition files say: it finds the store paths.
 type resolver struct {
-	store     store.Store
-	builds    *builds // packages, and what can be built
-	host      hostFiles
+	env       *draft.Env
+	builds    *builds   // packages, and what can be built
 	suggester suggester // of packages
-	// wholeNames lets errors tell where a definition file is. Clients need not know.
-	wholeNames bool
-}
-
-// hostFiles makes paths of the store of files outside of it.
-type hostFiles interface {
-	Add(name string) (store.Path, error)
 }
 
 // definitions returns those of the images of one name and tag, one for each platform, in the order of platforms.
-func (r *resolver) definitions(ctx context.Context, images []*imagefile.Image) ([]*Definition, error) {
-	var out []*Definition
+func (r *resolver) definitions(ctx context.Context, images []*imagefile.Image) ([]*draft.Definition, error) {
+	var out []*draft.Definition
 	for _, m := range images {
 		d, err := r.definition(ctx, m)
 		if err != nil {
-			return nil, r.placed(m.At, err)
+			return nil, r.env.Placed(m.At, err)
 		}
 		out = append(out, d)
 	}
@@ -54,7 +44,7 @@ func (r *resolver) definitions(ctx context.Context, images []*imagefile.Image) (
 	return out, nil
 }
 
-func (r *resolver) definition(ctx context.Context, m *imagefile.Image) (*Definition, error) {
+func (r *resolver) definition(ctx context.Context, m *imagefile.Image) (*draft.Definition, error) {
 	args, err := dockertools.ArgsOf(m)
 	if err != nil {
 		return nil, err
@@ -62,14 +52,14 @@ func (r *resolver) definition(ctx context.Context, m *imagefile.Image) (*Definit
 	if args.Base, err = r.base(m.FromImage); err != nil {
 		return nil, fmt.Errorf("fromImage: %w", err)
 	}
-	d := &Definition{Title: m.Repository(), Version: m.Tag, Args: args, Root: m.Root, At: m.At, unknownKeys: m.UnknownKeys}
-	d.Contents, err = r.contents(ctx, m)
-	return d, err
+	contents, err := r.contents(ctx, m)
+	kind := &draft.File{Contents: contents, Args: args, Root: m.Root, UnknownKeys: m.UnknownKeys}
+	return &draft.Definition{Title: m.Repository(), Version: m.Tag, At: m.At, Kind: kind}, err
 }
 
 // base names the base image in the store, if it is a file outside of it.
 func (r *resolver) base(name string) (string, error) {
-	if name == "" || strings.HasPrefix(name, DockerTransport) {
+	if name == "" || strings.HasPrefix(name, draft.DockerTransport) {
 		return name, nil
 	}
 	if p, rest, err := store.ParseAbs(name); err == nil && rest == "" {
@@ -103,7 +93,7 @@ func (r *resolver) hostPath(name string) (store.Path, error) {
 	if p, rest, err := store.ParseAbs(real); err == nil && rest == "" {
 		return p, nil
 	}
-	return r.host.Add(real)
+	return r.env.Host.Add(real)
 }
 
 // contents finds the store paths of an image's contents. Packages that are there for several architectures are taken for
@@ -114,7 +104,7 @@ func (r *resolver) contents(ctx context.Context, m *imagefile.Image) ([]store.Pa
 	for i, c := range m.Contents {
 		var err error
 		if choices[i], err = r.choices(ctx, c.Text, m.Architecture); err != nil {
-			faults = append(faults, r.placed(c.At, err))
+			faults = append(faults, r.env.Placed(c.At, err))
 		}
 	}
 	if len(faults) > 0 {
@@ -130,7 +120,7 @@ func (r *resolver) contents(ctx context.Context, m *imagefile.Image) ([]store.Pa
 		if !ok {
 			there := strings.Join(slices.Sorted(maps.Keys(choices[i])), ", ")
 			absent := fault.Absent(fmt.Sprintf("%s is in the store for %s, not for %s", c.Text, there, arch))
-			return nil, r.placed(c.At, fault.Phrase(absent, "it is in the store for another architecture"))
+			return nil, r.env.Placed(c.At, fault.Phrase(absent, "it is in the store for another architecture"))
 		}
 		out = append(out, paths...)
 	}
@@ -157,7 +147,7 @@ func (r *resolver) choices(ctx context.Context, text, arch string) (map[string][
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.store.Object(ctx, p); errors.Is(err, fs.ErrNotExist) {
+	if _, err := r.env.Store.Object(ctx, p); errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.Phrase(fault.Absent(text+" is not valid in the store"), "a store path that is not valid")
 	} else if err != nil {
 		return nil, err
@@ -184,61 +174,35 @@ func commonArchitecture(choices []map[string][]store.Path) string {
 
 // platforms finds the architectures that are not given, as the children of an index must have different ones, and sorts
 // by them.
-func (r *resolver) platforms(ctx context.Context, defs []*Definition) error {
+func (r *resolver) platforms(ctx context.Context, defs []*draft.Definition) error {
 	for _, d := range defs {
-		if d.Args.Architecture != "" {
+		f := d.Kind.(*draft.File)
+		if f.Args.Architecture != "" {
 			continue
 		}
-		mentioned, err := MentionedPaths(ctx, r.store, d.Args)
+		mentioned, err := draft.MentionedPaths(ctx, r.env.Store, f.Args)
 		if err == nil {
-			d.Args.Architecture, err = r.builds.packages.Architecture(ctx, slices.Concat(d.Contents, mentioned))
+			f.Args.Architecture, err = r.builds.packages.Architecture(ctx, slices.Concat(f.Contents, mentioned))
 		}
-		d.ArchFound = true
-		if err == nil && d.Args.Architecture == "" {
+		f.FoundArchitecture = true
+		if err == nil && f.Args.Architecture == "" {
 			err = fmt.Errorf("no program tells its architecture: set one, as others have the same name and tag: %w", fs.ErrInvalid)
 		}
 		if err != nil {
-			return r.placed(d.At, err)
+			return r.env.Placed(d.At, err)
 		}
 	}
 	slices.SortStableFunc(defs, comparePlatforms)
 	for i, d := range defs[1:] {
 		if comparePlatforms(defs[i], d) == 0 {
-			text := fmt.Sprintf("its programs are for %s, as those of the image of the same name and tag on line %d", d.Args.Architecture, defs[i].At.Line)
-			return r.placed(d.At, fmt.Errorf("%s: %w", text, fs.ErrInvalid))
+			text := fmt.Sprintf("its programs are for %s, as those of the image of the same name and tag on line %d", d.Kind.Architecture(), defs[i].At.Line)
+			return r.env.Placed(d.At, fmt.Errorf("%s: %w", text, fs.ErrInvalid))
 		}
 	}
 	return nil
 }
 
-func comparePlatforms(a, b *Definition) int {
-	return cmp.Or(cmp.Compare(a.Args.Architecture, b.Args.Architecture), cmp.Compare(a.Args.Variant, b.Args.Variant))
-}
-
-// placed adds the position of a definition to err, unless err has one.
-func (r *resolver) placed(at imagefile.Position, err error) error {
-	if !r.wholeNames {
-		at.File = filepath.Base(at.File)
-	}
-	return fault.Place(at.String(), err)
-}
-
-// MentionedPaths returns the store paths that the config mentions, sorted by hash. One that is not valid gives an error that names
-// it and matches [fs.ErrNotExist].
-func MentionedPaths(ctx context.Context, s store.Store, a *dockertools.Args) ([]store.Path, error) {
-	mentioned := a.Mentioned()
-	var out []store.Path
-	for _, hash := range slices.Sorted(maps.Keys(mentioned)) {
-		text := mentioned[hash]
-		p, err := s.Find(ctx, hash)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) || err == nil && !strings.HasPrefix(text, string(p)):
-			absent := fault.Absent(fmt.Sprintf("config mentions %s/%s, which is not valid in the store", store.Dir, dockertools.PathIn(text)))
-			return nil, fault.Phrase(absent, "config mentions a store path that is not valid")
-		case err != nil:
-			return nil, err
-		}
-		out = append(out, p)
-	}
-	return out, nil
+func comparePlatforms(a, b *draft.Definition) int {
+	x, y := a.Kind.(*draft.File).Args, b.Kind.(*draft.File).Args
+	return cmp.Or(cmp.Compare(x.Architecture, y.Architecture), cmp.Compare(x.Variant, y.Variant))
 }

@@ -1,4 +1,4 @@
-package manifest
+package dockertools
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
@@ -30,13 +31,14 @@ type account struct {
 	known bool // it is one of accounts
 }
 
-// addPasswd adds the files of nixpkgs' fakeNss, with a line for the config's User.
+// FakeNSS returns the files of nixpkgs' fakeNss, with a line for the User of a config. A User that is none gives an error
+// matching [fs.ErrInvalid].
 //
 // Source: nixpkgs pkgs/by-name/fa/fakeNss/package.nix.
-func (r *rootFiles) addPasswd() error {
-	user, group, err := r.accounts()
+func FakeNSS(configUser document.Value) ([]layer.Entry, error) {
+	user, group, err := accountsOf(configUser)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	userLine, groupLine := "", ""
 	if !user.known {
@@ -45,24 +47,23 @@ func (r *rootFiles) addPasswd() error {
 	if !group.known {
 		groupLine = fmt.Sprintf("%s:x:%d:\n", group.name, group.id)
 	}
-	r.entries = append(r.entries,
-		layer.Entry{Name: "etc/passwd", Mode: 0o644, Data: "root:x:0:0:root user:/var/empty:/bin/sh\n" + userLine +
+	return []layer.Entry{
+		{Name: "etc/passwd", Mode: 0o644, Data: "root:x:0:0:root user:/var/empty:/bin/sh\n" + userLine +
 			"nobody:x:65534:65534:nobody:/var/empty:/bin/sh\n"},
-		layer.Entry{Name: "etc/group", Mode: 0o644, Data: "root:x:0:\n" + groupLine + "nobody:x:65534:\n"},
-		layer.Entry{Name: "etc/nsswitch.conf", Mode: 0o644, Data: "hosts: files dns\n"},
-		layer.Entry{Name: "var/empty/", Mode: 0o555},
-	)
-	return nil
+		{Name: "etc/group", Mode: 0o644, Data: "root:x:0:\n" + groupLine + "nobody:x:65534:\n"},
+		{Name: "etc/nsswitch.conf", Mode: 0o644, Data: "hosts: files dns\n"},
+		{Name: "var/empty/", Mode: 0o555},
+	}, nil
 }
 
-// accounts reads the config's User: a name or a number, and those of a group after a colon. A group that is not given is
+// accountsOf reads the config's User: a name or a number, and those of a group after a colon. A group that is not given is
 // the user's own.
 //
 // Source: OCI image-spec 1.1, config.md, User.
-func (r *rootFiles) accounts() (user, group account, err error) {
-	text, ok := r.user.AsString()
+func accountsOf(v document.Value) (user, group account, err error) {
+	text, ok := v.AsString()
 	switch {
-	case r.user.Kind == 0 || r.user.Text == "null" || ok && text == "":
+	case v.Kind == 0 || v.Text == "null" || ok && text == "":
 		text = "root"
 	case !ok:
 		return user, group, fmt.Errorf("config's User is not a string: %w", fs.ErrInvalid)

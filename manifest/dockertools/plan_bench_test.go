@@ -1,15 +1,13 @@
-package manifest
+package dockertools
 
 import (
 	"testing"
-
-	"github.com/nixreg/nixreg/manifest/dockertools"
 )
 
 // BenchmarkPlan divides the 322 paths of a large closure into 99 layers.
 func BenchmarkPlan(b *testing.B) {
 	closure, hidden := graphOf(b, goldens(b, "e-big")[0])
 	for b.Loop() {
-		dockertools.Plan(closure, hidden, dockertools.DefaultMaxLayers)
+		Plan(closure, hidden, DefaultMaxLayers)
 	}
 }

@@ -1,4 +1,4 @@
-package manifest
+package dockertools
 
 import (
 	"encoding/json"
@@ -54,7 +54,7 @@ func (g *golden) layers(t testing.TB) [][]string {
 // goldens loads the vectors whose name starts with prefix.
 func goldens(t testing.TB, prefix string) []*golden {
 	t.Helper()
-	files, err := filepath.Glob("../conformance/golden/" + prefix + "*.json")
+	files, err := filepath.Glob("../../conformance/golden/" + prefix + "*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no golden vectors %s*: %v", prefix, err)
 	}
@@ -83,4 +83,13 @@ func mustPath(t testing.TB, abs string) store.Path {
 		t.Fatalf("%s: %v", abs, err)
 	}
 	return p
+}
+
+// pathOf is a path whose hash part is one digit, again and again.
+func pathOf(digit byte, name string) store.Path {
+	hash := make([]byte, store.HashLen)
+	for i := range hash {
+		hash[i] = digit
+	}
+	return store.Path(string(hash) + "-" + name)
 }

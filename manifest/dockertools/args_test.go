@@ -1,4 +1,4 @@
-package manifest
+package dockertools
 
 import (
 	"errors"
@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/store"
@@ -17,7 +16,7 @@ import (
 func TestMentioned(t *testing.T) {
 	a, b, c := pathOf('1', "a-1.0"), pathOf('2', "b"), pathOf('3', "c")
 	text := fmt.Sprintf(`{"%s":["PATH=%s/bin:%s/bin","/nix/store/short","/nix/store/%s_x","é/nix/store/nix/store/"]}`, a.Abs(), b.Abs(), a.Abs(), c.Hash())
-	got := dockertools.DefaultArgs([]byte(text)).Mentioned()
+	got := DefaultArgs([]byte(text)).Mentioned()
 	if len(got) != 2 || !strings.HasPrefix(got[a.Hash()], string(a)+"/bin\"") || !strings.HasPrefix(got[b.Hash()], string(b)+"/bin:") {
 		t.Errorf("found %q", got)
 	}
@@ -26,10 +25,10 @@ func TestMentioned(t *testing.T) {
 // TestArgsTime writes times as nixpkgs' conf.json has them.
 func TestArgsTime(t *testing.T) {
 	for in, want := range map[string]string{
-		"1970-01-01T00:00:01Z": dockertools.DefaultTime, "now": dockertools.DefaultTime, "2024-02-29T12:34:56+02:00": "2024-02-29T10:34:56+00:00", "yesterday": "",
+		"1970-01-01T00:00:01Z": DefaultTime, "now": DefaultTime, "2024-02-29T12:34:56+02:00": "2024-02-29T10:34:56+00:00", "yesterday": "",
 	} {
 		m := &imagefile.Image{Config: []byte("{}"), Created: in, MTime: "1970-01-01T00:00:01Z"}
-		a, err := dockertools.ArgsOf(m)
+		a, err := ArgsOf(m)
 		if want == "" {
 			if !errors.Is(err, fs.ErrInvalid) {
 				t.Errorf("%s: %v", in, err)
@@ -48,11 +47,11 @@ func TestBaseJSON(t *testing.T) {
 		want := baseText(t, g.Name)
 		_, after, _ := strings.Cut(want, `"config":`)
 		config := strings.TrimSuffix(after, `,"os":"linux"}`)
-		if got := string(dockertools.DefaultArgs([]byte(config)).BaseJSON("amd64")); got != want {
+		if got := string(DefaultArgs([]byte(config)).BaseJSON("amd64")); got != want {
 			t.Errorf("%s: %s, not %s", g.Name, got, want)
 		}
 	}
-	a := dockertools.DefaultArgs([]byte("{}"))
+	a := DefaultArgs([]byte("{}"))
 	a.Variant = "v7"
 	if got, want := string(a.BaseJSON("arm")), `{"architecture":"arm","config":{},"os":"linux","variant":"v7"}`; got != want {
 		t.Errorf("%s, not %s", got, want)
@@ -64,11 +63,11 @@ func FuzzMentioned(f *testing.F) {
 	f.Add("/nix/store//nix/store/")
 	f.Add(string(pathOf('1', "a").Abs()) + "\x10b")
 	f.Fuzz(func(t *testing.T, text string) {
-		for hash, rest := range dockertools.DefaultArgs([]byte(text)).Mentioned() {
+		for hash, rest := range DefaultArgs([]byte(text)).Mentioned() {
 			if !store.IsHash(hash) || !strings.HasPrefix(rest, hash+"-") || !strings.Contains(text, store.Dir+"/"+rest) {
 				t.Fatalf("found %q, %q", hash, rest)
 			}
-			if p := dockertools.PathIn(rest); !strings.HasPrefix(rest, p) || strings.ContainsAny(p, "/\"\n\x10") {
+			if p := PathIn(rest); !strings.HasPrefix(rest, p) || strings.ContainsAny(p, "/\"\n\x10") {
 				t.Fatalf("path %q", p)
 			}
 		}
@@ -80,8 +79,8 @@ func FuzzPasswd(f *testing.F) {
 		f.Add(user)
 	}
 	f.Fuzz(func(t *testing.T, user string) {
-		r := rootFiles{user: document.String(user)}
-		if err := r.addPasswd(); err != nil {
+		entries, err := FakeNSS(document.String(user))
+		if err != nil {
 			if !errors.Is(err, fs.ErrInvalid) {
 				t.Fatal(err)
 			}
@@ -90,7 +89,7 @@ func FuzzPasswd(f *testing.F) {
 		for _, c := range []struct {
 			file, fields int
 		}{{0, 7}, {1, 4}} {
-			lines := strings.Split(strings.TrimSuffix(r.entries[c.file].Data, "\n"), "\n")
+			lines := strings.Split(strings.TrimSuffix(entries[c.file].Data, "\n"), "\n")
 			if len(lines) > 3 {
 				t.Fatalf("%q", lines)
 			}

@@ -1,4 +1,4 @@
-package manifest
+package dockertools
 
 import (
 	"cmp"
@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/store"
 )
 
@@ -26,7 +25,7 @@ func TestPopularityGolden(t *testing.T) {
 			maxLayers = 100
 		}
 		var got [][]string
-		for _, l := range dockertools.PlanByPopularity(closure, hidden, maxLayers) {
+		for _, l := range PlanByPopularity(closure, hidden, maxLayers) {
 			var abs []string
 			for _, p := range l {
 				abs = append(abs, p.Abs())
@@ -70,7 +69,7 @@ func TestPopularityIsTheContest(t *testing.T) {
 			}
 		}
 		last := paths[len(paths)-2:]
-		hidden := [2]dockertools.Hidden{{References: last[:1]}, {References: last}}
+		hidden := [2]Hidden{{References: last[:1]}, {References: last}}
 		// A child of the root for each of the hidden, as nixpkgs has base.json and the customisation layer.
 		refs["base"], refs["links"] = last[:1], last
 		score := contest([]store.Path{"base", "links"}, refs)
@@ -83,7 +82,7 @@ func TestPopularityIsTheContest(t *testing.T) {
 			return cmp.Or(strings.Compare(a.Name(), b.Name()), strings.Compare(string(a), string(b)))
 		})
 		needed := slices.DeleteFunc(slices.Clone(closure), func(o *store.Object) bool { return score[o.Path] == 0 })
-		if got := slices.Concat(dockertools.PlanByPopularity(needed, hidden, len(needed)+2)...); !slices.Equal(got, want) {
+		if got := slices.Concat(PlanByPopularity(needed, hidden, len(needed)+2)...); !slices.Equal(got, want) {
 			t.Fatalf("order is %v, not %v, with the references %v", got, want, refs)
 		}
 	}
@@ -101,8 +100,8 @@ func TestPopularityOfDeepGraphs(t *testing.T) {
 		}
 		closure = append(closure, o)
 	}
-	hidden := [2]dockertools.Hidden{{}, {References: []store.Path{closure[n-1].Path}}}
-	for i, p := range slices.Concat(dockertools.PlanByPopularity(closure, hidden, n+2)...) {
+	hidden := [2]Hidden{{}, {References: []store.Path{closure[n-1].Path}}}
+	for i, p := range slices.Concat(PlanByPopularity(closure, hidden, n+2)...) {
 		if p != closure[i].Path {
 			t.Fatalf("path %d is %s", i, p)
 		}

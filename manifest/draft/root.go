@@ -1,4 +1,4 @@
-package manifest
+package draft
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nixreg/nixreg/manifest/catalog"
+	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -19,15 +19,15 @@ import (
 // rootLayer makes the layer of what programs expect in a root file system and packages do not bring; none, if nothing is
 // asked for. Its links lead to store paths of the image and bring none into it. What the image cannot have is an error
 // in a definition, which asks for it by name; in the image of a package it is left out, with a warning.
-func (b *draft) rootLayer(ctx context.Context, s store.Store, d *catalog.Definition, within []*store.Object) ([]draftLayer, error) {
+func (b *Image) rootLayer(ctx context.Context, s store.Store, p *plan, within []*store.Object) ([]plannedLayer, error) {
 	user, _ := b.config.Config.Get("User")
 	inside := pathsOf(within)
-	first := slices.DeleteFunc(slices.Clone(d.Contents), func(p store.Path) bool { return !slices.Contains(inside, p) })
+	first := slices.DeleteFunc(slices.Clone(p.contents), func(p store.Path) bool { return !slices.Contains(inside, p) })
 	r := rootFiles{store: store.Within(s, inside...), paths: append(first, inside...), user: user}
-	for _, part := range d.Root {
+	for _, part := range p.root {
 		err := r.add(ctx, part)
 		switch {
-		case err != nil && (d.Args != nil || !packages.IsUserError(err)):
+		case err != nil && (p.named || !packages.IsUserError(err)):
 			return nil, fmt.Errorf("root: %s: %w", part, err)
 		case err != nil:
 			b.image.Warnings = append(b.image.Warnings, fmt.Sprintf("root: %s is left out: %v", part, err))
@@ -38,7 +38,7 @@ func (b *draft) rootLayer(ctx context.Context, s store.Store, d *catalog.Definit
 	if len(r.parts) == 0 {
 		return nil, nil
 	}
-	return []draftLayer{{
+	return []plannedLayer{{
 		recipe:   layer.Recipe{Format: layer.Entries, Entries: r.sorted()},
 		contents: r.parts,
 		comment:  "root: " + strings.Join(r.parts, ", "),
@@ -60,7 +60,9 @@ func (r *rootFiles) add(ctx context.Context, part imagefile.RootPart) error {
 		r.entries = append(r.entries, layer.Entry{Name: "tmp/", Mode: 0o1777})
 		return nil
 	case imagefile.Passwd:
-		return r.addPasswd()
+		entries, err := dockertools.FakeNSS(r.user)
+		r.entries = append(r.entries, entries...)
+		return err
 	case imagefile.Certificates:
 		const bundle = "etc/ssl/certs/ca-bundle.crt" // where nixpkgs' cacert has it
 		return r.link(ctx, []string{bundle, "etc/ssl/certs/ca-certificates.crt"}, "cacert", bundle)

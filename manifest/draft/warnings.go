@@ -1,4 +1,4 @@
-package manifest
+package draft
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -19,8 +18,8 @@ import (
 // maxAccounts bounds an etc/passwd or etc/group that is read, in bytes.
 const maxAccounts = 1 << 20
 
-// warnOfKeys warns of the keys of the config that no client knows.
-func (b *draft) warnOfKeys() {
+// warnOfKeys warns of the keys of the config that no client knows, and that stand at these positions.
+func (b *Image) warnOfKeys(positions map[string]imagefile.Position) {
 	for _, quoted := range b.config.Config.Keys {
 		key, _ := document.Value{Kind: 's', Text: quoted}.AsString()
 		known, meant := imagefile.ConfigKey(key)
@@ -32,15 +31,15 @@ func (b *draft) warnOfKeys() {
 			continue
 		}
 		text := fmt.Sprintf("config: unknown key %.100q: did you mean %s?", key, meant)
-		b.misspelled = append(b.misspelled, catalog.Misspelled{Key: key, Text: text})
+		b.misspelled = append(b.misspelled, Misspelled{positions[key], text})
 		b.image.Warnings = append(b.image.Warnings, text)
 	}
 }
 
 // warnOfConfig warns of a program or a user of the config that the image does not have. It is for images without a base image,
 // whose files are not read here. s has the image's closure alone.
-func (b *draft) warnOfConfig(ctx context.Context, s store.Store, d *catalog.Definition) error {
-	r := rootView{store: s, contents: d.Contents}
+func (b *Image) warnOfConfig(ctx context.Context, s store.Store, contents []store.Path) error {
+	r := rootView{store: s, contents: contents}
 	for _, l := range b.layers {
 		r.entries = append(r.entries, l.recipe.Entries...)
 	}
@@ -58,7 +57,7 @@ func (b *draft) warnOfConfig(ctx context.Context, s store.Store, d *catalog.Defi
 }
 
 // missingProgram says which program of the config cannot be run in the image; "" if it can, or there is none.
-func (b *draft) missingProgram(ctx context.Context, r rootView) (string, error) {
+func (b *Image) missingProgram(ctx context.Context, r rootView) (string, error) {
 	if len(b.image.Command) == 0 {
 		return "", nil
 	}
@@ -106,7 +105,7 @@ func searchPath(env []string) []string {
 // missingAccount says which name of the config's User the image does not know; "" if it knows both, or they are numbers.
 //
 // Source: moby/sys/user, GetExecUser: a name needs a line in /etc/passwd or /etc/group, root included; a number needs none.
-func (b *draft) missingAccount(ctx context.Context, r rootView) (string, error) {
+func (b *Image) missingAccount(ctx context.Context, r rootView) (string, error) {
 	v, _ := b.config.Config.Get("User")
 	text, _ := v.AsString()
 	user, group, _ := strings.Cut(text, ":")

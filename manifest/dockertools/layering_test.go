@@ -1,4 +1,4 @@
-package manifest
+package dockertools
 
 import (
 	"encoding/json"
@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/store"
 )
 
@@ -52,8 +51,8 @@ func TestPlanTies(t *testing.T) {
 		{100, 100, 2, "a+b+c+d+e"},
 		{100, 100, 1, ""},
 	} {
-		hidden := [2]dockertools.Hidden{{NarSize: c.base}, {NarSize: c.links, References: paths}}
-		if got := layersText(dockertools.Plan(closure, hidden, c.maxLayers)); got != c.want {
+		hidden := [2]Hidden{{NarSize: c.base}, {NarSize: c.links, References: paths}}
+		if got := layersText(Plan(closure, hidden, c.maxLayers)); got != c.want {
 			t.Errorf("base.json of %d, links of %d, %d layers: %s, not %s", c.base, c.links, c.maxLayers, got, c.want)
 		}
 	}
@@ -93,7 +92,7 @@ func TestHiddenSizes(t *testing.T) {
 // baseText is nixpkgs' base.json of a vector.
 func baseText(t *testing.T, name string) string {
 	t.Helper()
-	b, err := os.ReadFile("../conformance/golden/" + name + ".json")
+	b, err := os.ReadFile("../../conformance/golden/" + name + ".json")
 	if err != nil {
 		t.Fatal(err)
 	}

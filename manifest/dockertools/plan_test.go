@@ -1,4 +1,4 @@
-package manifest
+package dockertools
 
 import (
 	"fmt"
@@ -6,12 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/store"
 )
 
 // graphOf makes the arguments of Plan from a vector's graph.
-func graphOf(t testing.TB, g *golden) (closure []*store.Object, hidden [2]dockertools.Hidden) {
+func graphOf(t testing.TB, g *golden) (closure []*store.Object, hidden [2]Hidden) {
 	t.Helper()
 	for _, n := range g.Graph {
 		var refs []store.Path
@@ -20,9 +19,9 @@ func graphOf(t testing.TB, g *golden) (closure []*store.Object, hidden [2]docker
 		}
 		switch n.Path {
 		case g.BaseJSON.Path:
-			hidden[0] = dockertools.Hidden{NarSize: n.NarSize, References: refs}
+			hidden[0] = Hidden{NarSize: n.NarSize, References: refs}
 		case g.Customisation.Path:
-			hidden[1] = dockertools.Hidden{NarSize: n.NarSize, References: refs}
+			hidden[1] = Hidden{NarSize: n.NarSize, References: refs}
 		default:
 			o := &store.Object{NarSize: n.NarSize, References: refs}
 			o.Path = mustPath(t, n.Path)
@@ -51,7 +50,7 @@ func TestPlanGolden(t *testing.T) {
 				maxLayers -= len(g.DiffIDs) - len(g.layers(t)) - 1 // base layers count
 			}
 			var got, want []string
-			for _, l := range dockertools.Plan(closure, hidden, maxLayers) {
+			for _, l := range Plan(closure, hidden, maxLayers) {
 				var abs []string
 				for _, p := range l {
 					abs = append(abs, p.Abs())

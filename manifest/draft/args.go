@@ -1,0 +1,139 @@
+package draft
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/nixreg/nixreg/manifest/dockertools"
+	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/finished"
+	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/store"
+)
+
+// plan is what a [Package] and a [File] lead to: the arguments of streamLayeredImage, and what nixreg adds.
+type plan struct {
+	args     *dockertools.Args
+	contents []store.Path
+	root     []imagefile.RootPart
+	// named is set where a definition names the parts of root: one that the image cannot have is an error then.
+	named   bool
+	closure []*store.Object // of the contents and the config; sorted
+	base    *finished.Base  // nil for none
+}
+
+// draft plans the layers as streamLayeredImage does: those of the base image, of the store paths, of nixreg, of the links.
+// s has the closure alone.
+func (p *plan) draft(ctx context.Context, s store.Store) (*Image, error) {
+	config, err := document.Parse(p.args.Config)
+	if err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	b := &Image{image: document.Image{Warnings: slices.Clone(p.args.Warnings)}}
+	b.config = document.Config{Created: p.args.Created, Architecture: p.args.Architecture, Variant: p.args.Variant, Config: config}
+	if p.base != nil {
+		if err := b.addBase(p.base); err != nil {
+			return nil, fmt.Errorf("fromImage: %w", err)
+		}
+	}
+	links, err := layer.SymlinkTar(ctx, s, p.contents)
+	if err != nil {
+		return nil, err
+	}
+	text := p.args.BaseJSON(p.args.Architecture)
+	hidden := [2]dockertools.Hidden{dockertools.HiddenFile(text, p.closure), dockertools.HiddenLayer(links, p.closure)}
+	within := reachable(p.closure, hidden)
+	own, err := b.rootLayer(ctx, s, p, within)
+	if err != nil {
+		return nil, err
+	}
+	if p.args.IncludeNixDB {
+		own = append(own, databaseLayer(within, hidden, p.contents))
+	}
+	if err := b.addPlan(p.args, within, hidden, len(own)); err != nil {
+		return nil, err
+	}
+	b.add(own...)
+	if err := b.addSymlinks(ctx, s, p.contents, p.closure, int64(len(links))); err != nil {
+		return nil, err
+	}
+	b.describeCommand()
+	if len(b.layers) <= dockertools.MaxRuntimeLayers {
+		return b, nil
+	}
+	below := 0
+	if p.base != nil {
+		below = len(p.base.Layers)
+	}
+	return nil, fmt.Errorf("%d layers, %d of them the base image's: runtimes take no more than %d: set a lower maxLayers, or take another base: %w",
+		len(b.layers), below, dockertools.MaxRuntimeLayers, fs.ErrInvalid)
+}
+
+// reachable is what is in the image of a closure: what the links and the config mention and all it refers to, not the
+// contents themselves. It is sorted by path.
+func reachable(closure []*store.Object, hidden [2]dockertools.Hidden) []*store.Object {
+	byPath := objectsByPath(closure)
+	var within []*store.Object
+	seen := make(map[store.Path]bool)
+	todo := slices.Concat(hidden[0].References, hidden[1].References)
+	for len(todo) > 0 {
+		p := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		o := byPath[p]
+		if seen[p] || o == nil {
+			continue
+		}
+		seen[p] = true
+		within = append(within, o)
+		todo = append(todo, o.References...)
+	}
+	slices.SortFunc(within, func(a, b *store.Object) int { return cmp.Compare(a.Path, b.Path) })
+	return within
+}
+
+func objectsByPath(objects []*store.Object) map[store.Path]*store.Object {
+	byPath := make(map[store.Path]*store.Object, len(objects))
+	for _, o := range objects {
+		byPath[o.Path] = o
+	}
+	return byPath
+}
+
+// addPlan adds the layers of store paths. The layers that are there already, more that are to come, and the links' count
+// among maxLayers.
+func (b *Image) addPlan(args *dockertools.Args, within []*store.Object, hidden [2]dockertools.Hidden, more int) error {
+	if args.ExcludeStorePaths || len(within) == 0 {
+		return nil
+	}
+	left := args.MaxLayers - len(b.layers) - more
+	if left < 2 {
+		return dockertools.NoLayerLeft(args.MaxLayers, len(b.layers), more)
+	}
+	divide := dockertools.Plan
+	if args.Layering == imagefile.Popularity {
+		divide = dockertools.PlanByPopularity
+	}
+	byPath := objectsByPath(within)
+	for _, paths := range divide(within, hidden, left) {
+		b.addStorePaths(paths, byPath, args.Owner, args.MTime)
+	}
+	return nil
+}
+
+// databaseLayer is the layer with a Nix database of what is in the image. Its roots are the contents, and what the config
+// mentions.
+func databaseLayer(within []*store.Object, hidden [2]dockertools.Hidden, contents []store.Path) plannedLayer {
+	l := plannedLayer{comment: "nix database", contents: []string{"nix database"}}
+	var roots []store.Path
+	for _, o := range within {
+		if slices.Contains(contents, o.Path) || slices.Contains(hidden[0].References, o.Path) {
+			roots = append(roots, o.Path)
+		}
+	}
+	l.recipe = layer.NixDBRecipe(within, roots)
+	return l
+}
