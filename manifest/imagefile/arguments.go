@@ -9,7 +9,7 @@ import (
 	"github.com/nixreg/nixreg/internal/oci"
 )
 
-// arguments are the keys of an image, with what reads them. They get no null.
+// arguments are the keys of an image, and the functions that read their values. The values are never null.
 var arguments = map[string]func(*reader, argument){
 	"name":              (*reader).name,
 	"tag":               (*reader).tag,
@@ -31,10 +31,10 @@ var arguments = map[string]func(*reader, argument){
 	"root":              (*reader).root,
 }
 
-// needBuild are arguments of nixpkgs that run commands.
+// needBuild are the arguments of nixpkgs that run commands.
 var needBuild = []string{"extraCommands", "fakeRootCommands", "enableFakechroot", "layeringPipeline", "runAsRoot"}
 
-// withoutEffect are arguments of nixpkgs that change no byte of an image, and an editor's pointer to the schema.
+// withoutEffect are the arguments of nixpkgs that change no byte of an image, and $schema, which editors read.
 var withoutEffect = []string{"debug", "passthru", "meta", "$schema"}
 
 func (r *reader) name(a argument) {
@@ -101,7 +101,7 @@ func (r *reader) config(a argument) {
 	}
 }
 
-// whole reports whether no number below n has a fraction: Nix's spelling of one depends on its version.
+// whole reports whether no number below n has a fraction. Versions of Nix write fractions differently.
 func (r *reader) whole(n *node) bool {
 	switch n.kind {
 	case broken:
@@ -155,7 +155,7 @@ func (r *reader) time(a argument, to *string) {
 	*to = t
 }
 
-// id reads a user's or group's number; the last one of 32 bits is none.
+// id reads the number of a user or group. The greatest number of 32 bits means none.
 func (r *reader) id(a argument, to *int64) { r.integer(a, 0, math.MaxUint32-1, to) }
 
 func (r *reader) owner(a argument, to *string) {
@@ -169,7 +169,7 @@ func (r *reader) owner(a argument, to *string) {
 	}
 }
 
-// maxLayers has to leave room for the store paths beside the links to the contents.
+// maxLayers is at least 2: the store paths, and the links to the contents.
 func (r *reader) maxLayers(a argument) {
 	n := int64(defaultLayers)
 	r.integer(a, 2, math.MaxInt32, &n)
@@ -225,7 +225,7 @@ func (r *reader) integer(a argument, least, most int64, to *int64) {
 	*to = n
 }
 
-// oneOf reports whether n is one of some words, and notes it if not.
+// oneOf reports whether n is one of words. If it is not, oneOf adds a problem.
 func (r *reader) oneOf(key string, n *node, words ...string) bool {
 	if n.kind == text && slices.Contains(words, n.text) {
 		return true
@@ -233,18 +233,4 @@ func (r *reader) oneOf(key string, n *node, words ...string) bool {
 	last := len(words) - 1
 	r.mismatch(key, n, strings.Join(words[:last], ", ")+" or "+words[last])
 	return false
-}
-
-// mismatch notes a value of the wrong type.
-func (r *reader) mismatch(key string, n *node, want string) {
-	hint := ""
-	switch scalar := n.kind == integer || n.kind == float || n.kind == boolean; {
-	case n.kind == broken:
-		return
-	case scalar && want == "text":
-		hint = ": write it in quotes"
-	case n.kind == text && want == "a whole number" && isDigits(n.text, "0123456789"):
-		hint = ": write it without quotes"
-	}
-	r.invalid(n.at, badType, "%s: want %s, not %s%s", key, want, n.describe(), hint)
 }

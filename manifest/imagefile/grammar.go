@@ -10,10 +10,20 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-const maxOwner = 255
+const maxOwner = 255 // bytes
 
-// attribute is one component of a package's name, which may be written as an attribute path, too: in any case, and with the _
-// before what would begin with a digit.
+// The defaults other than zero values.
+//
+// Source: nixpkgs pkgs/build-support/docker/default.nix, streamLayeredImage.
+const (
+	defaultTime   = "1970-01-01T00:00:01Z"
+	defaultLayers = 100
+	defaultOwner  = "root"
+	defaultTag    = "latest" // nixpkgs takes the hash of the derivation, which a definition does not have
+)
+
+// attribute is one component of a package's name. It may also be an attribute path, with letters of any case, and a _ before a
+// leading digit.
 const attribute = `_?[A-Za-z0-9]+(?:(?:\._?|_|__|-+)[A-Za-z0-9]+)*`
 
 var (
@@ -21,7 +31,7 @@ var (
 	transport   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:`)
 )
 
-// goarchOf translates what others call an architecture.
+// goarchOf maps other names of architectures to GOARCH.
 var goarchOf = map[string]string{
 	"x86_64": "amd64", "x86": "386", "i386": "386", "i686": "386", "aarch64": "arm64", "armv6l": "arm", "armv7l": "arm",
 	"powerpc64": "ppc64", "powerpc64le": "ppc64le", "loongarch64": "loong64",
@@ -29,12 +39,12 @@ var goarchOf = map[string]string{
 	"powerpc64le-linux": "ppc64le", "riscv64-linux": "riscv64", "s390x-linux": "s390x", "loongarch64-linux": "loong64",
 }
 
-// contentProblem says what is wrong with one of contents, "" if nothing is.
+// contentProblem returns the problem of an element of contents, or "".
 func contentProblem(s string) string {
 	if !strings.HasPrefix(s, "/") {
 		name, tag, tagged := oci.SplitTag(s)
 		if len(s) > oci.MaxName+len(":")+oci.MaxTag || !packageName.MatchString(name) || tagged && !oci.IsTag(tag) {
-			return "neither a store path nor a package: want its name, as in docker pull, or attribute path, with :TAG if need be"
+			return "neither a store path nor a package: want NAME[:TAG] as in docker pull, or an attribute path"
 		}
 		return ""
 	}
@@ -48,7 +58,7 @@ func contentProblem(s string) string {
 	return ""
 }
 
-// baseImage checks a fromImage of a file and returns it with its full path.
+// baseImage checks the fromImage of a file, and returns it as an absolute path or a docker:// reference.
 func baseImage(file, s string) (ref, problem string) {
 	if strings.HasPrefix(s, "docker://") {
 		return s, upstreamProblem(s)
@@ -57,7 +67,7 @@ func baseImage(file, s string) (ref, problem string) {
 	case s == "":
 		return "", "want a path or docker://HOST/REPO@sha256:DIGITS; leave it out for none"
 	case transport.MatchString(s):
-		return "", "want a path, as it is, or docker://HOST/REPO@sha256:DIGITS"
+		return "", "want a path without a transport, or docker://HOST/REPO@sha256:DIGITS"
 	case !filepath.IsAbs(s):
 		return filepath.Join(filepath.Dir(file), s), ""
 	case strings.HasPrefix(s, store.Dir+"/"):
@@ -82,8 +92,8 @@ func upstreamProblem(s string) string {
 	return ""
 }
 
-// parseTime reads what nixpkgs gives to date -d, of that ISO 8601, and spells it in one way. A time without a zone is
-// in UTC, as it is in a build.
+// parseTime parses "now" or a time in ISO 8601, and returns it in RFC 3339. nixpkgs gives the same text to date -d. A time
+// without a zone is in UTC, as in a build of Nix.
 func parseTime(s string) (string, bool) {
 	if s == "now" {
 		return s, true
@@ -96,3 +106,6 @@ func parseTime(s string) (string, bool) {
 	}
 	return "", false
 }
+
+// isDigits reports whether s consists of digits.
+func isDigits(s, digits string) bool { return s != "" && strings.Trim(s, digits) == "" }

@@ -4,20 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"math/big"
 	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// jsonReader walks a text that is known to be valid JSON. The standard library's decoder alone would take the last of
-// equal keys, and tell no places.
+// jsonReader reads valid JSON into nodes. It finds duplicate keys and positions, which [json.Unmarshal] does not report.
 type jsonReader struct {
 	*tree
 	dec    *json.Decoder
 	data   []byte
-	offset int // of what comes next, with its place
+	offset int // of the next token; at is its position
 	at     Position
 }
 
@@ -28,7 +26,7 @@ func (t *tree) json(data []byte) []*node {
 		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) && syntax.Offset > 0 {
 			offset = int(syntax.Offset)
 			if !strings.HasPrefix(err.Error(), "unexpected end") {
-				offset-- // it counts the character that is wrong
+				offset-- // Offset is behind the wrong character
 			}
 		}
 		t.invalid(t.position(data[:offset]), badSyntax, "not JSON: %v", err)
@@ -39,7 +37,7 @@ func (t *tree) json(data []byte) []*node {
 	return []*node{r.node(0)}
 }
 
-// peek passes over what stands between tokens and returns the place of the next one.
+// peek skips the bytes between tokens, and returns the position of the next token.
 func (r *jsonReader) peek() Position {
 	n := r.offset
 	for n < len(r.data) && strings.IndexByte(" \t\r\n,:", r.data[n]) >= 0 {
@@ -59,7 +57,7 @@ func (r *jsonReader) advance(to int) {
 	r.offset = to
 }
 
-// token returns the next token, and how the file spells it. It is nil after the end, which a valid text never reaches.
+// token returns the next token, and its bytes in the file. It is nil after the end, which is not reached in valid JSON.
 func (r *jsonReader) token() (json.Token, string) {
 	r.peek()
 	start := r.offset
@@ -104,7 +102,7 @@ func (r *jsonReader) node(depth int) *node {
 	return n
 }
 
-// more reports whether the object or list goes on, and is worth it.
+// more reports whether the object or list has more values and the file has not too many.
 func (r *jsonReader) more() bool { return r.nodes <= maxNodes && r.dec.More() }
 
 func (r *jsonReader) object(n *node, depth int) {
@@ -131,7 +129,7 @@ func (r *jsonReader) list(n *node, depth int) {
 	r.token()
 }
 
-// skip passes over the rest of a value whose first token was taken, without recursion.
+// skip skips the rest of a value after its first token, without recursion.
 func (r *jsonReader) skip(token json.Token) {
 	for open := 0; ; token, _ = r.token() {
 		switch token {
@@ -146,7 +144,7 @@ func (r *jsonReader) skip(token json.Token) {
 	}
 }
 
-// jsonString is string for one that may have had escapes.
+// jsonString is [tree.string] for text that may have escapes.
 func (r *jsonReader) jsonString(at Position, s, spelled string) bool {
 	if strings.ContainsRune(s, utf8.RuneError) && loneSurrogate(spelled) {
 		r.invalid(at, badValue, "the text %.50q has half of a surrogate pair, which is no character", s)
@@ -155,8 +153,7 @@ func (r *jsonReader) jsonString(at Position, s, spelled string) bool {
 	return r.string(at, s)
 }
 
-// loneSurrogate reports whether a JSON string's spelling has a surrogate without its other half: the decoder puts
-// U+FFFD there, in silence.
+// loneSurrogate reports whether the bytes of a JSON string escape half of a surrogate pair. The decoder replaces it with U+FFFD.
 func loneSurrogate(spelled string) bool {
 	for {
 		i := strings.IndexByte(spelled, '\\')
@@ -180,22 +177,11 @@ func loneSurrogate(spelled string) bool {
 	}
 }
 
-// escapedUnit reads \uXXXX at the start of s.
+// escapedUnit parses \uXXXX at the start of s.
 func escapedUnit(s string) (rune, bool) {
 	if len(s) < 6 || s[:2] != `\u` {
 		return 0, false
 	}
 	unit, err := strconv.ParseUint(s[2:6], 16, 16)
 	return rune(unit), err == nil
-}
-
-// decimal makes an integer of n.
-func (t *tree) decimal(n *node, digits string, base int) {
-	var i big.Int
-	if _, ok := i.SetString(digits[:min(len(digits), maxDigits)], base); !ok || len(digits) > maxDigits {
-		t.invalid(n.at, badValue, "the number %.50s… has more than %d digits", digits, maxDigits)
-		n.kind = broken
-		return
-	}
-	n.kind, n.text = integer, i.String()
 }

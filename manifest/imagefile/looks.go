@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// LooksLike reports whether a file is meant to define images: it has a name for one, and is neither a conf.json nor a
-// script. Its mistakes are left to [Parse].
+// LooksLike reports whether a file is meant to define images: it has a key name, and is neither a conf.json nor a script. It may
+// still have mistakes, which [Parse] finds.
 func LooksLike(data []byte) bool {
 	data = bytes.TrimPrefix(data, []byte(byteOrderMark))
 	if len(data) > maxFile || bytes.HasPrefix(data, []byte("#!")) || bytes.IndexByte(data, 0) >= 0 || !utf8.Valid(data) {
@@ -25,6 +25,7 @@ func LooksLike(data []byte) bool {
 	return json.Unmarshal(data, &several) == nil && len(several) > 0 && named(several[0])
 }
 
+// named reports whether the keys are those of an image, and not of a conf.json.
 func named(keys map[string]json.RawMessage) bool {
 	_, name := keys["name"]
 	_, layers := keys["store_layers"]
@@ -32,7 +33,7 @@ func named(keys map[string]json.RawMessage) bool {
 	return name && !layers && !last
 }
 
-// In YAML, and in JSON that is broken, a key is looked for by its spelling.
+// nameKey and confKey find keys in YAML and in invalid JSON.
 var (
 	nameKey = regexp.MustCompile(`(?m)(?:^[ \t]*(?:-[ \t]+)*|[{,][ \t]*)["']?name["']?[ \t]*:`)
 	confKey = regexp.MustCompile(`["']?(?:store_layers|customisation_layer)["']?[ \t]*:`)

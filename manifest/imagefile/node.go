@@ -2,9 +2,8 @@ package imagefile
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
-	"path/filepath"
+	"math/big"
 	"strings"
 	"unicode/utf8"
 )
@@ -17,14 +16,14 @@ const (
 	maxDigits = 100
 )
 
-// byteOrderMark is what some editors begin a file with.
+// byteOrderMark stands at the start of the files of some editors.
 const byteOrderMark = "\ufeff"
 
-// kind is what a node is.
+// kind is the type of a node.
 type kind uint8
 
 const (
-	broken kind = iota // the problem is noted
+	broken kind = iota // has a problem, which was added
 	null
 	boolean
 	integer
@@ -34,23 +33,23 @@ const (
 	object
 )
 
-// node is a value of a file, however it is spelled there.
+// node is a value of a file, in YAML or JSON.
 type node struct {
 	kind    kind
-	text    string // of a scalar; an integer's is decimal, a boolean's true or false
+	text    string // of a scalar: an integer in decimal, a boolean as true or false
 	items   []*node
-	members []member // in the file's order, each key once
+	members []member // in the order of the file, each key once
 	at      Position
 }
 
-// member is a key of an object, and what stands under it.
+// member is a key of an object and its value.
 type member struct {
 	key   string
 	at    Position
 	value *node
 }
 
-// describe says what a node is, for a message.
+// describe returns the words for a node in a message.
 func (n *node) describe() string {
 	switch n.kind {
 	case integer, float:
@@ -65,51 +64,19 @@ func (n *node) describe() string {
 	return n.text
 }
 
-// tree makes the nodes of a file, within bounds.
+// tree makes the nodes of a file, and bounds them.
 type tree struct {
 	*problems
 	nodes int
 }
 
-// documents returns the documents of a file: one in JSON, any number in YAML.
-func (t *tree) documents(data []byte) []*node {
-	data = bytes.TrimPrefix(data, []byte(byteOrderMark))
-	switch {
-	case len(data) > maxFile:
-		t.invalid(Position{t.file, 1, 1}, tooLarge, "the file has more than %d MiB: divide it", maxFile>>20)
-	case !utf8.Valid(data):
-		valid := 0
-		for size := 1; valid < len(data); valid += size {
-			var r rune
-			if r, size = utf8.DecodeRune(data[valid:]); r == utf8.RuneError && size == 1 {
-				break
-			}
-		}
-		t.invalid(t.position(data[:valid]), badSyntax, "not UTF-8: save the file in that encoding")
-	case isJSON(t.file, data):
-		return t.json(data)
-	default:
-		return t.yaml(data)
-	}
-	return nil
-}
-
-// isJSON reports whether data is to be read as JSON: by the file's name, or because it is JSON. All else is YAML.
-func isJSON(file string, data []byte) bool {
-	if strings.EqualFold(filepath.Ext(file), ".json") {
-		return true
-	}
-	trimmed := bytes.TrimLeft(data, " \t\r\n")
-	return len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '[') && json.Valid(data)
-}
-
-// position is the place after a file's first bytes.
+// position returns the position behind the first bytes of a file.
 func (t *tree) position(before []byte) Position {
 	line := before[bytes.LastIndexByte(before, '\n')+1:]
 	return Position{t.file, bytes.Count(before, []byte("\n")) + 1, utf8.RuneCount(line) + 1}
 }
 
-// enter counts a node and reports whether it may be read.
+// enter counts a node. It reports whether the bounds allow it.
 func (t *tree) enter(at Position, depth int) bool {
 	t.nodes++
 	switch {
@@ -121,7 +88,7 @@ func (t *tree) enter(at Position, depth int) bool {
 	return t.nodes <= maxNodes && depth <= maxDepth
 }
 
-// string reports whether s can be a string or a key, and notes it if not.
+// string reports whether s can be a string of Nix. If it cannot, string adds a problem.
 func (t *tree) string(at Position, s string) bool {
 	if strings.IndexByte(s, 0) >= 0 {
 		t.invalid(at, badValue, "the text %.50q has a NUL, which Nix allows in no string", s)
@@ -130,7 +97,7 @@ func (t *tree) string(at Position, s string) bool {
 	return true
 }
 
-// put adds a member to an object whose keys so far are seen.
+// put adds a member to an object. seen holds its keys so far.
 func (t *tree) put(n *node, seen map[string]Position, m member) {
 	if first, ok := seen[m.key]; ok {
 		t.invalid(m.at, twice, "the key %.100q is there twice, first in line %d", m.key, first.Line)
@@ -138,4 +105,15 @@ func (t *tree) put(n *node, seen map[string]Position, m member) {
 	}
 	seen[m.key] = m.at
 	n.members = append(n.members, m)
+}
+
+// decimal makes n an integer.
+func (t *tree) decimal(n *node, digits string, base int) {
+	var i big.Int
+	if _, ok := i.SetString(digits[:min(len(digits), maxDigits)], base); !ok || len(digits) > maxDigits {
+		t.invalid(n.at, badValue, "the number %.50s… has more than %d digits", digits, maxDigits)
+		n.kind = broken
+		return
+	}
+	n.kind, n.text = integer, i.String()
 }

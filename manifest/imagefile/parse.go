@@ -1,27 +1,24 @@
 package imagefile
 
 import (
+	"bytes"
 	"encoding/json"
+	"maps"
+	"path/filepath"
 	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/nixreg/nixreg/internal/spell"
 )
 
-// The defaults that are more than a zero value.
+// Parse returns the images that a file defines. A YAML document is an image or a list of images; a JSON file is one document. A
+// file without images must hold an empty list. The name of the file is used in messages, for relative paths, and to tell JSON
+// from YAML. Parse opens no file.
 //
-// Source: nixpkgs pkgs/build-support/docker/default.nix, streamLayeredImage.
-const (
-	defaultTime   = "1970-01-01T00:00:01Z"
-	defaultLayers = 100
-	defaultOwner  = "root"
-	defaultTag    = "latest" // ours: a definition has no hash that nixpkgs would take
-)
-
-// Parse returns the images that a file defines: each YAML document is an image or a list of images, and a JSON file is
-// one such document. A file that defines none on purpose holds an empty list. The file's name is for messages, for
-// paths that are relative to it, and tells JSON from YAML; nothing is opened.
-//
-// The error joins all problems, one a line, each as file:line:column: text, which may quote the file. Each has a method
-// Public() string without that. It matches [fs.ErrInvalid], and errors.ErrUnsupported if an argument needs a build. Then there
-// are no images.
+// The error joins all problems, one a line, as file:line:column: text. The text may quote the file; each problem has a method
+// Public() string that does not. The error matches [fs.ErrInvalid], and errors.ErrUnsupported if an argument needs a build. With
+// an error there are no images.
 func Parse(file string, data []byte) ([]*Image, error) {
 	p := &problems{file: file}
 	docs := (&tree{problems: p}).documents(data)
@@ -32,7 +29,7 @@ func Parse(file string, data []byte) ([]*Image, error) {
 		r.document(d)
 	}
 	if empty && len(p.list) == 0 {
-		r.invalid(Position{file, 1, 1}, missing, "no image is defined here: write name: and what is in it, or [] for none")
+		r.invalid(Position{file, 1, 1}, missing, "no image is defined here: write an image with name: and contents:, or [] for none")
 	}
 	if err := p.err(); err != nil {
 		return nil, err
@@ -40,26 +37,41 @@ func Parse(file string, data []byte) ([]*Image, error) {
 	return r.images, nil
 }
 
-// reader makes images of nodes.
-type reader struct {
-	*problems
-	images []*Image
-	seen   map[imageKey]Position
-	image  *Image // the one being read
+// documents returns the documents of a file: one in JSON, any number in YAML.
+func (t *tree) documents(data []byte) []*node {
+	data = bytes.TrimPrefix(data, []byte(byteOrderMark))
+	switch {
+	case len(data) > maxFile:
+		t.invalid(Position{t.file, 1, 1}, tooLarge, "the file has more than %d MiB: divide it", maxFile>>20)
+	case !utf8.Valid(data):
+		valid := 0
+		for size := 1; valid < len(data); valid += size {
+			var r rune
+			if r, size = utf8.DecodeRune(data[valid:]); r == utf8.RuneError && size == 1 {
+				break
+			}
+		}
+		t.invalid(t.position(data[:valid]), badSyntax, "not UTF-8: save the file in that encoding")
+	case isJSON(t.file, data):
+		return t.json(data)
+	default:
+		return t.yaml(data)
+	}
+	return nil
 }
 
-// imageKey is what no two images of a file share.
-type imageKey struct{ repository, tag, architecture, variant string }
-
-// argument is a key of an image that has a value.
-type argument struct {
-	key   string
-	value *node
+// isJSON reports whether a file is JSON, by its name or by its bytes. Other files are YAML.
+func isJSON(file string, data []byte) bool {
+	if strings.EqualFold(filepath.Ext(file), ".json") {
+		return true
+	}
+	trimmed := bytes.TrimLeft(data, " \t\r\n")
+	return len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '[') && json.Valid(data)
 }
 
 func (r *reader) document(n *node) {
 	switch n.kind {
-	case null: // such as what stands after a last ---
+	case null: // an empty document, such as the one after a last ---
 	case list:
 		for _, item := range n.items {
 			r.definition(item)
@@ -90,13 +102,13 @@ func (r *reader) definition(n *node) {
 	if !named {
 		r.invalid(n.at, missing, "name is missing: an image needs one")
 	}
-	if len(r.list) == problems { // else its name or platform may not be what was meant
-		r.claim()
+	if len(r.list) == problems { // with a problem, the name or platform may be wrong
+		r.checkUnique()
 	}
 	r.images = append(r.images, r.image)
 }
 
-// member reads one argument. null stands for its default, as in Nix.
+// member reads one argument. null means the default, as in Nix.
 func (r *reader) member(m member) {
 	read, known := arguments[m.key]
 	switch {
@@ -111,7 +123,7 @@ func (r *reader) member(m member) {
 		}
 	default:
 		hint := ""
-		if r.room() {
+		if !r.full() {
 			hint = advice(m.key)
 		}
 		r.invalid(m.at, badKey, "unknown key %.100q: %s", m.key, hint)
@@ -123,8 +135,8 @@ func isOff(n *node) bool {
 	return n.kind == broken || n.kind == null || n.kind == boolean && n.text == "false" || n.kind == text && n.text == ""
 }
 
-// claim notes an image of the same name, tag and platform.
-func (r *reader) claim() {
+// checkUnique adds a problem if the file has an image of the same name, tag and platform.
+func (r *reader) checkUnique() {
 	i := r.image
 	key := imageKey{i.Repository(), i.Tag, i.Architecture, i.Variant}
 	if key.tag == "" {
@@ -136,4 +148,22 @@ func (r *reader) claim() {
 		return
 	}
 	r.seen[key] = i.At
+}
+
+// advice returns a hint for an unknown key of an image.
+func advice(key string) string {
+	if key == "copyToRoot" {
+		return "write contents, copyToRoot is of buildImage"
+	}
+	if _, below := settings[canonical(key)]; below { // the key is a level too high
+		return "write it below config, as " + canonical(key)
+	}
+	known := slices.Concat(slices.Sorted(maps.Keys(arguments)), needBuild, withoutEffect)
+	if best := spell.Near(key, slices.Values(known)); best != "" {
+		return "did you mean " + best + "?"
+	}
+	if _, meant := ConfigKey(key); meant != "" {
+		return "write it below config, as " + meant
+	}
+	return "an image has no such argument"
 }

@@ -150,7 +150,7 @@ func TestBaseImage(t *testing.T) {
 		{"docker://library/debian" + digest, "", "name the host, such as docker.io/library/debian"},
 		{"docker://docker.io/library/debian:12" + digest, "", "want docker://HOST/REPO@sha256:DIGITS, without a tag"},
 		{"docker://docker.io/library/debian@sha256:0123", "", "want docker://HOST/REPO@sha256:DIGITS, without a tag"},
-		{"oci:dir", "", "want a path, as it is, or docker://HOST/REPO@sha256:DIGITS"},
+		{"oci:dir", "", "want a path without a transport, or docker://HOST/REPO@sha256:DIGITS"},
 		{"", "", "want a path or docker://HOST/REPO@sha256:DIGITS; leave it out for none"},
 		{"/nix/store/hello", "", "not a path in the store: want /nix/store/HASH-NAME"},
 	} {
@@ -169,8 +169,8 @@ var refusals = []struct {
 	data, want string
 	told       bool
 }{
-	{"", "1:1: no image is defined here: write name: and what is in it, or [] for none", false},
-	{"---\n---\n# none\n", "1:1: no image is defined here: write name: and what is in it, or [] for none", false},
+	{"", "1:1: no image is defined here: write an image with name: and contents:, or [] for none", false},
+	{"---\n---\n# none\n", "1:1: no image is defined here: write an image with name: and contents:, or [] for none", false},
 	{"hello", `1:1: want an image, which is an object with a name, not the text "hello"`, true},
 	{"- [{name: a}]", "1:3: want an image, which is an object with a name, not a list", true},
 	{"tag: v1\n", "1:1: name is missing: an image needs one", true},
@@ -187,14 +187,14 @@ var refusals = []struct {
 	{"name: a\nfoo: x", `2:1: unknown key "foo": an image has no such argument`, true},
 	{"name: a\n\"\": x", `2:1: unknown key "": an image has no such argument`, true},
 	{"name: a\ncmd: [x]", `2:1: unknown key "cmd": write it below config, as Cmd`, true},
-	{"name: a\ncopyToRoot: x", `2:1: unknown key "copyToRoot": buildImage's name for contents`, true},
+	{"name: a\ncopyToRoot: x", `2:1: unknown key "copyToRoot": write contents, copyToRoot is of buildImage`, true},
 	{"name: a\ncompressor: gz", `2:1: unknown key "compressor": an image has no such argument`, true},
 	{"name: a\ncontents: [5, a b, /usr/bin, " + hello + "/bin]", "2:12: contents: want store paths or names of packages, not the number 5\n" +
-		`2:15: contents: "a b": neither a store path nor a package: want its name, as in docker pull, or attribute path, with :TAG if need be` + "\n" +
+		`2:15: contents: "a b": neither a store path nor a package: want NAME[:TAG] as in docker pull, or an attribute path` + "\n" +
 		`2:20: contents: "/usr/bin": not a store path: want /nix/store/HASH-NAME` + "\n" +
 		`2:30: contents: "` + hello + `/bin": below a store path: write ` + hello, true},
 	{"name: a\ncontents: {a: b}", "2:11: contents: want store paths or names of packages, not an object", true},
-	{"name: a\nfromImage: oci:x", `2:12: fromImage: "oci:x": want a path, as it is, or docker://HOST/REPO@sha256:DIGITS`, true},
+	{"name: a\nfromImage: oci:x", `2:12: fromImage: "oci:x": want a path without a transport, or docker://HOST/REPO@sha256:DIGITS`, true},
 	{"name: a\nconfig: [a]", "2:9: config: want an object, not a list", true},
 	{"name: a\nconfig: {x: {v: 1.0}}", "2:17: config: 1.0 is not a whole number, and no setting takes one: if it is text, write it in quotes", false},
 	{"name: a\nconfig: {x: [.inf, 1e3]}", "2:14: config: .inf is not a whole number, and no setting takes one: if it is text, write it in quotes\n" +

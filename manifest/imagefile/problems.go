@@ -9,10 +9,10 @@ import (
 	"slices"
 )
 
-// maxProblems bounds what is told of one file; the rest is counted.
+// maxProblems bounds the problems that are listed of one file. Others are counted.
 const maxProblems = 100
 
-// fault is what kind of problem it is. Its words are for everybody, so none of them is from a file.
+// fault is the kind of a problem. Its words are public, so they quote no file.
 type fault uint8
 
 const (
@@ -32,14 +32,14 @@ var faultWords = [...]string{
 	badKey:     "unknown key",
 	badType:    "a value of another type than the key takes",
 	badValue:   "a value that the key does not take",
-	twice:      "something that is there already",
+	twice:      "something that is defined twice",
 	missing:    "something is missing",
 	needsBuild: "something that needs a build",
 	tooLarge:   "too large",
 	more:       "and more problems",
 }
 
-// problem is what is wrong at one place. It matches its kind. The text may quote the file.
+// problem is a mistake at one place. It matches kind. The text may quote the file.
 type problem struct {
 	at    Position
 	fault fault
@@ -50,42 +50,42 @@ type problem struct {
 func (p *problem) Error() string { return p.at.String() + ": " + p.text }
 func (p *problem) Unwrap() error { return p.kind }
 
-// Public is the problem without a word of the file, nor of where that is.
+// Public returns the problem without the directory of the file and without quoting the file.
 func (p *problem) Public() string {
 	at := p.at
 	at.File = filepath.Base(at.File)
 	return at.String() + ": " + faultWords[p.fault]
 }
 
-// problems collects what is wrong in a file.
+// problems collects the problems of a file.
 type problems struct {
 	file string
 	list []*problem
 	more int
 }
 
-// invalid notes what matches [fs.ErrInvalid].
+// invalid adds a problem that matches [fs.ErrInvalid].
 func (p *problems) invalid(at Position, f fault, format string, args ...any) {
 	p.add(&problem{at, f, fmt.Sprintf(format, args...), fs.ErrInvalid})
 }
 
-// unsupported notes what matches errors.ErrUnsupported.
+// unsupported adds a problem that matches errors.ErrUnsupported.
 func (p *problems) unsupported(at Position, f fault, format string, args ...any) {
 	p.add(&problem{at, f, fmt.Sprintf(format, args...), errors.ErrUnsupported})
 }
 
-// room reports whether the next problem will be told, and so deserves some thought.
-func (p *problems) room() bool { return len(p.list) < maxProblems }
+// full reports whether further problems are only counted.
+func (p *problems) full() bool { return len(p.list) >= maxProblems }
 
 func (p *problems) add(q *problem) {
-	if !p.room() {
+	if p.full() {
 		p.more++
 		return
 	}
 	p.list = append(p.list, q)
 }
 
-// err is all problems in the file's order, one a line; nil if there are none.
+// err returns all problems in the order of the file, one a line. It is nil if there are none.
 func (p *problems) err() error {
 	slices.SortStableFunc(p.list, func(a, b *problem) int {
 		return cmp.Or(cmp.Compare(a.at.Line, b.at.Line), cmp.Compare(a.at.Column, b.at.Column))

@@ -1,32 +1,23 @@
 package imagefile
 
-// setting is what one key of config takes: a value of one kind, null, and text as well if that is allowed.
-type setting struct {
-	kind  kind
-	text  bool
-	inner kind // of what is in a list or an object; broken: anything
-	want  string
+// reader makes images from nodes.
+type reader struct {
+	*problems
+	images []*Image
+	seen   map[imageKey]Position
+	image  *Image // the image that is being read
 }
 
-// settings are the keys of config whose values are checked: clients refuse an image if one has a value of another type.
-//
-// Source: OCI image-spec 1.1, config.md; Docker's image specification 1.2, whose lists of words may be text.
-var settings = map[string]setting{
-	"User":         {text, true, broken, "text"},
-	"WorkingDir":   {text, true, broken, "text"},
-	"StopSignal":   {text, true, broken, "text"},
-	"Env":          {list, false, text, "a list of NAME=VALUE"},
-	"OnBuild":      {list, false, text, "a list of text"},
-	"Cmd":          {list, true, text, "a list of text"},
-	"Entrypoint":   {list, true, text, "a list of text"},
-	"Shell":        {list, true, text, "a list of text"},
-	"Labels":       {object, false, text, "an object"},
-	"ExposedPorts": {object, false, object, "an object, such as {8080/tcp: {}}"},
-	"Volumes":      {object, false, object, "an object, such as {/data: {}}"},
-	"Healthcheck":  {object, false, broken, "an object"},
+// imageKey is unique among the images of a file.
+type imageKey struct{ repository, tag, architecture, variant string }
+
+// argument is a key of an image and its value.
+type argument struct {
+	key   string
+	value *node
 }
 
-// settings checks the values of config that clients know, and notes the keys that they do not know.
+// settings checks the values of the keys that clients know, and collects the unknown keys.
 func (r *reader) settings(config *node) {
 	for _, m := range config.members {
 		if known, _ := ConfigKey(m.key); !known {
@@ -46,7 +37,7 @@ func (r *reader) settings(config *node) {
 	}
 }
 
-// inner checks what is in a list or an object.
+// inner checks the elements of a list or an object.
 func (r *reader) inner(m member, want kind) {
 	check := func(n *node) {
 		switch {
@@ -63,4 +54,18 @@ func (r *reader) inner(m member, want kind) {
 	for _, item := range m.value.members {
 		check(item.value)
 	}
+}
+
+// mismatch adds a problem about a value of the wrong type.
+func (r *reader) mismatch(key string, n *node, want string) {
+	hint := ""
+	switch scalar := n.kind == integer || n.kind == float || n.kind == boolean; {
+	case n.kind == broken:
+		return
+	case scalar && want == "text":
+		hint = ": write it in quotes"
+	case n.kind == text && want == "a whole number" && isDigits(n.text, "0123456789"):
+		hint = ": write it without quotes"
+	}
+	r.invalid(n.at, badType, "%s: want %s, not %s%s", key, want, n.describe(), hint)
 }

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// appendJSON appends a value without floats as Nix's builtins.toJSON writes it: nothing between the tokens, keys sorted
-// by bytes, and only what JSON demands escaped.
+// appendJSON appends a value without floats in the form of Nix's builtins.toJSON: no blanks, keys sorted by bytes, and only the
+// escapes that JSON demands.
 //
-// Source: Nix 2.15 and later, libexpr/value-to-json.cc; older ones spell \b and \f in four digits.
+// Source: Nix 2.15 and later, libexpr/value-to-json.cc; older ones write \b and \f with four digits.
 func appendJSON(b []byte, n *node) []byte {
 	switch n.kind {
 	case text:

@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// yaml reads a file of YAML documents; after an error those before it are returned.
+// yaml reads the documents of a YAML file. After an error it returns the documents before it.
 func (t *tree) yaml(data []byte) []*node {
 	if lines := yamlMarks(data); lines > maxNodes {
 		t.invalid(Position{t.file, 1, 1}, tooLarge, "more than %d lines and values: divide the file", maxNodes)
@@ -29,8 +29,8 @@ func (t *tree) yaml(data []byte) []*node {
 	}
 }
 
-// yamlMarks counts what ends a value or begins one, a third of the values at least: the library builds a whole
-// document before it can be looked at.
+// yamlMarks counts the marks that end or begin a value, which are at least a third of the values. It bounds the document that
+// the library builds in memory.
 func yamlMarks(data []byte) int {
 	n := 0
 	for i, c := range data {
@@ -46,8 +46,8 @@ func yamlMarks(data []byte) int {
 	return n
 }
 
-// yamlError notes a mistake of syntax. The library names at most a line, often that where the value around it begins:
-// how far it reads before it gives up is nearer.
+// yamlError adds a problem of syntax. The library names only a line, often the line at which the value around the mistake begins.
+// The position to which it read is nearer to the mistake.
 func (t *tree) yamlError(data []byte, err error) {
 	r := &byteReader{data: data}
 	for dec := yaml.NewDecoder(r); dec.Decode(new(yaml.Node)) == nil; {
@@ -61,7 +61,7 @@ func (t *tree) yamlError(data []byte, err error) {
 
 var yamlLine = regexp.MustCompile(`^yaml: (line [0-9]+: )?`)
 
-// byteReader reads one byte at a time, so that n is how far its reader came.
+// byteReader reads one byte at a time, so that n is the position of its reader.
 type byteReader struct {
 	data []byte
 	n    int
@@ -76,7 +76,7 @@ func (r *byteReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// yamlNode converts a value; an alias becomes a copy of what it stands for.
+// yamlNode converts a value. An alias becomes a copy of its anchor's value.
 func (t *tree) yamlNode(y *yaml.Node, depth int) *node {
 	n := &node{at: Position{t.file, y.Line, y.Column}}
 	if !t.enter(n.at, depth) {
@@ -102,7 +102,7 @@ func (t *tree) yamlNode(y *yaml.Node, depth int) *node {
 	return n
 }
 
-// yamlTag reports whether a node has the tag it should have, or none.
+// yamlTag reports whether a node has the wanted tag or none.
 func (t *tree) yamlTag(y *yaml.Node, want string) bool {
 	if y.Style&yaml.TaggedStyle == 0 || y.Tag == want {
 		return true
@@ -136,7 +136,7 @@ func (t *tree) yamlObject(n *node, y *yaml.Node, depth int) {
 	}
 }
 
-// yamlScalar reads a scalar by the core schema, where yes, a date and 1_000 are text.
+// yamlScalar reads a scalar by the core schema, in which yes, dates and 1_000 are text.
 //
 // Source: YAML 1.2.2, section 10.3.2.
 func (t *tree) yamlScalar(n *node, y *yaml.Node) {
@@ -164,7 +164,7 @@ var (
 	yamlOctal = regexp.MustCompile(`^[-+]?0[0-9]+$`)
 )
 
-// resolve finds out what a plain scalar is.
+// resolve sets the kind of a plain scalar.
 func (t *tree) resolve(n *node) {
 	s := n.text
 	digits := strings.TrimPrefix(s, "+")
@@ -187,5 +187,3 @@ func (t *tree) resolve(n *node) {
 		n.kind = float
 	}
 }
-
-func isDigits(s, digits string) bool { return s != "" && strings.Trim(s, digits) == "" }

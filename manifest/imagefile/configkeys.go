@@ -8,6 +8,32 @@ import (
 	"github.com/nixreg/nixreg/internal/spell"
 )
 
+// setting describes the value of a key of config: a value of kind, null, or text if that is allowed.
+type setting struct {
+	kind  kind
+	text  bool
+	inner kind // of the elements of a list or object; broken means any
+	want  string
+}
+
+// settings are the keys of config whose values are checked. Clients refuse an image if one has a value of another type.
+//
+// Source: OCI image-spec 1.1, config.md; Docker's image specification 1.2, whose lists of words may be text.
+var settings = map[string]setting{
+	"User":         {text, true, broken, "text"},
+	"WorkingDir":   {text, true, broken, "text"},
+	"StopSignal":   {text, true, broken, "text"},
+	"Env":          {list, false, text, "a list of NAME=VALUE"},
+	"OnBuild":      {list, false, text, "a list of text"},
+	"Cmd":          {list, true, text, "a list of text"},
+	"Entrypoint":   {list, true, text, "a list of text"},
+	"Shell":        {list, true, text, "a list of text"},
+	"Labels":       {object, false, text, "an object"},
+	"ExposedPorts": {object, false, object, "an object, such as {8080/tcp: {}}"},
+	"Volumes":      {object, false, object, "an object, such as {/data: {}}"},
+	"Healthcheck":  {object, false, broken, "an object"},
+}
+
 // configKeys are all keys of config that clients know: those with a type in [settings], and the rest of Docker's.
 //
 // Source: OCI image-spec 1.1, config.md; Docker's image specification 1.3; moby, api/types/container, Config.
@@ -15,7 +41,7 @@ var configKeys = slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(set
 	"ArgsEscaped", "AttachStderr", "AttachStdin", "AttachStdout", "CpuShares", "Domainname", "Hostname", "Image", "MacAddress", "Memory",
 	"MemorySwap", "NetworkDisabled", "OpenStdin", "StdinOnce", "StopTimeout", "Tty")))
 
-// otherNames are the words of Dockerfiles, Compose files and Kubernetes for keys of config, folded as [spell.Near] compares.
+// otherNames map the words of Dockerfiles, Compose files and Kubernetes to keys of config. They are folded as in [spell.Near].
 var otherNames = map[string]string{
 	"args": "Cmd", "arguments": "Cmd", "command": "Cmd", "commands": "Cmd", "run": "Cmd", "exec": "Cmd", "program": "Cmd",
 	"annotations": "Labels", "annotation": "Labels", "metadata": "Labels",
@@ -27,8 +53,8 @@ var otherNames = map[string]string{
 	"stopgraceperiod": "StopTimeout", "runasuser": "User", "username": "User", "uid": "User",
 }
 
-// ConfigKey judges a key of config. meant is the known key that a misspelled one stands for; "" if none is near. Clients ignore
-// unknown keys, but Go's JSON, which most clients use, takes a key in another case for the known one.
+// ConfigKey reports whether clients know a key of config. If they do not, meant is the known key that was probably meant, or "".
+// Clients ignore unknown keys. Most of them use Go's JSON, which accepts a known key in another case.
 func ConfigKey(key string) (known bool, meant string) {
 	if slices.Contains(configKeys, key) {
 		return true, ""
@@ -43,25 +69,7 @@ func ConfigKey(key string) (known bool, meant string) {
 	return false, meant
 }
 
-// advice says what may have been meant by a key that does not exist.
-func advice(key string) string {
-	if key == "copyToRoot" {
-		return "buildImage's name for contents"
-	}
-	if _, below := settings[canonical(key)]; below { // people write them a level too high
-		return "write it below config, as " + canonical(key)
-	}
-	known := slices.Concat(slices.Sorted(maps.Keys(arguments)), needBuild, withoutEffect)
-	if best := spell.Near(key, slices.Values(known)); best != "" {
-		return "did you mean " + best + "?"
-	}
-	if _, meant := ConfigKey(key); meant != "" {
-		return "write it below config, as " + meant
-	}
-	return "an image has no such argument"
-}
-
-// canonical is the key of config that key is in another case; key itself if there is none.
+// canonical returns the key of config that equals key in another case, or key itself.
 func canonical(key string) string {
 	if i := slices.IndexFunc(configKeys, func(known string) bool { return strings.EqualFold(known, key) }); i >= 0 {
 		return configKeys[i]
