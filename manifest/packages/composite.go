@@ -4,34 +4,14 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/nixreg/nixreg/store"
 )
 
-// composite joins the latest of several packages: in sorted order, so that every order asked for is one image.
-func (p *Catalog) composite(ctx context.Context, repository string, components []string, tag string, archs []string) ([]Image, error) {
-	if tag != Latest {
-		return nil, UnknownTag(repository, tag)
-	}
-	names := slices.Compact(slices.Sorted(slices.Values(components)))
-	parts := make([]Part, len(names))
-	for i, name := range names {
-		var err error
-		if parts[i], err = p.Part(ctx, name); err != nil {
-			return nil, err
-		}
-	}
-	if len(names) == 1 { // hello/hello is hello
-		return p.lookup(ctx, names[0], tag, archs)
-	}
-	return Compose(strings.Join(names, "/"), parts, archs)
-}
-
-// Part is what a component of a composite brings for each architecture; "" is for all of them.
+// Part holds the paths of a component of a composite by architecture. "" is for all architectures.
 type Part map[string][]store.Path
 
-// Part returns what a package, as one component of a name, brings: its latest version.
+// Part returns the part of a package: its latest version.
 func (p *Catalog) Part(ctx context.Context, name string) (Part, error) {
 	found, err := p.tagged(ctx, name, Latest)
 	if err != nil {
@@ -48,7 +28,8 @@ func (p *Catalog) Part(ctx context.Context, name string) (Part, error) {
 	return out, nil
 }
 
-// Compose joins parts, in their order, to one image for each architecture that all are there for, of archs if there are any.
+// Compose joins parts in their order. It returns an image for each architecture that all parts have. archs, unless it is empty,
+// restricts the architectures.
 func Compose(title string, parts []Part, archs []string) ([]Image, error) {
 	platforms := make(map[string]bool)
 	for _, part := range parts {
@@ -57,7 +38,7 @@ func Compose(title string, parts []Part, archs []string) ([]Image, error) {
 		}
 	}
 	if len(platforms) > 1 {
-		delete(platforms, "") // what has no programs goes with every architecture
+		delete(platforms, "") // paths without programs are for all architectures
 	}
 	if err := Restrict(platforms, archs, title); err != nil {
 		return nil, err
@@ -74,7 +55,7 @@ func Compose(title string, parts []Part, archs []string) ([]Image, error) {
 	return images, nil
 }
 
-// join is what parts bring for one architecture, nil if one is missing for it.
+// join returns the paths of parts for an architecture. It is nil if a part does not have it.
 func join(parts []Part, arch string) []store.Path {
 	var contents []store.Path
 	for _, part := range parts {

@@ -11,28 +11,28 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// longestPause bounds for how long a listing may be out of date, however long it takes.
+// longestPause bounds the time for which a listing may be out of date.
 const longestPause = 3 * time.Second
 
-// packageIndex is the paths of one store, or of one channel, by repository name. It is made anew when that one's state
-// changes; while that is unavailable, the last one serves.
+// packageIndex holds the paths of a store or of a channel by repository name. It lists again when the state of the store changes.
+// While the store is unavailable, the last listing is used.
 type packageIndex struct {
 	store   store.Store // this or channel is set
 	channel store.Channel
-	// distant tells that names are all there is to go by: paths must not be opened to see what they are.
+	// distant means that opening a path is a download, so that only names are looked at.
 	distant bool
-	group   *flight.Group // lists on a context of its own: clients that leave must not make it start over and over
+	group   *flight.Group // runs listings; a client that leaves must not stop one, or none would ever end
 	key     string
 
 	mu   sync.Mutex
 	last listing
 }
 
-// listing is the paths by name in one state. It is never changed.
+// listing holds the paths by name in one state. It never changes.
 type listing struct {
 	state string
-	names *nameIndex // nil: there is none yet
-	next  time.Time  // not to be made again before
+	names *nameIndex // nil before the first listing
+	next  time.Time  // no new listing before
 }
 
 func (x *packageIndex) named(ctx context.Context, name string) (named, error) {
@@ -40,7 +40,7 @@ func (x *packageIndex) named(ctx context.Context, name string) (named, error) {
 	return all.named(name), err
 }
 
-// tag is the tag that a channel's latest has by the channel's name; "" for a store.
+// tag returns the name of the channel, which is a tag for its latest version. It is "" for a store.
 func (x *packageIndex) tag() string {
 	if x.channel == nil {
 		return ""
@@ -72,7 +72,7 @@ func (x *packageIndex) all(ctx context.Context) (*nameIndex, error) {
 		if err != nil {
 			return listing{}, err
 		}
-		// A Nix that writes all the time must not keep a large store busy with listing: one part in ten, about.
+		// While Nix writes all the time, listing a large store may take about a tenth of the time.
 		l := listing{state, names, time.Now().Add(min(9*time.Since(started), longestPause))}
 		x.mu.Lock()
 		defer x.mu.Unlock()
@@ -85,7 +85,7 @@ func (x *packageIndex) all(ctx context.Context) (*nameIndex, error) {
 	return l.names, nil
 }
 
-// instead is what there is where a new listing cannot be had.
+// instead returns the last listing if the store is unavailable.
 func (x *packageIndex) instead(err error) (*nameIndex, error) {
 	if l := x.latest(); l.names != nil && errors.Is(err, store.ErrUnavailable) {
 		return l.names, nil

@@ -13,14 +13,14 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// kindBytes bounds each kind of memory of paths: about 200,000 paths.
+// kindBytes bounds each of the caches: about 200,000 paths.
 const kindBytes = 64 << 20
 
-// pathKinds remembers what is seen of store paths: whether one is a directory, whether it has programs, and which
-// architecture they are for. Safe for concurrent use.
+// pathKinds caches facts about store paths: whether one is a directory, whether it has programs, and their architecture. Safe for
+// concurrent use.
 type pathKinds struct {
 	log *slog.Logger
-	// records keeps what was seen where paths lie far away: it must be known when they are out of reach. nil otherwise.
+	// records keeps the facts about distant paths for the times when their store is unavailable. nil without distant stores.
 	records digests.Cache
 	kinds   lru.Cache[registration, pathKind]
 	dirs    lru.Cache[pathRef, bool] // of distant paths
@@ -33,7 +33,7 @@ func newPathKinds(log *slog.Logger) *pathKinds {
 	return k
 }
 
-// registration is one life of a path: it may be deleted and built again with other contents.
+// registration is a path as it was registered at one time. A path may be deleted, and built again with other contents.
 type registration struct {
 	path store.Path
 	at   int64
@@ -41,8 +41,8 @@ type registration struct {
 
 type pathKind struct{ directory, programs bool }
 
-// of looks at a path that was listed. One that was deleted since, or that cannot be read, is no directory: it must not
-// hide the others of its name.
+// of returns the facts about a listed path. A path that was deleted since or cannot be read counts as no directory, so that it
+// does not hide other paths of its name.
 func (k *pathKinds) of(ctx context.Context, s store.Store, e store.Entry) (pathKind, error) {
 	key := registration{e.Path, e.Registered}
 	if kind, ok := k.kinds.Get(key); ok {
@@ -83,7 +83,7 @@ func look(ctx context.Context, s store.Store, p store.Path) (kind pathKind, err 
 	return kind, err
 }
 
-// directories returns those of the candidates that are directories, in their order.
+// directories returns the candidates that are directories, in their order.
 func (k *pathKinds) directories(ctx context.Context, s store.Store, all []*candidate) ([]*candidate, error) {
 	var out []*candidate
 	for _, c := range all {
@@ -98,7 +98,7 @@ func (k *pathKinds) directories(ctx context.Context, s store.Store, all []*candi
 	return out, nil
 }
 
-// architecture is that of an image of p alone, "" without programs.
+// architecture returns the architecture of an image of p alone. It is "" without programs.
 func (k *pathKinds) architecture(ctx context.Context, s store.Store, p store.Path) (string, error) {
 	o, err := s.Object(ctx, p)
 	if err != nil {
@@ -118,7 +118,7 @@ func (k *pathKinds) architecture(ctx context.Context, s store.Store, p store.Pat
 	return arch, keep(ctx, k, &k.archs, architectureRecord, refOf(o), arch)
 }
 
-// within is s with nothing in it but a closure.
+// within returns s restricted to a closure.
 func within(s store.Store, closure []*store.Object) store.Store {
 	paths := make([]store.Path, len(closure))
 	for i, o := range closure {

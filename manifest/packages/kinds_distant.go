@@ -9,13 +9,13 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// What is recorded of distant paths, by path and NarHash.
+// The records about distant paths. Their keys have the path and the NarHash.
 const (
 	directoryRecord    = "directory"
 	architectureRecord = "architecture"
 )
 
-// isDirectory tells what a path of a distant store is. It is opened once, and never again for that.
+// isDirectory reports whether a path of a distant store is a directory. It opens the path only once.
 func (k *pathKinds) isDirectory(ctx context.Context, s store.Store, o *store.Object) (bool, error) {
 	if directory, ok := recall(ctx, k, &k.dirs, directoryRecord, refOf(o)); ok {
 		return directory, nil
@@ -33,8 +33,8 @@ func (k *pathKinds) isDirectory(ctx context.Context, s store.Store, o *store.Obj
 	return directory, keep(ctx, k, &k.dirs, directoryRecord, refOf(o), directory)
 }
 
-// fetchUnseen begins to fetch those paths that will be opened to see what they are, or which architecture they are for.
-// Of several that is done side by side; a single one is fetched when it is opened.
+// fetchUnseen starts to download the paths that isDirectory or architecture will open, at the same time. A single path is
+// downloaded when it is opened.
 func (k *pathKinds) fetchUnseen(ctx context.Context, s store.Store, objects []*store.Object) {
 	if len(objects) < 2 || !store.IsDistant(s) {
 		return
@@ -50,7 +50,7 @@ func (k *pathKinds) fetchUnseen(ctx context.Context, s store.Store, objects []*s
 	store.Prefetch(ctx, s, unseen)
 }
 
-// pathRef is a path together with the hash of what it holds: a path alone does not fix its contents.
+// pathRef is a path with its NarHash. The path alone does not determine its contents.
 type pathRef struct {
 	path    store.Path
 	narHash store.Hash
@@ -58,14 +58,14 @@ type pathRef struct {
 
 func refOf(o *store.Object) pathRef { return pathRef{o.Path, o.NarHash} }
 
-// refBytes is the weight of what is remembered of a ref.
+// refBytes returns the weight of a cached fact.
 func refBytes(ref pathRef) int64 { return int64(len(ref.path) + len(ref.narHash)) }
 
 func kindKey(what string, ref pathRef) string {
 	return what + "/" + string(ref.path) + "/" + ref.narHash.String()
 }
 
-// recall returns what is remembered of a path's contents, by this process or an earlier one.
+// recall returns a cached or recorded fact about the contents of a path.
 func recall[V any](ctx context.Context, k *pathKinds, m *lru.Cache[pathRef, V], what string, ref pathRef) (V, bool) {
 	v, ok := m.Get(ref)
 	if !ok && k.records != nil {
@@ -76,7 +76,7 @@ func recall[V any](ctx context.Context, k *pathKinds, m *lru.Cache[pathRef, V], 
 	return v, ok
 }
 
-// keep remembers what was seen of a path's contents.
+// keep caches and records a fact about the contents of a path.
 func keep[V any](ctx context.Context, k *pathKinds, m *lru.Cache[pathRef, V], what string, ref pathRef, v V) error {
 	m.Put(ref, v, refBytes(ref))
 	if k.records == nil {

@@ -15,26 +15,26 @@ import (
 type candidate struct {
 	store.Entry
 	identity
-	order int // in the store's listing
+	order int // index in the store's listing
 }
 
-// named is what one name stands for in one index.
+// named holds the candidates of one name in one index.
 type named struct {
-	// all are first those that have the name as an attribute, then the others, of each kind the best first.
+	// all holds first the candidates that have the name as an attribute, then the others. In both groups the best is first.
 	all        []*candidate
-	attributes int // how many have it as an attribute
+	attributes int // the number of candidates that have the name as an attribute
 }
 
-// nameIndex is the paths of one listing by repository name: a channel's has names by the hundred thousand. It is never
-// changed.
+// nameIndex holds the paths of a listing by repository name. It is compact, because a channel has hundreds of thousands of names.
+// It never changes.
 type nameIndex struct {
 	spans      map[string]nameSpan
-	candidates []*candidate // those of one name in a row
+	candidates []*candidate // the candidates of one name are next to each other
 	outs       func() []string
 	sorted     func() []string // all names, by bytes
 }
 
-// nameSpan is where the candidates of a name lie. What has it as an attribute ends at rest.
+// nameSpan is the range of the candidates of a name. The ones that have it as an attribute are before rest.
 type nameSpan struct{ from, rest, to uint32 }
 
 func (x *nameIndex) named(name string) named {
@@ -45,7 +45,7 @@ func (x *nameIndex) named(name string) named {
 	return named{x.candidates[s.from:s.to:s.to], int(s.rest - s.from)}
 }
 
-// findOuts lists the names of candidates that are no other output, sorted.
+// findOuts returns the sorted names that have a candidate of the output out.
 func (x *nameIndex) findOuts() []string {
 	var names []string
 	for name := range x.spans {
@@ -57,7 +57,7 @@ func (x *nameIndex) findOuts() []string {
 	return names
 }
 
-// nameIndexer makes a nameIndex.
+// nameIndexer builds a nameIndex.
 type nameIndexer struct {
 	numbers map[string]uint32 // of names
 	pairs   []namePair
@@ -70,7 +70,7 @@ type namePair struct {
 	candidate *candidate
 }
 
-// add adds a path under its own name and those of attributes.
+// add adds a path under its own name and under its attributes.
 func (b *nameIndexer) add(e store.Entry, attributes ...string) {
 	if !offered(e) {
 		return
@@ -84,7 +84,7 @@ func (b *nameIndexer) add(e store.Entry, attributes ...string) {
 	b.addName(c, RepositoryName(c.name), false, first)
 }
 
-// addName gives c a name, unless it has that since the pair first.
+// addName adds a name of c. The pairs of c start at first; a name is added once.
 func (b *nameIndexer) addName(c *candidate, name string, attribute bool, first int) {
 	if name == "" || len(name) > oci.MaxName {
 		return
@@ -102,7 +102,7 @@ func (b *nameIndexer) addName(c *candidate, name string, attribute bool, first i
 	}
 }
 
-// index sorts the pairs by name with one count and one pass, and then the candidates of each name.
+// index groups the pairs by name with a counting sort, and sorts the candidates of each name.
 func (b *nameIndexer) index() *nameIndex {
 	spans := make([]nameSpan, len(b.numbers))
 	for _, p := range b.pairs {
@@ -138,7 +138,7 @@ func (b *nameIndexer) index() *nameIndex {
 	return x
 }
 
-// each calls f for each name until it fails.
+// each calls f for each name until f fails.
 func (x *nameIndex) each(f func(name string, all []*candidate) error) error {
 	for name := range maps.Keys(x.spans) {
 		if err := f(name, x.named(name).all); err != nil {
@@ -148,8 +148,8 @@ func (x *nameIndex) each(f func(name string, all []*candidate) error) error {
 	return nil
 }
 
-// better sorts the candidates of one name: outs first, then the highest version, the newest registration, the store's
-// own order where it knows no time, the hash.
+// better orders the candidates of one name: the output out first, then the highest version, the newest registration, the order of
+// the store if it has no times, and the hash.
 func better(a, b *candidate) int {
 	if c := boolCompare(a.output != "", b.output != ""); c != 0 {
 		return c
@@ -173,7 +173,7 @@ func boolCompare(a, b bool) int {
 	return 1
 }
 
-// alike divides candidates, best first, into those of the first one's output and version, and the rest.
+// alike splits candidates, best first, into the ones with the output and version of the first one, and the rest.
 func alike(all []*candidate) (same, rest []*candidate) {
 	for _, c := range all {
 		if c.output == all[0].output && CompareVersions(c.version, all[0].version) == 0 {

@@ -15,7 +15,7 @@ const (
 	MaxComponents = 32
 )
 
-// SplitName is Nix's parseDrvName: the version starts after the first dash that no letter follows.
+// SplitName splits a name like Nix's parseDrvName. The version starts behind the first dash that is not before a letter.
 //
 // Source: Nix, libexpr/names.cc, DrvName::DrvName.
 func SplitName(s string) (name, version string) {
@@ -30,8 +30,7 @@ func SplitName(s string) (name, version string) {
 func letter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 func digit(c byte) bool  { return '0' <= c && c <= '9' }
 
-// CompareVersions is Nix's: component by component, numbers as numbers, "pre" before everything else, and a number
-// after a word.
+// CompareVersions compares like Nix: component by component, numbers by value, "pre" before all others, and a number after a word.
 //
 // Source: Nix, libexpr/names.cc, compareVersions.
 func CompareVersions(a, b string) int {
@@ -49,7 +48,7 @@ func CompareVersions(a, b string) int {
 	return 0
 }
 
-// nextComponent takes a run of digits, or one of neither digits nor separators, off s.
+// nextComponent cuts a run of digits, or a run of other characters than digits and separators, from s.
 func nextComponent(s string) (c, rest string) {
 	s = strings.TrimLeft(s, ".-")
 	n := 0
@@ -78,7 +77,7 @@ func componentLess(a, b string) bool {
 	return a < b
 }
 
-// numberLess compares digits of any length.
+// numberLess compares numbers of any length.
 func numberLess(a, b string) bool {
 	a, b = strings.TrimLeft(a, "0"), strings.TrimLeft(b, "0")
 	if len(a) != len(b) {
@@ -87,8 +86,8 @@ func numberLess(a, b string) bool {
 	return a < b
 }
 
-// RepositoryName spells a package's name as the distribution spec's grammar allows: lower case, each run of what it
-// forbids becomes "_", none of that at the ends. "" if nothing is left.
+// RepositoryName returns a package's name in the grammar of the OCI distribution specification: in lower case, with "_" for each
+// run of other characters, and without runs at the ends. It may be "".
 func RepositoryName(name string) string {
 	var b strings.Builder
 	name = strings.ToLower(name)
@@ -110,7 +109,7 @@ func RepositoryName(name string) string {
 	return b.String()
 }
 
-// PulledName is how clients pull what a definition calls name: each component as [RepositoryName] spells it.
+// PulledName returns the name that clients pull for a name in a definition: each component as in [RepositoryName].
 func PulledName(name string) string {
 	components := strings.Split(name, "/")
 	for i, c := range components {
@@ -121,7 +120,7 @@ func PulledName(name string) string {
 
 func alnum(c byte) bool { return 'a' <= c && c <= 'z' || digit(c) }
 
-// separator is run if the grammar allows it between letters and digits, else "_".
+// separator returns run if the grammar allows it between letters and digits, else "_".
 func separator(run string) string {
 	if run == "." || run == "_" || run == "__" || strings.Trim(run, "-") == "" {
 		return run
@@ -129,7 +128,7 @@ func separator(run string) string {
 	return "_"
 }
 
-// TagName spells a version as a tag, "" if it cannot be one.
+// TagName returns a version as a tag, or "" if it cannot be one.
 func TagName(version string) string {
 	tag := strings.ReplaceAll(version, "+", "_")
 	if !oci.IsTag(tag) {
@@ -138,13 +137,13 @@ func TagName(version string) string {
 	return tag
 }
 
-// usualOutputs are the outputs whose suffix is taken for one where the deriver is unknown.
+// usualOutputs are the suffixes that are taken for outputs if the deriver is unknown.
 var usualOutputs = []string{"bin", "dev", "devdoc", "doc", "debug", "info", "lib", "man", "static"}
 
-// identity is what a store path is called: package, version, and output ("" for out).
+// identity is the name of a store path in parts: package, version, and output ("" for out).
 type identity struct{ name, version, output string }
 
-// identify reads the name of a store path. Its deriver, where known, tells which part of it is an output's name.
+// identify splits the name of a store path. The deriver, if it is known, tells the output.
 func identify(e store.Entry) identity {
 	full := e.Path.Name()
 	base, output := full, ""
@@ -164,7 +163,7 @@ func identify(e store.Entry) identity {
 	return identity{name, version, output}
 }
 
-// tag is the tag of an identity, "" if it has none of its own.
+// tag returns the tag of an identity, or "" if it has none.
 func (id identity) tag() string {
 	switch {
 	case id.output == "":
@@ -175,22 +174,22 @@ func (id identity) tag() string {
 	return TagName(id.version + "-" + id.output)
 }
 
-// offered reports whether a path may have a name at all: no derivations, no sources. Whether it is a directory is seen
-// when it is asked for.
+// offered reports whether a path may have a name: it is no derivation and no source. Whether it is a directory is checked on
+// request.
 func offered(e store.Entry) bool {
 	return !strings.HasSuffix(e.Path.Name(), ".drv") && e.CA == ""
 }
 
-// First components of repositories that are no packages' names.
+// First components of repositories that are not names of packages.
 const (
-	// Shell is that of images with an interactive shell: shell/git.
+	// Shell begins the names of images with an interactive shell: shell/git.
 	Shell = "shell"
-	// storeComponent is that of paths by their hash: store/<hash>.
+	// storeComponent begins the names of paths by hash: store/<hash>.
 	storeComponent = "store"
 )
 
-// Reserved reports whether a component, where it comes first in a repository's name, stands for something else than a package
-// or a mirror. The names of architectures are kept for later.
+// Reserved reports whether the first component of a repository's name cannot be a package or a mirror. Names of architectures are
+// reserved for later use.
 func Reserved(component string) bool {
 	return component == storeComponent || component == Shell || program.IsArchitecture(component)
 }

@@ -1,9 +1,9 @@
-// Package packages finds store paths by the names of packages: what a name and its tags stand for in the lists of stores and
-// channels, and what several names stand for together.
+// Package packages finds store paths by the names and tags of packages, and by several names together, in the lists of stores
+// and channels.
 //
-// It owns the spelling of names and tags ([RepositoryName], [TagName]), which of several versions, outputs and architectures
-// is meant ([Catalog]), and the errors that tell a name that nobody knows from what is only not there ([IsUnknown]). It knows
-// nothing of layers, manifests and HTTP, and builds nothing.
+// It owns the spelling of names and tags ([RepositoryName], [TagName]), the choice of version, output and architecture
+// ([Catalog]), and the errors that tell an unknown name from an absent path ([IsUnknown]). It must not know layers, manifests
+// and HTTP, and builds nothing.
 package packages
 
 import (
@@ -12,49 +12,45 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/manifest/digests"
-	"github.com/nixreg/nixreg/manifest/program"
 	"github.com/nixreg/nixreg/store"
 )
 
 // Config is what a Catalog needs. All, Group and Cache must be set.
 type Config struct {
-	// All is all stores, the names of files outside of them included.
+	// All is the union of all stores, with the files outside of them.
 	All store.Store
-	// Stores and Channels give names, in order of preference: the first that knows a name answers its tags.
+	// Stores and Channels have the names, in order of preference. The first one that knows a name decides its tags.
 	Stores   []store.Store
 	Channels []store.Channel
-	// Architectures are those, in GOARCH's words, that images are made for; none: all there are.
+	// Architectures are the architectures of images, in GOARCH's words. Empty means all.
 	Architectures []string
-	// Group lists: the caller closes it.
+	// Group runs the listings. The caller closes it.
 	Group *flight.Group
-	// Cache remembers what was seen of paths that lie far away.
+	// Cache keeps facts about distant paths.
 	Cache digests.Cache
 	// Log may be nil.
 	Log *slog.Logger
 }
 
-// Catalog is the store paths by package name, by "store/<hash>", and by composites. A name or tag that nobody knows gives an
-// error that [IsUnknown] tells; what is known and in no store, one matching [io/fs.ErrNotExist], too; a store or channel out of
-// reach, [store.ErrUnavailable]. Safe for concurrent use.
+// Catalog finds store paths by the name of a package, by "store/<hash>", and by composites. [IsUnknown] is true for the error
+// about an unknown name or tag. The error about a known path that is in no store matches [io/fs.ErrNotExist]. The error about an
+// unavailable store or channel matches [store.ErrUnavailable]. Safe for concurrent use.
 type Catalog struct {
 	all   store.Store
-	index []*packageIndex // the stores', then the channels'
+	index []*packageIndex // of the stores, then of the channels
 	kinds *pathKinds
-	archs []string // that images are made for; none: all
+	archs []string // the architectures of images; empty means all
 }
 
-// Image says what an image of packages is made of, for one platform.
+// Image describes an image of packages for one platform.
 type Image struct {
-	// Title is the package's name, or those of a composite; Version is a single package's, "" if it has none.
+	// Title is the name of the package or of the composite. Version is the version of a single package; it may be "".
 	Title, Version string
-	// Contents are linked into the image's root, in order; Program names the one of bin/ that it runs, if it is there.
+	// Contents are linked into the root of the image, in order. Program is the program in bin/ that the image runs, if it exists.
 	Contents []store.Path
 	Program  string
 }
@@ -79,7 +75,7 @@ func New(cfg Config) *Catalog {
 	return p
 }
 
-// State is that of the stores and the channels.
+// State returns the state of all stores and channels.
 func (p *Catalog) State(ctx context.Context) (string, error) {
 	all, err := p.all.State(ctx)
 	for _, x := range p.index {
@@ -94,8 +90,8 @@ func (p *Catalog) State(ctx context.Context) (string, error) {
 	return all, err
 }
 
-// Settled reports whether all names mean what the stores and channels have now: a listing may be older than its store for a
-// few seconds, or for as long as that cannot be listed. A store that nobody asked for a name yet does not count.
+// Settled reports whether all listings are up to date. A listing may be older than its store for a few seconds, or while the
+// store is unavailable. A store without a listing does not count.
 func (p *Catalog) Settled(ctx context.Context) bool {
 	for _, x := range p.index {
 		l := x.latest()
@@ -104,152 +100,4 @@ func (p *Catalog) Settled(ctx context.Context) bool {
 		}
 	}
 	return true
-}
-
-// Owns reports whether a repository is one of packages: all components are, or it is a store path's.
-func (p *Catalog) Owns(ctx context.Context, repository string) (bool, error) {
-	components := strings.Split(repository, "/")
-	if components[0] == storeComponent {
-		return len(components) == 2 && store.IsHash(components[1]), nil
-	}
-	if Reserved(components[0]) || len(components) > MaxComponents {
-		return false, nil
-	}
-	for _, c := range components {
-		if found, err := p.Known(ctx, c); err != nil || !found {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// Refused is [UnknownRepository] with the reason why a store does not serve what a component of the name stands for; nil if no
-// store has a reason.
-func (p *Catalog) Refused(ctx context.Context, repository string) error {
-	for name := range strings.SplitSeq(repository, "/") {
-		if known, err := p.Known(ctx, name); known || err != nil {
-			continue
-		}
-		for _, x := range p.index {
-			s, ok := x.store.(store.Refuser)
-			if !ok {
-				continue
-			}
-			err := s.Refused(func(path store.Path) bool {
-				e := store.Entry{Path: path}
-				return RepositoryName(identify(e).name) == name
-			})
-			if why := reason(err); why != "" {
-				return Unknown(fmt.Sprintf("%v: %s", UnknownRepository(repository), why))
-			}
-		}
-	}
-	return nil
-}
-
-// Known reports whether a single component names a package.
-func (p *Catalog) Known(ctx context.Context, name string) (bool, error) {
-	var unavailable error
-	for _, x := range p.index {
-		n, err := x.named(ctx, name)
-		switch {
-		case errors.Is(err, store.ErrUnavailable):
-			unavailable = err // another may know it
-		case err != nil || len(n.all) > 0:
-			return len(n.all) > 0, err
-		}
-	}
-	return false, unavailable
-}
-
-// Lookup returns what a tag stands for, one image for each platform. The repository must be one that the Catalog [Catalog.Owns],
-// as for Tags and Newest.
-func (p *Catalog) Lookup(ctx context.Context, repository, tag string) ([]Image, error) {
-	return p.lookup(ctx, repository, tag, p.archs)
-}
-
-func (p *Catalog) lookup(ctx context.Context, repository, tag string, archs []string) ([]Image, error) {
-	components := strings.Split(repository, "/")
-	switch {
-	case components[0] == storeComponent:
-		return p.byHash(ctx, repository, components[1], tag)
-	case len(components) > 1:
-		return p.composite(ctx, repository, components, tag, archs)
-	}
-	found, err := p.tagged(ctx, repository, tag)
-	if err != nil {
-		return nil, err
-	}
-	if len(found) == 1 && len(archs) == 0 { // its architecture is found when the image is made
-		return []Image{ImageOf(found[0].Path)}, nil
-	}
-	platforms, err := p.platforms(ctx, found)
-	if err == nil {
-		err = Restrict(platforms, archs, repository+":"+tag)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if platforms[program.DefaultArchitecture] != nil {
-		delete(platforms, "") // without any program it would be an image for the same platform
-	}
-	var images []Image
-	for _, arch := range slices.Sorted(maps.Keys(platforms)) {
-		images = append(images, ImageOf(platforms[arch].Path))
-	}
-	return images, nil
-}
-
-// ImageOf is the image of one path. It depends on the path's name alone: which deriver a store knows differs between
-// stores.
-func ImageOf(p store.Path) Image {
-	name, version := SplitName(p.Name())
-	return Image{Title: name, Version: version, Contents: []store.Path{p}, Program: name}
-}
-
-func (p *Catalog) byHash(ctx context.Context, repository, hash, tag string) ([]Image, error) {
-	if tag != Latest {
-		return nil, UnknownTag(repository, tag)
-	}
-	path, err := p.all.Find(ctx, hash)
-	if err != nil {
-		return nil, err
-	}
-	return []Image{ImageOf(path)}, nil
-}
-
-// ByArchitecture is Lookup for every architecture, whichever images are made for, as [Catalog.Contents]. It takes any
-// repository.
-func (p *Catalog) ByArchitecture(ctx context.Context, repository, tag string) (map[string][]store.Path, error) {
-	if owned, err := p.Owns(ctx, repository); err != nil || !owned {
-		return nil, cmp.Or(err, p.Refused(ctx, repository), UnknownRepository(repository))
-	}
-	images, err := p.lookup(ctx, repository, tag, nil)
-	if err != nil {
-		return nil, err
-	}
-	return p.Contents(ctx, images)
-}
-
-// Contents are those of images, by the architecture of their programs: "" without any.
-func (p *Catalog) Contents(ctx context.Context, images []Image) (map[string][]store.Path, error) {
-	found := make(map[string][]store.Path)
-	for _, m := range images {
-		arch, err := p.Architecture(ctx, m.Contents)
-		if err != nil {
-			return nil, err
-		}
-		found[arch] = m.Contents
-	}
-	return found, nil
-}
-
-// Architecture is that of the first of paths that has programs, "" if none has.
-func (p *Catalog) Architecture(ctx context.Context, paths []store.Path) (string, error) {
-	for _, path := range paths {
-		if arch, err := p.kinds.architecture(ctx, p.all, path); err != nil || arch != "" {
-			return arch, err
-		}
-	}
-	return "", nil
 }

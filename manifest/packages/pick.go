@@ -13,12 +13,12 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// maxSame bounds how many paths of one name and version are looked at for their architectures, and how many of a distant
-// store are looked at for one tag.
+// maxSame bounds the paths of one name and version whose architectures are looked up, and the paths of a distant store that are
+// looked at for one tag.
 const maxSame = 32
 
-// tagged returns the paths a tag of a package stands for, best first. All have the same version. What cannot be listed
-// now hides no tag that tells one path or version; what is latest, it could know better.
+// tagged returns the paths of a tag of a package, best first. All have the same version. An unavailable store is skipped for a tag
+// that is a hash or a version. For latest it is an error, because the store may have a higher version.
 func (p *Catalog) tagged(ctx context.Context, name, tag string) ([]*candidate, error) {
 	unknown := UnknownTag(name, tag)
 	for _, x := range p.index {
@@ -38,7 +38,7 @@ func (p *Catalog) tagged(ctx context.Context, name, tag string) ([]*candidate, e
 	return nil, unknown
 }
 
-// pick chooses the candidates of a tag; they are sorted as better sorts them.
+// pick returns the candidates of a tag, in the order of better.
 func (p *Catalog) pick(ctx context.Context, x *packageIndex, n named, tag string) ([]*candidate, error) {
 	if len(n.all) == 0 {
 		return nil, nil
@@ -55,7 +55,7 @@ func (p *Catalog) pick(ctx context.Context, x *packageIndex, n named, tag string
 	return nil, nil
 }
 
-// withTag returns the candidate whose hash the tag is, or those whose version it is.
+// withTag returns the candidate with the hash tag, or the candidates with the version tag.
 func withTag(all []*candidate, tag string) []*candidate {
 	if store.IsHash(tag) {
 		for _, c := range all {
@@ -73,7 +73,7 @@ func withTag(all []*candidate, tag string) []*candidate {
 	return same
 }
 
-// latest returns the directories of the highest version, an out if there is one.
+// latest returns the directories of the highest version, of the output out if there is one.
 func (p *Catalog) latest(ctx context.Context, x *packageIndex, n named) ([]*candidate, error) {
 	if x.distant {
 		return p.latestDistant(ctx, x, n)
@@ -86,8 +86,8 @@ func (p *Catalog) latest(ctx context.Context, x *packageIndex, n named) ([]*cand
 	return same, nil
 }
 
-// latestDistant looks at the candidates of one version after the other, until some are directories. What has the name as
-// an attribute is that package, and there are no others.
+// latestDistant looks at the candidates of one version after the other until some are directories. If candidates have the name
+// as an attribute, the others do not count.
 func (p *Catalog) latestDistant(ctx context.Context, x *packageIndex, n named) ([]*candidate, error) {
 	all := n.all
 	if n.attributes > 0 {
@@ -105,7 +105,7 @@ func (p *Catalog) latestDistant(ctx context.Context, x *packageIndex, n named) (
 	return nil, nil
 }
 
-// look returns those of the candidates that are directories, in their order.
+// look returns the candidates that are directories, in their order.
 func (p *Catalog) look(ctx context.Context, x *packageIndex, all []*candidate) ([]*candidate, error) {
 	if x.distant {
 		return p.lookDistant(ctx, x, all)
@@ -113,13 +113,13 @@ func (p *Catalog) look(ctx context.Context, x *packageIndex, all []*candidate) (
 	return p.kinds.directories(ctx, x.store, all)
 }
 
-// lookDistant is look for candidates that only their names are known of, all of one version. It asks for them in all
-// stores, as one that lies near may have them, and opens no sources. That a store cannot be asked is an error, and so is
-// that none has what a channel names: the next best version must not be taken instead, unnoticed.
+// lookDistant is look for the candidates of one version of a distant store or a channel. It asks all stores for them, because a
+// near store may have them, and opens no sources. If a store is unavailable, or no store has a path of a channel, that is an
+// error: a lower version must not be served instead.
 func (p *Catalog) lookDistant(ctx context.Context, x *packageIndex, same []*candidate) ([]*candidate, error) {
 	same = same[:min(len(same), maxSame)]
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // what is fetched ahead in vain
+	defer cancel() // stops downloads that are not needed
 	var offered []*candidate
 	var objects []*store.Object
 	var missing store.Path
@@ -140,7 +140,7 @@ func (p *Catalog) lookDistant(ctx context.Context, x *packageIndex, same []*cand
 	for i, o := range objects {
 		directory, err := p.kinds.isDirectory(ctx, p.all, o)
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // the files were lost, or deleted since
+		case errors.Is(err, fs.ErrNotExist): // the files are lost or were deleted
 			missing, why = o.Path, ""
 		case err != nil:
 			return nil, err
@@ -158,7 +158,7 @@ func (p *Catalog) lookDistant(ctx context.Context, x *packageIndex, same []*cand
 	return out, nil
 }
 
-// platforms returns the best candidate of each architecture, "" for those without programs.
+// platforms returns the best candidate of each architecture. "" is for candidates without programs.
 func (p *Catalog) platforms(ctx context.Context, found []*candidate) (map[string]*candidate, error) {
 	best := make(map[string]*candidate)
 	var failed error
@@ -181,8 +181,8 @@ func (p *Catalog) platforms(ctx context.Context, found []*candidate) (map[string
 	return best, nil
 }
 
-// Restrict leaves of platforms, which are by architecture, only those that images are made for, all if to is empty. What has no
-// programs, "", goes with each of them. If nothing is left, that is an error about name matching [fs.ErrNotExist].
+// Restrict deletes the architectures that are not in to from platforms, unless to is empty. "", which has no programs, fits each
+// architecture. If nothing is left, the error is about name and matches [fs.ErrNotExist].
 func Restrict[T any](platforms map[string]T, to []string, name string) error {
 	if len(to) == 0 {
 		return nil
@@ -193,7 +193,7 @@ func Restrict[T any](platforms map[string]T, to []string, name string) error {
 		return &absentError{fmt.Sprintf("%s is there for %s, and images are made for %s only", name, there, strings.Join(to, ", "))}
 	}
 	if len(platforms) > 1 && !slices.Contains(to, program.DefaultArchitecture) {
-		delete(platforms, "") // it would be an image for that one
+		delete(platforms, "") // it would be an image for the default architecture
 	}
 	return nil
 }

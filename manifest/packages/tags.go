@@ -12,8 +12,8 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Tags lists what the paths of a near store are called that are directories; of a distant one and of a channel, what all
-// are called. What cannot be listed now does not hide the others' tags.
+// Tags returns the tags of a repository. Paths of a near store count if they are directories; paths of distant stores and channels
+// all count. Unavailable stores are skipped if another one has tags.
 func (p *Catalog) Tags(ctx context.Context, repository string) ([]string, error) {
 	if strings.Contains(repository, "/") {
 		return p.onlyLatest(ctx, repository)
@@ -40,7 +40,7 @@ func (p *Catalog) Tags(ctx context.Context, repository string) ([]string, error)
 	return slices.Sorted(maps.Keys(tags)), nil
 }
 
-// named returns the candidates of a name in one index; those of a near store are directories.
+// named returns the candidates of a name in one index. In a near store it returns only directories.
 func (p *Catalog) named(ctx context.Context, x *packageIndex, name string) ([]*candidate, error) {
 	n, err := x.named(ctx, name)
 	if err != nil || x.distant {
@@ -49,7 +49,7 @@ func (p *Catalog) named(ctx context.Context, x *packageIndex, name string) ([]*c
 	return p.look(ctx, x, n.all)
 }
 
-// onlyLatest is the list of tags of "store/<hash>" and of a composite.
+// onlyLatest returns the tags of "store/<hash>" and of a composite.
 func (p *Catalog) onlyLatest(ctx context.Context, repository string) ([]string, error) {
 	if hash, ok := strings.CutPrefix(repository, "store/"); ok {
 		if _, err := p.all.Find(ctx, hash); errors.Is(err, fs.ErrNotExist) {
@@ -61,8 +61,8 @@ func (p *Catalog) onlyLatest(ctx context.Context, repository string) ([]string, 
 	return []string{Latest}, nil
 }
 
-// Newest are latest, the newest of what lies near, and what channels call by their names: the other images of distant
-// stores are not worth fetching all their paths to look for a digest.
+// Newest returns latest, the tags of the n best paths of near stores, and the names of channels. The other images of distant
+// stores are left out, because all their paths would have to be downloaded.
 func (p *Catalog) Newest(ctx context.Context, repository string, n int) ([]string, error) {
 	if strings.Contains(repository, "/") {
 		return p.onlyLatest(ctx, repository)
@@ -87,14 +87,14 @@ func (p *Catalog) Newest(ctx context.Context, repository string, n int) ([]strin
 	for _, c := range near[:min(len(near), n)] {
 		tags = append(tags, c.Path.Hash())
 		if t := c.tag(); t != "" && !slices.Contains(tags, t) {
-			tags = append(tags, t) // where it stands for several platforms, it is an index
+			tags = append(tags, t) // the tag of several platforms is an index
 		}
 	}
 	return tags, unavailable
 }
 
-// Repositories lists packages that have programs: the others can be pulled too, but few want to. Of distant stores and of
-// channels it lists those that have an out: more is not known. What cannot be listed now is left out.
+// Repositories returns the packages that have programs. Others can be pulled, too. From distant stores and channels it returns the
+// packages with an output out, because their programs are not known. Unavailable stores are left out.
 func (p *Catalog) Repositories(ctx context.Context) ([]string, error) {
 	names := make(map[string]bool)
 	var distant []string
@@ -122,7 +122,7 @@ func (p *Catalog) Repositories(ctx context.Context) ([]string, error) {
 	return slices.Compact(distant), nil
 }
 
-// addWithPrograms adds name to names, if one of its candidates has programs.
+// addWithPrograms adds name to names if one of its candidates has programs.
 func (p *Catalog) addWithPrograms(ctx context.Context, x *packageIndex, names map[string]bool, name string, all []*candidate) error {
 	if names[name] || Reserved(name) {
 		return nil
@@ -140,7 +140,7 @@ func (p *Catalog) addWithPrograms(ctx context.Context, x *packageIndex, names ma
 	return nil
 }
 
-// LoadedNames are the names of all listings that are there, those of each listing sorted by bytes. Nothing is listed for it.
+// LoadedNames yields the names of the listings in memory, those of each listing sorted by bytes. It lists nothing.
 func (p *Catalog) LoadedNames() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, x := range p.index {
@@ -157,7 +157,7 @@ func (p *Catalog) LoadedNames() iter.Seq[string] {
 	}
 }
 
-// Names are all names of packages, with programs or without, sorted by bytes. What cannot be listed now is left out.
+// Names returns all names of packages, with programs or without, sorted by bytes. Unavailable stores are left out.
 func (p *Catalog) Names(ctx context.Context) ([]string, error) {
 	var all []string
 	for _, x := range p.index {
@@ -175,7 +175,7 @@ func (p *Catalog) Names(ctx context.Context) ([]string, error) {
 	return slices.DeleteFunc(slices.Compact(all), Reserved), nil
 }
 
-// NearArchitectures are those of a package's latest version, as far as a store that lies near has it: nothing is fetched.
+// NearArchitectures returns the architectures of the latest version of a package in a near store. It downloads nothing.
 func (p *Catalog) NearArchitectures(ctx context.Context, name string) ([]string, error) {
 	for _, x := range p.index {
 		if x.distant {
@@ -193,7 +193,7 @@ func (p *Catalog) NearArchitectures(ctx context.Context, name string) ([]string,
 	return nil, nil
 }
 
-// FirstWithPrograms is the first name of [Catalog.Repositories]; nothing if there is none.
+// FirstWithPrograms returns the first name of [Catalog.Repositories], or nothing if there is none.
 func (p *Catalog) FirstWithPrograms(ctx context.Context) ([]string, error) {
 	var firsts []string
 	for _, x := range p.index {

@@ -1,6 +1,6 @@
-// Package program finds the programs of store paths: which one an image runs, and for which architecture they are.
+// Package program finds the programs of store paths: the one that an image runs, and their architecture.
 //
-// It needs a store and nothing else: what an image is, it does not know.
+// It needs only a store. It must not know images.
 package program
 
 import (
@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// DefaultArchitecture is that of an image without any program: never the host's, which would change digests.
+	// DefaultArchitecture is the architecture of an image without programs. That of the host would change digests.
 	DefaultArchitecture = "amd64"
-	// maxPrograms bounds how many files of one bin/ are looked at.
+	// maxPrograms bounds the files of one bin/ that are looked at.
 	maxPrograms = 4096
 )
 
-// programs returns the names in p's bin/ directory, sorted by bytes; none if there is no such directory.
+// programs returns the names in the bin/ directory of p, sorted by bytes. It returns none if there is no such directory.
 func programs(ctx context.Context, s store.Store, p store.Path) ([]string, error) {
 	at, dir, err := store.Resolve(ctx, s, p.Abs()+"/bin")
 	if errors.Is(err, fs.ErrNotExist) || err == nil && dir.Kind != store.Directory {
@@ -53,17 +53,17 @@ func programs(ctx context.Context, s store.Store, p store.Path) ([]string, error
 	return names, nil
 }
 
-// executable returns the file behind bin/name of p, and whether it is one that can be run.
+// executable returns the file to which bin/name of p resolves, and whether it is executable.
 func executable(ctx context.Context, s store.Store, p store.Path, name string) (store.Path, store.Node, bool, error) {
 	at, nd, err := store.Resolve(ctx, s, path.Join(p.Abs(), "bin", name))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
-		return at, nd, false, nil // a dangling link, or one out of the store
+		return at, nd, false, nil // a dangling link, or a link out of the store
 	}
 	return at, nd, err == nil && nd.Kind == store.Regular && nd.Executable, err
 }
 
-// Main returns the absolute path of the program that an image of contents runs: bin/<name>, else the only program there is.
-// If there is none, it is "", and note says why.
+// Main returns the absolute path of the program that an image of contents runs: bin/<name>, or else the only program. If there is
+// no such program, file is "" and note has the reason.
 func Main(ctx context.Context, s store.Store, contents []store.Path, name string) (file, note string, err error) {
 	var only []string
 	for _, p := range contents {
@@ -77,7 +77,7 @@ func Main(ctx context.Context, s store.Store, contents []store.Path, name string
 			return "", "", err
 		}
 		for _, n := range names {
-			if strings.HasPrefix(n, ".") || len(only) > 1 { // hidden ones are what wrappers wrap
+			if strings.HasPrefix(n, ".") || len(only) > 1 { // hidden programs belong to wrappers
 				continue
 			}
 			if _, _, ok, err := executable(ctx, s, p, n); err != nil {
@@ -98,8 +98,8 @@ func Main(ctx context.Context, s store.Store, contents []store.Path, name string
 	return "", fmt.Sprintf("several programs in bin, none of them called %s", name), nil
 }
 
-// Architecture is that of the contents' first program, in GOARCH's words: bin/ in order, then the closure in order; ""
-// if there is no program. A Mach-O program gives an error matching errors.ErrUnsupported.
+// Architecture returns the architecture of the first program of contents, or else of the closure, in GOARCH's words. It is "" if
+// there is no program. For a Mach-O program the error matches errors.ErrUnsupported.
 func Architecture(ctx context.Context, s store.Store, contents []store.Path, closure []*store.Object) (string, error) {
 	if arch, err := firstArchitecture(ctx, s, contents); err != nil || arch != "" {
 		return arch, err
@@ -113,7 +113,7 @@ func Architecture(ctx context.Context, s store.Store, contents []store.Path, clo
 	return firstArchitecture(ctx, s, others)
 }
 
-// firstArchitecture is that of the first of paths that has one, "" if none has.
+// firstArchitecture returns the architecture of the first path that has one, or "".
 func firstArchitecture(ctx context.Context, s store.Store, paths []store.Path) (string, error) {
 	defer store.PrefetchWhile(ctx, s, paths)()
 	for _, p := range paths {
@@ -151,7 +151,7 @@ func architectureOf(ctx context.Context, s store.Store, p store.Path) (string, e
 	return "", nil
 }
 
-// machine is an ELF machine that has a GOARCH. bits 0 is for both sizes, order nil for both orders of bytes.
+// machine is an ELF machine with a GOARCH. bits 0 means both sizes, order nil both byte orders.
 type machine struct {
 	elf    uint16
 	bits   int
@@ -159,7 +159,7 @@ type machine struct {
 	goarch string
 }
 
-// machines are all there are.
+// machines are all machines with a GOARCH, sorted by it.
 //
 // Source: System V ABI, chapter 4; GOARCH names as the OCI image-spec asks for them.
 var machines = []machine{
@@ -178,7 +178,7 @@ var machines = []machine{
 	{22, 64, nil, "s390x"},
 }
 
-// Architectures are all that a program may be for, in GOARCH's words, sorted.
+// Architectures returns all architectures of programs in GOARCH's words, sorted.
 func Architectures() []string {
 	all := make([]string, len(machines))
 	for i, m := range machines {
@@ -192,7 +192,7 @@ func IsArchitecture(name string) bool {
 	return slices.ContainsFunc(machines, func(m machine) bool { return m.goarch == name })
 }
 
-// elfArchitecture reads e_machine of an ELF header; "" for anything else and for machines without a GOARCH.
+// elfArchitecture returns the GOARCH of an ELF header. It is "" for other files, and for machines without a GOARCH.
 func elfArchitecture(b []byte) string {
 	if len(b) < 20 || string(b[:4]) != "\x7fELF" {
 		return ""
@@ -213,7 +213,7 @@ func elfArchitecture(b []byte) string {
 	return ""
 }
 
-// macError is about a program for macOS. It matches errors.ErrUnsupported. Its text is for everybody.
+// macError is about a program for macOS. It matches errors.ErrUnsupported. Its text is public.
 type macError struct{ program string }
 
 func (e *macError) Error() string {
@@ -222,8 +222,8 @@ func (e *macError) Error() string {
 func (e *macError) Public() string       { return e.Error() }
 func (e *macError) Is(target error) bool { return target == errors.ErrUnsupported }
 
-// machO recognises thin and universal programs. A universal one has few architectures; Java classes, which share its
-// magic, have a version of 45 or more there.
+// machO reports whether b starts a Mach-O program, thin or universal. Java classes have the magic of universal programs, and a
+// version of 45 or more in place of the few architectures.
 func machO(b []byte) bool {
 	if len(b) < 8 {
 		return false
