@@ -54,6 +54,10 @@ func changes(t *testing.T, name string) map[string]func() {
 		t.Fatal(err)
 	}
 	other := bytes.Repeat([]byte("x"), len(old))
+	truncate := func(n int) {
+		must(os.Chmod(name, 0o644)) // for those who are not root
+		must(os.Truncate(name, int64(n)))
+	}
 	return map[string]func(){
 		"replaced by one of the same size": func() { must(os.WriteFile(name+"~", other, 0o444)); must(os.Rename(name+"~", name)) },
 		"overwritten": func() {
@@ -63,8 +67,8 @@ func changes(t *testing.T, name string) map[string]func() {
 				must(os.Chmod(name, 0o644))
 			}
 		},
-		"cut short":          func() { must(os.Truncate(name, int64(len(old)/2))) },
-		"grown":              func() { must(os.Truncate(name, int64(len(old)+1))) },
+		"cut short":          func() { truncate(len(old) / 2) },
+		"grown":              func() { truncate(len(old) + 1) },
 		"deleted":            func() { must(os.Remove(name)) },
 		"replaced by a link": func() { must(os.Remove(name)); must(os.Symlink("/etc/passwd", name)) },
 		"replaced by a link to itself": func() {
