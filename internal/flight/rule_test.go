@@ -3,6 +3,7 @@ package flight
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -429,10 +430,13 @@ func TestOneWantedSlotEndsOnePieceOfWork(t *testing.T) {
 func TestWeights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &Queue{Running: 100, Small: 10}
+		var mu sync.Mutex // two may be granted at once
 		granted := make(map[int]func())
 		ask := func(weight int) {
 			go func() {
 				if release, err := q.AcquireWeight(t.Context(), weight); err == nil {
+					mu.Lock()
+					defer mu.Unlock()
 					granted[weight] = release
 				}
 			}()
