@@ -313,6 +313,9 @@ func TestArchivesOfOtherKinds(t *testing.T) {
 
 // TestManyTags: an archive with very many tags is looked through once, not once for each of them.
 func TestManyTags(t *testing.T) {
+	if testing.Short() {
+		t.Skip("computes for long in one goroutine")
+	}
 	const many = 200_000 // of two images: twenty milliards of pairs
 	f := newFinished(t, unpacked)
 	var tags [2][]string

@@ -229,6 +229,9 @@ func hugeEntry(b []byte) []byte {
 }
 
 func TestBadgerDamaged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("computes for long in one goroutine")
+	}
 	from := template(t)
 	for _, pattern := range []string{"*.mem", "*.vlog"} {
 		each(pattern, trim)(t, from)

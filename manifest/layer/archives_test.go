@@ -42,6 +42,9 @@ func TestArchiveAfterRestart(t *testing.T) {
 // TestManyGzippedArchives: when the indexes of many archives are too large together, each becomes coarser; none is
 // forgotten, so that no range needs the whole of its archive.
 func TestManyGzippedArchives(t *testing.T) {
+	if testing.Short() {
+		t.Skip("computes for long in one goroutine")
+	}
 	const archives, many = 4, 20
 	body := noise(16 << 20)
 	s := storetest.New()
