@@ -95,7 +95,7 @@ func TestPagesNameTheSource(t *testing.T) {
 			t.Errorf("docs/design.md does not name %s", name)
 		}
 	}
-	inSource := regexp.MustCompile("`((?:cmd|conformance|registry|manifest|store)/[A-Za-z0-9_./-]+)`")
+	inSource := regexp.MustCompile("`((?:cmd|conformance|internal|registry|manifest|store)/[A-Za-z0-9_./-]+)`")
 	for page, text := range pages(t) {
 		for _, m := range inSource.FindAllStringSubmatch(text, -1) {
 			if _, err := os.Stat("../" + m[1]); err != nil && !strings.HasPrefix(m[1], "store/<") {
