@@ -1,8 +1,8 @@
-// Package demo holds a tiny Nix store that travels in the binary, so that the first pull needs neither Nix nor a
-// network: a binary cache in miniature, to be read by store/binarycache.
+// Package demo holds a small binary cache that is built into the program, so that the first pull needs neither Nix nor a
+// network. Package store/binarycache reads it.
 //
-// Its hello-1.0, for two systems, prints files of greeting-1.0, one of which links into nixreg-logo-1.0. rebuild.sh
-// makes the cache from src; see there when it may be run.
+// Its hello-1.0, for two systems, prints files of greeting-1.0. One of the files links into nixreg-logo-1.0. rebuild.sh makes
+// the cache from src, and states when it may be run.
 package demo
 
 import (
@@ -13,12 +13,12 @@ import (
 //go:embed cache
 var cache embed.FS
 
-// FS is the binary cache: nix-cache-info, narinfo files and uncompressed NARs. It is unsigned: whoever trusts the
-// program trusts it.
+// FS returns the binary cache: nix-cache-info, narinfo files and uncompressed NARs. It is not signed, because it is a part of the
+// program.
 func FS() fs.FS {
 	sub, err := fs.Sub(cache, "cache")
 	if err != nil {
-		panic("demo: " + err.Error()) // only a malformed name can fail
+		panic("demo: " + err.Error()) // fails only for a malformed name
 	}
 	return sub
 }

@@ -7,9 +7,8 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Check checks all that must hold of the given paths in any store, whatever they are: the hash of the files' archive
-// is the object's, the tree is in order, and Find and Object agree. Without paths it checks every path the store lists,
-// and that the store's state is the same after it.
+// Check checks rules that hold for any path in any store: the NarHash is that of the files, the tree is in order, and Find and
+// Object agree. Without paths it checks all paths that the store lists, and that the state of the store does not change.
 func Check(t *testing.T, s store.Store, ps ...store.Path) {
 	t.Helper()
 	if len(ps) == 0 {

@@ -1,6 +1,6 @@
-// Package storetest holds what tests of stores and of their users need: [Memory], a store in memory with real
-// archive hashes; [WriteNAR], the oracle its hashes and those of every other store are checked with; and [Test], the
-// contract each implementation of store.Store has to pass. It knows no concrete store.
+// Package storetest has a store in memory with real NarHashes ([Memory]), a second implementation of the NAR format to check
+// hashes with ([WriteNAR]), and the contract that each implementation of store.Store must pass ([Test]). It must not know
+// concrete stores.
 //
 //	m := storetest.New()
 //	lib := m.Add("lib-1", storetest.Files{"lib/x.so": storetest.File("x")})
@@ -10,5 +10,5 @@
 //		"empty":   storetest.Dir(),
 //	}, lib, storetest.Self)
 //
-// Its functions are for tests: where an argument makes no sense they panic.
+// Its functions are for tests. They panic if an argument is wrong.
 package storetest

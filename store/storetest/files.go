@@ -10,12 +10,12 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Files are the files of one store path by their names: "/" between components, arbitrary bytes otherwise.
-// Directories on the way need no entry of their own. The name "" is the store path itself, where that is a file or a
-// symbolic link: Files{"": File("text")}. Empty Files are an empty directory.
+// Files are the files of a store path by name. A "/" separates components, which may have any other bytes. Parent directories need
+// no entry. The name "" is the store path itself if that is a file or a symbolic link: Files{"": File("text")}. Empty Files are an
+// empty directory.
 type Files map[string]Item
 
-// Item is what stands under one name of [Files]. [File], [Exec], [Link] and [Dir] make one.
+// Item is a file, link or directory of [Files]. [File], [Exec], [Link] and [Dir] make one.
 type Item struct {
 	Kind       store.Kind
 	Executable bool
@@ -23,30 +23,30 @@ type Item struct {
 	Target     string // of a symbolic link
 }
 
-// File is a regular file.
+// File returns a regular file.
 func File(data string) Item { return Item{Kind: store.Regular, Data: data} }
 
-// Exec is a regular file that may be executed.
+// Exec returns an executable regular file.
 func Exec(data string) Item { return Item{Kind: store.Regular, Executable: true, Data: data} }
 
-// Link is a symbolic link.
+// Link returns a symbolic link.
 func Link(target string) Item { return Item{Kind: store.Symlink, Target: target} }
 
-// Dir is a directory; it need not be named unless it is empty.
+// Dir returns a directory. Only empty directories need an entry.
 func Dir() Item { return Item{Kind: store.Directory} }
 
-// Self among the references of a path stands for that path.
+// Self is a reference of a path to itself.
 const Self store.Path = "self"
 
-// Fixture is one valid path as a test wants it in a store. NarHash and NarSize follow from Files.
+// Fixture is a valid path for a store in a test. NarHash and NarSize are computed from Files.
 type Fixture struct {
 	store.Entry
 	Files Files
 	Refs  []store.Path // in any order; Self is allowed
 }
 
-// NewFixture returns a fixture whose path has name and a hash part made from name, files and refs: the same arguments,
-// the same path, always.
+// NewFixture returns a fixture. The hash part of its path is computed from name, files and refs, so the same arguments give the
+// same path.
 func NewFixture(name string, files Files, refs ...store.Path) Fixture {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q\n", name, refs)
@@ -60,7 +60,7 @@ func NewFixture(name string, files Files, refs ...store.Path) Fixture {
 	return Fixture{Entry: store.Entry{Path: p}, Files: files, Refs: refs}
 }
 
-// references returns refs in the order an Object has them.
+// references returns the references in the order of an Object.
 func (f Fixture) references() []store.Path {
 	refs := []store.Path{}
 	for _, r := range f.Refs {
@@ -73,7 +73,7 @@ func (f Fixture) references() []store.Path {
 	return slices.Compact(refs)
 }
 
-// Nodes returns what a Tree of these files yields for the whole path, but for the stamps.
+// Nodes returns the nodes of a Tree of these files, without stamps.
 func (fs Files) Nodes() []store.Node {
 	if it, ok := fs[""]; ok && it.Kind != store.Directory {
 		if len(fs) > 1 {
@@ -116,7 +116,7 @@ func checkName(name string) {
 	}
 }
 
-// compareNames orders names component by component, so that a directory's contents follow it at once.
+// compareNames orders names component by component, so that a directory is followed by its contents.
 func compareNames(a, b string) int {
 	for a != "" && b != "" {
 		var x, y string

@@ -6,8 +6,8 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// fixtures are paths with every oddity a NAR can have: each kind of root, links of all sorts, names that sort
-// differently as strings and as components, names that are not UTF-8, sizes around the bounds of buffers.
+// fixtures returns paths with the special cases of a NAR: each kind of root, all kinds of links, names that sort differently as
+// strings and as components, names that are not UTF-8, sizes near those of buffers.
 func fixtures() []Fixture {
 	leaf := NewFixture("leaf-1.0", Files{"share/doc/leaf/README": File("leaf\n")})
 	leaf.Deriver = NewFixture("leaf-1.0.drv", Files{"": File("Derive()")}).Path
@@ -38,7 +38,7 @@ func fixtures() []Fixture {
 	return []Fixture{leaf, odd, big, file, text, link, empty}
 }
 
-// pattern is n bytes of which no two parts at different offsets are alike for long.
+// pattern returns n pseudorandom bytes, so that a read at a wrong offset is found.
 func pattern(n int) string {
 	var b strings.Builder
 	b.Grow(n)
@@ -50,5 +50,5 @@ func pattern(n int) string {
 	return b.String()
 }
 
-// absent is a well-formed path that is in no fixture.
+// absent is a well-formed path that is not among the fixtures.
 const absent store.Path = "00000000000000000000000000000000-absent"

@@ -12,12 +12,12 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Memory is a store.Store in memory. Safe for concurrent use; what is added or deleted is seen at once.
+// Memory is a store.Store in memory. Changes take effect at once. Safe for concurrent use.
 type Memory struct {
 	mu      sync.Mutex
 	objects map[store.Path]*object
 	order   []store.Path
-	clock   int64 // counts changes; makes stamps and states
+	clock   int64 // the number of changes, for stamps and states
 }
 
 type object struct {
@@ -29,13 +29,13 @@ type object struct {
 // New returns an empty store.
 func New() *Memory { return &Memory{objects: make(map[store.Path]*object)} }
 
-// Add makes a path called name with files and references (which need not be valid) and returns it; the same arguments
-// always give the same path. [NewFixture] and [Memory.Put] do the same where deriver, time or content address matter.
+// Add adds a path with this name, files and references, and returns it. The references may be absent. The same arguments give the
+// same path. Use [NewFixture] and [Memory.Put] to set deriver, time or content address.
 func (m *Memory) Add(name string, files Files, refs ...store.Path) store.Path {
 	return m.Put(NewFixture(name, files, refs...))
 }
 
-// Put adds f, in place of what was there under its path, and returns the path.
+// Put adds f or replaces the path, and returns the path.
 func (m *Memory) Put(f Fixture) store.Path {
 	if _, err := store.ParsePath(string(f.Path)); err != nil {
 		panic(err)
@@ -71,7 +71,7 @@ func (m *Memory) Put(f Fixture) store.Path {
 	return f.Path
 }
 
-// Edit lets change what the store tells of p: deriver, time, references, even a wrong hash. The path itself stays.
+// Edit changes the Object of p: deriver, time, references, even to a wrong hash. The path stays.
 func (m *Memory) Edit(p store.Path, change func(*store.Object)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -79,7 +79,7 @@ func (m *Memory) Edit(p store.Path, change func(*store.Object)) {
 	change(&m.must(p).obj)
 }
 
-// Delete makes p invalid; it need not be there. A Tree of it that is open behaves as one on a disk.
+// Delete removes p if it exists. An open Tree of it behaves like one on a disk.
 func (m *Memory) Delete(p store.Path) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -87,8 +87,8 @@ func (m *Memory) Delete(p store.Path) {
 	m.remove(p)
 }
 
-// Change replaces the contents of the regular file called name in p behind Nix's back: its node gets a new size and
-// stamp, so that reads with the old node end in store.ErrChanged, while NarHash and State stay as they were.
+// Change replaces the contents of a regular file in p as a broken disk or user would. The node gets a new size and stamp, so that
+// reads with the old node fail with store.ErrChanged. NarHash and State do not change.
 func (m *Memory) Change(p store.Path, name, data string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -141,7 +141,7 @@ func (m *Memory) Object(ctx context.Context, p store.Path) (*store.Object, error
 	return &obj, ctx.Err()
 }
 
-// List implements store.Store; what was added first comes first.
+// List implements store.Store. It yields the paths in the order in which they were added.
 func (m *Memory) List(ctx context.Context) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		m.mu.Lock()

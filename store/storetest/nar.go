@@ -14,8 +14,7 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// WriteNAR writes t to w as a Nix archive. It trusts the order in which t yields its nodes, so that the archive of a
-// tree that yields them wrongly has the wrong hash.
+// WriteNAR writes t to w as a NAR, in the order in which t yields its nodes. So a tree with a wrong order gets a wrong hash.
 //
 // Source: Nix manual, "Nix Archive (NAR) format"; E. Dolstra, The Purely Functional Software Deployment Model, 5.2.1.
 func WriteNAR(ctx context.Context, w io.Writer, t store.Tree) error {
@@ -43,7 +42,7 @@ func WriteNAR(ctx context.Context, w io.Writer, t store.Tree) error {
 	return nil
 }
 
-// HashNAR returns the hash and the size of the archive that [WriteNAR] makes of t.
+// HashNAR returns the hash and the size of the NAR of t.
 func HashNAR(ctx context.Context, t store.Tree) (store.Hash, int64, error) {
 	h := sha256.New()
 	c := &counter{w: h}
@@ -62,10 +61,10 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// narWriter leaves the first write error to bufio, which keeps it until Flush.
+// narWriter ignores write errors, because bufio keeps the first one until Flush.
 type narWriter struct {
 	w    *bufio.Writer
-	open []string // names of the directories not closed yet
+	open []string // names of the open directories
 }
 
 func (n *narWriter) node(ctx context.Context, t store.Tree, nd store.Node) error {

@@ -12,10 +12,10 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// held is how many of the last bytes WriteFile keeps until it has looked at the file a second time.
+// held is the number of last bytes that WriteFile writes only after a second check of the file.
 const held = 4 << 10
 
-// tree reads what the store has now, as a directory on disk would, not what it had when it was opened.
+// tree reads the current files of the store, like a directory on disk, and not those at the time of Open.
 type tree struct {
 	m *Memory
 	p store.Path
@@ -81,7 +81,7 @@ func (t *tree) WriteFile(ctx context.Context, w io.Writer, nd store.Node, off, n
 	return nil
 }
 
-// read returns the contents of nd, if it is still the file it was.
+// read returns the contents of nd if the file is unchanged.
 func (t *tree) read(nd store.Node) (string, bool) {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
