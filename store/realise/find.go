@@ -12,13 +12,14 @@ import (
 	"time"
 )
 
-// refresh is the greatest age of a level of a local source that does not have a name: users edit a file and ask at once.
+// refresh is the age after which a level of a local source is evaluated again if it does not have a name, because users edit the
+// file and ask again at once.
 const refresh = 10 * time.Second
 
 // Find returns the attribute path for a name in a repository: it looks for each component, spelled by [Options.Spell], among the names
 // of its set. Of several, it takes the one with the same spelling, or the first in byte order, and logs that. system is [Host] if
-// empty. The attribute exists, but may be no package: Build tells. Errors match [fs.ErrNotExist] or [ErrBusy], are a [BuildError], or
-// those of ctx.
+// empty. The attribute exists, but may be no package; Build reports that. Errors match [fs.ErrNotExist] or [ErrBusy], or are a
+// [BuildError] or the error of ctx.
 func (b *Builder) Find(ctx context.Context, name, system string) (Attr, error) {
 	if system == "" {
 		system = Host()
@@ -32,7 +33,7 @@ func (b *Builder) Find(ctx context.Context, name, system string) (Attr, error) {
 	return seek(b, func(since time.Time) (Attr, error) { return b.find(ctx, name, system, since) })
 }
 
-// seek calls look for remembered levels and, for a local source, a second time for younger ones.
+// seek calls look for cached levels and, for a local source, a second time for newer ones.
 func seek[T any](b *Builder, look func(since time.Time) (T, error)) (T, error) {
 	now := b.now()
 	v, err := look(now.Add(-b.o.Fresh))
@@ -55,7 +56,7 @@ func (b *Builder) find(ctx context.Context, name, system string, since time.Time
 	return "", fmt.Errorf("attribute %.100q for %s: %w", name, system, fs.ErrNotExist)
 }
 
-// locate returns the full path of attr below one of the source's roots. nix itself would look below those of the host's system only.
+// locate returns the full path of attr below one of the source's roots. nix would look only below the roots of the host's system.
 func (b *Builder) locate(ctx context.Context, attr Attr, system string) (string, error) {
 	if b.source.file != "" {
 		return string(attr), nil

@@ -10,7 +10,7 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// once is [flight.Once], with the error that callers of a closed Builder or Roots get.
+// once is [flight.Once] with the error of a closed Builder or Roots.
 func once[T any](ctx context.Context, g *flight.Group, key string, work func(context.Context) (T, error)) (T, error) {
 	v, err := flight.Once(ctx, g, key, work)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
@@ -19,7 +19,7 @@ func once[T any](ctx context.Context, g *flight.Group, key string, work func(con
 	return v, err
 }
 
-// enter waits for a slot. [ErrBusy] comes at once.
+// enter waits for a slot. If the queue is full, it returns [ErrBusy] at once.
 func enter(ctx context.Context, q *flight.Queue) (leave func(), err error) {
 	leave, err = q.Acquire(ctx)
 	if errors.Is(err, flight.ErrFull) {
@@ -28,7 +28,7 @@ func enter(ctx context.Context, q *flight.Queue) (leave func(), err error) {
 	return leave, err
 }
 
-// results are what nix said, by what it was asked in which state of the source.
+// results caches the answers of nix by question and state of the source.
 type results[T any] struct {
 	lru.Cache[string, T]
 	weigh func(T) int64
@@ -38,8 +38,8 @@ func newResults[T any](b *Builder, most int64, ttl time.Duration, weigh func(T) 
 	return &results[T]{lru.Cache[string, T]{Max: most, TTL: ttl, Now: func() time.Time { return b.now() }}, weigh}
 }
 
-// cached returns what work returns under key, and runs it once for all who ask at the same time. A result in the same state of the
-// source that is good is taken from r, and a failure from memory.
+// cached returns the result of work under key. Concurrent callers share one run. A result comes from r if the state of the source is
+// the same; a failure comes from the cache of failures.
 func cached[T any](ctx context.Context, b *Builder, r *results[T], key string, good func(T) bool, work func(context.Context) (T, error)) (T, error) {
 	stated := key + " " + b.source.state()
 	if v, ok := r.Get(stated); ok && good(v) {
@@ -54,7 +54,7 @@ func cached[T any](ctx context.Context, b *Builder, r *results[T], key string, g
 		switch {
 		case err == nil:
 			r.Put(stated, v, int64(len(stated))+r.weigh(v))
-		case !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, context.Canceled): // a failure of the source, not of ours
+		case !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, context.Canceled): // the source is wrong, not this program
 			b.failed.Put(stated, err, int64(len(stated))+b.failed.weigh(err))
 		}
 		return v, err

@@ -10,7 +10,7 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Holder holds closures of which the local store may have a part only. Nix never fetches a path that another store serves: of such a
+// Holder holds closures of which the local store may have only a part. Nix must not fetch a path that another store serves. Of such a
 // path, Holder holds only the references that the local store has. Safe for concurrent use.
 type Holder struct {
 	roots      *Roots
@@ -48,11 +48,11 @@ func (h *Holder) Hold(ctx context.Context, key string, paths []store.Path) error
 	return nil
 }
 
-// Touch is that of [Roots].
+// Touch is [Roots.Touch].
 func (h *Holder) Touch(key string) { h.roots.Touch(key) }
 
 // frontier returns the paths to hold for the closures of paths. A valid path of the local store has its whole closure there. whole
-// says that all stores could be asked.
+// reports whether all stores could be asked.
 func (h *Holder) frontier(ctx context.Context, paths []store.Path) (held []store.Path, whole bool, err error) {
 	held, far, err := h.divide(ctx, paths)
 	if err != nil || len(far) == 0 {
@@ -82,7 +82,7 @@ func (h *Holder) frontier(ctx context.Context, paths []store.Path) (held []store
 	return append(held, below...), true, err
 }
 
-// divide splits paths into those that the local store has, and others.
+// divide splits paths into the ones that the local store has, and the others.
 func (h *Holder) divide(ctx context.Context, paths []store.Path) (local, far []store.Path, err error) {
 	for _, p := range paths {
 		switch _, err := h.local.Object(ctx, p); {
@@ -97,7 +97,7 @@ func (h *Holder) divide(ctx context.Context, paths []store.Path) (local, far []s
 	return local, far, nil
 }
 
-// nearest returns the paths of the local store that are reached from paths through other stores' paths only.
+// nearest returns the paths of the local store that paths refer to, directly or through paths of other stores.
 func (h *Holder) nearest(ctx context.Context, paths []store.Path, closure []*store.Object) ([]store.Path, error) {
 	refs := make(map[store.Path][]store.Path, len(closure))
 	for _, o := range closure {

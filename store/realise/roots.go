@@ -61,7 +61,7 @@ type rootKey struct {
 	held   map[string]bool // batches that Nix holds
 	used   time.Time
 	noted  time.Time // when used was last written to the folder
-	failed time.Time // when Nix last failed to hold it, for an unknown reason
+	failed time.Time // when Nix last failed to hold it for an unknown reason
 	busy   int       // running calls of Hold
 }
 
@@ -149,7 +149,7 @@ func (r *Roots) hold(ctx context.Context, key string, batch []store.Path) error 
 	return err
 }
 
-// begin marks key as used, so that no sweep deletes it, and reports whether the batch is held.
+// begin marks key as used, so that no sweep deletes it. It reports whether Nix holds the batch.
 func (r *Roots) begin(key, name string) (*rootKey, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -178,7 +178,7 @@ func batchName(batch []store.Path) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// links are the names that nix-store gives to the roots of several paths: root, root-2, root-3.
+// links returns the names that nix-store gives to the roots of several paths: root, root-2, root-3.
 //
 // Source: Nix, nix-store/nix-store.cc, realisePath.
 func (r *Roots) links(key, name string, n int) []string {
@@ -285,7 +285,7 @@ func (r *Roots) Run(ctx context.Context) {
 	}
 }
 
-// Sweep deletes the GC roots that were not used for [RootsOptions.Keep], and those that an interrupted sweep left.
+// Sweep deletes the GC roots that were not used for [RootsOptions.Keep], and the remains of an interrupted sweep.
 func (r *Roots) Sweep(ctx context.Context) error {
 	entries, err := os.ReadDir(r.o.Dir)
 	if err != nil {

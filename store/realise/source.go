@@ -14,7 +14,7 @@ import (
 type source struct {
 	flake string
 	file  string
-	watch []string // local files whose change is one of the source; none for a remote source
+	watch []string // local files that belong to the source; none for a remote source
 }
 
 func fileSource(name string) (source, error) {
@@ -60,10 +60,10 @@ func flakeSource(ref string) (source, error) {
 
 func unprintable(r rune) bool { return r <= ' ' || r == 0x7f }
 
-// local reports whether the source is on this machine, where users edit it and try again.
+// local reports whether the source is on this machine. Users edit such a source and try again.
 func (s source) local() bool { return len(s.watch) > 0 }
 
-// state is a string that changes with the watched files.
+// state returns a string that changes with the watched files.
 func (s source) state() string {
 	var b strings.Builder
 	for _, name := range s.watch {
@@ -76,7 +76,7 @@ func (s source) state() string {
 	return b.String()
 }
 
-// roots are the attribute paths below which nix looks for names, in its order.
+// roots returns the attribute paths below which nix looks for names, in its order.
 //
 // Source: Nix, libcmd/installables.cc, SourceExprCommand::getDefaultFlakeAttrPathPrefixes.
 func (s source) roots(system string) []string {
@@ -86,13 +86,13 @@ func (s source) roots(system string) []string {
 	return []string{"packages." + system, "legacyPackages." + system}
 }
 
-// args are the arguments of nix for the attribute path full and system.
+// args returns the arguments of nix for the attribute path full and system.
 func (s source) args(full, system string) []string {
 	if s.file == "" {
 		return []string{"--no-write-lock-file", s.flake + "#" + full}
 	}
 	if full == "" {
-		full = "." // the file's own value
+		full = "." // the value of the file
 	}
 	return []string{"--file", s.file, "--argstr", "system", system, full}
 }

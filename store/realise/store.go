@@ -13,7 +13,7 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Records remembers small values for good; the loss of one costs a rebuild.
+// Records keeps small values. The loss of one costs a rebuild.
 type Records = kv.Store
 
 // rebuilder has the methods of a [Builder] that a Store needs.
@@ -22,12 +22,12 @@ type rebuilder interface {
 	outputs(ctx context.Context, attr Attr, system string) ([]store.Path, error)
 }
 
-// Store wraps a store and builds paths again that have gone from it: see [Store.Remember]. Safe for concurrent use. It closes nothing.
+// Store wraps a store and builds its deleted paths again, see [Store.Remember]. Safe for concurrent use. It closes nothing.
 type Store struct {
 	store.Store
 	builder rebuilder
 	records Records
-	gone    lru.Cache[store.Path, error] // paths that no build brings back
+	gone    lru.Cache[store.Path, error] // paths that no build makes again
 	now     func() time.Time
 }
 
@@ -40,7 +40,7 @@ func NewStore(inner store.Store, b *Builder, r Records) *Store {
 	return s
 }
 
-// record says how a path is built again, and what it must be then.
+// record has the build that makes a path again, and the contents that the path must have.
 type record struct {
 	Attr    Attr   `json:"attr"`
 	System  string `json:"system"`
@@ -51,8 +51,8 @@ type record struct {
 
 func recordKey(p store.Path) string { return "realise/" + string(p) }
 
-// Remember records that a build of attr for system gave outputs, whose closure is objects. If one of these has gone, Store builds attr
-// again. Errors are those of Records.
+// Remember records that a build of attr for system gave outputs, whose closure is objects. If an object is deleted, Store builds
+// attr again. Errors are those of Records.
 func (s *Store) Remember(ctx context.Context, attr Attr, system string, outputs []store.Path, objects []*store.Object) error {
 	system, err := checked(attr, system)
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	return s.Store.Open(ctx, p)
 }
 
-// again builds p again, after the error absent.
+// again builds p again. absent is the error of the inner store.
 func (s *Store) again(ctx context.Context, p store.Path, absent error) (*store.Object, error) {
 	rec, err := s.record(ctx, p)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -115,7 +115,7 @@ func (s *Store) again(ctx context.Context, p store.Path, absent error) (*store.O
 	return o, nil
 }
 
-// rebuilt builds the attribute that gave p, and returns nil if that does not give p any more. If evaluation shows that, nothing is
+// rebuilt builds the attribute that gave p. It returns nil if the attribute no longer gives p. If evaluation shows that, nothing is
 // built.
 func (s *Store) rebuilt(ctx context.Context, p store.Path, rec record) (*store.Object, error) {
 	if rec.Output != "" {
@@ -145,7 +145,7 @@ func (e *goneError) Error() string  { return e.text }
 func (e *goneError) Public() string { return e.public }
 func (e *goneError) Unwrap() error  { return store.ErrExplained }
 
-// stays makes the error for a path that has gone, and whose build failed.
+// stays returns the error for a deleted path whose build failed.
 func stays(p store.Path, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		public := fmt.Sprintf("%s has gone from the store, and what it was built of, too", p)
@@ -154,7 +154,7 @@ func stays(p store.Path, err error) error {
 	return fmt.Errorf("%s has gone from the store: %w", p, err)
 }
 
-// check gives an error unless o is p with its old contents. o is nil if the build did not give p.
+// check returns an error unless o is p with its old contents. o is nil if the build did not give p.
 func (rec record) check(p store.Path, o *store.Object) error {
 	switch {
 	case o == nil:
