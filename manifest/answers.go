@@ -1,28 +1,20 @@
 package manifest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"github.com/nixreg/nixreg/manifest/draft"
-	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/nixreg/nixreg/internal/lru"
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/program"
 	"github.com/nixreg/nixreg/store"
-)
-
-// Bounds of what is kept ready to be sent, in bytes.
-const (
-	answersWeight   = 16 << 20
-	documentsWeight = 16 << 20
 )
 
 // isLayout reports whether a tag is one of an OCI layout, whose documents there are already.
@@ -31,23 +23,33 @@ func isLayout(defs []*draft.Definition) bool {
 	return ok
 }
 
-// answers are what tags mean, ready to be sent: by repository and tag.
-type answers = lru.Cache[[2]string, *answer]
-
-// answer is what a tag means in one state of the catalogs and the stores. All its digests were verified for that state,
-// and are recorded. It is never changed.
-type answer struct {
-	state       string
-	definitions string // their keys
-	moving      bool   // the definitions may be others while the state stays: they are looked up for each request
-	several     bool   // there is one for each of several platforms
-	holdings    []*holding
-	layout      []v1.Descriptor // of an OCI layout: what it has for clients, the index first
-	documents   map[*document.Dialect]documents
+// Manifest finds the manifest or index that r asks for.
+func (s *Source) Manifest(ctx context.Context, r Request) (*v1.Descriptor, error) {
+	if r.Tag == "" {
+		return s.manifestByDigest(ctx, r.Repository, r.Digest)
+	}
+	if d, ok := referrersTag(r.Tag); ok {
+		return s.referrersIndex(ctx, r, d)
+	}
+	return s.manifestByTag(ctx, r)
 }
 
-// documents are those of one dialect. nil is one that the dialect has no types for, or that there is none of.
-type documents struct{ index, manifest *v1.Descriptor }
+// Tags lists the tags of a repository, sorted by bytes.
+func (s *Source) Tags(ctx context.Context, repository string) ([]string, error) {
+	p, err := s.catalog.Owner(ctx, repository)
+	if err != nil {
+		return nil, err
+	}
+	return p.Tags(ctx, repository)
+}
+
+// Repositories lists the names that can be pulled, sorted by bytes: image files, and packages that have programs.
+func (s *Source) Repositories(ctx context.Context) ([]string, error) {
+	return s.catalog.Repositories(ctx)
+}
+
+// Catalog is the catalogue of the source: [catalog.Catalog.Offers], [catalog.Catalog.Faults] and so on.
+func (s *Source) Catalog() *catalog.Catalog { return s.catalog }
 
 // manifestByTag answers for a tag. A state in which it was answered before costs no look at the records.
 func (s *Source) manifestByTag(ctx context.Context, r Request) (*v1.Descriptor, error) {
@@ -125,7 +127,7 @@ func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*dra
 			return nil, nil, err
 		}
 	}
-	p, err := s.make(ctx, r.Repository, defs, s.dialectsLike(d), false)
+	p, err := s.publish(ctx, r.Repository, defs, s.dialectsLike(d), false)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,32 +140,16 @@ func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*dra
 	return &next, defs, nil
 }
 
-// documents are those that clients get by tag.
-func (p *publication) documents() map[*document.Dialect]documents {
-	all := make(map[*document.Dialect]documents)
-	for _, d := range p.dialects {
-		var docs documents
-		if p.in(d) {
-			docs.manifest = document.Preferred(p.images).Manifest(d)
-		}
-		if p.in(d) && len(p.images) > 1 {
-			docs.index = document.Index(d, p.images)
-		}
-		all[d] = docs
-	}
-	return all
-}
-
 // layoutManifest answers for a tag of an OCI layout: with the document that the layout has for it, or for a client that
 // knows no indexes with a manifest of it.
 func (s *Source) layoutManifest(ctx context.Context, r Request, a *answer, defs []*draft.Definition) (*v1.Descriptor, error) {
 	if a.layout == nil {
-		l, err := s.layout(ctx, r.Repository, defs[0], false)
+		p, err := s.publish(ctx, r.Repository, defs, s.dialectsLike(document.OCI), false)
 		if err != nil {
 			return nil, err
 		}
 		next := *a
-		for _, doc := range []*finished.Document{l.Root(), l.Manifest(program.DefaultArchitecture)} {
+		for _, doc := range []*finished.Document{p.layout.Root(), p.layout.Manifest(program.DefaultArchitecture)} {
 			if doc != nil {
 				next.layout = append(next.layout, v1.Descriptor{MediaType: doc.MediaType, Digest: doc.Digest})
 			}
@@ -177,18 +163,6 @@ func (s *Source) layoutManifest(ctx context.Context, r Request, a *answer, defs 
 		}
 	}
 	return nil, &unacceptableTypeError{r.Repository, r.Tag, a.layout[0].MediaType}
-}
-
-// promises reports whether a client that got the answer may ask for a digest.
-func (a *answer) promises(digest v1.Hash) bool {
-	for _, docs := range a.documents {
-		for _, d := range []*v1.Descriptor{docs.index, docs.manifest} {
-			if d != nil && (d.Digest == digest || bytes.Contains(d.Data, []byte(digest.Hex))) {
-				return true
-			}
-		}
-	}
-	return slices.ContainsFunc(a.layout, func(d v1.Descriptor) bool { return d.Digest == digest })
 }
 
 func (s *Source) keepAnswer(ctx context.Context, r Request, a *answer, defs []*draft.Definition) {
@@ -209,24 +183,6 @@ func (s *Source) keepAnswer(ctx context.Context, r Request, a *answer, defs []*d
 		weight += h.weight()
 	}
 	s.answers.Put([2]string{r.Repository, r.Tag}, a, weight)
-}
-
-// dialectsLike are the dialects that serve layers in the same encoding as d does: their images are the same.
-func (s *Source) dialectsLike(d *document.Dialect) []*document.Dialect {
-	for _, group := range s.served() {
-		if slices.Contains(group, d) {
-			return group
-		}
-	}
-	return nil
-}
-
-// served are all dialects, those with one encoding together.
-func (s *Source) served() [][]*document.Dialect {
-	if document.OCI.Encoding(s.encoding) == document.Docker.Encoding(s.encoding) {
-		return [][]*document.Dialect{{document.OCI, document.Docker}}
-	}
-	return [][]*document.Dialect{{document.OCI}, {document.Docker}}
 }
 
 type unacceptableError struct{ repository, tag string }

@@ -3,11 +3,11 @@ package manifest
 import (
 	"context"
 	"fmt"
-	"github.com/nixreg/nixreg/manifest/draft"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
 )
@@ -108,7 +108,7 @@ func (s *Source) baseHeaders(ctx context.Context, m *document.Image, headers []l
 	if err != nil {
 		return fmt.Errorf("base image: %w", err)
 	}
-	a, err := s.layers.Archive(ctx, o, r.File)
+	a, err := s.env.Layers.Archive(ctx, o, r.File)
 	if err != nil {
 		return fmt.Errorf("base image: %w", err)
 	}

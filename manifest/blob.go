@@ -2,6 +2,8 @@ package manifest
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -16,7 +18,7 @@ type Blob = oci.Blob
 // Blob finds a blob of a repository.
 func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (Blob, error) {
 	return madeOf(ctx, s, repository, digest, func(r layer.Recipe) (Blob, error) {
-		l, err := s.layers.Open(ctx, r, digest)
+		l, err := s.env.Layers.Open(ctx, r, digest)
 		if err != nil {
 			return nil, err
 		}
@@ -27,7 +29,7 @@ func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (B
 // BlobSize is the size of what Blob finds, for those who read nothing of it: nothing is fetched from afar for that.
 func (s *Source) BlobSize(ctx context.Context, repository string, digest v1.Hash) (int64, error) {
 	return madeOf(ctx, s, repository, digest, func(r layer.Recipe) (int64, error) {
-		return s.layers.Size(ctx, r, digest)
+		return s.env.Layers.Size(ctx, r, digest)
 	}, func(b []byte) int64 { return int64(len(b)) })
 }
 
@@ -70,4 +72,21 @@ func (s *Source) unopened(ctx context.Context, repository string, digest v1.Hash
 		}
 	}
 	return s.lost(ctx, r, err)
+}
+
+// lost says of a layer's bytes that are not there any more why that is, if a store path has gone.
+func (s *Source) lost(ctx context.Context, r layer.Recipe, err error) error {
+	if !isAbsent(err) {
+		return err
+	}
+	for _, ref := range slices.Concat(r.Objects, r.Via) {
+		if s.env.Host.Holds(ref.Path) {
+			continue
+		}
+		if _, failed := s.env.Store.Object(ctx, ref.Path); isAbsent(failed) {
+			text := ref.Path.Abs() + " has gone, deleted by Nix's garbage collector perhaps" // who has the image has the name
+			return fault.WithPublic(fmt.Errorf("%s: %w", text, err), text)
+		}
+	}
+	return err
 }

@@ -3,16 +3,17 @@ package manifest
 import (
 	"context"
 	"fmt"
-	"github.com/nixreg/nixreg/manifest/draft"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/nixreg/nixreg/internal/lru"
+	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
-	"github.com/nixreg/nixreg/manifest/fault"
-	"github.com/nixreg/nixreg/manifest/layer"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/store"
 )
 
@@ -53,8 +54,17 @@ func (h *holding) weight() (n int64) {
 	return n + int64(len(h.key))
 }
 
+// holdings holds images against the garbage collector.
+type holdings struct {
+	holder  catalog.Holder // nil: nothing is held
+	env     *draft.Env
+	records records
+	log     *slog.Logger
+	held    lru.Cache[v1.Hash, *holding] // by manifest
+}
+
 // hold holds what a definition's image is made of, before it is read.
-func (s *Source) hold(ctx context.Context, d *draft.Definition) error {
+func (s *holdings) hold(ctx context.Context, d *draft.Definition) error {
 	if s.holder == nil {
 		return nil
 	}
@@ -65,7 +75,7 @@ func (s *Source) hold(ctx context.Context, d *draft.Definition) error {
 }
 
 // keepHeld sees now and then that an image is held, and holds it if it is not.
-func (s *Source) keepHeld(ctx context.Context, h *holding) error {
+func (s *holdings) keepHeld(ctx context.Context, h *holding) error {
 	if len(h.roots) == 0 {
 		return nil
 	}
@@ -81,18 +91,18 @@ func (s *Source) keepHeld(ctx context.Context, h *holding) error {
 
 // roots are the store paths whose closures have all that an image is made of, sorted: not files outside of the store, nor
 // what its config mentions and no store has.
-func (s *Source) roots(ctx context.Context, d *draft.Definition) []store.Path {
+func (s *holdings) roots(ctx context.Context, d *draft.Definition) []store.Path {
 	return s.holdable(d.Kind.Roots(ctx, s.env))
 }
 
-func (s *Source) holdable(paths []store.Path) []store.Path {
+func (s *holdings) holdable(paths []store.Path) []store.Path {
 	slices.Sort(paths)
 	return slices.DeleteFunc(slices.Compact(paths), func(p store.Path) bool { return p == "" || s.env.Host.Holds(p) })
 }
 
 // holdAgain holds the image of a manifest that is served by its digest. That it cannot be is no error: the client may have
 // the layers already. Nor is it waited for long: what has gone may have to be fetched, which goes on without us.
-func (s *Source) holdAgain(ctx context.Context, digest v1.Hash, image string) {
+func (s *holdings) holdAgain(ctx context.Context, digest v1.Hash, image string) {
 	if s.holder == nil || image == "" {
 		return
 	}
@@ -118,7 +128,7 @@ func (s *Source) holdAgain(ctx context.Context, digest v1.Hash, image string) {
 }
 
 // holdingOf tells what holds an image. One that was made when nothing was held is held by all that is in its layers.
-func (s *Source) holdingOf(m *document.Image) *holding {
+func (s *holdings) holdingOf(m *document.Image) *holding {
 	if m.Definition != "" {
 		return newHolding(m.Definition, m.Roots, false)
 	}
@@ -129,21 +139,4 @@ func (s *Source) holdingOf(m *document.Image) *holding {
 		}
 	}
 	return newHolding(m.Key, s.holdable(paths), false)
-}
-
-// lost says of a layer's bytes that are not there any more why that is, if a store path has gone.
-func (s *Source) lost(ctx context.Context, r layer.Recipe, err error) error {
-	if !isAbsent(err) {
-		return err
-	}
-	for _, ref := range slices.Concat(r.Objects, r.Via) {
-		if s.env.Host.Holds(ref.Path) {
-			continue
-		}
-		if _, failed := s.store.Object(ctx, ref.Path); isAbsent(failed) {
-			text := ref.Path.Abs() + " has gone, deleted by Nix's garbage collector perhaps" // who has the image has the name
-			return fault.WithPublic(fmt.Errorf("%s: %w", text, err), text)
-		}
-	}
-	return err
 }

@@ -26,7 +26,7 @@ import (
 //	manifest/<digest>       its media type and bytes, and whose image it is
 //	link/<repo>/<digest>    the repository has this blob or manifest; of a layer, what it makes it of; of a
 //	                        document, whether it was found in a layout
-//	referrer/<repo>/<digest> what refers to a manifest
+//	referrer/<repo>/<digest> what refers to a manifest, see attacher
 //	image/<key>             a finished image
 //	build/<attribute>       whether what is built of it is a whole image
 //	layout/<key>            what an image of an OCI layout consists of
@@ -109,62 +109,9 @@ func (r records) document(ctx context.Context, repository string, d v1.Hash) (*m
 	return m, nil
 }
 
-// referrer returns what is recorded to refer to a manifest, if all of it is there.
-func (r records) referrer(ctx context.Context, repository string, subject v1.Hash) (*v1.Descriptor, error) {
-	d := new(v1.Descriptor)
-	if err := r.get(ctx, referrerKey(repository, subject), d); err != nil {
-		return nil, err
-	}
-	rec, err := r.document(ctx, repository, d.Digest)
-	if err != nil {
-		return nil, err
-	}
-	m, err := v1.ParseManifest(bytes.NewReader(rec.Data))
-	if err != nil {
-		return nil, err
-	}
-	for _, blob := range append(m.Layers, m.Config) {
-		b, err := r.blob(ctx, repository, blob.Digest)
-		if err != nil {
-			return nil, err
-		}
-		if b.Recipe != nil { // a layout of that name made it of something
-			return nil, fmt.Errorf("blob %s: %w", blob.Digest, fs.ErrNotExist)
-		}
-	}
-	return d, nil
-}
-
-// foundLink is the value of a link to a document that was found in a layout.
-const foundLink = "found"
-
-// putFound records a document of a layout, whose blobs are recorded already, and that a repository has it. It is nobody's
-// image there, but stays what it is elsewhere.
-func (r records) putFound(ctx context.Context, repository string, d *v1.Descriptor) error {
-	key, known := "manifest/"+d.Digest.String(), new(manifestRecord)
-	if err := r.get(ctx, key, known); err != nil || document.Digest(known.Data) != d.Digest {
-		if err := r.put(ctx, key, manifestRecord{MediaType: d.MediaType, Data: d.Data}); err != nil {
-			return err
-		}
-	}
-	return r.cache.Put(ctx, linkKey(repository, d.Digest), []byte(foundLink))
-}
-
-// putDocument records a manifest or index, whose blobs are recorded already, and that a repository has it.
-func (r records) putDocument(ctx context.Context, repository string, d *v1.Descriptor, image string) error {
-	if err := r.put(ctx, "manifest/"+d.Digest.String(), manifestRecord{d.MediaType, d.Data, image}); err != nil {
-		return err
-	}
-	return r.cache.Put(ctx, linkKey(repository, d.Digest), nil)
-}
-
-// putInline records a small blob, and that a repository has it.
-func (r records) putInline(ctx context.Context, repository string, b []byte) error {
-	d := document.Digest(b)
-	if err := r.put(ctx, "blob/"+d.String(), blobRecord{Inline: b}); err != nil {
-		return err
-	}
-	return r.cache.Put(ctx, linkKey(repository, d), nil)
+// putInline records the bytes of a small blob.
+func (r records) putInline(ctx context.Context, d v1.Hash, b []byte) error {
+	return r.put(ctx, "blob/"+d.String(), blobRecord{Inline: b})
 }
 
 func (r records) image(ctx context.Context, key string) (*document.Image, error) {
@@ -187,114 +134,82 @@ func (r records) putImage(ctx context.Context, m *document.Image, config []byte)
 			return err
 		}
 	}
-	if err := r.put(ctx, "blob/"+m.Config.String(), blobRecord{Inline: config}); err != nil {
+	if err := r.putInline(ctx, m.Config, config); err != nil {
 		return err
 	}
 	return r.put(ctx, "image/"+m.Key, m)
 }
 
-// publication is what a repository is to have: images of several platforms with equally encoded layers, in the dialects
-// that such layers are served in.
-type publication struct {
-	repository string
-	images     []*document.Image
-	dialects   []*document.Dialect
+// link is a blob or a document that a repository has.
+type link struct {
+	digest   v1.Hash
+	value    []byte         // of the record of the link
+	document *v1.Descriptor // with its bytes; nil for a blob
+	image    string         // the key of the image that the document is a manifest of; "" for none
 }
 
-// in reports whether a dialect has media types for all of the images.
-func (p *publication) in(d *document.Dialect) bool {
-	return !slices.ContainsFunc(p.images, func(m *document.Image) bool { return !m.In(d) })
-}
+// foundLink is the value of the link to a document that was found in a layout: it is the manifest of no image there.
+const foundLink = "found"
 
-// manifests are those of one image.
-func (p *publication) manifests(m *document.Image) []*v1.Descriptor {
-	var out []*v1.Descriptor
-	for _, d := range p.dialects {
-		if m.In(d) {
-			out = append(out, m.Manifest(d))
-		}
+// blobLink links to a blob. A recipe says what the repository makes the blob of; nil: its bytes are recorded.
+func blobLink(digest v1.Hash, recipe *layer.Recipe) link {
+	if recipe == nil {
+		return link{digest: digest}
 	}
-	return out
-}
-
-// indexes are those of several images; there is none of a single one.
-func (p *publication) indexes() []*v1.Descriptor {
-	var out []*v1.Descriptor
-	for _, d := range p.dialects {
-		if len(p.images) > 1 && p.in(d) {
-			out = append(out, document.Index(d, p.images))
-		}
+	value, err := json.Marshal(blobRecord{Recipe: recipe})
+	if err != nil {
+		panic("manifest: recipe cannot be encoded: " + err.Error()) // strings, integers and booleans always can
 	}
-	return out
+	return link{digest: digest, value: value}
 }
 
-// publish records the manifests of images, and that a repository has them with all their blobs.
-// What is there already is written again only if all is.
-func (r records) publish(ctx context.Context, p *publication, all bool) error {
-	if !all && r.published(ctx, p) {
+// publish records that a repository has all of links, of which blobs stand before the documents that name them. What is
+// there already is written again only if all is.
+func (r records) publish(ctx context.Context, repository string, links []link, all bool) error {
+	if !all && r.published(ctx, repository, links) {
 		return nil
 	}
-	for _, m := range p.images {
-		if err := r.linkBlobs(ctx, p.repository, m); err != nil {
-			return err
-		}
-		for _, d := range p.manifests(m) {
-			if err := r.putDocument(ctx, p.repository, d, m.Key); err != nil {
+	for _, l := range links {
+		if l.document != nil {
+			if err := r.putDocument(ctx, l); err != nil {
 				return err
 			}
 		}
-	}
-	for _, d := range p.indexes() {
-		if err := r.putDocument(ctx, p.repository, d, ""); err != nil {
+		if err := r.cache.Put(ctx, linkKey(repository, l.digest), l.value); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// published reports whether a repository has all of this: records can be lost one by one, and what a layer was made of
+// putDocument records the bytes of a document. One that was found in a layout stays what it is elsewhere.
+func (r records) putDocument(ctx context.Context, l link) error {
+	if string(l.value) == foundLink && r.hasDocument(ctx, l.digest) {
+		return nil
+	}
+	if l.document.Data == nil {
+		return fmt.Errorf("record of manifest %s is lost: %w", l.digest, fs.ErrNotExist)
+	}
+	return r.put(ctx, "manifest/"+l.digest.String(), manifestRecord{l.document.MediaType, l.document.Data, l.image})
+}
+
+// hasDocument reports whether the bytes of a document are recorded, for whichever repository.
+func (r records) hasDocument(ctx context.Context, d v1.Hash) bool {
+	known := new(manifestRecord)
+	return r.get(ctx, "manifest/"+d.String(), known) == nil && document.Digest(known.Data) == d
+}
+
+// published reports whether a repository has all of links: records can be lost one by one, and what a layer was made of
 // may have become something else with the same bytes.
-func (r records) published(ctx context.Context, p *publication) bool {
-	for _, m := range p.images {
-		if !r.linked(ctx, p.repository, m) {
-			return false
+func (r records) published(ctx context.Context, repository string, links []link) bool {
+	return !slices.ContainsFunc(links, func(l link) bool {
+		if l.document == nil {
+			value, err := r.cache.Get(ctx, linkKey(repository, l.digest))
+			return err != nil || !bytes.Equal(value, l.value)
 		}
-		for _, d := range p.manifests(m) {
-			if rec, err := r.document(ctx, p.repository, d.Digest); err != nil || rec.Image == "" {
-				return false
-			}
-		}
-	}
-	for _, d := range p.indexes() {
-		if _, err := r.document(ctx, p.repository, d.Digest); err != nil {
-			return false
-		}
-	}
-	return true
-}
-
-// linked reports whether a repository has the blobs of an image, made of what the image makes them of.
-func (r records) linked(ctx context.Context, repository string, m *document.Image) bool {
-	for _, l := range m.Layers {
-		want, err := json.Marshal(blobRecord{Recipe: &l.Recipe})
-		if err != nil {
-			return false
-		}
-		if b, err := r.cache.Get(ctx, linkKey(repository, l.Digest)); err != nil || !bytes.Equal(b, want) {
-			return false
-		}
-	}
-	b, err := r.cache.Get(ctx, linkKey(repository, m.Config))
-	return err == nil && len(b) == 0 // a layout of that name made it of something
-}
-
-func (r records) linkBlobs(ctx context.Context, repository string, m *document.Image) error {
-	for _, l := range m.Layers {
-		if err := r.put(ctx, linkKey(repository, l.Digest), blobRecord{Recipe: &l.Recipe}); err != nil {
-			return err
-		}
-	}
-	return r.cache.Put(ctx, linkKey(repository, m.Config), nil)
+		rec, err := r.document(ctx, repository, l.digest)
+		return err != nil || l.image != "" && rec.Image == ""
+	})
 }
 
 func unknownDigest(repository string, d v1.Hash) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -12,18 +11,12 @@ import (
 
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/manifest/document"
-	"github.com/nixreg/nixreg/manifest/fault"
-	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
-	"github.com/nixreg/nixreg/store"
 )
 
-// sbomTitle is the file name under which clients store a bill of materials.
-const sbomTitle = "sbom.spdx.json"
-
-// Referrers lists what refers to a manifest of a repository: for an image its bill of materials, which is made when it
-// is first asked for. Nothing refers to an index, nor to what the repository does not have: each bill's subject is the manifest of a
-// platform, and a list may have only what names the digest as its subject.
+// Referrers lists what refers to a manifest of a repository, for each attacher one document, which is made when it is first
+// asked for. Nothing refers to an index, nor to what the repository does not have: the subject of each document is the manifest
+// of a platform, and a list may have only what names the digest as its subject.
 //
 // Source: OCI distribution-spec 1.1, "Listing Referrers".
 func (s *Source) Referrers(ctx context.Context, repository string, digest v1.Hash) ([]v1.Descriptor, error) {
@@ -34,21 +27,24 @@ func (s *Source) Referrers(ctx context.Context, repository string, digest v1.Has
 	case err != nil:
 		return nil, err
 	}
-	if d, err := s.records.referrer(ctx, repository, digest); err == nil {
-		return []v1.Descriptor{*d}, nil
+	var out []v1.Descriptor
+	for _, a := range s.attachers {
+		d, err := s.attached(ctx, a, repository, digest)
+		if err != nil {
+			subject := v1.Descriptor{MediaType: rec.MediaType, Digest: digest, Size: int64(len(rec.Data))}
+			d, err = flight.Once(ctx, s.group, a.key(repository, digest), func(ctx context.Context) (*v1.Descriptor, error) {
+				return s.attach(ctx, a, repository, rec.Image, subject)
+			})
+		}
+		switch {
+		case isAbsent(err): // its store paths are gone: there is nothing to tell
+		case err != nil:
+			return nil, fmt.Errorf("%s of %s: %w", a.name, digest, err)
+		default:
+			out = append(out, *d)
+		}
 	}
-	subject := v1.Descriptor{MediaType: rec.MediaType, Digest: digest, Size: int64(len(rec.Data))}
-	key := fmt.Sprintf("sbom/%s/%s", repository, digest)
-	d, err := flight.Once(ctx, s.group, key, func(ctx context.Context) (*v1.Descriptor, error) {
-		return s.attach(ctx, repository, rec.Image, subject)
-	})
-	switch {
-	case isAbsent(err): // its store paths are gone: there is nothing to tell
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("bill of materials of %s: %w", digest, err)
-	}
-	return []v1.Descriptor{*d}, nil
+	return out, nil
 }
 
 // Bill is the bill of materials of the image for one platform.
@@ -66,86 +62,23 @@ func (s *Source) Bills(ctx context.Context, repository, tag string) ([]Bill, err
 		return nil, err
 	}
 	unknown := fmt.Errorf("%s:%s was made elsewhere: nixreg does not know what is in it: %w", repository, tag, errors.ErrUnsupported)
-	if isLayout(defs) {
+	if _, _, ok := defs[0].Kind.Archive(); !ok {
 		return nil, unknown
 	}
-	p, err := s.make(ctx, repository, defs, s.dialectsLike(document.OCI), false)
+	p, err := s.publish(ctx, repository, defs, s.dialectsLike(document.OCI), false)
 	if err != nil {
 		return nil, err
 	}
 	var all []Bill
 	for _, m := range p.images {
-		if m.Ready {
-			return nil, unknown
-		}
-		objects, err := s.contained(ctx, m)
+		spdx, err := billOf(ctx, s.env.Store, m)
 		if err != nil {
 			return nil, err
 		}
 		platform := v1.Platform{OS: m.OS, Architecture: m.Architecture, Variant: m.Variant}
-		all = append(all, Bill{platform, m.Manifest(document.OCI).Digest, sbomBytes(m, objects)})
+		all = append(all, Bill{platform, m.Manifest(document.OCI).Digest, spdx})
 	}
 	return all, nil
-}
-
-func referrerKey(repository string, subject v1.Hash) string {
-	return "referrer/" + repository + "/" + subject.String()
-}
-
-// attach makes the bill of materials of an image and records it as a referrer of one of its manifests.
-func (s *Source) attach(ctx context.Context, repository, imageKey string, subject v1.Descriptor) (*v1.Descriptor, error) {
-	m, err := s.records.image(ctx, imageKey)
-	if err != nil {
-		return nil, err
-	}
-	if m.Ready {
-		return nil, fault.Absent(fmt.Sprintf("nothing is known of what is in image %s", m.Config))
-	}
-	objects, err := s.contained(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	sbom := sbomBytes(m, objects)
-	content := v1.Descriptor{MediaType: spdxJSON, Digest: document.Digest(sbom), Size: int64(len(sbom))}
-	artifact := document.Describe(types.OCIManifestSchema1, artifactBytes(subject, content, sbomTitle))
-	artifact.ArtifactType = string(spdxJSON)
-	for _, blob := range [][]byte{sbom, []byte(emptyConfig)} {
-		if err := s.records.putInline(ctx, repository, blob); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.records.putDocument(ctx, repository, artifact, ""); err != nil {
-		return nil, err
-	}
-	artifact.Data = nil
-	return artifact, s.records.put(ctx, referrerKey(repository, subject.Digest), artifact)
-}
-
-// contained returns the store paths in an image, sorted. One that is not what the image was made from gives an error
-// matching io/fs.ErrNotExist.
-func (s *Source) contained(ctx context.Context, m *document.Image) ([]*store.Object, error) {
-	var out []*store.Object
-	seen := make(map[store.Path]bool)
-	for _, l := range m.Layers {
-		if l.Recipe.Format != layer.StorePaths {
-			continue
-		}
-		for _, ref := range l.Recipe.Objects {
-			o, err := s.store.Object(ctx, ref.Path)
-			if err != nil {
-				return nil, err
-			}
-			if o.NarHash != ref.NarHash {
-				return nil, fault.Absent(fmt.Sprintf("store path %s was replaced by one with other contents", ref.Path))
-			}
-			if !seen[o.Path] {
-				seen[o.Path] = true
-				out = append(out, o)
-			}
-		}
-	}
-	slices.SortFunc(out, func(a, b *store.Object) int { return strings.Compare(string(a.Path), string(b.Path)) })
-	return out, nil
 }
 
 // referrersTag is the digest in a tag of the form sha256-<hex>, under which clients look for referrers where a registry
@@ -174,5 +107,5 @@ func (s *Source) referrersIndex(ctx context.Context, r Request, digest v1.Hash) 
 		return nil, &unacceptableError{r.Repository, r.Tag}
 	}
 	d := document.Describe(types.OCIImageIndex, referrersBytes(list))
-	return d, s.records.putDocument(ctx, r.Repository, d, "")
+	return d, s.records.publish(ctx, r.Repository, []link{{digest: d.Digest, document: d}}, true)
 }

@@ -51,6 +51,49 @@ func billOf(t *testing.T, src *manifest.Source, repository string, d v1.Hash) (r
 	return b.Bytes(), artifact
 }
 
+// TestSeveralAttachers: a manifest has a referrer of each attacher; one that has nothing to tell hides no other. Each is made
+// once, and remembered by itself.
+func TestSeveralAttachers(t *testing.T) {
+	m, _, _ := withHello()
+	cache := &shelf{records: make(map[string][]byte)}
+	made := 0
+	attach := func() *manifest.Source {
+		src := withCache(t, cache, m)
+		src.Attach("nothing", "text/none", func(string) ([]byte, error) { return nil, fs.ErrNotExist })
+		src.Attach("note", "text/note", func(title string) ([]byte, error) { made++; return []byte("about " + title), nil })
+		return src
+	}
+	var first []v1.Descriptor
+	for range 2 { // processes
+		src := attach()
+		oci := get(t, src, "hello", "latest")
+		for range 2 {
+			list, err := src.Referrers(ctx, "hello", oci.Digest)
+			if err != nil || len(list) != 2 || list[0].ArtifactType != "application/spdx+json" || list[1].ArtifactType != "text/note" {
+				t.Fatalf("referrers %+v, %v", list, err)
+			}
+			if first == nil {
+				first = list
+			}
+			if list[0].Digest != first[0].Digest || list[1].Digest != first[1].Digest || made != 1 {
+				t.Errorf("referrers %+v, not %+v; made %d times", list, first, made)
+			}
+		}
+		doc, err := src.Manifest(ctx, manifest.Request{Repository: "hello", Digest: first[1].Digest})
+		if err != nil {
+			t.Fatal(err)
+		}
+		artifact, err := v1.ParseManifest(bytes.NewReader(doc.Data))
+		if err != nil || artifact.Subject.Digest != oci.Digest || artifact.Layers[0].Annotations["org.opencontainers.image.title"] != "note.txt" {
+			t.Errorf("artifact %s, %v", doc.Data, err)
+		}
+		var b bytes.Buffer
+		if digest(t, src, "hello", artifact.Layers[0].Digest, &b); b.String() != "about hello" {
+			t.Errorf("document %q", b.String())
+		}
+	}
+}
+
 func TestBillOfMaterials(t *testing.T) {
 	m, lib, hello := withHello()
 	src := newSource(t, "", m)

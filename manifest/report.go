@@ -1,12 +1,18 @@
 package manifest
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/finished"
+	"github.com/nixreg/nixreg/manifest/layer"
 )
 
 // Report describes one image as `nixreg inspect` shows it.
@@ -44,14 +50,14 @@ func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report
 	if err != nil {
 		return nil, err
 	}
-	if isLayout(defs) {
-		return s.layoutReports(ctx, repository, tag, defs[0])
-	}
-	p, err := s.make(ctx, repository, defs, s.dialectsLike(document.OCI), false)
+	p, err := s.publish(ctx, repository, defs, s.dialectsLike(document.OCI), false)
 	if err != nil {
 		return nil, err
 	}
-	forDocker, err := s.make(ctx, repository, defs, s.dialectsLike(document.Docker), false)
+	if p.layout != nil {
+		return s.layoutReports(ctx, repository, tag, p.layout)
+	}
+	forDocker, err := s.publish(ctx, repository, defs, s.dialectsLike(document.Docker), false)
 	if err != nil {
 		return nil, err
 	}
@@ -78,4 +84,81 @@ func report(m *document.Image) *Report {
 		r.Size += l.Size
 	}
 	return r
+}
+
+// layoutReports describes the images of an OCI layout, one for each platform.
+func (s *Source) layoutReports(ctx context.Context, repository, tag string, l *finished.Layout) ([]*Report, error) {
+	var out []*Report
+	for i := range l.Documents {
+		doc := &l.Documents[i]
+		if !doc.IsImage() {
+			continue
+		}
+		r, err := s.layoutReport(ctx, repository, doc)
+		if err != nil {
+			return nil, err
+		}
+		r.Repository, r.Tag, r.Warnings = repository, tag, l.Warnings
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func (s *Source) layoutReport(ctx context.Context, repository string, doc *finished.Document) (*Report, error) {
+	rec, err := s.records.document(ctx, repository, doc.Digest)
+	if err != nil {
+		return nil, err
+	}
+	var m finished.ManifestFields
+	if err := json.Unmarshal(rec.Data, &m); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w: %w", doc.Digest, err, fs.ErrInvalid)
+	}
+	r := &Report{Manifest: doc.Digest, MediaType: doc.MediaType}
+	about := new(finished.Config)
+	if m.Config != nil {
+		r.Config = m.Config.Digest
+		if about, err = s.layoutConfig(ctx, repository, m.Config); err != nil {
+			return nil, err
+		}
+	}
+	r.OS, r.Architecture, r.Variant = about.OS, about.Architecture, about.Variant
+	if p := doc.Platform; p != nil {
+		r.OS, r.Architecture, r.Variant = p.OS, p.Architecture, p.Variant
+	}
+	r.Command, r.Env = about.Command(), about.Config.Env
+	for _, l := range m.Layers {
+		r.Layers = append(r.Layers, ReportLayer{l.MediaType, l.Digest, l.Size, nil})
+		r.Size += l.Size
+	}
+	return r, nil
+}
+
+// layoutConfig reads a config; an artifact's, which is none, says nothing.
+func (s *Source) layoutConfig(ctx context.Context, repository string, d *v1.Descriptor) (*finished.Config, error) {
+	if d.MediaType != types.OCIConfigJSON && d.MediaType != types.DockerConfigJSON || d.Size > finished.MaxBaseDocument {
+		return new(finished.Config), nil
+	}
+	b, err := s.records.blob(ctx, repository, d.Digest)
+	if err != nil {
+		return nil, err
+	}
+	if b.Recipe == nil {
+		return finished.ReadConfig(b.Inline)
+	}
+	config, err := s.read(ctx, *b.Recipe, d.Digest)
+	if err != nil {
+		return nil, err
+	}
+	return finished.ReadConfig(config)
+}
+
+// read returns the bytes of a small blob.
+func (s *Source) read(ctx context.Context, r layer.Recipe, digest v1.Hash) ([]byte, error) {
+	l, err := s.env.Layers.Open(ctx, r, digest)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = l.WriteRange(ctx, &b, 0, l.Size())
+	return b.Bytes(), err
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/manifest/catalog"
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 )
@@ -143,30 +144,53 @@ func (s *Source) renew(ctx context.Context, c catalog.Provider, repository, tag 
 	if err != nil {
 		return err
 	}
-	if isLayout(defs) {
-		_, err := s.layout(ctx, repository, defs[0], true)
-		return err
-	}
 	for _, dialects := range s.served() {
-		p, err := s.make(ctx, repository, defs, dialects, true)
-		if err != nil {
+		p, err := s.publish(ctx, repository, defs, dialects, true)
+		if err != nil || p.layout != nil {
 			return err
 		}
 		for _, m := range p.images {
-			if m.Ready {
-				continue // nothing refers to it
-			}
 			for _, d := range p.manifests(m) {
-				subject := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
-				_, err := s.attach(ctx, repository, m.Key, subject)
-				if errors.Is(err, store.ErrUnavailable) {
-					return err // it may be what is searched for
-				}
-				if err != nil { // the image is served all the same
-					s.log.Warn("no bill of materials", "repository", repository, "manifest", d.Digest, "error", err)
+				if err := s.renewAttached(ctx, repository, m, d); err != nil {
+					return err
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// renewAttached makes what refers to a manifest. The image is served without it, too; but that a store is out of reach is an
+// error: it may be what is searched for.
+func (s *Source) renewAttached(ctx context.Context, repository string, m *document.Image, d *v1.Descriptor) error {
+	if m.Ready {
+		return nil
+	}
+	subject := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+	for _, a := range s.attachers {
+		_, err := s.attach(ctx, a, repository, m.Key, subject)
+		if errors.Is(err, store.ErrUnavailable) {
+			return err
+		}
+		if err != nil {
+			s.log.Warn("no "+a.name, "repository", repository, "manifest", d.Digest, "error", err)
+		}
+	}
+	return nil
+}
+
+// manifestByDigest answers for a digest. What it means never changes, so what was verified once is sent again as it is.
+func (s *Source) manifestByDigest(ctx context.Context, repository string, digest v1.Hash) (*v1.Descriptor, error) {
+	key := [2]string{repository, digest.Hex}
+	doc, ok := s.documents.Get(key)
+	if !ok {
+		m, err := searched(ctx, s, repository, digest, s.records.document)
+		if err != nil {
+			return nil, err
+		}
+		doc = servedDocument{&v1.Descriptor{MediaType: m.MediaType, Digest: digest, Size: int64(len(m.Data)), Data: m.Data}, m.Image}
+		s.documents.Put(key, doc, int64(len(repository)+len(digest.Hex)+len(m.Data)))
+	}
+	s.holdAgain(ctx, digest, doc.image)
+	return doc.Descriptor, nil
 }

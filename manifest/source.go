@@ -13,31 +13,24 @@ package manifest
 import (
 	"context"
 	"errors"
-	"github.com/nixreg/nixreg/manifest/draft"
 	"log/slog"
 	"runtime"
 	"slices"
-	"sync/atomic"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/digests"
-	"github.com/nixreg/nixreg/manifest/document"
-	"github.com/nixreg/nixreg/manifest/fault"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 	"github.com/nixreg/nixreg/store/hostfile"
 )
-
-// maxBuilding bounds how many images are made at the same time.
-const maxBuilding = 16
 
 // Config is what a Source needs. Store and Cache must be set.
 type Config struct {
@@ -90,18 +83,9 @@ type Request struct {
 // Source makes images on demand. Safe for concurrent use. Errors about what was asked for match io/fs.ErrNotExist,
 // io/fs.ErrInvalid or errors.ErrUnsupported. One that matches store.ErrUnavailable tells that nobody knows now.
 type Source struct {
-	log       *slog.Logger
+	publisher
 	store     *store.Joint
 	catalog   *catalog.Catalog
-	records   records
-	layers    *layer.Maker
-	encoding  layer.Encoding
-	env       *draft.Env
-	holder    catalog.Holder
-	held      lru.Cache[v1.Hash, *holding] // by manifest
-	group     *flight.Group
-	building  *flight.Queue
-	hashed    atomic.Int64
 	answers   answers
 	documents lru.Cache[[2]string, servedDocument] // by repository and digest
 	searched  lru.Cache[string, string]            // in which state a repository was last searched for an unknown digest
@@ -135,18 +119,12 @@ func newSource(cfg Config) (*Source, error) {
 	byName := packages.New(packages.Config{
 		All: all, Stores: cfg.Stores, Channels: cfg.Channels, Architectures: cfg.Architectures, Group: group, Cache: cfg.Cache, Log: log,
 	})
-	s := &Source{
-		log:      log,
-		store:    all,
-		records:  records{cfg.Cache},
-		group:    group,
-		encoding: cfg.Encoding,
-		holder:   cfg.Holder,
-		building: &flight.Queue{Running: maxBuilding},
-	}
+	s := &Source{store: all}
 	s.answers.Max, s.documents.Max, s.held.Max = answersWeight, documentsWeight, heldWeight
 	s.searched.Max, s.searched.TTL = searchedBytes, searchAgain
-	s.layers = &layer.Maker{
+	s.log, s.records, s.holder = log, records{cfg.Cache}, cfg.Holder
+	s.encoding, s.attachers, s.group, s.building = cfg.Encoding, attachers, group, &flight.Queue{Running: maxBuilding}
+	layers := &layer.Maker{
 		Store: all, Cache: cfg.Cache, Group: group,
 		Mutable:  host.Holds,
 		Scanning: &flight.Queue{Running: workers},
@@ -155,7 +133,7 @@ func newSource(cfg Config) (*Source, error) {
 		Blobs:    cfg.Blobs,
 		Uncached: &flight.Queue{Running: 4 * workers},
 	}
-	s.env = &draft.Env{Store: all, Host: host, Layers: s.layers, Pull: cfg.Pull}
+	s.env = &draft.Env{Store: all, Host: host, Layers: layers, Pull: cfg.Pull}
 	var err error
 	s.catalog, err = catalog.New(catalog.Config{
 		Env: s.env, Packages: byName, Images: cfg.Images, StoreDirs: cfg.StoreDirs,
@@ -177,76 +155,6 @@ func (s *Source) Close() error {
 	s.group.Close()
 	return s.store.Close()
 }
-
-// Manifest finds the manifest or index that r asks for.
-func (s *Source) Manifest(ctx context.Context, r Request) (*v1.Descriptor, error) {
-	if r.Tag == "" {
-		return s.manifestByDigest(ctx, r.Repository, r.Digest)
-	}
-	if d, ok := referrersTag(r.Tag); ok {
-		return s.referrersIndex(ctx, r, d)
-	}
-	return s.manifestByTag(ctx, r)
-}
-
-// servedDocument is a manifest or index that a repository has, and the key of the image it is a manifest of.
-type servedDocument struct {
-	*v1.Descriptor
-	image string
-}
-
-// manifestByDigest answers for a digest. What it means never changes, so what was verified once is sent again as it is.
-func (s *Source) manifestByDigest(ctx context.Context, repository string, digest v1.Hash) (*v1.Descriptor, error) {
-	key := [2]string{repository, digest.Hex}
-	doc, ok := s.documents.Get(key)
-	if !ok {
-		m, err := searched(ctx, s, repository, digest, s.records.document)
-		if err != nil {
-			return nil, err
-		}
-		doc = servedDocument{&v1.Descriptor{MediaType: m.MediaType, Digest: digest, Size: int64(len(m.Data)), Data: m.Data}, m.Image}
-		s.documents.Put(key, doc, int64(len(repository)+len(digest.Hex)+len(m.Data)))
-	}
-	s.holdAgain(ctx, digest, doc.image)
-	return doc.Descriptor, nil
-}
-
-// make makes images in dialects of one encoding, and records that the repository has them.
-func (s *Source) make(ctx context.Context, repository string, defs []*draft.Definition, dialects []*document.Dialect, fresh bool) (*publication, error) {
-	encoding := dialects[0].Encoding(s.encoding)
-	p := &publication{repository, make([]*document.Image, len(defs)), dialects}
-	g, within := errgroup.WithContext(ctx)
-	for i, d := range defs {
-		g.Go(flight.Guarded(func() (err error) {
-			p.images[i], err = s.image(within, repository, d, encoding, fresh)
-			if d.Kind.OfFile() {
-				return fault.ConcealAll(repository, err)
-			}
-			return fault.Conceal(repository, err)
-		}))
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	return p, s.records.publish(ctx, p, fresh)
-}
-
-// Tags lists the tags of a repository, sorted by bytes.
-func (s *Source) Tags(ctx context.Context, repository string) ([]string, error) {
-	p, err := s.catalog.Owner(ctx, repository)
-	if err != nil {
-		return nil, err
-	}
-	return p.Tags(ctx, repository)
-}
-
-// Repositories lists the names that can be pulled, sorted by bytes: image files, and packages that have programs.
-func (s *Source) Repositories(ctx context.Context) ([]string, error) {
-	return s.catalog.Repositories(ctx)
-}
-
-// Catalog is the catalogue of the source: [catalog.Catalog.Offers], [catalog.Catalog.Faults] and so on.
-func (s *Source) Catalog() *catalog.Catalog { return s.catalog }
 
 // Check returns the problems of image files and of all files in directories, as if they were served with cfg: as one error,
 // one problem a line. The error matches the errors of all problems. Nothing is hashed. cfg.Warn gets the warnings.

@@ -3,12 +3,12 @@ package catalog
 import (
 	"context"
 	"fmt"
-	"github.com/nixreg/nixreg/manifest/draft"
 	"maps"
 	"slices"
 
 	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/internal/lru"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/manifest/program"

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"github.com/nixreg/nixreg/manifest/draft"
 	"io/fs"
 	"slices"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/internal/kv"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"

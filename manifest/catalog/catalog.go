@@ -10,11 +10,11 @@ package catalog
 
 import (
 	"context"
-	"github.com/nixreg/nixreg/manifest/draft"
 	"log/slog"
 	"strings"
 
 	"github.com/nixreg/nixreg/internal/kv"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 )

@@ -3,12 +3,12 @@ package catalog
 import (
 	"context"
 	"fmt"
-	"github.com/nixreg/nixreg/manifest/draft"
 	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"

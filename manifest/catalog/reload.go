@@ -3,11 +3,11 @@ package catalog
 import (
 	"context"
 	"errors"
-	"github.com/nixreg/nixreg/manifest/draft"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/manifest/fault"
 )
 

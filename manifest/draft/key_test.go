@@ -1,12 +1,13 @@
 package draft
 
 import (
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/nixreg/nixreg/manifest/finished"
 	"slices"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/nixreg/nixreg/manifest/dockertools"
+	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
