@@ -7,7 +7,7 @@
 // The store must have the images: conformance/nix/mkstore.sh all makes hello (6 layers) and a conf.json of 97 layers.
 //
 //	conformance/nix/mkstore.sh all
-//	go run ./conformance/bench -images "$(ls /nix/store/*-big-conf.json)" -crane "$(which crane)" hello big
+//	go run ./conformance/bench -images "$(ls /nix/store/*-big-conf.json)" -crane "$(which crane)" hello big-conf
 package main
 
 import (
