@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -23,28 +22,6 @@ import (
 
 // longestAudit bounds how long a look at what definitions name may keep a request waiting.
 const longestAudit = 5 * time.Second
-
-// imageFault is why an image cannot be served.
-type imageFault struct {
-	image *imagefile.Image
-	key   string // of the image, that is at fault; "" for the whole
-	at    imagefile.Position
-	err   error
-}
-
-// public is the fault as everybody may see it: where, which key, and which kind of fault.
-func (f *imageFault) public() string {
-	at := f.at
-	at.File = filepath.Base(at.File)
-	if f.key != "" {
-		return at.String() + ": " + f.key + ": " + fault.Reason(f.err)
-	}
-	return at.String() + ": " + fault.Reason(f.err)
-}
-
-func (f *imageFault) same(g imageFault) bool {
-	return f.public() == g.public() && f.err.Error() == g.err.Error()
-}
 
 // unaudited returns the files whose images are to be looked at: those that were read since the last time, and those that
 // had faults then, as the stores are in another state now.

@@ -13,9 +13,7 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/manifest/draft"
-	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 )
 
@@ -27,20 +25,6 @@ type Catalog struct {
 	providers []Provider // in the order in which they are asked
 	suggester suggester
 	log       *slog.Logger
-}
-
-// Config is what a catalogue needs. Builder and Holder may be nil.
-type Config struct {
-	Env           *draft.Env
-	Packages      *packages.Catalog
-	Images        []string // files and directories
-	StoreDirs     []string // see [Config]
-	Root          []imagefile.RootPart
-	Architectures []string
-	Builder       Builder
-	Holder        Holder
-	Cache         kv.Store
-	Log           *slog.Logger
 }
 
 // New makes a catalogue. Load reads its files.

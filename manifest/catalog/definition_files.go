@@ -17,6 +17,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/filestamp"
 	"github.com/nixreg/nixreg/manifest/dockertools"
+	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/finished"
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
@@ -278,4 +279,26 @@ func fileState(file string) string {
 func describeFile(info fs.FileInfo) string {
 	s, _ := filestamp.Of(info)
 	return fmt.Sprintf("%v %d %d %d %d", info.Mode(), s.Size, s.Mtime, s.Inode, s.Ctime)
+}
+
+// imageFault is why an image cannot be served.
+type imageFault struct {
+	image *imagefile.Image
+	key   string // of the image, that is at fault; "" for the whole
+	at    imagefile.Position
+	err   error
+}
+
+// public is the fault as everybody may see it: where, which key, and which kind of fault.
+func (f *imageFault) public() string {
+	at := f.at
+	at.File = filepath.Base(at.File)
+	if f.key != "" {
+		return at.String() + ": " + f.key + ": " + fault.Reason(f.err)
+	}
+	return at.String() + ": " + fault.Reason(f.err)
+}
+
+func (f *imageFault) same(g imageFault) bool {
+	return f.public() == g.public() && f.err.Error() == g.err.Error()
 }

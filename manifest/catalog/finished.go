@@ -3,9 +3,7 @@ package catalog
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -224,31 +222,4 @@ func (p imagePlace) mayBeReady() bool {
 	head := make([]byte, finished.TarBlock)
 	n, err := io.ReadFull(f, head)
 	return (err == nil || errors.Is(err, io.ErrUnexpectedEOF)) && finished.StartsArchive(head[:n])
-}
-
-// follow goes where a link leads that may lead into the store, whose files may lie elsewhere: it stops there. The last
-// file is no link.
-func follow(file string) (string, error) {
-	for range maxImageLinks {
-		if _, _, err := store.ParseAbs(file); err == nil {
-			return file, nil
-		}
-		info, err := os.Lstat(file)
-		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
-			return file, err
-		}
-		target, err := os.Readlink(file)
-		if err != nil {
-			return "", err
-		}
-		if !filepath.IsAbs(target) {
-			dir := filepath.Dir(file) // ".." leads out of where dir really is
-			if real, err := filepath.EvalSymlinks(dir); err == nil {
-				dir = real
-			}
-			target = filepath.Join(dir, target)
-		}
-		file = filepath.Clean(target)
-	}
-	return "", fmt.Errorf("too many symbolic links: %w", fs.ErrInvalid)
 }

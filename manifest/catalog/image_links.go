@@ -183,3 +183,42 @@ func (e *outsideError) Is(target error) bool { return target == fs.ErrInvalid }
 
 // ownerOf returns the user that a file belongs to.
 func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
+
+// Bounds of an --images directory.
+const (
+	maxImageFiles = 10_000
+	maxImageDepth = 16
+	maxImageDirs  = 2_000 // folders; one that links lead to twice counts twice
+	maxImageLinks = 40
+	maxConf       = 16 << 20 // bytes of a conf.json or script
+)
+
+// imageSuffixes are dropped from a file's name.
+var imageSuffixes = []string{".json", ".yaml", ".yml", ".tar", ".tar.gz", ".tar.zst"}
+
+// follow goes where a link leads that may lead into the store, whose files may lie elsewhere: it stops there. The last
+// file is no link.
+func follow(file string) (string, error) {
+	for range maxImageLinks {
+		if _, _, err := store.ParseAbs(file); err == nil {
+			return file, nil
+		}
+		info, err := os.Lstat(file)
+		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			return file, err
+		}
+		target, err := os.Readlink(file)
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(target) {
+			dir := filepath.Dir(file) // ".." leads out of where dir really is
+			if real, err := filepath.EvalSymlinks(dir); err == nil {
+				dir = real
+			}
+			target = filepath.Join(dir, target)
+		}
+		file = filepath.Clean(target)
+	}
+	return "", fmt.Errorf("too many symbolic links: %w", fs.ErrInvalid)
+}

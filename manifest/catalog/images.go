@@ -14,18 +14,6 @@ import (
 	"github.com/nixreg/nixreg/manifest/packages"
 )
 
-// Bounds of an --images directory.
-const (
-	maxImageFiles = 10_000
-	maxImageDepth = 16
-	maxImageDirs  = 2_000 // folders; one that links lead to twice counts twice
-	maxImageLinks = 40
-	maxConf       = 16 << 20 // bytes of a conf.json or script
-)
-
-// imageSuffixes are dropped from a file's name.
-var imageSuffixes = []string{".json", ".yaml", ".yml", ".tar", ".tar.gz", ".tar.zst"}
-
 // images is the catalog of image files: each owns the repository of its name. Files are read when they are asked for;
 // what is put into a directory is served at once, and what is changed a second after the last look, at the latest.
 type images struct {
@@ -143,15 +131,6 @@ func (m *images) entry(ctx context.Context, repository string) (imageEntry, erro
 		err = packages.UnknownRepository(repository)
 	}
 	return files[repository], err
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // register makes known the files outside of the store that hold finished images; audit does so with base images. What is

@@ -2,8 +2,12 @@ package catalog
 
 import (
 	"context"
+	"log/slog"
+	"slices"
 
+	"github.com/nixreg/nixreg/internal/kv"
 	"github.com/nixreg/nixreg/manifest/draft"
+	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 )
 
@@ -51,4 +55,27 @@ func owner(ctx context.Context, catalogs []Provider, repository string) (Provide
 // refuser is a catalog that knows of paths that a store does not serve.
 type refuser interface {
 	Refused(ctx context.Context, repository string) error
+}
+
+// Config is what a catalogue needs. Builder and Holder may be nil.
+type Config struct {
+	Env           *draft.Env
+	Packages      *packages.Catalog
+	Images        []string // files and directories
+	StoreDirs     []string // where the files of stores are, if not in /nix/store
+	Root          []imagefile.RootPart
+	Architectures []string
+	Builder       Builder
+	Holder        Holder
+	Cache         kv.Store
+	Log           *slog.Logger
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
 }
