@@ -60,12 +60,20 @@ func (s *Spool) workAhead(ctx context.Context, next iter.Seq[wanted]) {
 	p := &aheadPlan{ctx: ctx}
 	defer s.abandon(p, stop)
 	for w := range next {
-		key := narName(w.id)
-		if _, filling := s.files.Filling(key, nil); filling || s.files.Touch(key) || w.size > s.files.Max/2 {
-			continue
+		key, begun := narName(w.id), false
+		passedOver := func() bool {
+			_, filling := s.files.Filling(key, nil)
+			return filling || s.files.Touch(key) || w.size > s.files.Max/2
 		}
-		if !s.await(p, func() bool { return s.beginAhead(p, key, w) }) {
+		// A caller may ask for the archive while it waits for space. Then nobody would take it out of the window.
+		if !s.await(p, func() bool {
+			begun = !passedOver() && s.beginAhead(p, key, w)
+			return begun || passedOver()
+		}) {
 			return
+		}
+		if !begun {
+			continue
 		}
 		if f, err := s.files.Get(ctx, key, nil, s.fill(w)); err != nil {
 			s.endAhead(p, key, nil, err)
