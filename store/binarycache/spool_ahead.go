@@ -61,15 +61,15 @@ func (s *Spool) workAhead(ctx context.Context, next iter.Seq[wanted]) {
 	defer s.abandon(p, stop)
 	for w := range next {
 		key, begun := narName(w.id), false
-		passedOver := func() bool {
-			_, filling := s.files.Filling(key, nil)
-			return filling || s.files.Touch(key) || w.size > s.files.Max/2
-		}
-		// A caller may ask for the archive while it waits for space. Then nobody would take it out of the window.
-		if !s.await(p, func() bool {
-			begun = !passedOver() && s.beginAhead(p, key, w)
-			return begun || passedOver()
-		}) {
+		decided := s.await(p, func() bool {
+			// A caller may have asked for the archive while the plan waited: nobody would take it out of the window again.
+			if _, filling := s.files.Filling(key, nil); filling || s.files.Touch(key) || w.size > s.files.Max/2 {
+				return true
+			}
+			begun = s.beginAhead(p, key, w)
+			return begun
+		})
+		if !decided {
 			return
 		}
 		if !begun {

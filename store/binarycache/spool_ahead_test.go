@@ -98,6 +98,27 @@ func TestPrefetchWindow(t *testing.T) {
 	})
 }
 
+// An archive that a caller fetches while the plan waits for space is passed over: nobody would take it out of the window.
+func TestPrefetchIsOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openSpool(t, SpoolOptions{Size: 8 * 1200})
+		l := makeLine(5, 1000)
+		s.prefetch(t.Context(), l.all())
+		l.want(t, 0, 1, 2, 3)
+		l.land(0, 1, 2, 3, 4)
+		use(t, s, l.nars[4])
+		for _, n := range l.nars[:4] {
+			use(t, s, n)
+		}
+		synctest.Wait()
+		if s.ahead.plans != 0 {
+			t.Error("all was used, and the plan goes on")
+		}
+		l.nars[4].fetched(t, 1)
+		closeSpool(t, s)
+	})
+}
+
 // Somebody who waits for one that is under way takes it out of the window; one who fetches another is not kept waiting.
 func TestPrefetchGivesWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
