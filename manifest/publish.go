@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -72,7 +73,11 @@ func (p *publisher) publish(ctx context.Context, repository string, defs []*draf
 	if out.layout != nil {
 		out.images = nil
 	}
-	return out, p.records.publish(ctx, repository, out.links(), fresh)
+	err := p.records.publish(ctx, repository, out.links(), fresh)
+	if errors.Is(err, errLostDocument) && !fresh {
+		return p.publish(ctx, repository, defs, dialects, true) // which reads the layout again
+	}
+	return out, err
 }
 
 // made returns what is remembered under a key, unless fresh is set; or it makes it, once for all who ask, in a slot of
@@ -177,11 +182,6 @@ func (p *publisher) layout(ctx context.Context, repository string, d *draft.Defi
 		}
 		for _, b := range l.Blobs {
 			if !p.env.Layers.Remembers(ctx, b.Recipe, b.Digest) {
-				return nil, false
-			}
-		}
-		for _, doc := range l.Documents { // l has no bytes of them: a lost one is read again
-			if !p.records.hasDocument(ctx, doc.Digest) {
 				return nil, false
 			}
 		}

@@ -182,13 +182,16 @@ func (r records) publish(ctx context.Context, repository string, links []link, a
 	return nil
 }
 
+// errLostDocument is matched by the error about a document of a remembered layout, which has no bytes, and whose record is lost.
+var errLostDocument = errors.New("lost")
+
 // putDocument records the bytes of a document. One that was found in a layout stays what it is elsewhere.
 func (r records) putDocument(ctx context.Context, l link) error {
 	if string(l.value) == foundLink && r.hasDocument(ctx, l.digest) {
 		return nil
 	}
 	if l.document.Data == nil {
-		return fmt.Errorf("record of manifest %s is lost: %w", l.digest, fs.ErrNotExist)
+		return fmt.Errorf("record of manifest %s: %w", l.digest, errLostDocument)
 	}
 	return r.put(ctx, "manifest/"+l.digest.String(), manifestRecord{l.document.MediaType, l.document.Data, l.image})
 }
