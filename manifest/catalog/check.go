@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nixreg/nixreg/internal/errkind"
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/manifest/fault"
@@ -17,12 +18,6 @@ import (
 	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/packages"
 )
-
-// invalidConfig is a problem of a config. It matches [fs.ErrInvalid].
-type invalidConfig string
-
-func (e invalidConfig) Error() string        { return string(e) }
-func (e invalidConfig) Is(target error) bool { return target == fs.ErrInvalid }
 
 // Check returns the problems of image files and of all files in directories, one problem a line. Problems of a definition
 // have a line and a column. warn, which may be nil, gets the warnings. Nothing else may use the catalogue meanwhile.
@@ -203,7 +198,7 @@ func (c *checker) draft(ctx context.Context, file string, d *draft.Definition) e
 		return err
 	}
 	place := func(at imagefile.Position, text string) error {
-		err := error(invalidConfig(text))
+		err := errkind.Invalid("%s", text)
 		if at.File != "" {
 			err = c.env.Placed(at, err)
 		}

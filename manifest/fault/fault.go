@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/nixreg/nixreg/internal/errkind"
 	"github.com/nixreg/nixreg/store"
 )
 
@@ -30,12 +31,7 @@ func IsPublic(err error) bool {
 }
 
 // Absent returns an error that matches [fs.ErrNotExist] and has no other text.
-func Absent(text string) error { return absentError(text) }
-
-type absentError string
-
-func (e absentError) Error() string        { return string(e) }
-func (e absentError) Is(target error) bool { return target == fs.ErrNotExist }
+func Absent(text string) error { return errkind.New(fs.ErrNotExist, "%s", text) }
 
 // WithPublic gives err a text for clients.
 func WithPublic(err error, public string) error { return &concealed{err, public} }
