@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/nixreg/nixreg/internal/fetch/memnet"
 )
 
 const (
@@ -26,57 +28,23 @@ func content() string {
 	return b.String()[:length]
 }
 
-// A cutter serves a blob, and cuts the connection after some bytes of each of the first answers.
-type cutter struct {
-	data   string
-	etag   string
-	cuts   []int
-	ranges func(w http.ResponseWriter, r *http.Request) bool // answers a request for a range; nil does as it should
-	asked  []string                                          // Range and If-Range
-}
-
-func (c *cutter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.asked = append(c.asked, strings.TrimSpace(r.Header.Get("Range")+" "+r.Header.Get("If-Range")))
-	if c.etag != "" {
-		w.Header().Set("ETag", c.etag)
-	}
-	off := 0
-	if s := r.Header.Get("Range"); s != "" && (c.ranges == nil || c.ranges(w, r)) {
-		fmt.Sscanf(s, "bytes=%d-", &off)
-		if c.ranges == nil {
-			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", off, len(c.data)-1, len(c.data)))
-		}
-		w.Header().Set("Content-Length", fmt.Sprint(len(c.data)-off))
-		w.WriteHeader(http.StatusPartialContent)
-	} else if w.Header().Get("Content-Length") == "" {
-		w.Header().Set("Content-Length", fmt.Sprint(len(c.data)))
-	}
-	data := c.data[off:]
-	if n := len(c.asked); n <= len(c.cuts) {
-		io.WriteString(w, data[:c.cuts[n-1]])
-		w.(http.Flusher).Flush()
-		panic(http.ErrAbortHandler)
-	}
-	io.WriteString(w, data)
-}
-
 func TestResume(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		c     cutter
+		c     memnet.Cutter
 		asked string
 	}{
-		{"no cut", cutter{}, ";"},
-		{"one cut", cutter{cuts: []int{half}}, ";bytes=100000-"},
-		{"cut at once", cutter{cuts: []int{0}}, ";"},
-		{"cut before the last byte", cutter{cuts: []int{length - 1}}, ";bytes=199999-"},
-		{"several", cutter{cuts: []int{10, 10, 10, 10, 10}}, ";bytes=10-;bytes=20-;bytes=30-;bytes=40-;bytes=50-"},
-		{"more, with progress", cutter{cuts: []int{1, 1, 1, 70000, 1, 1, 1, 1}}, ""},
-		{"validator", cutter{cuts: []int{half}, etag: `"x"`}, `;bytes=100000- "x"`},
-		{"weak validator", cutter{cuts: []int{half}, etag: `W/"x"`}, `;bytes=100000-`},
-		{"no ranges", cutter{cuts: []int{half}, ranges: func(http.ResponseWriter, *http.Request) bool { return false }}, `;bytes=100000-`},
-		{"no ranges, cut while skipping", cutter{cuts: []int{half, 10}, ranges: func(http.ResponseWriter, *http.Request) bool { return false }}, `;bytes=100000-;bytes=100000-`},
-		{"unknown total", cutter{cuts: []int{half}, ranges: func(w http.ResponseWriter, _ *http.Request) bool {
+		{"no cut", memnet.Cutter{}, ";"},
+		{"one cut", memnet.Cutter{Cuts: []int{half}}, ";bytes=100000-"},
+		{"cut at once", memnet.Cutter{Cuts: []int{0}}, ";"},
+		{"cut before the last byte", memnet.Cutter{Cuts: []int{length - 1}}, ";bytes=199999-"},
+		{"several", memnet.Cutter{Cuts: []int{10, 10, 10, 10, 10}}, ";bytes=10-;bytes=20-;bytes=30-;bytes=40-;bytes=50-"},
+		{"more, with progress", memnet.Cutter{Cuts: []int{1, 1, 1, 70000, 1, 1, 1, 1}}, ""},
+		{"validator", memnet.Cutter{Cuts: []int{half}, Etag: `"x"`}, `;bytes=100000- "x"`},
+		{"weak validator", memnet.Cutter{Cuts: []int{half}, Etag: `W/"x"`}, `;bytes=100000-`},
+		{"no ranges", memnet.Cutter{Cuts: []int{half}, Ranges: func(http.ResponseWriter, *http.Request) bool { return false }}, `;bytes=100000-`},
+		{"no ranges, cut while skipping", memnet.Cutter{Cuts: []int{half, 10}, Ranges: func(http.ResponseWriter, *http.Request) bool { return false }}, `;bytes=100000-;bytes=100000-`},
+		{"unknown total", memnet.Cutter{Cuts: []int{half}, Ranges: func(w http.ResponseWriter, _ *http.Request) bool {
 			w.Header().Set("Content-Range", "bytes 100000-199999/*")
 			return true
 		}}, `;bytes=100000-`},
@@ -85,12 +53,12 @@ func TestResume(t *testing.T) {
 			t.Run(tc.name+" "+url, func(t *testing.T) {
 				inNetwork(t, func(t *testing.T, n *network) {
 					c := tc.c
-					c.data = content()
+					c.Data = content()
 					got, b, err := blob(t, n, url, &c)
-					if err != nil || got != c.data || b.Size() != length {
+					if err != nil || got != c.Data || b.Size() != length {
 						t.Fatalf("%d bytes, %v", len(got), err)
 					}
-					if asked := strings.Join(c.asked, ";"); tc.asked != "" && strings.Trim(asked, ";") != strings.Trim(tc.asked, ";") {
+					if asked := strings.Join(c.Asked, ";"); tc.asked != "" && strings.Trim(asked, ";") != strings.Trim(tc.asked, ";") {
 						t.Errorf("asked for %q", asked)
 					}
 				})
@@ -108,22 +76,22 @@ func TestNoResume(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name   string
-		c      cutter
+		c      memnet.Cutter
 		status int
 		text   string
 		tries  int
 	}{
-		{"no progress", cutter{cuts: []int{half, 0, 0, 0, 0, 0, 0, 0, 0}}, 0, "cut after 100000 of 200000 bytes", 6},
-		{"hardly any", cutter{cuts: []int{half, 9, 9, 9, 9, 9, 9, 9, 9}}, 0, "cut after 100045 of 200000 bytes", 6},
-		{"no range said", cutter{cuts: []int{half}, ranges: ranged("")}, 206, `from 100000 on, the answer is for ""`, 2},
-		{"another range", cutter{cuts: []int{half}, ranges: ranged("bytes 0-199999/200000")}, 206, "from 100000 on", 2},
-		{"another size", cutter{cuts: []int{half}, ranges: ranged("bytes 100000-200000/200001")}, 206, "200001 bytes now", 2},
-		{"nonsense", cutter{cuts: []int{half}, ranges: ranged("bytes 100000-9/200000")}, 206, "from 100000 on", 2},
-		{"shorter as a whole", cutter{cuts: []int{half}, ranges: func(w http.ResponseWriter, _ *http.Request) bool {
+		{"no progress", memnet.Cutter{Cuts: []int{half, 0, 0, 0, 0, 0, 0, 0, 0}}, 0, "cut after 100000 of 200000 bytes", 6},
+		{"hardly any", memnet.Cutter{Cuts: []int{half, 9, 9, 9, 9, 9, 9, 9, 9}}, 0, "cut after 100045 of 200000 bytes", 6},
+		{"no range said", memnet.Cutter{Cuts: []int{half}, Ranges: ranged("")}, 206, `from 100000 on, the answer is for ""`, 2},
+		{"another range", memnet.Cutter{Cuts: []int{half}, Ranges: ranged("bytes 0-199999/200000")}, 206, "from 100000 on", 2},
+		{"another size", memnet.Cutter{Cuts: []int{half}, Ranges: ranged("bytes 100000-200000/200001")}, 206, "200001 bytes now", 2},
+		{"nonsense", memnet.Cutter{Cuts: []int{half}, Ranges: ranged("bytes 100000-9/200000")}, 206, "from 100000 on", 2},
+		{"shorter as a whole", memnet.Cutter{Cuts: []int{half}, Ranges: func(w http.ResponseWriter, _ *http.Request) bool {
 			w.Header().Set("Content-Length", "5")
 			return false
 		}}, 200, "5 bytes now", 2},
-		{"gone", cutter{cuts: []int{half}, ranges: func(w http.ResponseWriter, _ *http.Request) bool {
+		{"gone", memnet.Cutter{Cuts: []int{half}, Ranges: func(w http.ResponseWriter, _ *http.Request) bool {
 			w.WriteHeader(404)
 			return false
 		}}, 404, "404", 2},
@@ -131,13 +99,13 @@ func TestNoResume(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			inNetwork(t, func(t *testing.T, n *network) {
 				c := tc.c
-				c.data = content()
+				c.Data = content()
 				got, b, err := blob(t, n, "http://r.lab.test", &c)
 				var e *Error
-				if !errors.As(err, &e) || e.Status != tc.status || !strings.Contains(err.Error(), tc.text) || len(c.asked) != tc.tries {
-					t.Errorf("%v after %d tries; want %d, %q, %d", err, len(c.asked), tc.status, tc.text, tc.tries)
+				if !errors.As(err, &e) || e.Status != tc.status || !strings.Contains(err.Error(), tc.text) || len(c.Asked) != tc.tries {
+					t.Errorf("%v after %d tries; want %d, %q, %d", err, len(c.Asked), tc.status, tc.text, tc.tries)
 				}
-				if !strings.HasPrefix(c.data, got) || len(got) < half {
+				if !strings.HasPrefix(c.Data, got) || len(got) < half {
 					t.Errorf("%d bytes came", len(got))
 				}
 				if n, again := b.Read(make([]byte, 10)); n != 0 || again != err {
@@ -151,7 +119,7 @@ func TestNoResume(t *testing.T) {
 // An answer may have less than the rest.
 func TestRestInParts(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		c := &cutter{data: content(), cuts: []int{half}}
+		c := &memnet.Cutter{Data: content(), Cuts: []int{half}}
 		got, _, err := blob(t, n, "http://r.lab.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			var off int
 			if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &off); err != nil {
@@ -159,9 +127,9 @@ func TestRestInParts(t *testing.T) {
 				return
 			}
 			end := min(off+30_000, length)
-			status(206, c.data[off:end], "Content-Range", fmt.Sprintf("bytes %d-%d/%d", off, end-1, length))(w, r)
+			status(206, c.Data[off:end], "Content-Range", fmt.Sprintf("bytes %d-%d/%d", off, end-1, length))(w, r)
 		}))
-		if err != nil || got != c.data {
+		if err != nil || got != c.Data {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
 	})
@@ -188,7 +156,7 @@ func (c *closeOnly) Close() error { c.closed = true; return nil }
 func TestUnknownSize(t *testing.T) {
 	for _, cuts := range [][]int{nil, {half}} {
 		inNetwork(t, func(t *testing.T, n *network) {
-			c := &cutter{data: content(), cuts: cuts}
+			c := &memnet.Cutter{Data: content(), Cuts: cuts}
 			first := true
 			got, _, err := blob(t, n, "http://r.lab.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if first {
@@ -197,7 +165,7 @@ func TestUnknownSize(t *testing.T) {
 				first = false
 				c.ServeHTTP(w, r)
 			}))
-			if err != nil || got != c.data {
+			if err != nil || got != c.Data {
 				t.Errorf("%d bytes, %v", len(got), err)
 			}
 		})
@@ -207,7 +175,7 @@ func TestUnknownSize(t *testing.T) {
 // A body that stalls counts as cut.
 func TestStall(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		c := &cutter{data: content()}
+		c := &memnet.Cutter{Data: content()}
 		first := true
 		start := time.Now()
 		got, _, err := blob(t, n, "https://r.lab.test", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -217,11 +185,11 @@ func TestStall(t *testing.T) {
 			}
 			first = false
 			w.Header().Set("Content-Length", fmt.Sprint(length))
-			io.WriteString(w, c.data[:half])
+			io.WriteString(w, c.Data[:half])
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 		}))
-		if took := time.Since(start); err != nil || got != c.data || took < testSlow.Stall || took > testSlow.Stall+5*time.Second {
+		if took := time.Since(start); err != nil || got != c.Data || took < testSlow.Stall || took > testSlow.Stall+5*time.Second {
 			t.Errorf("%d bytes, %v after %v", len(got), err, took)
 		}
 	})
@@ -230,7 +198,7 @@ func TestStall(t *testing.T) {
 // A reader that takes its time is not a stall of the registry's.
 func TestSlowReader(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		c := &cutter{data: content()}
+		c := &memnet.Cutter{Data: content()}
 		n.Serve("r.lab.test:80", "9.9.9.9", c.ServeHTTP)
 		cl := n.open("http://r.lab.test")
 		b, err := cl.Open(t.Context(), file(cl, "a"))
@@ -245,8 +213,8 @@ func TestSlowReader(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if len(c.asked) != 1 {
-			t.Error(c.asked)
+		if len(c.Asked) != 1 {
+			t.Error(c.Asked)
 		}
 	})
 }
@@ -255,9 +223,9 @@ func TestSlowReader(t *testing.T) {
 func TestSizes(t *testing.T) {
 	for _, data := range []string{"", "x", content()} {
 		inNetwork(t, func(t *testing.T, n *network) {
-			c := &cutter{data: data}
+			c := &memnet.Cutter{Data: data}
 			got, b, err := blob(t, n, "http://r.lab.test", c)
-			if err != nil || got != data || b.Size() != int64(len(data)) || len(c.asked) != 1 {
+			if err != nil || got != data || b.Size() != int64(len(data)) || len(c.Asked) != 1 {
 				t.Errorf("%d bytes of %d, %v", len(got), b.Size(), err)
 			}
 		})
@@ -311,64 +279,21 @@ func TestCloseEndsRead(t *testing.T) {
 	})
 }
 
-// A dripper serves a blob a piece at a time, from where a range begins.
-type dripper struct {
-	data  string
-	piece int
-	pause time.Duration
-	stop  int  // bytes after which the connection is cut; 0 is never
-	once  bool // only the first answer is slow, and is not cut
-	asked int
-}
-
-func (d *dripper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	d.asked++
-	data, code := d.data, http.StatusOK
-	var off int
-	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &off); err == nil {
-		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", off, len(data)-1, len(data)))
-		data, code = data[off:], http.StatusPartialContent
-	}
-	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
-	w.WriteHeader(code)
-	if d.once && d.asked > 1 {
-		if d.stop > 0 && d.stop < len(data) {
-			io.WriteString(w, data[:d.stop])
-			w.(http.Flusher).Flush()
-			panic(http.ErrAbortHandler)
-		}
-		io.WriteString(w, data)
-		return
-	}
-	for sent := 0; sent < len(data); sent += d.piece {
-		if d.stop > 0 && sent >= d.stop && !d.once {
-			panic(http.ErrAbortHandler)
-		}
-		io.WriteString(w, data[sent:min(sent+d.piece, len(data))])
-		w.(http.Flusher).Flush()
-		select {
-		case <-time.After(d.pause):
-		case <-r.Context().Done():
-			return
-		}
-	}
-}
-
 func TestRate(t *testing.T) {
 	large := strings.Repeat("0123456789abcdef", 128<<10) // 2 MiB
 	for _, tc := range []struct {
 		name  string
-		d     dripper
+		d     memnet.Dripper
 		text  string // of the error; "" is none
 		asked int
 		took  time.Duration // at least, and little more
 	}{
-		{"a byte now and then", dripper{data: large, piece: 1, pause: 7 * time.Second}, "cut after 108 of", 6, 6 * testSlow.Limit},
-		{"only at first", dripper{data: large, piece: 1, pause: 7 * time.Second, once: true}, "", 2, testSlow.Limit},
-		{"only at first, then cut", dripper{data: large, piece: 1, pause: 7 * time.Second, once: true, stop: 256 << 10}, "", 9, testSlow.Limit},
-		{"nearly enough", dripper{data: large, piece: 5000, pause: 1900 * time.Millisecond}, "no byte for 1m0s, or less than 512 KiB in 2m0s", 6, 6 * testSlow.Limit},
-		{"enough", dripper{data: large, piece: 20_000, pause: 4 * time.Second}, "", 1, 416 * time.Second},
-		{"cut before it is too slow", dripper{data: large, piece: testProgress, pause: 59 * time.Second, stop: testProgress}, "cut after", 6, 6 * 59 * time.Second},
+		{"a byte now and then", memnet.Dripper{Data: large, Piece: 1, Pause: 7 * time.Second}, "cut after 108 of", 6, 6 * testSlow.Limit},
+		{"only at first", memnet.Dripper{Data: large, Piece: 1, Pause: 7 * time.Second, Once: true}, "", 2, testSlow.Limit},
+		{"only at first, then cut", memnet.Dripper{Data: large, Piece: 1, Pause: 7 * time.Second, Once: true, Stop: 256 << 10}, "", 9, testSlow.Limit},
+		{"nearly enough", memnet.Dripper{Data: large, Piece: 5000, Pause: 1900 * time.Millisecond}, "no byte for 1m0s, or less than 512 KiB in 2m0s", 6, 6 * testSlow.Limit},
+		{"enough", memnet.Dripper{Data: large, Piece: 20_000, Pause: 4 * time.Second}, "", 1, 416 * time.Second},
+		{"cut before it is too slow", memnet.Dripper{Data: large, Piece: testProgress, Pause: 59 * time.Second, Stop: testProgress}, "cut after", 6, 6 * 59 * time.Second},
 	} {
 		for _, url := range []string{"http://r.lab.test", "https://r.lab.test"} {
 			t.Run(tc.name+" "+url, func(t *testing.T) {
@@ -376,8 +301,8 @@ func TestRate(t *testing.T) {
 					start := time.Now()
 					d := tc.d
 					got, _, err := blob(t, n, url, &d)
-					if took := time.Since(start); d.asked != tc.asked || took < tc.took || took > tc.took+time.Minute {
-						t.Errorf("asked %d times in %v; want %d in %v", d.asked, took, tc.asked, tc.took)
+					if took := time.Since(start); d.Asked != tc.asked || took < tc.took || took > tc.took+time.Minute {
+						t.Errorf("asked %d times in %v; want %d in %v", d.Asked, took, tc.asked, tc.took)
 					}
 					var e *Error
 					if tc.text == "" && (err != nil || got != large) || tc.text != "" && (!errors.As(err, &e) || !strings.Contains(err.Error(), tc.text)) {
@@ -415,14 +340,14 @@ func TestChangedFile(t *testing.T) {
 	} {
 		for _, digested := range []bool{true, false} {
 			inNetwork(t, func(t *testing.T, n *network) {
-				c := &cutter{data: content(), cuts: []int{half}}
+				c := &memnet.Cutter{Data: content(), Cuts: []int{half}}
 				h := func(w http.ResponseWriter, r *http.Request) {
-					w.Header().Set(header[0], header[min(1+len(c.asked), 2)])
+					w.Header().Set(header[0], header[min(1+len(c.Asked), 2)])
 					c.ServeHTTP(w, r)
 				}
 				got, _, err := blob(t, n, "http://r.lab.test", http.HandlerFunc(h), func(f *File) { f.Digested = digested })
 				ok := name == "the same" || digested && name != "another encoding"
-				if (err == nil) != ok || ok && got != c.data || !ok && (!errors.Is(err, ErrChanged) || got != c.data[:half]) {
+				if (err == nil) != ok || ok && got != c.Data || !ok && (!errors.Is(err, ErrChanged) || got != c.Data[:half]) {
 					t.Errorf("%s, digested %v: %d bytes, %v", name, digested, len(got), err)
 				}
 			})

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/nixreg/nixreg/internal/fetch/memnet"
 )
 
 const (
@@ -28,40 +30,6 @@ func content() string {
 		fmt.Fprintf(&b, "%07d ", i)
 	}
 	return b.String()[:length]
-}
-
-// A cutter serves a blob, and cuts the connection after some bytes of each of the first answers.
-type cutter struct {
-	data   string
-	etag   string
-	cuts   []int
-	ranges func(w http.ResponseWriter, r *http.Request) bool // answers a request for a range; nil does as it should
-	asked  []string                                          // Range and If-Range
-}
-
-func (c *cutter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.asked = append(c.asked, strings.TrimSpace(r.Header.Get("Range")+" "+r.Header.Get("If-Range")))
-	if c.etag != "" {
-		w.Header().Set("ETag", c.etag)
-	}
-	off := 0
-	if s := r.Header.Get("Range"); s != "" && (c.ranges == nil || c.ranges(w, r)) {
-		fmt.Sscanf(s, "bytes=%d-", &off)
-		if c.ranges == nil {
-			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", off, len(c.data)-1, len(c.data)))
-		}
-		w.Header().Set("Content-Length", fmt.Sprint(len(c.data)-off))
-		w.WriteHeader(http.StatusPartialContent)
-	} else if w.Header().Get("Content-Length") == "" {
-		w.Header().Set("Content-Length", fmt.Sprint(len(c.data)))
-	}
-	data := c.data[off:]
-	if n := len(c.asked); n <= len(c.cuts) {
-		io.WriteString(w, data[:c.cuts[n-1]])
-		w.(http.Flusher).Flush()
-		panic(http.ErrAbortHandler)
-	}
-	io.WriteString(w, data)
 }
 
 // blob reads a blob that h serves at a registry of its own.
@@ -94,7 +62,7 @@ func TestOutage(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v", tc), func(t *testing.T) {
 			inNetwork(t, func(t *testing.T, n *network) {
 				var back time.Time
-				c := &cutter{data: content(), cuts: []int{half}}
+				c := &memnet.Cutter{Data: content(), Cuts: []int{half}}
 				n.Serve("r.lab.test:80", "9.9.9.9", func(w http.ResponseWriter, r *http.Request) {
 					if back.IsZero() {
 						back = time.Now().Add(tc.lasts)
@@ -114,14 +82,14 @@ func TestOutage(t *testing.T) {
 					return nil, &net.OpError{Op: "dial", Net: network, Err: tc.fault}
 				}
 				r := n.open(Options{Name: "lab", URL: "http://r.lab.test", Patient: tc.patient})
-				b, err := r.Blob(t.Context(), "a", hashOf(c.data))
+				b, err := r.Blob(t.Context(), "a", hashOf(c.Data))
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer b.Close()
 				start := time.Now()
 				got, err := io.ReadAll(b)
-				if took := time.Since(start); (err == nil) != tc.ok || tc.ok && string(got) != c.data || took > 2*time.Minute {
+				if took := time.Since(start); (err == nil) != tc.ok || tc.ok && string(got) != c.Data || took > 2*time.Minute {
 					t.Errorf("%d bytes after %v: %v", len(got), took, err)
 				}
 			})

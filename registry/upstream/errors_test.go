@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nixreg/nixreg/internal/fetch/memnet"
 	"github.com/nixreg/nixreg/internal/oci"
 )
 
@@ -66,7 +67,7 @@ func TestPublic(t *testing.T) {
 
 func TestPublicOfABody(t *testing.T) {
 	inNetwork(t, func(t *testing.T, n *network) {
-		c := &cutter{data: content(), cuts: slices.Repeat([]int{0}, 10)}
+		c := &memnet.Cutter{Data: content(), Cuts: slices.Repeat([]int{0}, 10)}
 		_, _, err := blob(t, n, "http://r.lab.test", c)
 		var e *Error
 		if !errors.As(err, &e) || !strings.HasSuffix(e.Public(), ": breaks its answers off, or is too slow") || strings.Contains(e.Public(), "cut after") {

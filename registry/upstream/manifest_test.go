@@ -15,6 +15,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/nixreg/nixreg/internal/fetch/memnet"
 	"github.com/nixreg/nixreg/internal/oci"
 )
 
@@ -258,11 +259,11 @@ func TestNotAllowedToConnect(t *testing.T) {
 func TestCutManifest(t *testing.T) {
 	for cuts, ok := range map[int]bool{2: true, 3: false} {
 		inNetwork(t, func(t *testing.T, n *network) {
-			c := &cutter{data: document1, cuts: []int{5, 5, 5}[:cuts]}
+			c := &memnet.Cutter{Data: document1, Cuts: []int{5, 5, 5}[:cuts]}
 			n.Serve("r.lab.test:443", "9.9.9.9", c.ServeHTTP)
 			d, err := n.open(Options{Name: "r.lab.test"}).Manifest(t.Context(), "a", "b")
-			if (err == nil) != ok || ok && string(d.Data) != document1 || len(c.asked) != 3 || strings.Join(c.asked, "") != "" {
-				t.Errorf("%d cuts: %v, asked %q", cuts, err, c.asked)
+			if (err == nil) != ok || ok && string(d.Data) != document1 || len(c.Asked) != 3 || strings.Join(c.Asked, "") != "" {
+				t.Errorf("%d cuts: %v, asked %q", cuts, err, c.Asked)
 			}
 		})
 	}
