@@ -1,6 +1,9 @@
 package document
 
 import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -117,4 +120,17 @@ func MergeEnv(base, own []Value) []Value {
 		out = append(out, v)
 	}
 	return out
+}
+
+// DiffIDs returns the diffIDs in a config, bottom first. A config that is no JSON object gives an error matching [fs.ErrInvalid].
+func DiffIDs(config []byte) ([]v1.Hash, error) {
+	var doc struct {
+		RootFS struct {
+			DiffIDs []v1.Hash `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := json.Unmarshal(config, &doc); err != nil {
+		return nil, fmt.Errorf("config: %w: %w", err, fs.ErrInvalid)
+	}
+	return doc.RootFS.DiffIDs, nil
 }

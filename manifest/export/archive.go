@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"unicode/utf16"
 	"unicode/utf8"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/nixreg/nixreg/internal/errkind"
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
@@ -74,7 +74,7 @@ func (img *Image) members(ctx context.Context, notes Notes) ([]member, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids, err := diffIDs(config)
+	ids, err := document.DiffIDs(config)
 	if err != nil {
 		return nil, err
 	}
@@ -165,18 +165,6 @@ func (a *archive) end() error {
 		return err
 	}
 	return a.w.Flush()
-}
-
-func diffIDs(config []byte) ([]v1.Hash, error) {
-	var doc struct {
-		RootFS struct {
-			DiffIDs []v1.Hash `json:"diff_ids"`
-		} `json:"rootfs"`
-	}
-	if err := json.Unmarshal(config, &doc); err != nil {
-		return nil, fmt.Errorf("config: %w: %w", err, fs.ErrInvalid)
-	}
-	return doc.RootFS.DiffIDs, nil
 }
 
 // archiveIndex returns manifest.json.

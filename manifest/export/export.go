@@ -37,19 +37,19 @@ type Progress func(done, total int64)
 // Image is the image of one platform, or an index with all images that it lists. Safe for concurrent use.
 type Image struct {
 	repository Repository
-	documents  []*document // the documents of an index stand before it
+	documents  []*entry // the documents of an index stand before it
 	missing    []v1.Hash
 }
 
-// document is a manifest or an index.
-type document struct {
+// entry is a manifest or an index.
+type entry struct {
 	desc     v1.Descriptor
 	index    *v1.IndexManifest // nil for an image
 	manifest *v1.Manifest      // nil for an index
 }
 
 // top is the document of the whole image.
-func (img *Image) top() *document { return img.documents[len(img.documents)-1] }
+func (img *Image) top() *entry { return img.documents[len(img.documents)-1] }
 
 // Digest returns the digest of the manifest or index in the repository.
 func (img *Image) Digest() v1.Hash { return img.top().desc.Digest }
@@ -67,7 +67,7 @@ func (img *Image) Config() v1.Hash {
 func (img *Image) Missing() []v1.Hash { return img.missing }
 
 // blobs returns the config and the layers of a manifest.
-func (d *document) blobs() []v1.Descriptor {
+func (d *entry) blobs() []v1.Descriptor {
 	if d.manifest == nil {
 		return nil
 	}
@@ -95,7 +95,7 @@ func (img *Image) config(ctx context.Context) ([]byte, error) {
 	return img.top().config(ctx, img.repository)
 }
 
-func (doc *document) config(ctx context.Context, r Repository) ([]byte, error) {
+func (doc *entry) config(ctx context.Context, r Repository) ([]byte, error) {
 	d := doc.manifest.Config.Digest
 	b, err := r.Blob(ctx, d)
 	if err != nil {

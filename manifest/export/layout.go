@@ -113,7 +113,7 @@ func (l *layout) existing() ([]byte, error) {
 }
 
 // document writes the blobs of a document, and the document itself.
-func (l *layout) document(ctx context.Context, d *document) error {
+func (l *layout) document(ctx context.Context, d *entry) error {
 	for _, desc := range d.blobs() {
 		err := l.blob(desc, func(w io.Writer) error {
 			b, err := l.repository.Blob(ctx, desc.Digest)

@@ -22,7 +22,7 @@ type Platform = oci.Platform
 // OpenAll reads the image of top. If top is an index, it reads all its images that the repository has, see [Image.Missing].
 // If there are none, the error matches [fs.ErrNotExist]. If there are too many, it matches [errors.ErrUnsupported].
 func OpenAll(ctx context.Context, r Repository, top *v1.Descriptor) (*Image, error) {
-	documents, missing, err := listing.Walk(*top, func(d v1.Descriptor) (*document, []v1.Descriptor, error) {
+	documents, missing, err := listing.Walk(*top, func(d v1.Descriptor) (*entry, []v1.Descriptor, error) {
 		if d.Digest == top.Digest {
 			return parseDocument(*top)
 		}
@@ -67,8 +67,8 @@ func Open(ctx context.Context, r Repository, top *v1.Descriptor, want Platform) 
 }
 
 // parseDocument parses a manifest or an index. list holds the descriptors of an index.
-func parseDocument(desc v1.Descriptor) (doc *document, list []v1.Descriptor, err error) {
-	doc = &document{desc: desc}
+func parseDocument(desc v1.Descriptor) (doc *entry, list []v1.Descriptor, err error) {
+	doc = &entry{desc: desc}
 	if !desc.MediaType.IsIndex() {
 		if doc.manifest, err = v1.ParseManifest(bytes.NewReader(desc.Data)); err != nil {
 			return nil, nil, fmt.Errorf("manifest %s: %w: %w", desc.Digest, err, fs.ErrInvalid)

@@ -20,7 +20,7 @@ import (
 type view struct {
 	ctx        context.Context
 	repository Repository
-	documents  []*document
+	documents  []*entry
 	mounts     map[v1.Hash]name.Repository
 	meter      *meter
 }
@@ -33,7 +33,7 @@ type described interface {
 	RawManifest() ([]byte, error)
 }
 
-func (v *view) of(d *document) described {
+func (v *view) of(d *entry) described {
 	if d.index != nil {
 		return &indexView{documentView{v, d}}
 	}
@@ -43,7 +43,7 @@ func (v *view) of(d *document) described {
 // documentView is one manifest or index.
 type documentView struct {
 	*view
-	doc *document
+	doc *entry
 }
 
 func (d documentView) MediaType() (types.MediaType, error) { return d.doc.desc.MediaType, nil }

@@ -7,10 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
 	"github.com/nixreg/nixreg/internal/oci"
 	"github.com/nixreg/nixreg/manifest/dockertools"
+	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
@@ -79,7 +78,7 @@ func (m *ArchiveImage) Open(ctx context.Context, a *layer.Archive) (*Base, error
 	if err != nil {
 		return nil, err
 	}
-	ids, err := diffIDs(config)
+	ids, err := document.DiffIDs(config)
 	if err != nil {
 		return nil, err
 	}
@@ -95,18 +94,6 @@ func (m *ArchiveImage) Open(ctx context.Context, a *layer.Archive) (*Base, error
 		base.Layers = append(base.Layers, BaseLayer{Recipe: r, Name: name, DiffID: ids[i], Size: r.Size})
 	}
 	return base, nil
-}
-
-func diffIDs(config []byte) ([]v1.Hash, error) {
-	var doc struct {
-		RootFS struct {
-			DiffIDs []v1.Hash `json:"diff_ids"`
-		} `json:"rootfs"`
-	}
-	if err := json.Unmarshal(config, &doc); err != nil {
-		return nil, fmt.Errorf("config: %w: %w", err, fs.ErrInvalid)
-	}
-	return doc.RootFS.DiffIDs, nil
 }
 
 // Config is the part of a finished image's config that reports show.

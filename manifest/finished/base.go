@@ -98,7 +98,7 @@ func openLayoutBase(ctx context.Context, m *layer.Maker, o *store.Object, doc *D
 	if document.Digest(config) != doc.parsed.Config.Digest {
 		return nil, fmt.Errorf("config %s has other bytes: %w", doc.parsed.Config.Digest, fs.ErrInvalid)
 	}
-	ids, err := diffIDs(config)
+	ids, err := document.DiffIDs(config)
 	if err != nil {
 		return nil, err
 	}
