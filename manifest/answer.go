@@ -10,31 +10,32 @@ import (
 	"github.com/nixreg/nixreg/manifest/document"
 )
 
-// Bounds of what is kept ready to be sent, in bytes.
+// Bounds of the two LRUs that a Source sends its answers from, in bytes.
 const (
 	answersWeight   = 16 << 20
 	documentsWeight = 16 << 20
 )
 
-// answers are what tags mean, ready to be sent: by repository and tag.
+// answers is the LRU of the answers for tags. The key is a repository and a tag.
 type answers = lru.Cache[[2]string, *answer]
 
-// answer is what a tag means in one state of the catalogs and the stores. All its digests were verified for that state,
-// and are recorded. It is never changed.
+// answer has the documents of a tag in one state of the catalogs and the stores. All its digests were verified in that state, and
+// they are recorded. An answer is never changed.
 type answer struct {
 	state       string
-	definitions string // their keys
-	moving      bool   // the definitions may be others while the state stays: they are looked up for each request
-	several     bool   // there is one for each of several platforms
+	definitions string // the keys of the definitions
+	moving      bool   // the definitions may change while the state stays the same: each request looks them up
+	several     bool   // the tag has several definitions, one for each platform
 	holdings    []*holding
-	layout      []v1.Descriptor // of an OCI layout: what it has for clients, the index first
+	layout      []v1.Descriptor // for an OCI layout: its documents for clients, the index first
 	documents   map[*document.Dialect]documents
 }
 
-// documents are those of one dialect. nil is one that the dialect has no types for, or that there is none of.
+// documents are the documents of a tag in one dialect. A document is nil if the dialect has no media types for it, or if the tag
+// has no such document.
 type documents struct{ index, manifest *v1.Descriptor }
 
-// promises reports whether a client that got the answer may ask for a digest.
+// promises reports whether the answer names a digest, so that a client with the answer may request it.
 func (a *answer) promises(digest v1.Hash) bool {
 	for _, docs := range a.documents {
 		for _, d := range []*v1.Descriptor{docs.index, docs.manifest} {
@@ -46,7 +47,7 @@ func (a *answer) promises(digest v1.Hash) bool {
 	return slices.ContainsFunc(a.layout, func(d v1.Descriptor) bool { return d.Digest == digest })
 }
 
-// documents are those that clients get by tag.
+// documents returns the documents that clients get by tag, for each dialect.
 func (p *publication) documents() map[*document.Dialect]documents {
 	all := make(map[*document.Dialect]documents)
 	for _, d := range p.dialects {
@@ -62,7 +63,7 @@ func (p *publication) documents() map[*document.Dialect]documents {
 	return all
 }
 
-// servedDocument is a manifest or index that a repository has, and the key of the image it is a manifest of.
+// servedDocument is a manifest or index of a repository. For the manifest of an image, it has the key of the image.
 type servedDocument struct {
 	*v1.Descriptor
 	image string

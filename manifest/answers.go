@@ -16,13 +16,13 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// isLayout reports whether a tag is one of an OCI layout, whose documents there are already.
+// isLayout reports whether a tag serves an OCI layout. The documents of a layout exist already and are served unchanged.
 func isLayout(defs []*draft.Definition) bool {
 	_, ok := defs[0].Kind.(*draft.Layout)
 	return ok
 }
 
-// manifestByTag answers for a tag. A state in which it was answered before costs no look at the records.
+// manifestByTag returns the manifest or index of a tag. A second request in the same state reads no records.
 func (s *Source) manifestByTag(ctx context.Context, r Request) (*v1.Descriptor, error) {
 	a, defs, err := s.answer(ctx, r.Repository, r.Tag)
 	if err != nil {
@@ -36,7 +36,7 @@ func (s *Source) manifestByTag(ctx context.Context, r Request) (*v1.Descriptor, 
 	if a.layout != nil || defs != nil && isLayout(defs) {
 		return s.layoutManifest(ctx, r, a, defs)
 	}
-	for _, among := range [][]*document.Dialect{{document.OCI, document.Docker}, {document.OCI}} { // Docker has no types for some layers
+	for _, among := range [][]*document.Dialect{{document.OCI, document.Docker}, {document.OCI}} { // some layers have no Docker type
 		d, isIndex := document.Choose(r.Accept, a.several, among)
 		if d == nil {
 			break
@@ -55,15 +55,15 @@ func (s *Source) manifestByTag(ctx context.Context, r Request) (*v1.Descriptor, 
 	return nil, &unacceptableError{r.Repository, r.Tag}
 }
 
-// answer returns what is known of a tag in the present state: nothing of its documents, if it was not asked for before.
-// The definitions are nil where they need not be looked up.
+// answer returns the answer for a tag in the present state. The answer has no documents if this is the first request for the tag in
+// this state. The definitions are nil if answer did not have to look them up.
 func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, []*draft.Definition, error) {
 	state, err := s.catalog.State(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	known, ok := s.answers.Get([2]string{repository, tag})
-	ok = ok && known.state == state && !strings.Contains(state, store.Unavailable) // outages look alike
+	ok = ok && known.state == state && !strings.Contains(state, store.Unavailable) // two different outages can give the same state
 	if ok && !known.moving {
 		return known, nil, nil
 	}
@@ -87,7 +87,7 @@ func (s *Source) answer(ctx context.Context, repository, tag string) (*answer, [
 	return known, defs, nil
 }
 
-// answerIn returns an answer that has the documents of a dialect, which it makes if they are not there.
+// answerIn returns an answer that has the documents of a dialect. It makes the documents if a lacks them.
 func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*draft.Definition, d *document.Dialect) (*answer, []*draft.Definition, error) {
 	if _, ok := a.documents[d]; ok {
 		return a, defs, nil
@@ -111,8 +111,8 @@ func (s *Source) answerIn(ctx context.Context, r Request, a *answer, defs []*dra
 	return &next, defs, nil
 }
 
-// layoutManifest answers for a tag of an OCI layout: with the document that the layout has for it, or for a client that
-// knows no indexes with a manifest of it.
+// layoutManifest returns the root document of an OCI layout for its tag. A client that accepts no index gets a manifest of the
+// layout.
 func (s *Source) layoutManifest(ctx context.Context, r Request, a *answer, defs []*draft.Definition) (*v1.Descriptor, error) {
 	if a.layout == nil {
 		p, err := s.publish(ctx, r.Repository, defs, s.dialectsLike(document.OCI), false)
@@ -164,7 +164,7 @@ func (e *unacceptableError) Error() string {
 func (e *unacceptableError) Public() string       { return e.Error() }
 func (e *unacceptableError) Is(target error) bool { return target == errors.ErrUnsupported }
 
-// unacceptableTypeError is about an image whose documents are there already.
+// unacceptableTypeError is about a layout: its documents exist already, so they cannot be made in another media type.
 type unacceptableTypeError struct {
 	repository, tag string
 	mediaType       types.MediaType

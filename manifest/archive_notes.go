@@ -12,23 +12,24 @@ import (
 	"github.com/nixreg/nixreg/manifest/packages"
 )
 
-// ArchiveNotes is what the docker-archive of an image says beside its config and layers.
+// ArchiveNotes are the facts in the docker-archive of an image that are not in its config or layers.
 type ArchiveNotes struct {
 	RepoTag string // the name:tag of a conf.json, "" for other images
 	MTime   int64  // of the archive's members, Unix seconds
-	// Layers have a header for each layer's member, bottom first; none at all for an image that was made elsewhere. One
-	// with a Name is that of a base image's member, which is copied as it lies there, compressed or not. Sizes are not set.
+	// Layers has the tar header of each layer's member, bottom first. It is empty for an image that was not made by nixreg. A header
+	// with a Name belongs to a member of the base image's archive. That member is copied unchanged, compressed or not. Sizes are not
+	// set.
 	Layers []layer.Header
 }
 
-// Permissions of an archive's members. Those of the links' layer are its file's in the Nix store.
+// Permissions of an archive's members. The layer of links has the permissions of its file in the Nix store.
 const (
 	memberMode     = 0o644
 	linkMemberMode = 0o444
 )
 
-// ArchiveNotes returns those of the image of a repository whose config is known by its digest. The tag that it was found
-// by saves looking for it; it may be "".
+// ArchiveNotes returns the notes on the image of a repository that has this config. If the caller knows a tag of the image, no
+// search is necessary; tag may be "".
 //
 // Source: stream_layered_image.py, add_base_layers, add_layer_dir, add_customisation_layer, main.
 func (s *Source) ArchiveNotes(ctx context.Context, repository, tag string, config v1.Hash) (*ArchiveNotes, error) {
@@ -45,8 +46,8 @@ func (s *Source) ArchiveNotes(ctx context.Context, repository, tag string, confi
 	return notes, err
 }
 
-// imageWith finds the image of a config, and its definition; nil if none of the repository's newest ones has it, or if it
-// was made elsewhere.
+// imageWith returns the image that has a config, and its definition. Both are nil if none of the repository's newest images has the
+// config, or if the image was not made by nixreg.
 func (s *Source) imageWith(ctx context.Context, repository, tag string, config v1.Hash) (*draft.Definition, *document.Image, error) {
 	c, err := s.catalog.Owner(ctx, repository)
 	if err != nil {
@@ -79,7 +80,7 @@ func (s *Source) imageWith(ctx context.Context, repository, tag string, config v
 	return nil, nil, nil
 }
 
-// memberHeaders makes the headers of the layers' members.
+// memberHeaders returns the tar headers of the layers' members.
 func (s *Source) memberHeaders(ctx context.Context, m *document.Image, mtime int64) ([]layer.Header, error) {
 	headers := make([]layer.Header, len(m.Layers))
 	for i, l := range m.Layers {
@@ -91,8 +92,8 @@ func (s *Source) memberHeaders(ctx context.Context, m *document.Image, mtime int
 	return headers, s.baseHeaders(ctx, m, headers)
 }
 
-// baseHeaders sets the headers of those layers that are members of the base image's archive. They keep their names, and
-// all but what a link says.
+// baseHeaders sets the headers of the layers that are members of the base image's archive, to their headers in that archive. A
+// member that is a link there keeps only its name: the other fields describe the link, not the layer.
 func (s *Source) baseHeaders(ctx context.Context, m *document.Image, headers []layer.Header) error {
 	var names []string
 	n := 0

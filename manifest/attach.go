@@ -17,23 +17,24 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// attacher makes one document about an image, which refers to each manifest of the image.
+// attacher makes one document about an image. The document refers to each manifest of the image.
 type attacher struct {
 	name      string // for messages
-	title     string // the name of the file that clients store it in
+	title     string // the file name under which clients store the document
 	mediaType types.MediaType
-	// record comes after the key of a referrer's record. The first attacher has none: its records are older than the list.
+	// record is the suffix of the key of a referrer's record. It is empty for the first attacher, whose records are older than
+	// this list.
 	record string
-	// make writes the document. There being nothing to tell is an error matching [fs.ErrNotExist].
+	// make returns the document. If there is nothing to write in it, the error matches [fs.ErrNotExist].
 	make func(ctx context.Context, s store.Store, m *document.Image) ([]byte, error)
 }
 
-// attachers are all that refers to images, in the order in which clients are told.
+// attachers make the referrers of images. Lists for clients have the referrers in this order.
 var attachers = []*attacher{
 	{name: "bill of materials", title: "sbom.spdx.json", mediaType: spdxJSON, make: billOf},
 }
 
-// billOf writes the bill of materials of an image.
+// billOf returns the bill of materials of an image.
 func billOf(ctx context.Context, s store.Store, m *document.Image) ([]byte, error) {
 	if m.Ready {
 		return nil, fault.Absent(fmt.Sprintf("nothing is known of what is in image %s", m.Config))
@@ -45,7 +46,7 @@ func billOf(ctx context.Context, s store.Store, m *document.Image) ([]byte, erro
 	return sbomBytes(m, objects), nil
 }
 
-// contained returns the store paths in an image, sorted. One that is not what the image was made from gives an error
+// contained returns the store paths in an image, sorted. A path that has other contents now than in the image gives an error
 // matching io/fs.ErrNotExist.
 func contained(ctx context.Context, s store.Store, m *document.Image) ([]*store.Object, error) {
 	var out []*store.Object
@@ -72,7 +73,7 @@ func contained(ctx context.Context, s store.Store, m *document.Image) ([]*store.
 	return out, nil
 }
 
-// key is that of the record of what refers to a manifest.
+// key returns the key of the record of a manifest's referrer.
 func (a *attacher) key(repository string, subject v1.Hash) string {
 	return "referrer/" + repository + "/" + subject.String() + a.record
 }
@@ -107,7 +108,7 @@ func (p *publisher) attach(ctx context.Context, a *attacher, repository, imageKe
 	return &told, p.records.put(ctx, a.key(repository, subject.Digest), &told)
 }
 
-// attached returns what is recorded to refer to a manifest, if all of it is there.
+// attached returns the recorded referrer of a manifest, if all its documents and blobs are recorded too.
 func (p *publisher) attached(ctx context.Context, a *attacher, repository string, subject v1.Hash) (*v1.Descriptor, error) {
 	d := new(v1.Descriptor)
 	if err := p.records.get(ctx, a.key(repository, subject), d); err != nil {
@@ -126,7 +127,7 @@ func (p *publisher) attached(ctx context.Context, a *attacher, repository string
 		if err != nil {
 			return nil, err
 		}
-		if b.Recipe != nil { // a layout of that name made it of something
+		if b.Recipe != nil { // an OCI layout of that name has recorded the blob as a layer
 			return nil, fmt.Errorf("blob %s: %w", blob.Digest, fs.ErrNotExist)
 		}
 	}

@@ -12,10 +12,10 @@ import (
 	"github.com/nixreg/nixreg/manifest/layer"
 )
 
-// Blob is the bytes behind a digest.
+// Blob is the content with a digest.
 type Blob = oci.Blob
 
-// Blob finds a blob of a repository.
+// Blob returns a blob of a repository.
 func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (Blob, error) {
 	return madeOf(ctx, s, repository, digest, func(r layer.Recipe) (Blob, error) {
 		l, err := s.env.Layers.Open(ctx, r, digest)
@@ -26,15 +26,15 @@ func (s *Source) Blob(ctx context.Context, repository string, digest v1.Hash) (B
 	}, func(b []byte) Blob { return oci.Bytes(b) })
 }
 
-// BlobSize is the size of what Blob finds, for those who read nothing of it: nothing is fetched from afar for that.
+// BlobSize returns the size of a blob in bytes, for callers that do not read the blob. It fetches nothing from a remote store.
 func (s *Source) BlobSize(ctx context.Context, repository string, digest v1.Hash) (int64, error) {
 	return madeOf(ctx, s, repository, digest, func(r layer.Recipe) (int64, error) {
 		return s.env.Layers.Size(ctx, r, digest)
 	}, func(b []byte) int64 { return int64(len(b)) })
 }
 
-// madeOf finds what makes a blob, and opens that. What the repository made it of may have gone, a layout of its name; what
-// others make it of has the same bytes.
+// madeOf finds the recipe of a blob in a repository, and opens it. The source of that recipe, such as an OCI layout, may be
+// deleted. Then madeOf opens the recipe of another repository, which makes the same bytes.
 func madeOf[T any](ctx context.Context, s *Source, repository string, digest v1.Hash, open func(layer.Recipe) (T, error), is func([]byte) T) (none T, err error) {
 	b, err := searched(ctx, s, repository, digest, s.records.blob)
 	if err != nil {
@@ -61,7 +61,8 @@ func madeOf[T any](ctx context.Context, s *Source, repository string, digest v1.
 	return v, nil
 }
 
-// unopened makes the error for a layer that cannot be opened: an image may be made from files that are gone, or are others now.
+// unopened returns the error for a layer that cannot be opened. The files of the image may be deleted or changed; then the
+// answers that name the layer are dropped.
 func (s *Source) unopened(ctx context.Context, repository string, digest v1.Hash, r layer.Recipe, err error) error {
 	if isAbsent(err) {
 		for _, tag := range s.tagsOf(repository, func(a *answer) bool { return a.layout != nil || a.promises(digest) }) {
@@ -74,7 +75,7 @@ func (s *Source) unopened(ctx context.Context, repository string, digest v1.Hash
 	return s.lost(ctx, r, err)
 }
 
-// lost says of a layer's bytes that are not there any more why that is, if a store path has gone.
+// lost adds the reason to the error for a layer that is gone, if one of its store paths is gone.
 func (s *Source) lost(ctx context.Context, r layer.Recipe, err error) error {
 	if !isAbsent(err) {
 		return err
@@ -84,7 +85,7 @@ func (s *Source) lost(ctx context.Context, r layer.Recipe, err error) error {
 			continue
 		}
 		if _, failed := s.env.Store.Object(ctx, ref.Path); isAbsent(failed) {
-			text := ref.Path.Abs() + " has gone, deleted by Nix's garbage collector perhaps" // who has the image has the name
+			text := ref.Path.Abs() + " has gone, deleted by Nix's garbage collector perhaps" // the image's clients know the path
 			return fault.WithPublic(fmt.Errorf("%s: %w", text, err), text)
 		}
 	}

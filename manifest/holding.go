@@ -17,24 +17,24 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// holdWait is how long an answer by digest waits for what it holds.
+// holdWait bounds the time that a request by digest waits until the GC roots of its image are made.
 const holdWait = 5 * time.Second
 
 const (
-	// heldWeight bounds what is remembered of what holds manifests, in bytes.
+	// heldWeight bounds the LRU of holdings, in bytes.
 	heldWeight = 4 << 20
-	// heldFor is for how long what was seen to be held is not looked at again.
+	// heldFor is the time for which a check that an image is held is not repeated.
 	heldFor = time.Second
 )
 
-// holding is what holds an image.
+// holding has the GC roots that hold an image.
 type holding struct {
 	key   string
 	roots []store.Path
-	seen  atomic.Int64 // when it was last seen to be held, in Unix nanoseconds
+	seen  atomic.Int64 // time of the last check that found the image held, in Unix nanoseconds
 }
 
-// newHolding says by held whether it was just seen to be held.
+// newHolding makes a holding. held says that the image was found held just now.
 func newHolding(key string, roots []store.Path, held bool) *holding {
 	h := &holding{key: key, roots: roots}
 	if held {
@@ -43,10 +43,10 @@ func newHolding(key string, roots []store.Path, held bool) *holding {
 	return h
 }
 
-// isFresh reports whether it was seen to be held a moment ago.
+// isFresh reports whether the image was found held in the last heldFor.
 func (h *holding) isFresh(now time.Time) bool { return now.UnixNano()-h.seen.Load() < int64(heldFor) }
 
-// weight is its size in memory, in bytes.
+// weight is the size of the holding in memory, in bytes.
 func (h *holding) weight() (n int64) {
 	for _, p := range h.roots {
 		n += int64(len(p)) + 16
@@ -54,7 +54,7 @@ func (h *holding) weight() (n int64) {
 	return n + int64(len(h.key))
 }
 
-// holdings holds images against the garbage collector.
+// holdings keeps images from the garbage collector of Nix.
 type holdings struct {
 	holder  catalog.Holder // nil: nothing is held
 	env     *draft.Env
@@ -63,7 +63,7 @@ type holdings struct {
 	held    lru.Cache[v1.Hash, *holding] // by manifest
 }
 
-// hold holds what a definition's image is made of, before it is read.
+// hold holds the store paths of a definition's image, before they are read.
 func (s *holdings) hold(ctx context.Context, d *draft.Definition) error {
 	if s.holder == nil {
 		return nil
@@ -74,7 +74,7 @@ func (s *holdings) hold(ctx context.Context, d *draft.Definition) error {
 	return nil
 }
 
-// keepHeld sees now and then that an image is held, and holds it if it is not.
+// keepHeld holds an image again, at most once in heldFor, and notes its use.
 func (s *holdings) keepHeld(ctx context.Context, h *holding) error {
 	if len(h.roots) == 0 {
 		return nil
@@ -89,8 +89,8 @@ func (s *holdings) keepHeld(ctx context.Context, h *holding) error {
 	return nil
 }
 
-// roots are the store paths whose closures have all that an image is made of, sorted: not files outside of the store, nor
-// what its config mentions and no store has.
+// roots returns the store paths whose closures have everything that an image is made of, sorted. It leaves out files outside of the
+// store, and paths that the config mentions but no store has.
 func (s *holdings) roots(ctx context.Context, d *draft.Definition) []store.Path {
 	return s.holdable(d.Kind.Roots(ctx, s.env))
 }
@@ -100,8 +100,9 @@ func (s *holdings) holdable(paths []store.Path) []store.Path {
 	return slices.DeleteFunc(slices.Compact(paths), func(p store.Path) bool { return p == "" || s.env.Host.Holds(p) })
 }
 
-// holdAgain holds the image of a manifest that is served by its digest. That it cannot be is no error: the client may have
-// the layers already. Nor is it waited for long: what has gone may have to be fetched, which goes on without us.
+// holdAgain holds the image of a manifest that is served by its digest. A failure is only logged, because the client may have the
+// layers already. The wait is at most holdWait: a store path that is gone may have to be fetched, and the fetch continues without
+// this caller.
 func (s *holdings) holdAgain(ctx context.Context, digest v1.Hash, image string) {
 	if s.holder == nil || image == "" {
 		return
@@ -127,7 +128,8 @@ func (s *holdings) holdAgain(ctx context.Context, digest v1.Hash, image string) 
 	}
 }
 
-// holdingOf tells what holds an image. One that was made when nothing was held is held by all that is in its layers.
+// holdingOf returns the holding of an image. The record of an older image may lack its GC roots, if the image was made without a
+// Holder. Then all store paths of its layers are the roots.
 func (s *holdings) holdingOf(m *document.Image) *holding {
 	if m.Definition != "" {
 		return newHolding(m.Definition, m.Roots, false)

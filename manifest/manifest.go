@@ -8,7 +8,7 @@ import (
 	"github.com/nixreg/nixreg/manifest/catalog"
 )
 
-// Manifest finds the manifest or index that r asks for.
+// Manifest returns the requested manifest or index.
 func (s *Source) Manifest(ctx context.Context, r Request) (*v1.Descriptor, error) {
 	if r.Tag == "" {
 		return s.manifestByDigest(ctx, r.Repository, r.Digest)
@@ -28,7 +28,8 @@ func (s *Source) Tags(ctx context.Context, repository string) ([]string, error) 
 	return p.Tags(ctx, repository)
 }
 
-// Repositories lists the names that can be pulled, sorted by bytes: image files, and packages that have programs.
+// Repositories lists the names of the image files and of the packages with programs, sorted by bytes. Clients can pull each of
+// them.
 func (s *Source) Repositories(ctx context.Context) ([]string, error) {
 	return s.catalog.Repositories(ctx)
 }

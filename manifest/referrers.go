@@ -14,9 +14,9 @@ import (
 	"github.com/nixreg/nixreg/manifest/packages"
 )
 
-// Referrers lists what refers to a manifest of a repository, for each attacher one document, which is made when it is first
-// asked for. Nothing refers to an index, nor to what the repository does not have: the subject of each document is the manifest
-// of a platform, and a list may have only what names the digest as its subject.
+// Referrers lists the referrers of a manifest of a repository. Each attacher makes one, at the first request. The list is empty for
+// an index, and for a digest that the repository does not have: each referrer has the manifest of a platform as its subject, and
+// the list may have only documents whose subject is the digest.
 //
 // Source: OCI distribution-spec 1.1, "Listing Referrers".
 func (s *Source) Referrers(ctx context.Context, repository string, digest v1.Hash) ([]v1.Descriptor, error) {
@@ -37,7 +37,7 @@ func (s *Source) Referrers(ctx context.Context, repository string, digest v1.Has
 			})
 		}
 		switch {
-		case isAbsent(err): // its store paths are gone: there is nothing to tell
+		case isAbsent(err): // the store paths of the image are gone, or nixreg did not make the image
 		case err != nil:
 			return nil, fmt.Errorf("%s of %s: %w", a.name, digest, err)
 		default:
@@ -51,11 +51,11 @@ func (s *Source) Referrers(ctx context.Context, repository string, digest v1.Has
 type Bill struct {
 	Platform v1.Platform
 	Manifest v1.Hash // the image's OCI manifest
-	SPDX     []byte  // SPDX 2.3 as JSON: what a referrer of the manifest has
+	SPDX     []byte  // SPDX 2.3 as JSON, the same bytes as in the manifest's referrer
 }
 
-// Bills makes the images of a tag, one for each platform, and returns their bills of materials. That nothing is known of what
-// is in an image gives an error matching [errors.ErrUnsupported].
+// Bills makes the images of a tag, one for each platform, and returns their bills of materials. For an image that was not made by
+// nixreg, whose contents are unknown, the error matches [errors.ErrUnsupported].
 func (s *Source) Bills(ctx context.Context, repository, tag string) ([]Bill, error) {
 	defs, err := s.catalog.Lookup(ctx, repository, tag)
 	if err != nil {
@@ -81,8 +81,8 @@ func (s *Source) Bills(ctx context.Context, repository, tag string) ([]Bill, err
 	return all, nil
 }
 
-// referrersTag is the digest in a tag of the form sha256-<hex>, under which clients look for referrers where a registry
-// has no endpoint for them.
+// referrersTag returns the digest in a tag of the form sha256-<hex>. Clients request that tag to find the referrers of the
+// digest, if the registry has no endpoint for referrers.
 //
 // Source: OCI distribution-spec 1.1, "Referrers Tag Schema".
 func referrersTag(tag string) (v1.Hash, bool) {
@@ -94,7 +94,7 @@ func referrersTag(tag string) (v1.Hash, bool) {
 	return d, err == nil
 }
 
-// referrersIndex is the index behind such a tag; it exists only if something refers to the digest.
+// referrersIndex returns the index for such a tag. It exists only if the digest has referrers.
 func (s *Source) referrersIndex(ctx context.Context, r Request, digest v1.Hash) (*v1.Descriptor, error) {
 	list, err := s.Referrers(ctx, r.Repository, digest)
 	if err != nil {

@@ -25,7 +25,7 @@ type Report struct {
 	Architecture   string          `json:"architecture"`
 	Variant        string          `json:"variant,omitempty"`
 	Manifest       v1.Hash         `json:"manifest"`                // OCI
-	DockerManifest v1.Hash         `json:"dockerManifest,omitzero"` // of an image that Docker's types can describe
+	DockerManifest v1.Hash         `json:"dockerManifest,omitzero"` // zero if Docker has no media types for the image's layers
 	MediaType      types.MediaType `json:"mediaType"`
 	Config         v1.Hash         `json:"config"`
 	Size           int64           `json:"size"` // of all layers, in bytes
@@ -133,7 +133,7 @@ func (s *Source) layoutReport(ctx context.Context, repository string, doc *finis
 	return r, nil
 }
 
-// layoutConfig reads a config; an artifact's, which is none, says nothing.
+// layoutConfig reads the config of an image. For an artifact, which has no image config, the result is empty.
 func (s *Source) layoutConfig(ctx context.Context, repository string, d *v1.Descriptor) (*finished.Config, error) {
 	if d.MediaType != types.OCIConfigJSON && d.MediaType != types.DockerConfigJSON || d.Size > finished.MaxBaseDocument {
 		return new(finished.Config), nil

@@ -13,19 +13,20 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Media types of what is attached to an image.
+// Media types of an image's referrers.
 const (
 	spdxJSON  types.MediaType = "application/spdx+json"
 	emptyJSON types.MediaType = "application/vnd.oci.empty.v1+json"
 )
 
-// emptyConfig is the config of an artifact that needs none.
+// emptyConfig is the config of an artifact that needs no config.
 //
 // Source: OCI image-spec 1.1, manifest.md, "Guidance for an Empty Descriptor".
 const emptyConfig = "{}"
 
-// sbomBytes is a software bill of materials in SPDX: the image, each store path in it as a package, and what refers to
-// what. It depends on the image and its paths alone, so it is the same from every store. objects are sorted by path.
+// sbomBytes returns a software bill of materials in SPDX. It has the image, each of its store paths as a package, and the
+// references between the paths. It depends on the image and its paths only, so every store gives the same bytes. objects are
+// sorted by path.
 //
 // Source: SPDX 2.3, clauses 6, 7 and 11, and its JSON schema.
 func sbomBytes(m *document.Image, objects []*store.Object) []byte {
@@ -73,8 +74,8 @@ func imagePackage(m *document.Image) document.Value {
 	return v
 }
 
-// pathPackage describes a store path; its checksum is the NAR hash, and its package URL is formed as other tools that
-// catalogue Nix stores form theirs.
+// pathPackage describes a store path. The checksum is the NAR hash. The package URL has the form that other tools for Nix stores
+// use.
 func pathPackage(o *store.Object) document.Value {
 	name, version := packages.SplitName(o.Path.Name())
 	v := spdxPackage(packageID(o.Path), name, version, hex.EncodeToString(o.NarHash[:]))
@@ -121,7 +122,7 @@ func relation(from, kind, to string) document.Value {
 	return v
 }
 
-// artifactBytes is the manifest of one document that refers to subject.
+// artifactBytes returns the manifest of an artifact that has one document and refers to subject.
 //
 // Source: OCI image-spec 1.1, manifest.md, "Guidelines for Artifact Usage".
 func artifactBytes(subject, content v1.Descriptor, title string) []byte {
@@ -139,7 +140,7 @@ func artifactBytes(subject, content v1.Descriptor, title string) []byte {
 	return doc.Compact()
 }
 
-// referrersBytes is the index of what refers to a manifest.
+// referrersBytes returns the index of the referrers of a manifest.
 //
 // Source: OCI distribution-spec 1.1, "Listing Referrers" and "Referrers Tag Schema".
 func referrersBytes(list []v1.Descriptor) []byte {

@@ -21,16 +21,16 @@ import (
 const (
 	// maxSearched is how many of a repository's newest images are made anew to find an unknown digest.
 	maxSearched = 8
-	// searchAgain is after how long an unknown digest may lead to another search in the same state: a record may have been lost
-	// since. Images whose layers are recorded cost little to make again.
+	// searchAgain is the time until an unknown digest may start another search in the same state, because a record may have been
+	// lost since the last one. To make an image again is cheap if its layers are recorded.
 	searchAgain = time.Minute
-	// searchedBytes bounds what is remembered of searches.
+	// searchedBytes bounds the memory of searches that are done.
 	searchedBytes = 1 << 20
 )
 
-// searched returns what find knows of a digest, after a search if that is nothing. A digest that is still unknown gives an
-// error matching fs.ErrNotExist; if an image could not be made because a store is out of reach, one matching
-// [store.ErrUnavailable]: it may be that image's.
+// searched returns the record that find finds for a digest. If find finds none, searched makes the newest images again and calls
+// find once more. The error for a digest that is still unknown matches fs.ErrNotExist. But it matches [store.ErrUnavailable] if a
+// store was out of reach and an image could not be made, because the digest may belong to that image.
 func searched[T any](ctx context.Context, s *Source, repository string, digest v1.Hash, find func(context.Context, string, v1.Hash) (*T, error)) (*T, error) {
 	found, err := find(ctx, repository, digest)
 	if !isAbsent(err) {
@@ -52,7 +52,7 @@ func searched[T any](ctx context.Context, s *Source, repository string, digest v
 	return found, err
 }
 
-// tagsOf are the tags of a repository whose answers are of a kind.
+// tagsOf returns the tags of a repository whose answers match is.
 func (s *Source) tagsOf(repository string, is func(*answer) bool) (tags []string) {
 	s.answers.Each(func(name [2]string, a *answer) {
 		if name[0] == repository && is(a) {
@@ -62,7 +62,8 @@ func (s *Source) tagsOf(repository string, is func(*answer) bool) (tags []string
 	return tags
 }
 
-// restore makes anew what answers had promised and the records have lost, and reports whether there was such an answer.
+// restore makes the images again whose answers name a digest that the records have lost. It reports whether there was such an
+// answer.
 func (s *Source) restore(ctx context.Context, repository string, digest v1.Hash) bool {
 	tags := s.tagsOf(repository, func(a *answer) bool { return a.promises(digest) })
 	for _, tag := range tags {
@@ -71,15 +72,15 @@ func (s *Source) restore(ctx context.Context, repository string, digest v1.Hash)
 		if err == nil {
 			err = s.renew(ctx, c, repository, tag)
 		}
-		if err != nil { // the search finds out more
+		if err != nil { // not returned: the search that follows meets the same error
 			s.log.Debug("lost records are not restored", "repository", repository, "tag", tag, "error", err)
 		}
 	}
 	return len(tags) > 0
 }
 
-// search makes the newest images of a repository anew, once per state of the store and now and then: a digest that was
-// given out before the cache was lost is known again then.
+// search makes the newest images of a repository again, once for each state of the stores and once in searchAgain. Afterwards the
+// records have the digests of these images again, even if the cache was lost after clients got them.
 func (s *Source) search(ctx context.Context, repository string) error {
 	c, err := s.catalog.Provider(ctx, repository)
 	if err != nil {
@@ -98,7 +99,7 @@ func (s *Source) search(ctx context.Context, repository string) error {
 	return err
 }
 
-// state is that of a catalog and of the stores, as one short string.
+// state returns the state of a catalog and of the stores, as one short string.
 func (s *Source) state(ctx context.Context, c catalog.Provider) (string, error) {
 	names, err := c.State(ctx)
 	if err != nil {
@@ -112,8 +113,9 @@ func (s *Source) state(ctx context.Context, c catalog.Provider) (string, error) 
 	return hex.EncodeToString(sum[:16]), nil
 }
 
-// remake makes the newest images of a repository. That one of them cannot be made hides none of the others; unless it
-// cannot be made at all, it is tried again at the next search; if a store is out of reach, that is the error, in the end.
+// remake makes the newest images of a repository. After an image that fails, it goes on with the next one. The next search tries
+// a failed image again, unless the failure is an error of the user, which stays. If a store was out of reach, remake returns that
+// error at the end.
 func (s *Source) remake(ctx context.Context, c catalog.Provider, repository, state string) error {
 	tags, unavailable := c.Newest(ctx, repository, maxSearched)
 	if unavailable != nil && !errors.Is(unavailable, store.ErrUnavailable) {
@@ -138,7 +140,7 @@ func (s *Source) remake(ctx context.Context, c catalog.Provider, repository, sta
 	return unavailable
 }
 
-// renew makes the images of a tag, and what refers to them, from their parts.
+// renew makes the images of a tag and their referrers from their parts.
 func (s *Source) renew(ctx context.Context, c catalog.Provider, repository, tag string) error {
 	defs, err := c.Lookup(ctx, repository, tag)
 	if err != nil {
@@ -160,8 +162,8 @@ func (s *Source) renew(ctx context.Context, c catalog.Provider, repository, tag 
 	return nil
 }
 
-// renewAttached makes what refers to a manifest. The image is served without it, too; but that a store is out of reach is an
-// error: it may be what is searched for.
+// renewAttached makes the referrers of a manifest. The image is served even if that fails, so most errors are only logged. But if a
+// store is out of reach, that is an error, because the digest of the search may belong to the referrer.
 func (s *Source) renewAttached(ctx context.Context, repository string, m *document.Image, d *v1.Descriptor) error {
 	if m.Ready {
 		return nil
@@ -179,7 +181,8 @@ func (s *Source) renewAttached(ctx context.Context, repository string, m *docume
 	return nil
 }
 
-// manifestByDigest answers for a digest. What it means never changes, so what was verified once is sent again as it is.
+// manifestByDigest returns the manifest or index with a digest. The bytes for a digest never change, so a document in the LRU is
+// sent without another check.
 func (s *Source) manifestByDigest(ctx context.Context, repository string, digest v1.Hash) (*v1.Descriptor, error) {
 	key := [2]string{repository, digest.Hex}
 	doc, ok := s.documents.Get(key)

@@ -1,9 +1,10 @@
-// Package manifest is the bridge from Nix to OCI: it turns a name into the manifest of an image, and a digest into the
-// bytes behind it.
+// Package manifest is the bridge from Nix to OCI: it returns the manifest of an image for a name, and a document or blob for a
+// digest.
 //
-// It owns what images are made of ([Definition], [Provider]), the division of a closure into layers ([Plan]), the image's
-// config and manifest documents, and [Source], which makes images when they are asked for and remembers them. It knows
-// nothing of HTTP, nor which kind of store it has.
+// It owns [Source], which makes images on request, records them, and keeps their store paths from the garbage collector. It owns
+// the referrers of images, such as bills of materials, too. Its subpackages own the names (catalog), the division of a closure into
+// layers (draft), the config and manifest documents (document), and the bytes of layers (layer). The package must not know HTTP, or
+// the kind of a store.
 //
 //	src, err := manifest.NewSource(manifest.Config{Stores: []store.Store{s}, Cache: cache})
 //	defer src.Close()
@@ -32,42 +33,44 @@ import (
 	"github.com/nixreg/nixreg/store/hostfile"
 )
 
-// Config is what a Source needs. Store and Cache must be set.
+// Config has the parts of a Source. Stores and Cache must be set.
 type Config struct {
-	// Stores are where images come from, in order of preference.
+	// Stores have the store paths of images, in order of preference.
 	Stores []store.Store
 	// Channels name paths of the stores, in order of preference, after the stores' own names.
 	Channels []store.Channel
-	// Architectures are those, in GOARCH's words, that images by package name are made for; none: all there are.
+	// Architectures are GOARCH values: images by package name are made for these only. Empty means all architectures in the stores.
 	Architectures []string
 	// Images are files and directories of image files.
 	Images []string
-	// StoreDirs are where the files of Stores lie, where that is not /nix/store: what Images link to there is in the store.
+	// StoreDirs are the directories of Stores whose files are not in /nix/store. A link of Images into such a directory is a link
+	// to a store path.
 	StoreDirs []string
-	// Root is what the root file system of images by package name has beside their contents; nothing, unless asked for.
+	// Root has the files that images by package name have in their root file system beside the packages; empty means none.
 	Root []imagefile.RootPart
-	// Files are absolute names of files outside of the stores that images of an earlier process may be made from, beside
-	// those in Images: what Pull returned then.
+	// Files are absolute names of files outside of the stores: the files that Pull returned in an earlier process. Images of that
+	// process may be made from them. The files in Images need not be listed here.
 	Files []string
-	// Pull fetches a base image that definitions name by docker://HOST/REPO@DIGEST, for one platform, as a docker-archive,
-	// and returns the absolute name of the file. It is asked for each image that is made, and must be quick if it has the
-	// file. nil refuses such images.
+	// Pull fetches a base image that a definition names by docker://HOST/REPO@DIGEST, for one platform, as a docker-archive. It
+	// returns the absolute name of the file. It is called for each image that is made, and must be quick if it has the file. nil
+	// refuses such images.
 	Pull func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
-	// Builder builds what no store has; nil: nothing is built.
+	// Builder builds packages that no store has; nil: nothing is built.
 	Builder catalog.Builder
-	// Holder keeps what is served from being deleted; nil: nothing does.
+	// Holder keeps the store paths of served images from the garbage collector; nil: they are not kept.
 	Holder catalog.Holder
-	// Cache remembers digests.
+	// Cache keeps the digests of layers and images, and other records.
 	Cache digests.Cache
 	// Log may be nil.
 	Log *slog.Logger
-	// Warn gets from [Check] what an image can be served with, but was hardly meant, with its place; it may be nil.
+	// Warn gets the warnings of [Check], each with its position in a file: mistakes with which the image can be served all the
+	// same. It may be nil.
 	Warn func(warning error)
-	// Encoding is how layers are compressed; the zero value is not at all. Docker's manifests know no zstd: they get gzip.
+	// Encoding is the compression of layers; the zero value is none. Docker's manifests have no zstd: their layers get gzip instead.
 	Encoding layer.Encoding
 	// Blobs keeps encoded layers; nil makes them anew for each request.
 	Blobs *layer.Blobs
-	// Workers is how many layers are hashed at the same time; 0 is one for each processor.
+	// Workers is the number of layers that are hashed at the same time; 0 means one for each processor.
 	Workers int
 }
 
@@ -76,23 +79,24 @@ type Request struct {
 	Repository string
 	Tag        string
 	Digest     v1.Hash
-	// Accept returns the one of offers that the client likes best; false if it takes none.
+	// Accept returns the offer that the client prefers; false if the client accepts none of them.
 	Accept func(offers ...types.MediaType) (types.MediaType, bool)
 }
 
-// Source makes images on demand. Safe for concurrent use. Errors about what was asked for match io/fs.ErrNotExist,
-// io/fs.ErrInvalid or errors.ErrUnsupported. One that matches store.ErrUnavailable tells that nobody knows now.
+// Source makes images on demand. Safe for concurrent use. An error about the request matches io/fs.ErrNotExist, io/fs.ErrInvalid
+// or errors.ErrUnsupported. An error that matches store.ErrUnavailable says that a store cannot be asked now, so the answer is
+// unknown.
 type Source struct {
 	publisher
 	store     *store.Joint
 	catalog   *catalog.Catalog
 	answers   answers
 	documents lru.Cache[[2]string, servedDocument] // by repository and digest
-	searched  lru.Cache[string, string]            // in which state a repository was last searched for an unknown digest
+	searched  lru.Cache[string, string]            // by repository: the state in which it was last searched for an unknown digest
 }
 
-// NewSource makes a Source. The caller closes it. A definition file with mistakes is an error that has all of them, one a
-// line; later it is a fault, see [Source.Faults].
+// NewSource makes a Source. The caller closes it. If a definition file has mistakes, NewSource returns an error with all of them,
+// one on a line. Mistakes that come into a file later are faults, see [catalog.Catalog.Faults].
 func NewSource(cfg Config) (*Source, error) {
 	s, err := newSource(cfg)
 	if err != nil {
@@ -150,14 +154,14 @@ func newSource(cfg Config) (*Source, error) {
 	return s, nil
 }
 
-// Close ends what is being computed and waits for it.
+// Close ends all running work and waits until it has ended.
 func (s *Source) Close() error {
 	s.group.Close()
 	return s.store.Close()
 }
 
-// Check returns the problems of image files and of all files in directories, as if they were served with cfg: as one error,
-// one problem a line. The error matches the errors of all problems. Nothing is hashed. cfg.Warn gets the warnings.
+// Check checks image files, and all image files in directories, as if they were served with cfg. It returns one error with one
+// problem on a line, which matches the errors of all problems. It hashes no layer. cfg.Warn gets the warnings.
 func Check(ctx context.Context, cfg Config, files ...string) error {
 	cfg.Images = nil
 	s, err := newSource(cfg)

@@ -1,6 +1,6 @@
-// Package kv is the contract of a key-value store of small records that may be lost, and how records are written in it.
+// Package kv is the contract of a key-value store of small records that may be lost. It owns the encoding of records as JSON, too.
 //
-// It does not know what the records mean, nor where they are kept: manifest/digests has the stores.
+// It must not know the meaning of the records, or their place: manifest/digests has the stores.
 package kv
 
 import (
@@ -13,14 +13,14 @@ import (
 // Store keeps small records under string keys. Losing any of them, at any time, costs time and never correctness. Safe for
 // concurrent use.
 type Store interface {
-	// Get returns the record under key; one that is absent, or that was damaged, gives an error matching
-	// [fs.ErrNotExist]. The caller may keep the slice.
+	// Get returns the record under key. If the record is absent or damaged, the error matches [fs.ErrNotExist]. The caller may keep
+	// the slice.
 	Get(ctx context.Context, key string) ([]byte, error)
 	// Put stores value under key, in place of an older record.
 	Put(ctx context.Context, key string, value []byte) error
 }
 
-// Read decodes the JSON in the record under key. A record that is absent, or is no such JSON, gives an error matching
+// Read decodes the JSON in the record under key. If the record is absent, or is not JSON for the type of to, the error matches
 // [fs.ErrNotExist].
 func Read(ctx context.Context, s Store, key string, to any) error {
 	b, err := s.Get(ctx, key)

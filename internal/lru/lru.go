@@ -1,6 +1,6 @@
-// Package lru keeps the values that were used last, within a bound in bytes and, where callers ask for it, in time.
+// Package lru is an LRU cache with a bound in bytes and, if callers set one, a TTL.
 //
-// It owns the order of use and the bounds. It does not know what a value weighs: callers say so.
+// It owns the order of use and the bounds. It does not know the size of a value: callers pass it.
 //
 //	var answers = lru.Cache[string, []byte]{Max: 32 << 20}
 //	answers.Put(name, answer, int64(len(answer)))
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Overhead is about what the map, the list and the headers of one entry take beside key and value, in bytes.
+// Overhead is about the memory of one entry in the map and the list, without key and value, in bytes.
 const Overhead = 200
 
 // Cache is a map that evicts the entries used least recently when their weights exceed Max. Safe for concurrent use; it
@@ -22,7 +22,7 @@ type Cache[K comparable, V any] struct {
 	Max int64
 	// KeepLast keeps the value stored last even if it is heavier than Max by itself.
 	KeepLast bool
-	// TTL is for how long a value is kept after its Put; 0 is for ever.
+	// TTL is the time for which a value is kept after its Put; 0 is for ever.
 	TTL time.Duration
 	// Now is the clock of TTL; nil is [time.Now].
 	Now func() time.Time
@@ -40,7 +40,7 @@ type entry[K comparable, V any] struct {
 	until  time.Time // zero: for ever
 }
 
-// Get returns the value under key, and counts as a use of it.
+// Get returns the value under key. It counts as a use of the entry.
 func (c *Cache[K, V]) Get(key K) (value V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,8 +57,8 @@ func (c *Cache[K, V]) Get(key K) (value V, ok bool) {
 	return e.value, true
 }
 
-// Put stores value under key for TTL, in place of what may be there. weight is its size in bytes, without [Overhead]. A value that
-// is heavier than Max by itself is not kept, unless KeepLast is set.
+// Put stores value under key for TTL, and replaces an older value. weight is the size of value in bytes, without [Overhead]. A
+// value that is heavier than Max by itself is not kept, unless KeepLast is set.
 func (c *Cache[K, V]) Put(key K, value V, weight int64) { c.PutFor(key, value, weight, c.TTL) }
 
 // PutFor is Put with a TTL of its own; 0 is for ever.
@@ -96,7 +96,8 @@ func (c *Cache[K, V]) Delete(key K) {
 	c.remove(key)
 }
 
-// Each calls f for each entry, the one used last first, expired ones included, and counts as no use. f must not call the Cache.
+// Each calls f for each entry, the entry used last first, expired entries included. It does not count as a use. f must not call the
+// Cache.
 func (c *Cache[K, V]) Each(f func(key K, value V)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,7 +114,7 @@ func (c *Cache[K, V]) Clear() {
 	c.recent.Init()
 }
 
-// Weight is that of all entries, [Overhead] included.
+// Weight returns the weight of all entries, [Overhead] included.
 func (c *Cache[K, V]) Weight() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -15,19 +15,19 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// plan is what a [Package] and a [File] lead to: the arguments of streamLayeredImage, and what nixreg adds.
+// plan is made of a [Package] or a [File]. It has the arguments of streamLayeredImage, and the additions of nixreg.
 type plan struct {
 	args     *dockertools.Args
 	contents []store.Path
 	root     []imagefile.RootPart
-	// named is set where a definition names the parts of root: one that the image cannot have is an error then.
+	// named says that a definition names the parts of root. Then a part that the image cannot have is an error.
 	named   bool
 	closure []*store.Object // of the contents and the config; sorted
 	base    *finished.Base  // nil for none
 }
 
-// draft plans the layers as streamLayeredImage does: those of the base image, of the store paths, of nixreg, of the links.
-// s has the closure alone.
+// draft plans the layers as streamLayeredImage does. The order is: layers of the base image, of store paths, of nixreg, and the
+// layer of links. s has the paths of the closure only.
 func (p *plan) draft(ctx context.Context, s store.Store) (*Image, error) {
 	config, err := document.Parse(p.args.Config)
 	if err != nil {
@@ -73,8 +73,8 @@ func (p *plan) draft(ctx context.Context, s store.Store) (*Image, error) {
 		len(b.layers), below, dockertools.MaxRuntimeLayers, fs.ErrInvalid)
 }
 
-// reachable is what is in the image of a closure: what the links and the config mention and all it refers to, not the
-// contents themselves. It is sorted by path.
+// reachable returns the store paths in the image of a closure, sorted by path: the paths that the links and the config mention, and
+// the closures of these. The contents are only among them if the links or the config mention them.
 func reachable(closure []*store.Object, hidden [2]dockertools.Hidden) []*store.Object {
 	byPath := objectsByPath(closure)
 	var within []*store.Object
@@ -103,8 +103,8 @@ func objectsByPath(objects []*store.Object) map[store.Path]*store.Object {
 	return byPath
 }
 
-// addPlan adds the layers of store paths. The layers that are there already, more that are to come, and the links' count
-// among maxLayers.
+// addPlan adds the layers of store paths. maxLayers bounds the sum of these layers, the layers that b has already, the more layers
+// that follow, and the layer of links.
 func (b *Image) addPlan(args *dockertools.Args, within []*store.Object, hidden [2]dockertools.Hidden, more int) error {
 	if args.ExcludeStorePaths || len(within) == 0 {
 		return nil
@@ -124,8 +124,8 @@ func (b *Image) addPlan(args *dockertools.Args, within []*store.Object, hidden [
 	return nil
 }
 
-// databaseLayer is the layer with a Nix database of what is in the image. Its roots are the contents, and what the config
-// mentions.
+// databaseLayer returns the layer with a Nix database of the paths in the image. The roots of the database are the contents, and
+// the paths that the config mentions.
 func databaseLayer(within []*store.Object, hidden [2]dockertools.Hidden, contents []store.Path) plannedLayer {
 	l := plannedLayer{comment: "nix database", contents: []string{"nix database"}}
 	var roots []store.Path

@@ -19,8 +19,8 @@ import (
 // Conf is an image whose layers nixpkgs' streamLayeredImage has planned.
 type Conf struct {
 	*dockertools.Conf
-	Source []byte // the text that it was read from
-	// Origin is the store path that it was read from, or of the script that told where it is; "" for none.
+	Source []byte // the text of the conf.json
+	// Origin is the store path from which the conf.json was read, or the store path of the script that names it; "" for none.
 	Origin store.Path
 }
 

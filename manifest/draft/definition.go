@@ -1,7 +1,7 @@
-// Package draft decides what the layers of an image are: it makes drafts of definitions.
+// Package draft decides the layers of an image: it makes a draft of a definition.
 //
-// It owns the definitions, their kinds ([Package], [File], [Conf], [Archive], [Layout]) and the layers that each kind
-// leads to. It must not know the names under which images are asked for, nor how images are recorded and served.
+// It owns the definitions, their kinds ([Package], [File], [Conf], [Archive], [Layout]) and the layers of each kind. It must not
+// know the names of images in requests, or how images are recorded and served.
 //
 //	d := &draft.Definition{Title: "hello", Kind: &draft.Package{Contents: paths}}
 //	objects, err := d.Objects(ctx, env)
@@ -26,7 +26,7 @@ import (
 	"github.com/nixreg/nixreg/store/hostfile"
 )
 
-// Env is what drafts are made with. Safe for concurrent use; the fields must not change meanwhile.
+// Env has the stores and functions for drafts. Safe for concurrent use; the fields must not change during use.
 type Env struct {
 	// Store has the paths of all stores, those of Host included.
 	Store store.Store
@@ -34,10 +34,10 @@ type Env struct {
 	Host *hostfile.Store
 	// Layers opens archives.
 	Layers *layer.Maker
-	// Pull fetches a base image of a registry for one platform, as a docker-archive, and returns the absolute name of the
-	// file. nil refuses such images.
+	// Pull fetches a base image from a registry for one platform, as a docker-archive, and returns the absolute name of the file.
+	// nil refuses such images.
 	Pull func(ctx context.Context, name string, platform v1.Platform) (file string, err error)
-	// WholeNames lets errors tell where a definition file is. Clients need not know.
+	// WholeNames makes errors name a definition file with its directory. It is false if clients read the errors.
 	WholeNames bool
 }
 
@@ -49,32 +49,32 @@ func (e *Env) Placed(at imagefile.Position, err error) error {
 	return fault.Place(at.String(), err)
 }
 
-// Definition says what one image, for one platform, is made of. Equal definitions and equal store contents give equal
-// images, whatever name they were asked for by.
+// Definition describes the parts of one image for one platform. Equal definitions with equal store contents give equal images,
+// under every name.
 type Definition struct {
 	Title, Version string
 	Kind           Kind
-	// At is where the definition stands, for messages alone; zero where no definition file has it.
+	// At is the position of the definition in a file, for messages only; zero if it is in no file.
 	At imagefile.Position
-	// Moving is set where something else than the state of providers and stores may change what the name means: a builder,
-	// whose source moves.
+	// Moving says that the definition for the name may change while the state of providers and stores stays the same. That is so
+	// for a builder, whose source can change.
 	Moving bool
 }
 
 // Kind is one of the kinds of definitions. A kind is never changed once the definition is in use.
 type Kind interface {
-	// Architecture is that of the image in GOARCH's words, "" where it is not known before the image is made.
+	// Architecture returns the architecture of the image as a GOARCH value; "" if it is not known before the image is made.
 	Architecture() string
 	// OfFile reports whether a file describes the image: errors about the image may quote the file.
 	OfFile() bool
-	// Archive returns the name:tag in a docker-archive of the image, "" for none, and the time of its members in Unix
-	// seconds. ok is false for an image that was made elsewhere.
+	// Archive returns the name:tag in a docker-archive of the image, "" for none, and the time of its members in Unix seconds. ok is
+	// false for an image that was not made by nixreg.
 	Archive() (repoTag string, mtime int64, ok bool)
-	// Roots returns store paths whose closures have everything that the image is made of, in any order and repeated; ""
-	// counts for nothing.
+	// Roots returns store paths whose closures have all files of the image. The order is not defined. A path may occur twice, and ""
+	// must be ignored.
 	Roots(ctx context.Context, e *Env) []store.Path
 
-	// identify sets what tells definitions of the kind apart.
+	// identify sets the fields that differ between definitions of the kind.
 	identify(*identity)
 	// objects returns the store paths that the image is made from, sorted. The base image of a File comes last.
 	objects(ctx context.Context, e *Env) ([]*store.Object, error)
@@ -82,7 +82,8 @@ type Kind interface {
 	draft(ctx context.Context, e *Env, objects []*store.Object) (*Image, error)
 }
 
-// identity is what tells definitions apart. What was added later is left out if it is empty: keys of older records stay.
+// identity has all fields that may differ between two definitions. Fields that were added later are omitted if they are empty, so
+// that the keys of older records stay the same.
 type identity struct {
 	Title, Version, Program string
 	Contents                []store.Path
@@ -91,7 +92,7 @@ type identity struct {
 	Root                    []imagefile.RootPart `json:",omitempty"`
 }
 
-// Key tells definitions apart.
+// Key returns a hash that differs between definitions.
 func (d *Definition) Key() string {
 	id := identity{Title: d.Title, Version: d.Version}
 	d.Kind.identify(&id)
@@ -101,8 +102,8 @@ func (d *Definition) Key() string {
 // imageFormat is part of the key of each image. A change to the documents of images changes it.
 const imageFormat = "image1"
 
-// ImageKey is the identity of an image before it is made: its definition, its encoding, and the contents and references of
-// its store paths.
+// ImageKey identifies an image before it is made. It is a hash of the definition, the encoding, and the contents and references of
+// the store paths.
 func (d *Definition) ImageKey(encoding layer.Encoding, objects []*store.Object) string {
 	type part struct {
 		layer.Ref
@@ -123,7 +124,7 @@ func (d *Definition) ImageKey(encoding layer.Encoding, objects []*store.Object) 
 func keyOf(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic("draft: key cannot be encoded: " + err.Error()) // strings, bytes and JSON that was parsed always can
+		panic("draft: key cannot be encoded: " + err.Error()) // impossible for strings, bytes and JSON that was parsed
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])

@@ -20,7 +20,7 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// DockerTransport starts the name of a base image that a registry has.
+// DockerTransport is the prefix of the name of a base image in a registry.
 const DockerTransport = "docker://"
 
 // File is an image of a definition file.
@@ -28,9 +28,9 @@ type File struct {
 	// Contents are linked into the root of the image, in order.
 	Contents []store.Path
 	Args     *dockertools.Args
-	// FoundArchitecture is set where the architecture in Args is that of the programs, not one that the file gives.
+	// FoundArchitecture says that the architecture in Args was found in the programs, and is not given in the file.
 	FoundArchitecture bool
-	// Root is what the layer of the root file system has; there is no such layer if it is empty.
+	// Root has the parts of the layer of the root file system; if it is empty, the image has no such layer.
 	Root []imagefile.RootPart
 	// UnknownKeys are the positions of the keys of config that no client knows.
 	UnknownKeys map[string]imagefile.Position
@@ -57,7 +57,7 @@ func (f *File) objects(ctx context.Context, e *Env) ([]*store.Object, error) {
 	return append(objects, base), nil
 }
 
-// baseObject returns the object of the base image. One of a registry is fetched for it.
+// baseObject returns the object of the base image. It fetches a base image that is in a registry.
 func (f *File) baseObject(ctx context.Context, e *Env, closure []*store.Object) (*store.Object, error) {
 	name := f.Args.Base
 	if !strings.HasPrefix(name, DockerTransport) {
@@ -85,7 +85,8 @@ func (f *File) baseObject(ctx context.Context, e *Env, closure []*store.Object) 
 	return e.Host.Object(ctx, p)
 }
 
-// architecture returns what the definition says, or that of its programs; "" where there are none.
+// architecture returns the architecture in the definition or, if it has none, the architecture of its programs; "" if there are no
+// programs.
 func (f *File) architecture(ctx context.Context, e *Env, closure []*store.Object) (string, error) {
 	if f.Args.Architecture != "" {
 		return f.Args.Architecture, nil
@@ -99,7 +100,7 @@ func (f *File) architecture(ctx context.Context, e *Env, closure []*store.Object
 }
 
 func (f *File) Roots(ctx context.Context, e *Env) []store.Path {
-	base, _ := dockertools.StorePath(f.Args.Base) // there is none of a registry's image
+	base, _ := dockertools.StorePath(f.Args.Base) // "" for an image in a registry
 	roots := append(slices.Clone(f.Contents), base)
 	for hash := range f.Args.Mentioned() {
 		p, _ := e.Store.Find(ctx, hash)
@@ -140,8 +141,8 @@ func (f *File) draft(ctx context.Context, e *Env, objects []*store.Object) (*Ima
 	return b, err
 }
 
-// MentionedPaths returns the store paths that the config mentions, sorted by hash. One that is not valid gives an error that
-// names it and matches [fs.ErrNotExist].
+// MentionedPaths returns the store paths that the config mentions, sorted by hash. If a path is not valid, the error names the path
+// and matches [fs.ErrNotExist].
 func MentionedPaths(ctx context.Context, s store.Store, a *dockertools.Args) ([]store.Path, error) {
 	mentioned := a.Mentioned()
 	var out []store.Path

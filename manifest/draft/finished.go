@@ -11,10 +11,10 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Archive is an image of a docker-archive that was made elsewhere.
+// Archive is an image in a docker-archive that was not made by nixreg.
 type Archive struct{ elsewhere }
 
-// Layout is an image of an OCI layout. Its documents are served as they are: its draft has no layers.
+// Layout is an image in an OCI layout. Its documents are served unchanged, so its draft has no layers.
 type Layout struct{ elsewhere }
 
 // Finished returns the kind of a finished image: an [Archive] or a [Layout].
@@ -25,7 +25,7 @@ func Finished(r finished.Image) Kind {
 	return &Archive{elsewhere{r}}
 }
 
-// elsewhere is what the kinds of images that were made elsewhere have in common.
+// elsewhere has the methods that both kinds of finished images share: nixreg did not make these images.
 type elsewhere struct{ finished.Image }
 
 func (elsewhere) Architecture() string                            { return "" }
@@ -35,7 +35,7 @@ func (elsewhere) Archive() (repoTag string, mtime int64, ok bool) { return "", 0
 func (r elsewhere) identify(id *identity) {
 	b, err := json.Marshal(r.Image)
 	if err != nil {
-		panic("draft: finished image cannot be encoded: " + err.Error()) // strings and numbers always can
+		panic("draft: finished image cannot be encoded: " + err.Error()) // impossible for strings and numbers
 	}
 	id.Source = b
 }
@@ -47,7 +47,7 @@ func (r elsewhere) objects(ctx context.Context, e *Env) ([]*store.Object, error)
 
 func (r elsewhere) Roots(context.Context, *Env) []store.Path { return []store.Path{r.Path} }
 
-// draft takes the image as it is: its config and its layers stay byte for byte.
+// draft keeps the bytes of the config and of the layers unchanged.
 func (r *Archive) draft(ctx context.Context, e *Env, objects []*store.Object) (*Image, error) {
 	a, err := e.Layers.Archive(ctx, objects[0], r.File)
 	if err != nil {
@@ -80,7 +80,7 @@ func (b *Image) read(ctx context.Context, a *layer.Archive, image *finished.Arch
 	return nil
 }
 
-// draft reads the documents, and sees that the blobs are there.
+// draft reads the documents, and checks that the blobs exist.
 func (r *Layout) draft(ctx context.Context, e *Env, objects []*store.Object) (*Image, error) {
 	l, err := finished.ReadLayout(ctx, e.Store, objects[0], &r.Image)
 	if err != nil {

@@ -20,22 +20,22 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// maxConfig bounds an image's config, in bytes: clients take no more.
+// maxConfig bounds an image's config, in bytes. Clients refuse a larger one.
 const maxConfig = 4 << 20
 
 // Image is an image whose layers are decided, but not hashed. It is for one goroutine at a time.
 type Image struct {
-	document []byte          // the config, if it is not to be made of what follows
+	document []byte          // the config of a finished image; nil: the config is made of the field below
 	config   document.Config // without diffIDs
 	layers   []plannedLayer
-	image    document.Image // what is known of it already
+	image    document.Image // the fields that are known before the layers are hashed
 
 	misspelled []Misspelled // keys of the config
 }
 
-// Misspelled is a key of a config that was meant to be another one, with its position and the warning about it.
+// Misspelled is a wrong key of a config that resembles a known key, with its position and the warning about it.
 type Misspelled struct {
-	At   imagefile.Position // zero where it is not known
+	At   imagefile.Position // zero if unknown
 	Text string
 }
 
@@ -45,16 +45,16 @@ type plannedLayer struct {
 	contents []string
 	comment  string  // of the history; "" for that of store paths
 	want     v1.Hash // the digest it must have; zero for any
-	size     int64   // about how much there is to hash
+	size     int64   // bytes to hash, approximately
 }
 
 // Layers returns the number of layers.
 func (b *Image) Layers() int { return len(b.layers) }
 
-// Warnings returns what the image can be served with, but was hardly meant. Misspelled keys are among them.
+// Warnings returns the probable mistakes with which the image can be served all the same, misspelled keys included.
 func (b *Image) Warnings() []string { return b.image.Warnings }
 
-// Misspelled returns the keys of the config that were meant to be others.
+// Misspelled returns the misspelled keys of the config.
 func (b *Image) Misspelled() []Misspelled { return b.misspelled }
 
 func pathsOf(objects []*store.Object) []store.Path {
@@ -83,8 +83,8 @@ func (b *Image) addStorePaths(paths []store.Path, objects map[store.Path]*store.
 	b.add(l)
 }
 
-// addSymlinks adds the layer of links. A content that is a link itself leads to the names of another path of the
-// closure, on which the layer then depends as well.
+// addSymlinks adds the layer of links to the files of the contents. A content may itself be a link to another path of the closure.
+// Then the layer has the names of files in that path, and depends on the whole closure.
 func (b *Image) addSymlinks(ctx context.Context, s store.Store, contents []store.Path, closure []*store.Object, size int64) error {
 	l := plannedLayer{recipe: layer.Recipe{Format: layer.Symlinks}, size: size}
 	linked := false
@@ -107,7 +107,7 @@ func (b *Image) addSymlinks(ctx context.Context, s store.Store, contents []store
 	return nil
 }
 
-// addBase puts the base's layers below all others. Of its config, Env alone counts.
+// addBase adds the layers of the base image, below all others. The new config takes only Env from the config of the base image.
 //
 // Source: stream_layered_image.py, add_base_layers and overlay_base_config.
 func (b *Image) addBase(base *finished.Base) error {
@@ -143,7 +143,7 @@ func (b *Image) mergeBaseEnv(config []byte) error {
 	return nil
 }
 
-// describeCommand takes from the config what reports tell of it.
+// describeCommand copies the command and Env from the config, for reports.
 func (b *Image) describeCommand() {
 	b.image.Command, b.image.Env = words(b.config.Config, "Entrypoint", "Cmd"), words(b.config.Config, "Env")
 	b.noteCommand()
@@ -169,8 +169,8 @@ func words(config document.Value, keys ...string) []string {
 	return out
 }
 
-// Finish hashes the layers, in an encoding, and returns the image, without its key, and its config. It calls done after each
-// layer, from many goroutines.
+// Finish encodes and hashes the layers. It returns the image, without its key, and the bytes of its config. It calls done after
+// each layer, from many goroutines.
 func (b *Image) Finish(ctx context.Context, m *layer.Maker, encoding layer.Encoding, done func()) (*document.Image, []byte, error) {
 	for i := range b.layers {
 		if r := &b.layers[i].recipe; r.Packed == "" && b.document == nil {
@@ -192,7 +192,7 @@ func (b *Image) Finish(ctx context.Context, m *layer.Maker, encoding layer.Encod
 		im.Layers = append(im.Layers, document.ImageLayer{Digest: info.Digest, Size: info.Size, Recipe: l.recipe, Contents: l.contents})
 		b.config.DiffIDs = append(b.config.DiffIDs, info.DiffID)
 		if l.recipe.Format == layer.Symlinks && len(im.Warnings) > len(b.image.Warnings) {
-			continue // links to what was named already
+			continue // this layer links to files that have a warning already
 		}
 		for _, w := range info.Whiteouts {
 			im.Warnings = append(im.Warnings, w+": runtimes take this name for a whiteout and hide the file")
@@ -212,7 +212,8 @@ func (b *Image) Finish(ctx context.Context, m *layer.Maker, encoding layer.Encod
 	return &im, config, nil
 }
 
-// describe asks for all layers at once, in the order of hashOrder: the maker bounds how many are hashed at a time.
+// describe hashes the layers and returns their sizes and digests. It starts all layers at once, in the order of hashOrder; the
+// maker bounds the number that are hashed at the same time.
 func (b *Image) describe(ctx context.Context, m *layer.Maker, done func()) ([]layer.Info, error) {
 	infos := make([]layer.Info, len(b.layers))
 	order := b.hashOrder()
@@ -228,7 +229,7 @@ func (b *Image) describe(ctx context.Context, m *layer.Maker, done func()) ([]la
 	return infos, g.Wait()
 }
 
-// hashOrder is the order in which layers are hashed: the largest first, so that none of them is left for the end.
+// hashOrder returns the order in which layers are hashed: the largest first, so that no large layer runs alone at the end.
 func (b *Image) hashOrder() []int {
 	order := make([]int, len(b.layers))
 	for i := range order {
@@ -238,8 +239,8 @@ func (b *Image) hashOrder() []int {
 	return order
 }
 
-// fetch begins to fetch the paths that the layers will be hashed from, in that order. Layers whose digests are remembered
-// are not hashed.
+// fetch starts to fetch the paths that are needed to hash the layers, in that order. It leaves out layers whose digests are
+// recorded, because they are not hashed again.
 func (b *Image) fetch(ctx context.Context, m *layer.Maker, order []int) {
 	if !store.IsDistant(m.Store) {
 		return
@@ -248,7 +249,7 @@ func (b *Image) fetch(ctx context.Context, m *layer.Maker, order []int) {
 	seen := make(map[store.Path]bool)
 	for _, i := range order {
 		r := b.layers[i].recipe
-		if r.Format == layer.NixDB || remembers(ctx, m, r) { // a database is made of what is known of paths
+		if r.Format == layer.NixDB || remembers(ctx, m, r) { // a database needs only the metadata of paths
 			continue
 		}
 		for _, o := range r.Objects {
@@ -261,7 +262,7 @@ func (b *Image) fetch(ctx context.Context, m *layer.Maker, order []int) {
 	store.Prefetch(ctx, m.Store, paths)
 }
 
-// remembers reports whether there is a record of the recipe's bytes.
+// remembers reports whether the digest of the recipe is recorded.
 func remembers(ctx context.Context, m *layer.Maker, r layer.Recipe) bool {
 	_, err := m.Cache.Get(ctx, "layer/"+r.ID())
 	return err == nil

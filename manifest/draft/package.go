@@ -12,13 +12,13 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Package is the image of packages, without a file that describes it.
+// Package is an image of packages that no file describes.
 type Package struct {
 	// Contents are linked into the root of the image, in order.
 	Contents []store.Path
-	// Program is the one of bin/ that the image runs, if it is there.
+	// Program is the name of the program in bin/ that the image runs, if that file exists.
 	Program string
-	// Root is what the layer of the root file system has; there is no such layer if it is empty.
+	// Root has the parts of the layer of the root file system; if it is empty, the image has no such layer.
 	Root []imagefile.RootPart
 }
 

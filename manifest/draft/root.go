@@ -16,9 +16,9 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// rootLayer makes the layer of what programs expect in a root file system and packages do not bring; none, if nothing is
-// asked for. Its links lead to store paths of the image and bring none into it. What the image cannot have is an error
-// in a definition, which asks for it by name; in the image of a package it is left out, with a warning.
+// rootLayer makes the layer of files that programs expect in a root file system and that packages do not have. It returns no
+// layer if p.root is empty. Its links lead only to store paths that the image has already. If the image cannot have a part, that
+// is an error for a definition, which names the part. The image of a package goes without the part, and gets a warning.
 func (b *Image) rootLayer(ctx context.Context, s store.Store, p *plan, within []*store.Object) ([]plannedLayer, error) {
 	user, _ := b.config.Config.Get("User")
 	inside := pathsOf(within)
@@ -47,8 +47,8 @@ func (b *Image) rootLayer(ctx context.Context, s store.Store, p *plan, within []
 
 // rootFiles are the files of a root layer.
 type rootFiles struct {
-	store   store.Store    // has the image's paths alone
-	paths   []store.Path   // where to look for programs, in order
+	store   store.Store    // has the image's paths only
+	paths   []store.Path   // the paths in which programs are searched, in order
 	user    document.Value // of the config
 	entries []layer.Entry
 	parts   []string
@@ -74,8 +74,8 @@ func (r *rootFiles) add(ctx context.Context, part imagefile.RootPart) error {
 	return fmt.Errorf("no such part: %w", fs.ErrInvalid)
 }
 
-// link adds links called names to the first file that one of the image's paths has by one of wanted, the first wanted
-// first.
+// link adds links with these names to one file: the first of wanted that exists in a path of the image. If several paths have it,
+// the link leads to the file in the first of them.
 func (r *rootFiles) link(ctx context.Context, names []string, provider string, wanted ...string) error {
 	defer store.PrefetchWhile(ctx, r.store, r.paths)()
 	for _, name := range wanted {
@@ -95,7 +95,7 @@ func (r *rootFiles) link(ctx context.Context, names []string, provider string, w
 	return fmt.Errorf("no store path of the image has %s: add %s to contents: %w", strings.Join(wanted, " or "), provider, fs.ErrInvalid)
 }
 
-// sorted returns the entries in the order of a layer, with the directories they lie in.
+// sorted returns the entries and their parent directories, in the order of a layer.
 func (r *rootFiles) sorted() []layer.Entry {
 	all := make(map[string]layer.Entry)
 	for _, e := range r.entries {

@@ -18,7 +18,7 @@ import (
 // maxAccounts bounds an etc/passwd or etc/group that is read, in bytes.
 const maxAccounts = 1 << 20
 
-// warnOfKeys warns of the keys of the config that no client knows, and that stand at these positions.
+// warnOfKeys warns of the keys of the config that no client knows. positions has the positions of the keys, by key.
 func (b *Image) warnOfKeys(positions map[string]imagefile.Position) {
 	for _, quoted := range b.config.Config.Keys {
 		key, _ := document.Value{Kind: 's', Text: quoted}.AsString()
@@ -36,8 +36,8 @@ func (b *Image) warnOfKeys(positions map[string]imagefile.Position) {
 	}
 }
 
-// warnOfConfig warns of a program or a user of the config that the image does not have. It is for images without a base image,
-// whose files are not read here. s has the image's closure alone.
+// warnOfConfig warns of a program or a user of the config that the image does not have. It is only for images without a base image,
+// because it does not read the files of a base image. s has the image's closure only.
 func (b *Image) warnOfConfig(ctx context.Context, s store.Store, contents []store.Path) error {
 	r := rootView{store: s, contents: contents}
 	for _, l := range b.layers {
@@ -56,7 +56,7 @@ func (b *Image) warnOfConfig(ctx context.Context, s store.Store, contents []stor
 	return err
 }
 
-// missingProgram says which program of the config cannot be run in the image; "" if it can, or there is none.
+// missingProgram returns the warning about the program of the config if the image cannot run it; "" if it can, or there is none.
 func (b *Image) missingProgram(ctx context.Context, r rootView) (string, error) {
 	if len(b.image.Command) == 0 {
 		return "", nil
@@ -89,9 +89,9 @@ func (b *Image) missingProgram(ctx context.Context, r rootView) (string, error) 
 	return fmt.Sprintf("config: %s runs %.200q, which is %s", key, program, reason), nil
 }
 
-// searchPath is where runtimes look for a program without a slash.
+// searchPath returns the directories in which runtimes search a program whose name has no slash.
 //
-// Source: moby, oci/defaults.go and daemon/oci_linux.go: the PATH of an image that has none.
+// Source: moby, oci/defaults.go and daemon/oci_linux.go: the default PATH of an image.
 func searchPath(env []string) []string {
 	dirs := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	for _, v := range env {
@@ -102,7 +102,8 @@ func searchPath(env []string) []string {
 	return strings.Split(dirs, ":")
 }
 
-// missingAccount says which name of the config's User the image does not know; "" if it knows both, or they are numbers.
+// missingAccount returns the warning about the user or group in the config's User that the image does not have; "" if it has
+// both, or they are numbers.
 //
 // Source: moby/sys/user, GetExecUser: a name needs a line in /etc/passwd or /etc/group, root included; a number needs none.
 func (b *Image) missingAccount(ctx context.Context, r rootView) (string, error) {
@@ -132,7 +133,7 @@ type rootView struct {
 	entries  []layer.Entry // of the layer of the root file system
 }
 
-// find returns the path of the store, and the node in it, that a name in the image leads to; "" if there is none.
+// find returns the store path, and the node in it, of a name in the image; "" if there is no such file.
 func (r rootView) find(ctx context.Context, name string) (store.Path, store.Node, error) {
 	candidates := []string{name}
 	if !strings.HasPrefix(name, store.Dir+"/") {
@@ -155,7 +156,7 @@ func (r rootView) find(ctx context.Context, name string) (store.Path, store.Node
 	return "", store.Node{}, nil
 }
 
-// read returns the text of a small file in the image; "" if there is none.
+// read returns the text of a small file in the image; "" if there is no such file.
 func (r rootView) read(ctx context.Context, name string) (string, error) {
 	for _, e := range r.entries {
 		if "/"+e.Name == name && e.Link == "" {

@@ -14,13 +14,13 @@ import (
 	"github.com/nixreg/nixreg/registry/mirror/blobs"
 )
 
-// wholeSize is the size in bytes up to which a blob is verified before its answer begins, so that the client of a wrong one
-// gets a status. A server buffers so much of an answer: a connection that ends then has no header either.
+// wholeSize is the size in bytes up to which a blob is verified before its response begins. So the client gets an error status
+// for a wrong blob. An HTTP server buffers that many bytes, so a connection that breaks then has not sent a header either.
 const wholeSize = 4 << 10
 
-// Blob implements [registry.Source]. A blob that is not here is fetched, once for all who want it, and goes to them as
-// it arrives. For a HEAD nothing is fetched, where the upstream says the size without. What a manifest says of a blob's
-// size is nobody's word: one that is wrong must not spoil the blob for the others.
+// Blob implements [registry.Source]. A blob that is not on disk is fetched once for all its clients, who get the bytes as they
+// arrive. For a HEAD, the mirror asks the upstream for the size, and fetches the blob only if the upstream does not say it. The
+// size of a blob in a manifest is not trusted, because a wrong manifest must not make the blob fail for other clients.
 func (m *Mirror) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blob, error) {
 	repo, err := m.repository(r.Repository)
 	if err != nil {
@@ -35,7 +35,7 @@ func (m *Mirror) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blo
 		size, here = m.blobs.Fetching(r.Digest)
 	}
 	if here && !linked || r.Head && size < 0 {
-		// That a blob is here for one repository says nothing about another.
+		// The blob may be on disk for another repository only: ask whether this repository has it.
 		said, err := m.stat(ctx, repo, r.Digest)
 		if err != nil {
 			return nil, answer(err)
@@ -53,8 +53,9 @@ func (m *Mirror) Blob(ctx context.Context, r registry.BlobRequest) (registry.Blo
 	return b, answer(err)
 }
 
-// fetch returns a blob that is kept, being fetched, or fetched from now on. If it is not known that the repository has
-// it, only a fetch from there proves it: one for another repository may have begun since anybody looked.
+// fetch returns a blob from disk, from a running fetch, or from a new fetch. linked says that the repository is known to have the
+// blob. If not, a fetch from this repository proves it. After a fetch from another repository, which may have begun meanwhile,
+// fetch asks the upstream.
 func (m *Mirror) fetch(ctx context.Context, repo string, d v1.Hash, linked bool) (registry.Blob, error) {
 	var own atomic.Bool
 	b, err := m.join(ctx, repo, d, &own)
@@ -79,8 +80,8 @@ func (m *Mirror) fetch(ctx context.Context, repo string, d v1.Hash, linked bool)
 	return oci.Bytes(whole.Bytes()), nil
 }
 
-// join finds a blob, or has it fetched from repo; own is set if it is. A fetch from another repository that comes to
-// nothing is no answer for this one: then it looks again.
+// join returns a blob from disk or from a running fetch, or fetches it from repo and sets own. If a fetch from another repository
+// fails, that says nothing about repo: then join tries again.
 func (m *Mirror) join(ctx context.Context, repo string, d v1.Hash, own *atomic.Bool) (*blobs.Blob, error) {
 	for {
 		b, err := m.blobs.Blob(ctx, d, func(ctx context.Context) (io.ReadCloser, int64, error) {
@@ -94,7 +95,7 @@ func (m *Mirror) join(ctx context.Context, repo string, d v1.Hash, own *atomic.B
 	}
 }
 
-// open begins to fetch a blob, if that has not just failed. The error is an [openError].
+// open starts to fetch a blob, unless a recent failure is remembered. The error is an [openError].
 func (m *Mirror) open(ctx context.Context, repo string, d v1.Hash) (io.ReadCloser, int64, error) {
 	key := blobKey(repo, d)
 	if err := m.failures.get(key); err != nil {
@@ -108,7 +109,7 @@ func (m *Mirror) open(ctx context.Context, repo string, d v1.Hash) (io.ReadClose
 	return body, body.Size(), nil
 }
 
-// openError is what came of a request for a blob of a repository.
+// openError is the error of a request for a blob of a repository.
 type openError struct {
 	error
 	repo string
@@ -116,7 +117,7 @@ type openError struct {
 
 func (e openError) Unwrap() error { return e.error }
 
-// stat asks the upstream for a blob's size, and so whether the repository has it. The size is -1 where it does not say.
+// stat asks the upstream whether the repository has a blob, and for its size. The size is -1 if the upstream does not say it.
 func (m *Mirror) stat(ctx context.Context, repo string, d v1.Hash) (int64, error) {
 	key := "stat/" + repo + "@" + d.String()
 	if err := m.failures.get(key); err != nil {
@@ -141,7 +142,8 @@ func (m *Mirror) remember(ctx context.Context, repo string, d v1.Hash) {
 	}
 }
 
-// answering is a blob whose errors are for clients: one that is fetched again may fail before its first byte.
+// answering is a blob whose errors are made for clients by [answer]. A blob that is fetched again may fail before its first byte,
+// when the client can still get a status.
 type answering struct{ registry.Blob }
 
 func (b answering) WriteRange(ctx context.Context, w io.Writer, off, n int64) error {

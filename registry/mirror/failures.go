@@ -21,8 +21,8 @@ const (
 	downKey = "down"
 )
 
-// failures is a negative cache: errors of the upstream are given again for a short while, so that it is asked once for all clients
-// that want what is not there. It is in memory alone. Safe for concurrent use.
+// failures is a negative cache. It keeps an error of the upstream for a short time, so that the upstream is asked once for all
+// clients that request the same absent thing. It is in memory only. Safe for concurrent use.
 type failures struct {
 	now   func() time.Time
 	known lru.Cache[string, failure]
@@ -37,7 +37,8 @@ func newFailures(now func() time.Time) *failures {
 	return &failures{now: now, known: lru.Cache[string, failure]{Max: failureBytes, Now: now}}
 }
 
-// get returns the failure under key, or that of the upstream under one of the general keys; nil if the upstream may be asked.
+// get returns the failure under key, or the failure under one of the general keys of the upstream; nil if the upstream may be
+// asked.
 func (f *failures) get(key string, general ...string) error {
 	for _, k := range append([]string{key}, general...) {
 		if e, ok := f.known.Get(k); ok {
@@ -47,8 +48,8 @@ func (f *failures) get(key string, general ...string) error {
 	return nil
 }
 
-// again is the error as it is later: the rest of the wait is shorter. For a request for something else, the error does not say
-// what it was about.
+// again returns the error for a later request. Its RetryAfter is the rest of the wait. other says that the later request is for
+// another thing: then the error does not name the subject of the first request.
 func (e failure) again(now time.Time, other bool) error {
 	u := new(upstream.Error)
 	if !errors.As(e.err, &u) {

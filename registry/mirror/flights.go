@@ -9,8 +9,7 @@ import (
 // maxRequests is how many requests to an upstream run at once.
 const maxRequests = 64
 
-// flights are the requests to the upstream that run, and those that wait for a slot. A request that waits ends when its last client
-// leaves.
+// flights has the requests to the upstream that run or wait for a slot. A request that waits ends when its last client leaves.
 type flights struct {
 	group *flight.Group
 	slots flight.Queue

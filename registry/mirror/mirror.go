@@ -1,8 +1,9 @@
-// Package mirror is a pull-through cache of another registry, its upstream: a [registry.Source] that gets what it does not have, sends
-// it to the client while it arrives, and keeps it.
+// Package mirror is a pull-through cache of another registry, its upstream. It is a [registry.Source] that fetches a missing
+// document or blob from the upstream, sends it to the client while it arrives, and keeps it.
 //
-// It owns the tags and their TTL, which blobs belong to which repository, the answers while the upstream is down, and the choice of
-// mirrored repositories. Package blobs owns the bytes, package upstream the requests. It must not know Nix, or how records are kept.
+// It owns the tags and their TTL, which blobs belong to which repository, the answers while the upstream is down, and the choice
+// of mirrored repositories. Package blobs owns the bytes, package upstream the requests. It must not know Nix, or how records are
+// kept.
 //
 //	m, err := mirror.New(mirror.Config{Upstream: hub, Blobs: cache, Records: records})
 //	defer m.Close()
@@ -34,8 +35,8 @@ import (
 const (
 	defaultTTL = 5 * time.Minute  // for a tag
 	absentFor  = 10 * time.Second // for something that the upstream does not have
-	signedFor  = 10 * time.Second // for what is added after the push of an image: referrers, tags of signatures
-	downFor    = 10 * time.Second // after no answer, or an error of the upstream's own
+	signedFor  = 10 * time.Second // for referrers and tags of signatures, which are added after the push of an image
+	downFor    = 10 * time.Second // after no answer, or any other error of the upstream
 	busyFor    = 30 * time.Second // after 429 without Retry-After
 	longest    = 2 * time.Minute  // after any Retry-After
 
@@ -58,7 +59,7 @@ type Upstream interface {
 // Records keeps small facts beyond the process.
 type Records = kv.Store
 
-// Config is what a Mirror is made of. Upstream, Blobs and Records must be set; all are closed by their owner, after the
+// Config has the parts of a Mirror. Upstream, Blobs and Records must be set; all are closed by their owner, after the
 // Mirror. Several mirrors may share Blobs and Records, if the names of their upstreams differ.
 type Config struct {
 	Upstream Upstream
@@ -130,7 +131,8 @@ func (m *Mirror) repository(name string) (string, error) {
 	return name, nil
 }
 
-// official returns the whole name of a repository, or pattern. Names of Docker Hub's own images may lack the library/, as in Docker.
+// official returns the whole name of a repository, or pattern. Names of Docker Hub's own images may lack the library/, as in
+// Docker.
 func official(u Upstream, name string) string {
 	if u.Name() == oci.DockerHub && !strings.Contains(name, "/") && name != "**" {
 		return "library/" + name
@@ -150,7 +152,7 @@ func (m *Mirror) Repositories(context.Context) ([]string, error) {
 	return nil, fmt.Errorf("repositories of %s: %w", m.upstream.Name(), errors.ErrUnsupported)
 }
 
-// answer makes of an error of the upstream the error for the client.
+// answer converts an error of the upstream to the error for the client.
 func answer(err error) error {
 	var u *upstream.Error
 	switch {

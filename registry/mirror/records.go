@@ -12,7 +12,7 @@ import (
 	"github.com/nixreg/nixreg/internal/kv"
 )
 
-// records are what is known of one upstream:
+// records has the facts about one upstream:
 //
 //	tag/<repo>:<tag>          the digest of a tag, and when the upstream gave it
 //	manifest/<repo>@<digest>  the repository has this manifest or index: its media type

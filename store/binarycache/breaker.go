@@ -12,30 +12,30 @@ import (
 )
 
 const (
-	downFor  = 5 * time.Second // the first backoff of a cache that cannot be asked; each failed probe doubles it
+	downFor  = 5 * time.Second // the first backoff of a cache that is down; each failed probe doubles it
 	downMost = 2 * time.Minute
 
-	aliveFor      = 5 * time.Second // a good nix-cache-info proves for so long that failures of files are theirs alone
+	aliveFor      = 5 * time.Second // after a good nix-cache-info, a file that fails is for this long not a reason to check the cache
 	maxRetryAfter = time.Hour
 )
 
-// breaker is a circuit breaker for one cache. It opens when nix-cache-info cannot be had or is wrong: then the whole cache is of no
-// use. After a backoff one caller probes the cache; the others get the error at once. Safe for concurrent use.
+// breaker is a circuit breaker for one cache. It opens when nix-cache-info cannot be read or is wrong: then the whole cache is
+// unusable. After a backoff one caller probes the cache; the others get the error at once. Safe for concurrent use.
 type breaker struct {
 	fetch Fetcher
 	cache string          // its name, for errors
 	ctx   context.Context // of the requests for nix-cache-info, which belong to no single caller
 
-	turn chan struct{} // semaphore of one place: for the request for nix-cache-info
+	turn chan struct{} // semaphore of size 1, for the request for nix-cache-info
 
 	mu      sync.Mutex
 	err     error         // why the breaker is open; nil while it is closed
 	until   time.Time     // end of the backoff
-	backoff time.Duration // the last one; it is kept until the cache gives a narinfo or says that there is none
+	backoff time.Duration // the last one; it is kept until the cache gives a narinfo or says that it is absent
 	probing bool          // a caller probes the cache
 
 	checked bool      // nix-cache-info is right
-	doubted bool      // checked was taken back because a file could not be had
+	doubted bool      // checked was reset because a file could not be fetched
 	alive   time.Time // when nix-cache-info was last right after a doubt
 }
 
@@ -54,8 +54,8 @@ func (p *pausedError) Unwrap() error { return p.error }
 // RetryAfter is the rest of the pause, for clients; 0 when it is over.
 func (p *pausedError) RetryAfter() time.Duration { return max(0, time.Until(p.until)) }
 
-// allow returns nil if the cache may be asked, else why not. After the backoff, one caller gets probe as well: it asks the cache all
-// the same, by check.
+// allow returns nil if the cache may be asked, else the reason why not. After the backoff, one caller gets probe as well: it asks
+// the cache all the same, with check.
 func (b *breaker) allow() (probe bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,8 +66,8 @@ func (b *breaker) allow() (probe bool, err error) {
 	return true, b.err
 }
 
-// check reads nix-cache-info if that was not done since the start, since a doubt, or since the breaker opened; probe is that of
-// allow. A cache without one is no cache. The end of ctx ends the wait for another caller's check.
+// check reads nix-cache-info if it was not read since the start, since a doubt, or since the breaker opened. probe is the result of
+// allow. A cache without nix-cache-info is no cache. The end of ctx ends the wait for another caller's check.
 //
 // Source: Nix, libstore/http-binary-cache-store.cc, init.
 func (b *breaker) check(ctx context.Context, probe bool) error {
@@ -105,9 +105,9 @@ func (b *breaker) check(ctx context.Context, probe bool) error {
 	return nil
 }
 
-// trip opens the breaker, or keeps it open after a probe. The error is a *pausedError. mu is held.
+// trip opens the breaker, or keeps it open after a probe. The error is a *pausedError. The caller holds mu.
 func (b *breaker) trip(err error, probe bool) error {
-	if b.err != nil && !probe { // a request from before it opened makes no backoff longer
+	if b.err != nil && !probe { // a request that began before the breaker opened does not lengthen the backoff
 		return b.err
 	}
 	b.backoff = min(max(2*b.backoff, downFor), downMost)
@@ -132,7 +132,7 @@ func (b *breaker) uncheck() {
 	}
 }
 
-// succeed is called when the cache gave a narinfo, or said that there is none.
+// succeed is called when the cache gave a narinfo, or said that the narinfo is absent.
 func (b *breaker) succeed() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -161,7 +161,8 @@ func (b *breaker) readInfo() error {
 	return nil
 }
 
-// aboutCache makes of an error of the whole cache the error of a request for one file, of which the cache has said nothing.
+// aboutCache converts an error of the whole cache to the error of a request for one file. The cache has said nothing about the
+// file, so the error matches [store.ErrUnavailable].
 func aboutCache(ctx context.Context, err error) error {
 	if ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) || errors.Is(err, fs.ErrClosed) {
 		return err

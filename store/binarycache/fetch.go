@@ -13,10 +13,11 @@ import (
 
 var errClosed = fmt.Errorf("binary cache: %w", fs.ErrClosed)
 
-// Fetcher gets the files of a cache on a server, by their names relative to it. Errors name the cache and the file. The error for an
-// absent file matches [fs.ErrNotExist], that for a file that cannot be had now [store.ErrUnavailable]. One that matches only
-// [fs.ErrPermission] is about a forbidden file, which may be absent. An error may have a method RetryAfter that returns a
-// [time.Duration]. Thousands of goroutines call a Fetcher at once; it bounds its requests itself. Safe for concurrent use.
+// Fetcher gets the files of a cache on a server, by their names relative to it. Errors name the cache and the file. The error for
+// an absent file matches [fs.ErrNotExist]. The error for a file that cannot be fetched now matches [store.ErrUnavailable]. An
+// error that matches only [fs.ErrPermission] is about a forbidden file, which may be absent. An error may have a method
+// RetryAfter that returns a [time.Duration]. Thousands of goroutines call a Fetcher at once; it bounds its requests itself. Safe
+// for concurrent use.
 type Fetcher interface {
 	// Get returns a small file. One of more than limit bytes gives an error matching store.ErrTooLarge.
 	Get(ctx context.Context, name string, limit int64) ([]byte, error)
@@ -29,7 +30,7 @@ func isForbidden(err error) bool {
 	return errors.Is(err, fs.ErrPermission) && !errors.Is(err, store.ErrUnavailable)
 }
 
-// retryAfter is the RetryAfter of err, at most maxRetryAfter; 0 if it has none.
+// retryAfter returns the RetryAfter of err, at most maxRetryAfter; 0 if err has none.
 func retryAfter(err error) time.Duration {
 	var a interface{ RetryAfter() time.Duration }
 	if errors.As(err, &a) {
@@ -43,7 +44,7 @@ type opener interface {
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
 }
 
-// ofFile makes an error of a file on disk that is not absent, and cannot be read, one that matches [store.ErrUnavailable].
+// ofFile makes the error of a file on disk that exists but cannot be read match [store.ErrUnavailable].
 func ofFile(err error) error {
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrCorrupt), errors.Is(err, errors.ErrUnsupported):

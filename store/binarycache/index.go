@@ -29,7 +29,7 @@ type index interface {
 	forget(ctx context.Context, hash string)
 	// hashes returns the hash parts that have a narinfo file, in order, or an error matching errors.ErrUnsupported.
 	hashes() ([]string, error)
-	// state is that of store.Store.
+	// state is the State of store.Store.
 	state(ctx context.Context) (string, error)
 }
 

@@ -16,7 +16,7 @@ import (
 const maxNarinfo = 1 << 20
 
 // ErrCorrupt is matched by errors about a narinfo, an archive or a nix-cache-info that is malformed, or differs from its hash or
-// size. It is that of package nar.
+// size. It is the ErrCorrupt of package nar.
 var ErrCorrupt = nar.ErrCorrupt
 
 func corrupt(format string, args ...any) error {
@@ -35,9 +35,9 @@ type narinfo struct {
 	byContent *contentAddress // why the path is valid without a signature; set by trust.check
 }
 
-// parseNarinfo parses a .narinfo file. cache is the URL of the cache, for archives that are named by a whole URL; "" if it has none.
-// Malformed text gives an error matching [ErrCorrupt], an unknown compression one matching [errors.ErrUnsupported]. Unknown keys are
-// ignored.
+// parseNarinfo parses a .narinfo file. cache is the URL of the cache, for archives that are named by a whole URL; "" if it has
+// none. Malformed text gives an error matching [ErrCorrupt], an unknown compression one matching [errors.ErrUnsupported]. Unknown
+// keys are ignored.
 //
 // Source: Nix, libstore/nar-info.cc.
 func parseNarinfo(text, cache string) (*narinfo, error) {
@@ -69,8 +69,8 @@ func parseNarinfo(text, cache string) (*narinfo, error) {
 
 type keyLine struct{ key, value string }
 
-// keyLines yields the lines "<key>: <value>" of text, and ends after an error. The last line needs a newline, so that a truncated file is
-// noticed.
+// keyLines yields the lines "<key>: <value>" of text, and ends after an error. The last line needs a newline, so that a truncated
+// file is noticed.
 func keyLines(text string) func(func(keyLine, error) bool) {
 	return func(yield func(keyLine, error) bool) {
 		for line := range strings.Lines(text) {
@@ -123,8 +123,8 @@ func (n *narinfo) set(key, value, cache string) (known bool, err error) {
 	return true, err
 }
 
-// parseURL returns the name of an archive relative to the cache. Nix accepts any http or https URL. Here, one outside of the cache is
-// refused: signatures do not cover it, so anybody on the way could direct our requests.
+// parseURL returns the name of an archive relative to the cache. Nix accepts any http or https URL. Here, a URL outside of the
+// cache is refused: signatures do not cover the URL, so an attacker on the network could choose the targets of our requests.
 func parseURL(s, cache string) (string, error) {
 	if cache != "" {
 		s = strings.TrimPrefix(s, strings.TrimRight(cache, "/")+"/")
@@ -164,8 +164,8 @@ func parseReferences(s string) ([]store.Path, error) {
 	return slices.Compact(refs), nil
 }
 
-// checkCacheInfo checks the text of nix-cache-info. Another store directory gives an error matching [errors.ErrUnsupported], malformed
-// text one matching [ErrCorrupt]. A missing store directory is ours, as in Nix.
+// checkCacheInfo checks the text of nix-cache-info. Another store directory gives an error matching [errors.ErrUnsupported],
+// malformed text one matching [ErrCorrupt]. A missing store directory is ours, as in Nix.
 //
 // Source: Nix, libstore/binary-cache-store.cc, BinaryCacheStore::init.
 func checkCacheInfo(text string) error {

@@ -20,8 +20,8 @@ import (
 
 const (
 	freshFor     = 24 * time.Hour // until a narinfo is asked for again
-	missingFor   = time.Minute    // until one that is absent or bad is
-	failedFor    = downFor        // until one that cannot be had is, if the cache names no longer time
+	missingFor   = time.Minute    // until a narinfo that is absent or bad is asked for again
+	failedFor    = downFor        // until a narinfo that could not be fetched is, unless the cache names a longer time
 	missingBytes = 32 << 20       // of the negative cache
 	maxInFlight  = 4096           // hash parts that are asked for at once
 	logPause     = 10 * time.Minute
@@ -30,8 +30,8 @@ const (
 // Records keeps small values beyond the process.
 type Records = kv.Store
 
-// remote is the index of a cache on a server. What a narinfo says is remembered in memory and in Records, that there is none in a
-// negative cache in memory. A narinfo is asked for once for all who want it at the same time.
+// remote is the index of a cache on a server. It keeps narinfo files in memory and in Records, and absent ones in a negative
+// cache in memory. A narinfo is requested once for all callers at the same time.
 type remote struct {
 	fetch   Fetcher
 	trust   *trust
@@ -53,18 +53,18 @@ type remote struct {
 	oldLogged, failedLogged        lastTime
 }
 
-// answer is what a cache said of a hash part: a narinfo of a valid path, or an error. It does not change.
+// answer is the answer of a cache for a hash part: a narinfo of a valid path, or an error. It does not change.
 type answer struct {
-	info  *narinfo // nil: err says why
+	info  *narinfo // nil: err has the reason
 	err   error
 	text  string // of info
 	got   time.Time
-	until time.Time // when it is to be asked again; it is kept beyond that, for a cache that cannot be asked then
+	until time.Time // time of the next request; the answer is kept longer, in case the cache cannot be asked then
 }
 
 func (a *answer) fresh() bool { return time.Now().Before(a.until) }
 
-// pathError is about one file that cannot be had, from a cache that can be asked.
+// pathError is the error of one file that cannot be fetched from a cache that works.
 type pathError struct{ pausedError }
 
 func newRemote(f Fetcher, t *trust, r Records) *remote {
@@ -103,8 +103,8 @@ func (x *remote) remembered(hash string) *answer {
 	return a
 }
 
-// renew gets the answer for a hash part. Nobody waits for the cache who has an answer that is fresh, or has an old one while the
-// breaker is open.
+// renew gets the answer for a hash part. It does not wait for the cache if there is a fresh answer, or if there is an old answer
+// and the breaker is open.
 func (x *remote) renew(hash string) (*answer, error) {
 	defer x.asking.Add(-1)
 	if x.asking.Add(1) > maxInFlight {
@@ -130,8 +130,8 @@ func (x *remote) renew(hash string) (*answer, error) {
 	return x.settle(hash, old, nil, open)
 }
 
-// ask asks the cache; probe is that of the breaker. The Fetcher bounds how many ask at once: a bound here would let files that fail
-// again and again hold up all others.
+// ask asks the cache; probe is the result of the breaker's allow. The Fetcher bounds the number of requests. With a bound here,
+// files that fail again and again would delay all others.
 func (x *remote) ask(hash string, old *answer, probe bool) (*answer, error) {
 	err := x.breaker.check(x.ctx, probe)
 	if err != nil {
@@ -144,7 +144,7 @@ func (x *remote) ask(hash string, old *answer, probe bool) (*answer, error) {
 	return x.settle(hash, old, a, err)
 }
 
-// settle remembers a, or what stands in for it after an error: the old answer if there is one.
+// settle remembers a. After an error, it uses the old answer instead, if there is one.
 func (x *remote) settle(hash string, old, a *answer, err error) (*answer, error) {
 	var one *pathError
 	switch {
@@ -182,7 +182,7 @@ func (x *remote) settle(hash string, old, a *answer, err error) (*answer, error)
 	return a, nil
 }
 
-// lastTime is when something was last logged.
+// lastTime is the time of the last line of a kind in the log.
 type lastTime struct{ unixNano atomic.Int64 }
 
 // passed reports whether the last time was longer ago than pause, and makes now the last time.
@@ -191,8 +191,8 @@ func (l *lastTime) passed(pause time.Duration) bool {
 	return (last == 0 || now-last > int64(pause)) && l.unixNano.CompareAndSwap(last, now)
 }
 
-// get asks the cache for a narinfo. That there is none, or one of no use, is an answer. One that cannot be had from a cache that can
-// be asked gives a *pathError.
+// get asks the cache for a narinfo. An absent or unusable narinfo is an answer, too. If the cache works but the narinfo cannot be
+// fetched, the error is a *pathError.
 func (x *remote) get(hash string) (*answer, error) {
 	name := hash + narinfoSuffix
 	text, err := x.fetch.Get(x.ctx, name, maxNarinfo)
@@ -221,7 +221,7 @@ func (x *remote) get(hash string) (*answer, error) {
 	return x.understand(hash, string(text), now), nil
 }
 
-// understand makes an answer of the text of a narinfo that was got at a time.
+// understand makes an answer from the text of a narinfo, which was fetched at a time.
 func (x *remote) understand(hash, text string, at time.Time) *answer {
 	n, err := parseNarinfoOf(hash, text, x.trust.name)
 	if err == nil {
@@ -240,9 +240,9 @@ func (x *remote) logForbidden(err error) {
 	})
 }
 
-// Open implements opener. A cache that cannot be asked, or is no cache any more, is not asked for an archive, and its error says
-// nothing of the archive. After an archive that could not be had, the next caller checks the cache. An archive that is forbidden
-// is absent if the cache can be asked.
+// Open implements opener. If the cache is down, or is no cache any more, it is not asked for the archive, and the error says
+// nothing about the archive. After an archive that could not be fetched, the next caller checks the cache. A forbidden archive
+// counts as absent if the cache works.
 func (x *remote) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	probe, err := x.breaker.allow()
 	if err == nil || probe {
@@ -265,7 +265,7 @@ func (x *remote) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	return r, err
 }
 
-// forget implements index: the narinfo is asked for again when it is next wanted.
+// forget implements index. The next use of the narinfo asks the cache for it again.
 func (x *remote) forget(ctx context.Context, hash string) {
 	if a, ok := x.found.Get(hash); ok {
 		later := *a
@@ -280,8 +280,8 @@ func (x *remote) hashes() ([]string, error) {
 	return nil, fmt.Errorf("%s: a remote cache cannot be listed: %w", x.trust.name, errors.ErrUnsupported)
 }
 
-// state implements index. It changes with each answer that differs from the one before, as far as that is remembered, and every
-// hour: a cache does not tell what is new in it.
+// state implements index. It changes with each answer that differs from the remembered answer before it. It changes every hour as
+// well, because a cache does not announce new paths.
 func (x *remote) state(ctx context.Context) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -297,13 +297,13 @@ func (x *remote) close() error {
 	return nil
 }
 
-// A record is this, a decimal number of Unix seconds, a newline, and the text of a narinfo. It is trusted as little as one from the
-// cache itself: signatures are verified each time, whichever keys were trusted when it was written.
+// recordHead is the start of a record. A decimal number of Unix seconds, a newline, and the text of a narinfo follow. A record is
+// not trusted more than the cache: signatures are verified at each read, because other keys may have been trusted at the write.
 const recordHead = "narinfo 1 "
 
 func (x *remote) recordKey(hash string) string { return "narinfo/" + x.trust.name + "/" + hash }
 
-// recorded returns the narinfo that Records has for a hash part; nil if it has none of use.
+// recorded returns the answer that Records has for a hash part; nil if Records has no usable one.
 func (x *remote) recorded(hash string) *answer {
 	if x.records == nil {
 		return nil
@@ -335,7 +335,7 @@ func parseRecord(s string) (text string, at time.Time, ok bool) {
 	return text, time.Unix(sec, 0), ok && headed && err == nil
 }
 
-// record records a narinfo, or deletes the record if there is none any more.
+// record writes a narinfo to Records, or deletes the record if the cache has no valid narinfo any more.
 func (x *remote) record(hash string, a *answer) {
 	switch {
 	case x.records == nil:

@@ -26,22 +26,22 @@ import (
 const (
 	defaultSpool = 256 << 20 // bytes
 	maxFetching  = 16        // archives fetched at once
-	maxQueued    = 1024      // fetches that wait for a slot while some of them have no waiter
+	maxQueued    = 1024      // fetches that wait for a slot, as long as some of them have no waiter
 	maxWindows   = 512 << 20 // bytes of their decompressors' windows
 	maxReading   = 4         // indexes of archives that are read at once
 	maxIndexes   = 64 << 20  // bytes of memory of the indexes that are kept
 	maxRefused   = 1 << 20   // bytes of memory of the errors about malformed archives
 	refusedFor   = 10 * time.Minute
-	// largeFor is how long an archive that is larger than the spool stays after its last use: one image needs it several
-	// times, for its digests and for each client.
+	// largeFor is the time for which an archive that is larger than the spool stays after its last use. One image needs the archive
+	// several times: for its digests, and for each client.
 	largeFor = 10 * time.Minute
 )
 
-// filler fetches, unpacks and verifies one archive while it writes the archive to w: size and hash are right when it returns nil.
-// It may be called on any goroutine; ctx is never that of a caller that waits for it.
+// filler fetches, unpacks and verifies one archive, and writes it to w. If it returns nil, size and hash are right. It may be
+// called on any goroutine. ctx is never the context of a caller that waits for the archive.
 type filler func(ctx context.Context, w io.Writer) error
 
-// archiveID holds the hash as well: a cache may get another build of the same path.
+// archiveID identifies an archive. It has the hash as well, because a cache may later have another build of the same path.
 type archiveID struct {
 	path store.Path
 	hash store.Hash
@@ -51,31 +51,31 @@ type archiveID struct {
 type wanted struct {
 	id     archiveID
 	size   int64 // bytes of the archive
-	window int64 // bytes that fill may take to look back at; at most MaxWindow of package nar
+	window int64 // bytes of the window of fill's decompressor; at most MaxWindow of package nar
 	fill   filler
 }
 
-// SpoolOptions says where a spool lies and how large it is. The zero value is good.
+// SpoolOptions has the directory and the size of a spool. The zero value is valid.
 type SpoolOptions struct {
-	Dir  string       // made where absent; one process uses it at a time. Default: a new one in os.TempDir(), removed by Close
-	Size int64        // bytes of unpacked archives to keep; default 256 MiB, negative for none; archives in use, and one that is larger alone, may exceed it
-	Log  *slog.Logger // gets the progress of long fetches, and what was found damaged; nil is silence
+	Dir  string       // created if absent; one process uses it at a time. Default: a new one in os.TempDir(), removed by Close
+	Size int64        // bytes of kept archives; default 256 MiB, negative for none; archives in use, and one larger archive, may exceed it
+	Log  *slog.Logger // gets the progress of long fetches, and damaged files; nil is silent
 }
 
-// archive is a verified NAR in use. Its file may have lost its name.
+// archive is a verified NAR in use. Its file may be deleted from the directory already.
 type archive struct {
 	file  *diskcache.File
 	hash  store.Hash
 	index *nar.Index
 }
 
-// Spool is a folder of unpacked archives, which several Stores may share: those in use and, up to a limit, those used last. Each
-// archive is one file, <hash part>-<NarHash in base 32>.nar. Files that an earlier process left are used again, but each is
-// compared with its NarHash before. An archive is fetched once for all callers.
+// Spool is a directory of unpacked archives, which several Stores may share. It has the archives in use and, up to a limit, the
+// archives used last. Each archive is one file, <hash part>-<NarHash in base 32>.nar. A file of an earlier process is used again
+// after its bytes are compared with its NarHash. An archive is fetched once for all callers.
 //
-// At most 16 archives are fetched at the same time, those that have a waiter first (package flight), and no more than that the
-// windows of their decompressors have 512 MiB at worst: of xz and zstd at most 8 archives of more than 32 MiB, and 4 of more than
-// 64 MiB.
+// At most 16 archives are fetched at the same time, and archives with a waiter come first (package flight). The windows of all
+// decompressors together have at most 512 MiB. So of xz and zstd, at most 8 archives of more than 32 MiB are fetched at the same
+// time, and 4 of more than 64 MiB.
 //
 // Safe for concurrent use.
 type Spool struct {
@@ -96,7 +96,8 @@ type Spool struct {
 	ahead   window
 }
 
-// refusal is the error about an archive that has the right hash and is malformed: to fetch it again would change nothing.
+// refusal is the error about an archive that has the right hash and is malformed. Another fetch would give the same archive, so the
+// error is kept.
 type refusal struct {
 	err   error
 	until time.Time
@@ -122,13 +123,13 @@ func narHashOf(name string) (sum [sha256.Size]byte, ok bool) {
 	return [sha256.Size]byte(h), true
 }
 
-// KeptArchives lists the files of a spool's directory, each with the SHA-256 that its bytes must have. An absent directory has
-// none. No process may have the spool open.
+// KeptArchives lists the files of a spool's directory, each with the SHA-256 that its bytes must have. The list of an absent
+// directory is empty. No process may have the spool open.
 func KeptArchives(dir string) (map[string][sha256.Size]byte, error) {
 	return diskcache.List(dir, spoolLayout)
 }
 
-// OpenSpool opens the spool in opts.Dir and removes what an earlier process left incomplete. No file is read yet. The caller closes
+// OpenSpool opens the spool in opts.Dir and removes incomplete files of an earlier process. It reads no archive. The caller closes
 // it, after the Stores that use it.
 func OpenSpool(opts SpoolOptions) (*Spool, error) {
 	s := &Spool{
@@ -173,10 +174,10 @@ func (s *Spool) Close() error {
 	return err
 }
 
-// acquire returns the archive of w, which stays until release; its first use waits until it is fetched and verified. The fetch
-// outlives ctx, by the rule of package flight for work without a waiter. An archive that has not size bytes, or that no Nix would
-// write, gives an error matching [ErrCorrupt]; errors of fill are returned as they are; after Close the error matches
-// [fs.ErrClosed].
+// acquire returns the archive of w, which stays until its file is closed. The first caller waits until the archive is fetched and
+// verified. The fetch may continue after the end of ctx, by the rule of package flight for work without a waiter. If the archive
+// does not have w.size bytes, or Nix would not write it so, the error matches [ErrCorrupt]. Errors of w.fill are returned
+// unchanged. After Close the error matches [fs.ErrClosed].
 func (s *Spool) acquire(ctx context.Context, w wanted) (*archive, error) {
 	key := narName(w.id)
 	if r, ok := s.refused.Get(key); ok && time.Now().Before(r.until) {
@@ -205,7 +206,7 @@ func (s *Spool) acquire(ctx context.Context, w wanted) (*archive, error) {
 	}
 }
 
-// fill fetches an archive, when there is a slot for it.
+// fill waits for a slot, then fetches an archive.
 func (s *Spool) fill(w wanted) diskcache.Filler {
 	return func(ctx context.Context, f *diskcache.Fill) error {
 		defer s.wake()
@@ -245,7 +246,7 @@ func (s *Spool) fill(w wanted) diskcache.Filler {
 	}
 }
 
-// indexed is the index of an archive whose file was in a state.
+// indexed is the index of an archive, and the state of the file from which it was read.
 type indexed struct {
 	state filestamp.Stamp
 	index *nar.Index

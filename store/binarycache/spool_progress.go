@@ -9,17 +9,17 @@ import (
 
 const reportEvery = 5 * time.Second
 
-// progress is what the log tells about a time in which archives are fetched.
+// progress has the numbers that the log shows while archives are fetched.
 type progress struct {
-	mu      sync.Mutex // guards what follows
-	running bool       // a goroutine looks at it
+	mu      sync.Mutex // guards the fields below
+	running bool       // a goroutine runs reportProgress
 	under   map[*diskcache.Fill]bool
 	done    int
 	bytes   int64 // of the fetches that have ended
 	told    bool
 }
 
-// begun counts a fetch that begins.
+// begun notes the start of a fetch.
 func (s *Spool) begun(f *diskcache.Fill) {
 	r := &s.report
 	r.mu.Lock()
@@ -44,7 +44,7 @@ func (s *Spool) ended(f *diskcache.Fill, err error) {
 	}
 }
 
-// reportProgress logs a line now and then, none if all is done before the first is due.
+// reportProgress logs a line every reportEvery while fetches run. If all fetches end before the first line, it logs nothing.
 func (s *Spool) reportProgress() {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
@@ -58,7 +58,7 @@ func (s *Spool) reportProgress() {
 	}
 }
 
-// logProgress returns false when no fetch is under way any more.
+// logProgress logs one line. It returns false when no fetch is under way any more.
 func (s *Spool) logProgress() (going bool) {
 	_, waiting := s.fetching.State()
 	r := &s.report

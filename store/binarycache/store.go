@@ -1,22 +1,22 @@
-// Package binarycache reads a Nix binary cache: a directory or server with a narinfo file and a compressed archive (NAR) for each store
-// path. It is a [store.Store] over the layout of `nix copy --to file://…`:
+// Package binarycache reads a Nix binary cache: a directory or server with a narinfo file and a compressed archive (NAR) for each
+// store path. It is a [store.Store] over the layout of `nix copy --to file://…`:
 //
 //	nix-cache-info
 //	<hash>.narinfo
 //	nar/<file hash>.nar.xz
 //
-// in a directory ([Options].FS) or on a server ([Options].Remote). The package owns narinfo files, signatures and content addresses,
-// the memory of a remote cache, and the [Spool] of decompressed archives. An archive is fetched whole and verified before its first
-// byte is used. The package must not know OCI or HTTP.
+// in a directory ([Options].FS) or on a server ([Options].Remote). The package owns narinfo files, signatures and content
+// addresses, the memory of a remote cache, and the [Spool] of decompressed archives. An archive is fetched whole and verified
+// before its first byte is used. The package must not know OCI or HTTP.
 //
-// A path is valid if one of Options.Keys has signed its narinfo, if it is content-addressed (its hash part follows from the narinfo's
-// CA; its content is compared with the CA as well), or if Options.Trusted is set. A signature covers path, NarHash, NarSize and
-// References. It does not cover Deriver and URL, so a URL must lie inside the cache.
+// A path is valid if one of Options.Keys has signed its narinfo, if it is content-addressed (its hash part follows from the
+// narinfo's CA; its content is compared with the CA as well), or if Options.Trusted is set. A signature covers path, NarHash,
+// NarSize and References. It does not cover Deriver and URL, so a URL must lie inside the cache.
 //
-// A narinfo of a Remote is kept for 24 hours, in memory and in Options.Records, and longer while the cache cannot be asked. An absent
-// one is in a negative cache for a minute. A narinfo that cannot be had concerns only its path as long as nix-cache-info can be read,
-// which is tried at most once in five seconds for this. Otherwise a circuit breaker opens for the whole cache, with a backoff from
-// five seconds to two minutes. A path is never taken for absent because its cache cannot be asked.
+// A narinfo of a Remote is kept for 24 hours, in memory and in Options.Records, and longer while the cache cannot be asked. An
+// absent one is in a negative cache for a minute. If a narinfo cannot be fetched but nix-cache-info can be read, only that path
+// is affected; this check is made at most once in five seconds. Otherwise a circuit breaker opens for the whole cache, with a
+// backoff from five seconds to two minutes. A path does not count as absent because its cache is down.
 //
 //	s, err := binarycache.Open(binarycache.Options{FS: os.DirFS("/srv/cache"), Keys: keys})
 //	defer s.Close()
@@ -43,12 +43,12 @@ type Options struct {
 
 	Name string // of the cache, for messages and the keys of Records: "https://cache.nixos.org", without credentials
 
-	Keys    []PublicKey // their signatures make paths valid; without keys, only content-addressed paths are
+	Keys    []PublicKey // their signatures make paths valid; without keys, only content-addressed paths are valid
 	Trusted bool        // every path is valid: only for a cache that is trusted itself, such as an embedded one
 
 	Spool   *Spool  // of decompressed archives, maybe shared with other Stores; nil: one of its own in os.TempDir()
 	Records Records // remembers the narinfo files of a Remote beyond the process; may be nil
-	MaxNAR  int64   // bytes of the largest archive that is unpacked; default 16 GiB
+	MaxNAR  int64   // largest size of an unpacked archive, in bytes; default 16 GiB
 
 	Log *slog.Logger // of paths that List leaves out; nil is silent
 }
@@ -65,8 +65,9 @@ type Store struct {
 	closes  []func() error
 }
 
-// Open returns the store in opts.FS or opts.Remote; the caller closes it. An FS with another store directory gives an error matching
-// [errors.ErrUnsupported], one without nix-cache-info one matching [fs.ErrNotExist]. A Remote is first asked when the store is used.
+// Open returns the store in opts.FS or opts.Remote; the caller closes it. An FS with another store directory gives an error
+// matching [errors.ErrUnsupported], one without nix-cache-info one matching [fs.ErrNotExist]. A Remote is first asked when the
+// store is used.
 func Open(opts Options) (*Store, error) {
 	if (opts.FS == nil) == (opts.Remote == nil) {
 		return nil, fmt.Errorf("open binary cache: exactly one of FS and Remote is needed: %w", fs.ErrInvalid)
@@ -114,7 +115,7 @@ func (s *Store) open(opts Options) error {
 	return nil
 }
 
-// Close ends the requests of the store, and closes its spool if that is its own. Open trees stay usable until they are closed.
+// Close ends the requests of the store, and closes the spool that Open made. Open trees stay usable until they are closed.
 func (s *Store) Close() error {
 	var errs []error
 	for _, close := range s.closes {
@@ -146,9 +147,9 @@ func (s *Store) Object(ctx context.Context, p store.Path) (*store.Object, error)
 	return &obj, nil
 }
 
-// Open implements store.Store. The first Open of a path waits until its archive is fetched, decompressed and verified, which goes on
-// after the end of ctx. An archive that differs from its narinfo gives an error matching [ErrCorrupt], one above Options.MaxNAR one
-// matching [store.ErrTooLarge].
+// Open implements store.Store. The first Open of a path waits until the archive is fetched, decompressed and verified. That work
+// goes on after the end of ctx. An archive that differs from its narinfo gives an error matching [ErrCorrupt], an archive larger
+// than Options.MaxNAR an error matching [store.ErrTooLarge].
 func (s *Store) Open(ctx context.Context, p store.Path) (store.Tree, error) {
 	n, err := s.valid(ctx, p)
 	if err != nil {
@@ -183,9 +184,9 @@ func (s *Store) wanted(n *narinfo) wanted {
 	}
 }
 
-// List implements store.Store, in the order of the hash parts. It leaves out narinfo files that cannot be used or read, and paths
-// that no trusted key has signed; the log has a line for each of the former and one with the number of the latter. If no narinfo
-// may be read, that is an error.
+// List implements store.Store, in the order of the hash parts. It leaves out narinfo files that cannot be used or read, and logs
+// a line for each. It leaves out paths that no trusted key has signed, and logs one line with their number. If permissions forbid
+// every narinfo, that is an error.
 func (s *Store) List(ctx context.Context) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		var denied error
@@ -225,8 +226,8 @@ func (s *Store) List(ctx context.Context) iter.Seq2[store.Entry, error] {
 	}
 }
 
-// State implements store.Store. For an FS it changes when narinfo files are added or removed, not when they are edited. For a Remote it
-// changes with each answer that differs from the one before, and every hour.
+// State implements store.Store. For an FS it changes when narinfo files are added or removed, not when they are edited. For a
+// Remote it changes with each answer that differs from the one before, and every hour.
 func (s *Store) State(ctx context.Context) (string, error) { return s.index.state(ctx) }
 
 // valid returns the narinfo of p, if p is valid.

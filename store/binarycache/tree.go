@@ -21,7 +21,7 @@ type tree struct {
 	closed  atomic.Bool
 }
 
-// newTree returns the files of p, which lie in a. Its Close ends the use of a.
+// newTree returns the files of p, which are in a. Close of the tree ends the use of a.
 func newTree(p store.Path, a *archive) *tree { return &tree{path: p, archive: a} }
 
 // NarHash implements store.Hashed.

@@ -14,7 +14,7 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// unsignedBytes bounds what is remembered of paths that no trusted key has signed.
+// unsignedBytes bounds the memory of paths that no trusted key has signed.
 const unsignedBytes = 4 << 20
 
 // trust decides which narinfo files make their path valid. Safe for concurrent use.
@@ -26,11 +26,11 @@ type trust struct {
 
 	unsigned lru.Cache[store.Path, *unsignedError]
 	mu       sync.Mutex
-	logged   int // paths in the last line about them
+	logged   int // number of paths in the last line of report
 }
 
 // unsignedError is about a path that no trusted key has signed. It matches store.ErrExplained. The names of keys in signatures are
-// quoted, because clients are told.
+// quoted, because clients see them.
 type unsignedError struct {
 	path             store.Path
 	signers, trusted string
@@ -44,7 +44,8 @@ func (e *unsignedError) Public() string {
 func (e *unsignedError) Error() string { return e.Public() + ", " + e.trusted }
 func (e *unsignedError) Unwrap() error { return store.ErrExplained }
 
-// check returns nil if the path of n is valid, and notes in n why. Otherwise the error is an *unsignedError.
+// check returns nil if the path of n is valid. It sets n.byContent if the content address is the reason. Otherwise the error is
+// an *unsignedError.
 //
 // Source: Nix, libstore/path-info.cc, ValidPathInfo::checkSignatures.
 func (t *trust) check(n *narinfo) error {
@@ -63,7 +64,7 @@ func (t *trust) check(n *narinfo) error {
 	return nil
 }
 
-// report logs that paths have no trusted signature, if they are more than in the last line about that.
+// report logs the number of paths without a trusted signature, if it is greater than in the last such line.
 func (t *trust) report(paths int, example error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -111,8 +112,8 @@ type PublicKey struct {
 	key  ed25519.PublicKey
 }
 
-// ParsePublicKey parses "<name>:<base64>", as in Nix's trusted-public-keys; white space around it is ignored. Anything else gives an
-// error matching [fs.ErrInvalid].
+// ParsePublicKey parses "<name>:<base64>", as in Nix's trusted-public-keys; white space around it is ignored. Anything else gives
+// an error matching [fs.ErrInvalid].
 func ParsePublicKey(s string) (PublicKey, error) {
 	name, text, ok := strings.Cut(strings.TrimSpace(s), ":")
 	key, err := base64.StdEncoding.DecodeString(text)

@@ -13,8 +13,8 @@ import (
 )
 
 // unpack fetches the archive of n, decompresses it and writes it to w, at most n.object.NarSize bytes. If it returns nil, it has
-// verified sizes and hashes of the stored and the decompressed archive, and the content address if the path is valid for that. Errors
-// name the archive.
+// verified sizes and hashes of the stored and the decompressed archive, and the content address if the path is valid because of it.
+// Errors name the archive.
 func (s *Store) unpack(ctx context.Context, n *narinfo, w io.Writer) error {
 	err := s.stream(ctx, n, w)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) || errors.Is(err, errors.ErrUnsupported) {
@@ -68,8 +68,8 @@ func (n *narinfo) storedLimit() int64 {
 	return limit
 }
 
-// decompress returns the size of the decompressed archive, which is more than it wrote if that is too large. Reading and writing
-// overlap. After it returns, nothing reads stored or writes to w.
+// decompress returns the size of the decompressed archive. If the archive is too large, the size is more than the bytes written.
+// Reading and writing overlap. After it returns, nothing reads stored or writes to w.
 func (n *narinfo) decompress(ctx context.Context, w io.Writer, stored *measured) (size int64, err error) {
 	p := newPipe(ctx)
 	done := make(chan struct{})
@@ -80,7 +80,7 @@ func (n *narinfo) decompress(ctx context.Context, w io.Writer, stored *measured)
 	}()
 	werr := p.drain(w)
 	<-done
-	if werr != nil { // it ended the reading, too
+	if werr != nil { // the write error has ended the reading, too
 		return size, werr
 	}
 	return size, err
