@@ -58,7 +58,7 @@ type wanted struct {
 // SpoolOptions has the directory and the size of a spool. The zero value is valid.
 type SpoolOptions struct {
 	Dir  string       // created if absent; one process uses it at a time. Default: a new one in os.TempDir(), removed by Close
-	Size int64        // bytes of kept archives; default 256 MiB, negative for none; archives in use, and one larger archive, may exceed it
+	Size int64        // bytes to keep; default 256 MiB, negative for none; archives in use, and one larger archive, may exceed it
 	Log  *slog.Logger // gets the progress of long fetches, and damaged files; nil is silent
 }
 
