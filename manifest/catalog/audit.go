@@ -20,11 +20,11 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// longestAudit bounds how long a look at what definitions name may keep a request waiting.
+// longestAudit bounds how long one audit of the definition files may keep a request waiting.
 const longestAudit = 5 * time.Second
 
-// unaudited returns the files whose images are to be looked at: those that were read since the last time, and those that
-// had faults then, as the stores are in another state now.
+// unaudited returns the files whose images the next audit must check: the files that were read since the last audit, and the
+// files that had faults in another state of the stores.
 func (d *definitionFiles) unaudited(state string) map[string]definitionFile {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -38,7 +38,8 @@ func (d *definitionFiles) unaudited(state string) map[string]definitionFile {
 	return due
 }
 
-// note notes what an audit of a file found in a state of the stores, unless the file was read anew meanwhile.
+// note stores the faults that an audit found in a file, and the state of the stores at that time. It stores nothing if the file
+// was read again during the audit.
 func (d *definitionFiles) note(file string, of definitionFile, state string, faults []imageFault) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -48,9 +49,10 @@ func (d *definitionFiles) note(file string, of definitionFile, state string, fau
 	}
 }
 
-// audit looks at what was read: it makes base images known that are files, and finds images that cannot be served.
-// Names of packages come and go, and other faults cost more to find: they are told when the image is asked for. While
-// somebody does that, others do not: what they read is for the next look.
+// audit checks the images of the definition files that were read. It adds base images that are local files to the store of host
+// files, and finds images that cannot be served. It does not check names of packages, because packages come and go, nor faults
+// that cost more to find: a client gets those errors when it asks for the image. Only one audit runs at a time. A second caller
+// returns at once, and the next audit checks the files that this caller read.
 func (m *images) audit(ctx context.Context) {
 	if !m.auditing.TryLock() {
 		return
@@ -58,7 +60,7 @@ func (m *images) audit(ctx context.Context) {
 	defer m.auditing.Unlock()
 	state, err := m.env.Store.State(ctx)
 	if err != nil {
-		return // who looks next tries again
+		return // the next call tries again
 	}
 	due := m.definitions.unaudited(state)
 	if len(due) == 0 {
@@ -81,7 +83,7 @@ func (m *images) audit(ctx context.Context) {
 	}
 }
 
-// auditor remembers which paths it found valid.
+// auditor checks the images of one audit. It remembers which contents it found valid.
 type auditor struct {
 	images *images
 	valid  map[string]bool
@@ -91,7 +93,7 @@ func (a *auditor) file(ctx context.Context, f definitionFile) []imageFault {
 	var faults []imageFault
 	for _, image := range f.images {
 		note := func(key string, at imagefile.Position, err error) {
-			if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) { // then nobody knows
+			if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) { // of an unavailable store nothing is known
 				faults = append(faults, imageFault{image, key, at, err})
 			}
 		}
@@ -121,7 +123,7 @@ func (a *auditor) path(ctx context.Context, text string) error {
 	return err
 }
 
-// base looks at a base image that is there already.
+// base checks the base image of an image, if the stores have it already.
 func (a *auditor) base(ctx context.Context, image *imagefile.Image) error {
 	name, err := a.images.resolver.base(image.FromImage)
 	if err != nil {
@@ -129,10 +131,10 @@ func (a *auditor) base(ctx context.Context, image *imagefile.Image) error {
 	}
 	p, _, err := store.ParseAbs(name)
 	if err != nil || ctx.Err() != nil {
-		return nil // none, or one that a registry has
+		return nil // there is no base image, or it is in a registry
 	}
 	if name == image.FromImage && store.IsDistant(a.images.env.Store) {
-		return a.path(ctx, name) // it may have to be fetched to be looked at
+		return a.path(ctx, name) // to read its layers could mean to download it
 	}
 	o, err := a.images.env.Store.Object(ctx, p)
 	if err != nil {
@@ -148,7 +150,7 @@ func (a *auditor) base(ctx context.Context, image *imagefile.Image) error {
 	return enoughLayers(image, len(base.Layers))
 }
 
-// packed reports whether a base image would have to be unpacked as a whole to be looked at.
+// packed reports whether a base image is compressed, so that reading its list of layers means unpacking all of it.
 func (a *auditor) packed(ctx context.Context, p store.Path) (bool, error) {
 	at, nd, err := store.Resolve(ctx, a.images.env.Store, p.Abs())
 	if err != nil || nd.Kind != store.Regular {
@@ -159,10 +161,10 @@ func (a *auditor) packed(ctx context.Context, p store.Path) (bool, error) {
 		return false, err
 	}
 	packing, err := layer.CompressionOf(head)
-	return packing != "" || err != nil, nil // how it is packed, who asks for the image is told
+	return packing != "" || err != nil, nil // if the compression is unknown, the client gets the error when it asks for the image
 }
 
-// enoughLayers sees that an image upon a base of so many layers can be made at all.
+// enoughLayers returns an error if an image on top of a base image with that many layers has too many layers.
 func enoughLayers(image *imagefile.Image, base int) error {
 	own, paths := 0, 0
 	if len(image.Root) > 0 {

@@ -15,43 +15,44 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Builder builds what no store has. Safe for concurrent use.
+// Builder builds packages that no store has. Safe for concurrent use.
 type Builder interface {
-	// Find returns the attribute path that a name stands for, such as python3Packages.requests for python3packages.requests.
-	// The name is one component of a repository's. Find builds nothing, and is asked for each request. A name that is none
-	// gives an error matching [io/fs.ErrNotExist].
+	// Find returns the attribute path for a name, such as python3Packages.requests for python3packages.requests. The name is one
+	// component of a repository name. Find builds nothing, and the catalog calls it for each request. If no attribute has the
+	// name, the error matches [io/fs.ErrNotExist].
 	Find(ctx context.Context, name string) (attr string, err error)
-	// Build returns the paths of an attribute, the main output first, which then are in one of the stores. arch is one of
-	// GOARCH's words, "" is the builder's own. Those who ask at once share a build; it goes on when they have left. An
-	// attribute that is no package for arch gives an error matching [io/fs.ErrNotExist].
+	// Build builds an attribute and returns its store paths, the main output first. The paths are then in one of the stores.
+	// arch is a value of GOARCH; "" is the architecture of the builder. Callers that ask for the same build at the same time
+	// share it; the build goes on when all of them have left. If the attribute is no package for arch, the error matches
+	// [io/fs.ErrNotExist].
 	Build(ctx context.Context, attr, arch string) ([]store.Path, error)
-	// Ref is what there is built from, as far as one tag can tell; "" if it cannot.
+	// Ref returns the source that packages are built from, as text for a tag; "" if no tag can name it.
 	Ref() string
 }
 
-// Holder keeps store paths from being deleted by Nix's garbage collector. Safe for concurrent use.
+// Holder keeps Nix's garbage collector from deleting store paths. Safe for concurrent use.
 type Holder interface {
-	// Hold returns when the closures of roots are held under a key, of lower-case hexadecimal digits, beside what is held
-	// under it already. It is asked for each image that is served, and must be quick if all is held. One that is gone for
-	// good is an error matching [io/fs.ErrNotExist] that names it. What the holder cannot hold, as it lies elsewhere, is no
-	// error.
+	// Hold protects the closures of roots under a key, in addition to the paths that the key protects already. It returns when
+	// they are protected. The key has lower-case hexadecimal digits. The registry calls Hold for each image that it serves, so
+	// Hold must be quick if everything is protected already. If a root was deleted, the error matches [io/fs.ErrNotExist] and
+	// names the root. A root in a store that the holder cannot protect is no error.
 	Hold(ctx context.Context, key string, roots []store.Path) error
-	// Touch tells that what is held under the key was served. It does not wait.
+	// Touch reports that the paths under the key were served. It does not wait.
 	Touch(key string)
 }
 
-// builds is the catalog of packages, of what a [Builder] makes where no store has it, and of shell/….
+// builds is the provider of packages, of the images that a [Builder] makes when no store has them, and of shell/….
 //
-// What is built is in a store from then on, and packages know many of it by the same name.
+// After a build the paths are in a store, and packages finds many of them by the same name.
 type builds struct {
-	store    store.Store // all stores, the names of files outside of them included
+	store    store.Store // all stores, the one of host files included
 	packages *packages.Catalog
-	files    *fileReader // reads images that were built
+	files    *fileReader // reads whole images that were built
 	builder  Builder     // nil: nothing is built
-	ref      string      // a tag; "" for none
+	ref      string      // the tag for the source of the builder; "" for none
 	holder   Holder
 	cache    kv.Store
-	root     []imagefile.RootPart // of every image
+	root     []imagefile.RootPart // root directory entries of every image
 	archs    []string
 	results  lru.Cache[order, buildResult]
 }
@@ -66,21 +67,23 @@ func newBuilds(files *fileReader, cfg Config) *builds {
 	return b
 }
 
-// moving reports whether a tag stands for the newest there is.
+// moving reports whether a tag may stand for another image later, because it names the newest version: latest, or the tag of the
+// builder's source.
 func (b *builds) moving(tag string) bool { return tag == packages.Latest || tag == b.ref && tag != "" }
 
-// State is that of the packages: builds change the stores.
+// State returns the state of the packages: each build changes the stores, and so this state.
 func (b *builds) State(ctx context.Context) (string, error) { return b.packages.State(ctx) }
 
-// Settled is that of the packages.
+// Settled returns whether the packages are settled.
 func (b *builds) Settled(ctx context.Context) bool { return b.packages.Settled(ctx) }
 
-// Refused is that of the packages.
+// Refused returns the error of the packages for a repository that a store does not serve.
 func (b *builds) Refused(ctx context.Context, repository string) error {
 	return b.packages.Refused(ctx, repository)
 }
 
-// Repositories are those of the packages: what could be built nobody lists.
+// Repositories returns the repositories of the packages. It leaves out the names that could be built, because nothing lists
+// them.
 func (b *builds) Repositories(ctx context.Context) ([]string, error) {
 	return b.packages.Repositories(ctx)
 }
@@ -91,13 +94,13 @@ func (b *builds) Owns(ctx context.Context, repository string) (bool, error) {
 	}
 	list, err := b.supplies(ctx, repository, false)
 	if packages.IsUnknown(err) || err == nil && fixed(list) && !list[0].shell && packages.PulledName(repository) != repository {
-		return false, nil // packages have one spelling
+		return false, nil // a package is served under one spelling only
 	}
 	return err == nil, err
 }
 
-// Lookup asks the packages first. What they know the name of, and nothing more, is built, and so is everything under the
-// builder's own tag.
+// Lookup asks the packages first. It builds a name if the stores have no path for it, and it builds every name under the tag of
+// the builder's source.
 func (b *builds) Lookup(ctx context.Context, repository, tag string) ([]*draft.Definition, error) {
 	owned, err := b.packages.Owns(ctx, repository)
 	if err != nil {
@@ -117,7 +120,7 @@ func (b *builds) Lookup(ctx context.Context, repository, tag string) ([]*draft.D
 	return defs, failed
 }
 
-// moving marks definitions that a builder may change.
+// moving sets Moving in definitions, because the builder may give another result later.
 func moving(defs []*draft.Definition, err error) ([]*draft.Definition, error) {
 	for _, d := range defs {
 		d.Moving = true
@@ -166,7 +169,7 @@ func (b *builds) noTag(repository, tag string) error {
 	return packages.Unknown(fmt.Sprintf("%s has no tag %s: what is built or joined has %s", repository, tag, tags))
 }
 
-// single is an attribute alone: a package, or a whole image.
+// single returns the definitions for one attribute: a package, or a whole image.
 func (b *builds) single(ctx context.Context, repository, attr, tag string) ([]*draft.Definition, error) {
 	if !b.moving(tag) && !b.isImage(ctx, attr) {
 		return nil, b.noTag(repository, tag)
@@ -192,7 +195,7 @@ func (b *builds) single(ctx context.Context, repository, attr, tag string) ([]*d
 			return nil, err
 		}
 		arch := defs[0].Kind.Architecture()
-		if arch == "" { // it was made elsewhere, and is not read yet
+		if arch == "" { // another tool made the image, and its file is not read yet
 			return defs, nil
 		}
 		if platforms[arch] == nil {
@@ -202,12 +205,12 @@ func (b *builds) single(ctx context.Context, repository, attr, tag string) ([]*d
 	return b.choose(platforms, repository, tag)
 }
 
-// addPackage adds the image of a package, the same as if a store had had it.
+// addPackage adds the image of a package that was built. The image is the same as if a store had had the package already.
 func (b *builds) addPackage(ctx context.Context, platforms map[string]*draft.Definition, paths []store.Path) error {
 	image := packages.ImageOf(paths[0])
 	image.Contents = paths
 	var arch string
-	if len(b.archs) > 0 { // else it is found when the image is made
+	if len(b.archs) > 0 { // without archs the architecture is found when the image is made
 		var err error
 		if arch, err = b.packages.Architecture(ctx, paths); err != nil {
 			return err
@@ -219,9 +222,9 @@ func (b *builds) addPackage(ctx context.Context, platforms map[string]*draft.Def
 	return nil
 }
 
-// choose returns the images of those architectures that images are made for.
+// choose returns the images for the configured architectures.
 func (b *builds) choose(platforms map[string]*draft.Definition, repository, tag string) ([]*draft.Definition, error) {
-	whole := func(d *draft.Definition) bool { return d.Kind.Architecture() != "" } // it says itself what it is for
+	whole := func(d *draft.Definition) bool { return d.Kind.Architecture() != "" } // a whole image states its own architecture
 	if len(b.archs) > 0 && !slices.ContainsFunc(slices.Collect(maps.Values(platforms)), whole) {
 		if err := packages.Restrict(platforms, b.archs, repository+":"+tag); err != nil {
 			return nil, err
@@ -234,15 +237,15 @@ func (b *builds) choose(platforms map[string]*draft.Definition, repository, tag 
 	for _, arch := range slices.Sorted(maps.Keys(platforms)) {
 		d := platforms[arch]
 		if !whole(d) && !b.moving(tag) {
-			return nil, b.noTag(repository, tag) // it was an image once
+			return nil, b.noTag(repository, tag) // the attribute was a whole image before, and is a package now
 		}
 		defs = append(defs, d)
 	}
 	return defs, nil
 }
 
-// byArchitecture is what one of a definition's contents stands for, by the architecture of its programs: the packages', or
-// what is built for arch. The name is spelled as the definition has it.
+// byArchitecture returns the store paths for one entry of a definition's contents, by the architecture of their programs. They
+// come from the packages, or from a build for arch. name is spelled as in the definition.
 func (b *builds) byArchitecture(ctx context.Context, name, tag, arch string) (map[string][]store.Path, error) {
 	found, err := b.packages.ByArchitecture(ctx, packages.PulledName(name), tag)
 	if !packages.IsUnknown(err) || b.builder == nil || !b.moving(tag) {
@@ -266,7 +269,7 @@ func (b *builds) byArchitecture(ctx context.Context, name, tag, arch string) (ma
 	return b.packages.Contents(ctx, images)
 }
 
-// canBuild reports whether one of a definition's contents would have to be built. It builds nothing.
+// canBuild reports whether one entry of a definition's contents has to be built. It builds nothing.
 func (b *builds) canBuild(ctx context.Context, name, tag string) bool {
 	if b.builder == nil || !b.moving(tag) {
 		return false
@@ -275,5 +278,5 @@ func (b *builds) canBuild(ctx context.Context, name, tag string) bool {
 		return false
 	}
 	list, err := b.supplies(ctx, name, tag == b.ref)
-	return err == nil && !list[0].shell && !fixed(list) // of an error who looks the name up tells
+	return err == nil && !list[0].shell && !fixed(list) // the lookup of the name returns the error
 }

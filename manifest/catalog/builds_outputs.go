@@ -21,27 +21,28 @@ import (
 )
 
 const (
-	// believed is how long what was built is taken for what would be built: the source of the builder may move.
+	// believed is how long the result of a build is used again without asking the builder, whose source may change.
 	believed = time.Minute
-	// resultBytes bounds what is remembered of that.
+	// resultBytes bounds the memory for the results of builds.
 	resultBytes = 2 << 20
-	// maxOutputs bounds what one attribute may bring.
+	// maxOutputs bounds the store paths of one attribute.
 	maxOutputs = 64
-	// maxBuildTries is how often something is built that the garbage collector deletes before it is held.
+	// maxBuildTries bounds how often one build is repeated because the garbage collector deleted its paths before they were
+	// protected.
 	maxBuildTries = 3
 )
 
-// order is what is built.
+// order is an attribute to build, and the architecture to build it for.
 type order struct{ attr, arch string }
 
-// buildResult is what was built.
+// buildResult is the result of a build, and the time when it ended.
 type buildResult struct {
 	paths []store.Path
 	at    time.Time
 }
 
-// outputs builds an attribute for each of archs, for the builder's own if there is none, and returns the paths of those that
-// it is a package for: of one at least.
+// outputs builds an attribute for each of archs, or for the builder's own architecture if archs is empty. It returns the paths
+// for the architectures that have the package. If no architecture has it, outputs returns an error.
 func (b *builds) outputs(ctx context.Context, attr string, archs []string) ([][]store.Path, error) {
 	if len(archs) == 0 {
 		archs = []string{""}
@@ -67,7 +68,8 @@ func (b *builds) outputs(ctx context.Context, attr string, archs []string) ([][]
 	return all, nil
 }
 
-// build builds once a minute: that something is built already, the builder knows.
+// build asks the builder for an attribute at most once a minute, if the stores still have its paths. The builder itself knows
+// which attributes are built already.
 func (b *builds) build(ctx context.Context, o order) ([]store.Path, error) {
 	if a, ok := b.results.Get(o); ok && time.Since(a.at) < believed && b.present(ctx, a.paths) == nil {
 		return slices.Clone(a.paths), nil
@@ -95,7 +97,7 @@ func (b *builds) build(ctx context.Context, o order) ([]store.Path, error) {
 	return nil, fmt.Errorf("%s was built, and none of the stores has it: %v: %w", o.attr, gone, store.ErrUnavailable)
 }
 
-// holdBuilt holds what was built, until the image made of it is.
+// holdBuilt protects the paths of a build from the garbage collector until the image made of them is protected.
 func (b *builds) holdBuilt(ctx context.Context, o order, paths []store.Path) error {
 	if b.holder == nil {
 		return nil
@@ -114,7 +116,7 @@ func (b *builds) present(ctx context.Context, paths []store.Path) error {
 	return nil
 }
 
-// wholeImage reports whether what was built is no package but a file, or an OCI layout.
+// wholeImage reports whether the result of a build is an image itself, and not a package: a single file, or an OCI layout.
 func (b *builds) wholeImage(ctx context.Context, p store.Path) (bool, error) {
 	at, nd, err := store.Resolve(ctx, b.store, p.Abs())
 	if err != nil {
@@ -128,13 +130,15 @@ func (b *builds) wholeImage(ctx context.Context, p store.Path) (bool, error) {
 
 func imageRecord(attr string) string { return "build/" + attr }
 
-// isImage reports whether an attribute was found to be a whole image, now or by an earlier process: it may have more tags.
+// isImage reports whether an attribute was found to be a whole image, by this process or an earlier one. A whole image may have
+// tags of its own.
 func (b *builds) isImage(ctx context.Context, attr string) bool {
 	var image bool
 	return kv.Read(ctx, b.cache, imageRecord(attr), &image) == nil && image
 }
 
-// image defines the whole image in p. Under the tags that move it is what the file calls latest.
+// image defines the whole image at p. For a tag that [builds.moving] reports, it returns the image that the file itself tags
+// latest.
 func (b *builds) image(ctx context.Context, repository, attr string, p store.Path, tag string) ([]*draft.Definition, error) {
 	if b.moving(tag) {
 		tag = packages.Latest

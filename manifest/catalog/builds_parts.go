@@ -18,21 +18,22 @@ import (
 )
 
 const (
-	// maxParts bounds how many components are built side by side.
+	// maxParts bounds how many components of one name are built at the same time.
 	maxParts = 8
-	// shellProgram is what they run.
+	// shellProgram is the program that images under shell/… run.
 	shellProgram = "bash"
 )
 
-// supply is where a component of a name comes from: a package, or an attribute that is built.
+// supply is the source of one component of a name: a package, or an attribute to build.
 type supply struct {
-	name  string // as it was asked for; a definition has attributes in their own spelling
+	name  string // as the client spelled it; definitions spell attributes as Nix does
 	attr  string // "" for the package called name
-	shell bool   // it stands for shell, not for itself
+	shell bool   // the supply is part of shell, and not a component of the name
 }
 
-// supplies finds where the components of a name come from, sorted by name, what shell stands for first. With attributes,
-// those count more than packages. A name that nobody knows gives an error that [packages.IsUnknown] tells.
+// supplies finds the source of each component of a name. The supplies of shell come first, the others are sorted by name. If
+// attributes is set, attributes are preferred to packages. For an unknown component, [packages.IsUnknown] reports true for the
+// error.
 func (b *builds) supplies(ctx context.Context, repository string, attributes bool) ([]supply, error) {
 	unknown := packages.UnknownRepository(repository)
 	names := strings.Split(repository, "/")
@@ -63,18 +64,20 @@ func (b *builds) supplies(ctx context.Context, repository string, attributes boo
 	return list, nil
 }
 
-// missing is err; or, if that says that the component part of a name is not known, that the whole name is not, and why.
+// missing returns err. But if err says that a component of a name is unknown, missing returns an error about the whole name that
+// gives the reason. part is the unknown component.
 func missing(err, unknown error, part string) error {
 	switch {
 	case !packages.IsUnknown(err):
 		return err
-	case part == "": // err says why
+	case part == "": // err gives the reason
 		return packages.Unknown(fmt.Sprintf("%v: %v", unknown, err))
 	}
 	return packages.Unknown(fmt.Sprintf("%v: there is no package %s", unknown, part))
 }
 
-// shell is an interactive bash, and coreutils. nixpkgs' bash-interactive is an attribute of another name.
+// shell returns the supplies of shell: an interactive bash, and coreutils. The package bash-interactive of nixpkgs has an
+// attribute with another name.
 func (b *builds) shell(ctx context.Context, attributes bool) ([]supply, error) {
 	names := []string{"bash-interactive", "bashinteractive", "bash"}
 	if attributes {
@@ -124,7 +127,7 @@ func (b *builds) attribute(ctx context.Context, name string) (supply, error) {
 	return supply{name: name, attr: attr}, err
 }
 
-// title is the name that supplies have together, whatever order they were asked for in.
+// title returns the common name of supplies. It does not depend on the order in the client's request.
 func title(list []supply) string {
 	var names []string
 	for _, s := range list {
@@ -138,8 +141,8 @@ func title(list []supply) string {
 	return strings.Join(names, "/")
 }
 
-// joined is the image of several supplies for each architecture that all are there for. Of archs, those that are built are
-// built for each; none: for the builder's own.
+// joined returns one image of several supplies for each architecture that all of them have. It builds attributes for each of
+// archs, or for the builder's own architecture if archs is empty.
 func (b *builds) joined(ctx context.Context, title string, list []supply, archs []string) ([]packages.Image, error) {
 	parts := make([]packages.Part, len(list))
 	g, within := errgroup.WithContext(ctx)
@@ -160,7 +163,7 @@ func (b *builds) joined(ctx context.Context, title string, list []supply, archs 
 	return images, err
 }
 
-// distinct is paths without those that came before.
+// distinct returns paths without repeated paths.
 func distinct(paths []store.Path) []store.Path {
 	var out []store.Path
 	for _, p := range paths {
@@ -171,7 +174,7 @@ func distinct(paths []store.Path) []store.Path {
 	return out
 }
 
-// part is what one supply brings. Packages of which there is nothing but the name are built.
+// part returns the paths of one supply. It builds a package if the stores have only its name.
 func (b *builds) part(ctx context.Context, s supply, archs []string) (packages.Part, error) {
 	if s.attr == "" {
 		p, err := b.packages.Part(ctx, packages.PulledName(s.name))

@@ -9,7 +9,8 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Tags are the packages', and what the builder answers to. Nothing is built to see which tags an image has of its own.
+// Tags returns the tags of the packages, and the tags under which the builder gives a result. It does not build a whole image to
+// read the image's own tags.
 func (b *builds) Tags(ctx context.Context, repository string) ([]string, error) {
 	owned, err := b.packages.Owns(ctx, repository)
 	if err != nil {
@@ -52,16 +53,16 @@ func (b *builds) tags(ctx context.Context, repository string, list []supply) []s
 		if !ok {
 			continue
 		}
-		if own, err := b.files.fileTags(ctx, repository, a.paths[0].Abs()); err == nil { // it is told when it is asked for
+		if own, err := b.files.fileTags(ctx, repository, a.paths[0].Abs()); err == nil { // a pull of the image returns the error
 			tags = append(tags, own...)
 		}
 	}
 	return tags
 }
 
-// Newest are the packages', and latest of what this process has built: that a digest is not known must not start a build,
-// which could go on for hours and give another one. What was built before is found by the packages' names, or under its
-// tag.
+// Newest returns the newest tags of the packages, and a tag for an image that this process has built. It builds nothing: a
+// request for an unknown digest must not start a build, which could take hours and give another digest. Results of earlier
+// processes are found as packages, or under the tag of the builder's source.
 func (b *builds) Newest(ctx context.Context, repository string, n int) ([]string, error) {
 	owned, err := b.packages.Owns(ctx, repository)
 	if err != nil {
@@ -91,12 +92,12 @@ func (b *builds) Newest(ctx context.Context, repository string, n int) ([]string
 	return []string{packages.Latest}, nil
 }
 
-// fixed reports whether nothing of a name is built.
+// fixed reports whether all components of a name are packages, so that none is built.
 func fixed(list []supply) bool {
 	return !slices.ContainsFunc(list, func(s supply) bool { return s.attr != "" })
 }
 
-// lately reports whether all attributes of a name were built by this process, and the stores still have them.
+// lately reports whether this process has built all attributes of a name, and the stores still have the results.
 func (b *builds) lately(ctx context.Context, list []supply) bool {
 	built := false
 	for _, s := range list {

@@ -1,7 +1,7 @@
 // Package catalog gives names to images: it finds the definitions of a name and tag.
 //
-// It owns the ordered list of providers (image files, then packages and what is built), the kinds of definitions, and what is
-// known of their faults. It must not know manifests, digests of layers, or how images are made.
+// It owns the ordered list of providers (image files, then packages and builds), the kinds of definitions, and the known faults
+// of definitions. It must not know manifests, digests of layers, or how images are made.
 //
 //	c, err := catalog.New(catalog.Config{Store: s, Packages: packages, Images: dirs, …})
 //	err = c.Load(ctx)
@@ -17,17 +17,16 @@ import (
 	"github.com/nixreg/nixreg/manifest/packages"
 )
 
-// Catalog is the catalogue: the ordered list of providers of names. Image files come first, then packages and what is built.
-// Safe for concurrent use.
+// Catalog is the ordered list of providers of names. Image files come first, then packages and builds. Safe for concurrent use.
 type Catalog struct {
 	images    *images
 	builds    *builds
-	providers []Provider // in the order in which they are asked
+	providers []Provider // asked in this order
 	suggester suggester
 	log       *slog.Logger
 }
 
-// New makes a catalogue. Load reads its files.
+// New makes a catalog. Load reads the definition files.
 func New(cfg Config) (*Catalog, error) {
 	reader := &fileReader{env: cfg.Env, places: &imagePlaces{roots: cfg.Images, stores: cfg.StoreDirs}, log: cfg.Log}
 	b := newBuilds(reader, cfg)
@@ -42,7 +41,7 @@ func New(cfg Config) (*Catalog, error) {
 	return s, nil
 }
 
-// Repositories lists what there is to pull: image files, and packages that have programs.
+// Repositories lists the repositories that clients can pull: image files, and packages that have programs.
 func (s *Catalog) Repositories(ctx context.Context) ([]string, error) {
 	names := make(map[string]string)
 	for _, c := range s.providers {
@@ -57,7 +56,7 @@ func (s *Catalog) Repositories(ctx context.Context) ([]string, error) {
 	return sortedKeys(names), nil
 }
 
-// Lookup says what the images of a tag are made of, one for each platform.
+// Lookup returns the definitions of the images of a tag, one for each platform.
 func (s *Catalog) Lookup(ctx context.Context, repository, tag string) ([]*draft.Definition, error) {
 	c, err := s.Owner(ctx, repository)
 	if err != nil {
@@ -75,7 +74,8 @@ func (s *Catalog) Provider(ctx context.Context, repository string) (Provider, er
 	return owner(ctx, s.providers, repository)
 }
 
-// Owner is the catalog that owns a repository. The error that none does says what may have been meant, unless it has a reason.
+// Owner returns the provider that owns a repository. If no provider owns it and none gives a reason, the error suggests a name
+// that may have been meant.
 func (s *Catalog) Owner(ctx context.Context, repository string) (Provider, error) {
 	c, err := owner(ctx, s.providers, repository)
 	if packages.IsUnknown(err) && err.Error() == packages.UnknownRepository(repository).Error() {
@@ -84,7 +84,7 @@ func (s *Catalog) Owner(ctx context.Context, repository string) (Provider, error
 	return c, err
 }
 
-// State stays the same as long as all names mean the same.
+// State returns a text that stays the same as long as all names mean the same.
 func (s *Catalog) State(ctx context.Context) (string, error) {
 	var all strings.Builder
 	for _, p := range s.providers {
@@ -98,7 +98,7 @@ func (s *Catalog) State(ctx context.Context) (string, error) {
 	return all.String(), nil
 }
 
-// Settled reports whether the last answers were those of the present state.
+// Settled reports whether the last answers belong to the present state.
 func (s *Catalog) Settled(ctx context.Context) bool {
 	for _, p := range s.providers {
 		if !p.Settled(ctx) {

@@ -19,8 +19,9 @@ import (
 	"github.com/nixreg/nixreg/manifest/packages"
 )
 
-// Check returns the problems of image files and of all files in directories, one problem a line. Problems of a definition
-// have a line and a column. warn, which may be nil, gets the warnings. Nothing else may use the catalogue meanwhile.
+// Check returns the problems of image files, and of all image files in directories, one problem a line. A problem of a
+// definition has a line and a column. Check calls warn for each warning; warn may be nil. Nothing else may use the catalog while
+// Check runs.
 func (s *Catalog) Check(ctx context.Context, files []string, warn func(error)) []error {
 	s.images.env.WholeNames = true
 	s.images.places.roots = files
@@ -34,7 +35,7 @@ func (s *Catalog) Check(ctx context.Context, files []string, warn func(error)) [
 type checker struct {
 	names    *Catalog
 	env      *draft.Env
-	owners   map[string]string // the file that has a repository
+	owners   map[string]string // the file of each repository
 	problems []error
 	warn     func(error) // may be nil
 }
@@ -46,7 +47,7 @@ func (c *checker) note(file string, err error) {
 	}
 }
 
-// inFile puts the name of a file in front of err; those in definition files name their place themselves.
+// inFile puts the name of a file in front of err. Errors of definition files have their file and position already.
 func inFile(file string, err error) error {
 	if !fault.IsPlaced(err) && !strings.HasPrefix(err.Error(), file+":") {
 		err = fmt.Errorf("%s: %w", file, err)
@@ -102,7 +103,7 @@ func (c *checker) file(ctx context.Context, repository, file string) {
 	c.note(file, err)
 }
 
-// own notes whose a repository is; that it is another file's is an error.
+// own records that a repository belongs to a file. If it belongs to another file already, own returns an error.
 func (c *checker) own(repository, file string) error {
 	other := c.owners[repository]
 	if other != "" && other != file {
@@ -112,7 +113,7 @@ func (c *checker) own(repository, file string) error {
 	return nil
 }
 
-// definitions checks the images of a definition file in its order, all of one name and tag together.
+// definitions checks the images of a definition file in the file's order. It checks all images of one name and tag together.
 func (c *checker) definitions(ctx context.Context, file string, b []byte) {
 	images, err := imagefile.Parse(file, b)
 	c.note(file, err)
@@ -158,8 +159,8 @@ func (c *checker) platforms(ctx context.Context, file string, images []*imagefil
 	}
 }
 
-// unbuilt reports whether an image has contents that would have to be built. Nothing is built to check it: the rest of the
-// definition is looked at.
+// unbuilt reports whether an image has contents that have to be built. A check builds nothing, so for such an image unbuilt
+// checks the rest of the definition.
 func (c *checker) unbuilt(ctx context.Context, file string, m *imagefile.Image) bool {
 	r := c.names.images.resolver
 	builds := func(content imagefile.Content) bool {
@@ -187,7 +188,7 @@ func (c *checker) unbuilt(ctx context.Context, file string, m *imagefile.Image) 
 	return true
 }
 
-// draft plans an image. Misspelled keys of its config are problems; other warnings go to c.warn.
+// draft plans an image. A misspelled key of its config is a problem; draft passes all other warnings to c.warn.
 func (c *checker) draft(ctx context.Context, file string, d *draft.Definition) error {
 	objects, err := d.Objects(ctx, c.env)
 	if err != nil {

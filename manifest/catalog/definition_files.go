@@ -24,45 +24,45 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// absentFor is for how long a definition file may be gone, and what it said before still stays when a broken one comes in
-// its place: editors rename the old file away before they write the new one.
+// absentFor is how long the old content of a missing definition file is kept: if a broken file appears in its place within that
+// time, the old images are still served. Editors rename the old file away before they write the new one.
 const absentFor = time.Minute
 
-// definitionFiles are the definition files among the image files. One is read anew when it was changed; if it is broken
-// then, what it said before stays. Safe for concurrent use, but for [definitionFiles.of] and [definitionFiles.retain],
-// which are for one at a time.
+// definitionFiles are the definition files among the image files. A file is read again when it was changed. If the new content
+// is broken, the old images stay. Safe for concurrent use, except [definitionFiles.of] and [definitionFiles.retain], which only
+// one goroutine may call at a time.
 type definitionFiles struct {
 	read   func(ctx context.Context, file string) ([]byte, error)
 	places *imagePlaces
 	log    *slog.Logger
 
-	mu    sync.Mutex // not held while a file is read
+	mu    sync.Mutex // not locked while a file is read
 	files map[string]definitionFile
-	loud  bool // log what is broken; at the start that is an error
+	loud  bool // log broken files; at the start they are errors instead
 }
 
-// definitionFile is one image file, of whatever kind.
+// definitionFile is one image file of any kind, and what is known of it.
 type definitionFile struct {
-	mark   string             // the file's state when it was read
-	images []*imagefile.Image // what it defines
-	names  tagsByName         // the same; nil: it is no definition file
-	odd    bool               // it is no image file at all
-	fault  error              // why it defines something older than what it holds
-	absent time.Time          // since when it is gone; zero: it is there
+	mark   string             // the result of fileState when the file was read
+	images []*imagefile.Image // the images that the file defines
+	names  tagsByName         // the same images; nil: the file is no definition file
+	odd    bool               // the file is no image file of any kind
+	fault  error              // why the file's present content is not used; images may be older
+	absent time.Time          // when the file was found missing; zero: the file exists
 
-	audited bool         // since it was read
-	state   string       // of the stores then
-	faults  []imageFault // what the audit found
+	audited bool         // the file was audited since it was read
+	state   string       // the state of the stores at that audit
+	faults  []imageFault // the faults that the audit found
 }
 
-// tagsByName has the images of each repository and tag: several of one tag are for different platforms.
+// tagsByName maps repositories and tags to images. Several images of one tag are for different platforms.
 type tagsByName map[string]map[string][]*imagefile.Image
 
 func newDefinitionFiles(read func(ctx context.Context, file string) ([]byte, error), places *imagePlaces, log *slog.Logger) *definitionFiles {
 	return &definitionFiles{read: read, places: places, log: log, files: make(map[string]definitionFile)}
 }
 
-// of returns what is known of a file, which it reads if it is not as it was when it was read last.
+// of returns what is known of a file. It reads the file again if the file has changed since the last read.
 func (d *definitionFiles) of(ctx context.Context, file string) definitionFile {
 	d.mu.Lock()
 	f, loud := d.files[file], d.loud
@@ -73,7 +73,7 @@ func (d *definitionFiles) of(ctx context.Context, file string) definitionFile {
 	}
 	next := d.look(ctx, file, mark, f)
 	if ctx.Err() != nil {
-		return f // who asks next looks again
+		return f // the next call reads the file again
 	}
 	if loud && next.fault != nil && (f.fault == nil || f.fault.Error() != next.fault.Error()) {
 		d.complain(file, next.fault, f.names != nil)
@@ -84,13 +84,13 @@ func (d *definitionFiles) of(ctx context.Context, file string) definitionFile {
 	return next
 }
 
-// look reads a file that was f before, and is in the state mark.
+// look reads a file. f is the result of the last read, and mark is the present file state.
 func (d *definitionFiles) look(ctx context.Context, file, mark string, f definitionFile) definitionFile {
 	images, kind, err := d.load(ctx, file, f.names != nil)
 	if unread := (*unreadError)(nil); errors.As(err, &unread) {
-		mark = "" // what it links to may come back without a change of the link
+		mark = "" // the target of a link may come back without a change of the link
 		if f.names == nil && !namedAsDefinition(file) {
-			return f // who asks for the image is told
+			return f // a client gets the error when it asks for the image
 		}
 	}
 	if err != nil {
@@ -100,7 +100,7 @@ func (d *definitionFiles) look(ctx context.Context, file, mark string, f definit
 	return definitionFile{mark: mark, images: images, names: byTag(images), odd: kind == oddFile}
 }
 
-// complain logs each problem of a file by itself.
+// complain logs each problem of a file as its own record.
 func (d *definitionFiles) complain(file string, err error, before bool) {
 	text := "definition file is broken"
 	if outside := (*outsideError)(nil); errors.As(err, &outside) {
@@ -114,16 +114,17 @@ func (d *definitionFiles) complain(file string, err error, before bool) {
 	}
 }
 
-// fileKind is what a file is, as far as it matters here.
+// fileKind is the kind of a file, as far as definitionFiles needs it.
 type fileKind uint8
 
 const (
 	definesImages fileKind = iota
-	otherImage             // or it may be one
+	otherImage             // an image of another kind, or a file that may be one
 	oddFile
 )
 
-// load reads a definition file. One that was one before is taken for one, unless it is clearly something else now.
+// load reads a definition file. before says that the file was a definition file at the last read. Then load treats it as one
+// again, unless its content is clearly of another kind.
 func (d *definitionFiles) load(ctx context.Context, file string, before bool) ([]*imagefile.Image, fileKind, error) {
 	if linksElsewhere(file) {
 		return nil, otherImage, nil
@@ -132,7 +133,7 @@ func (d *definitionFiles) load(ctx context.Context, file string, before bool) ([
 	switch outside := (*outsideError)(nil); {
 	case errors.As(err, &outside):
 		return nil, definesImages, err
-	case errors.Is(err, errors.ErrUnsupported): // too large for one
+	case errors.Is(err, errors.ErrUnsupported): // too large for a definition file
 		return nil, d.kindOfLarge(file), nil
 	case err != nil:
 		return nil, otherImage, &unreadError{file, err}
@@ -145,12 +146,12 @@ func (d *definitionFiles) load(ctx context.Context, file string, before bool) ([
 	return nil, oddFile, nil
 }
 
-// isOtherImage reports whether a file is meant as an image of another kind.
+// isOtherImage reports whether the content is an image of another kind.
 func isOtherImage(b []byte) bool {
 	return isScript(b) || dockertools.LooksLikeConf(b) || finished.StartsArchive(b[:min(len(b), finished.TarBlock)])
 }
 
-// kindOfLarge is for files that are not read as a whole.
+// kindOfLarge returns the kind of a file that is too large to be read as a whole.
 func (d *definitionFiles) kindOfLarge(file string) fileKind {
 	if p, err := d.places.of(file); err == nil && !p.stored() && !p.mayBeReady() {
 		return oddFile
@@ -158,8 +159,8 @@ func (d *definitionFiles) kindOfLarge(file string) fileKind {
 	return otherImage
 }
 
-// linksElsewhere reports whether file is a link to a store path that its name tells to be something else, as nixpkgs names
-// them. A store may be far away: then that need not be read.
+// linksElsewhere reports whether file is a link to a store path that is no definition file, judged by the names that nixpkgs
+// gives. The name is enough, so a path of a remote store need not be downloaded.
 func linksElsewhere(file string) bool {
 	target, err := os.Readlink(file)
 	if err != nil {
@@ -181,8 +182,8 @@ type unreadError struct {
 func (e *unreadError) Error() string { return e.file + ": " + e.err.Error() }
 func (e *unreadError) Unwrap() error { return e.err }
 
-// isDefinition reports whether an image file is meant as a definition file. By its content alone none is that is named as
-// something else.
+// isDefinition reports whether an image file is meant as a definition file. A file whose name has the suffix of another kind is
+// never one, whatever its content is.
 func isDefinition(file string, b []byte) bool {
 	if isScript(b) || dockertools.LooksLikeConf(b) {
 		return false
@@ -192,12 +193,14 @@ func isDefinition(file string, b []byte) bool {
 
 func isScript(b []byte) bool { return strings.HasPrefix(string(b[:min(len(b), 2)]), "#!") }
 
-// namedAsDefinition is for files whose content tells nothing, as it is not even YAML.
+// namedAsDefinition reports whether the name of a file alone says that it is a definition file. This matters for a file that is
+// not valid YAML, because its content says nothing.
 func namedAsDefinition(file string) bool {
 	return slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(file))
 }
 
-// byTag sorts images. Of a name with a single tag, or none, that is latest as well. Without images it is nil.
+// byTag groups images by repository and tag. If a repository has only one tag, its images also get the tag latest. An image
+// without a tag has the tag latest. For nil images the result is nil.
 func byTag(images []*imagefile.Image) tagsByName {
 	if images == nil {
 		return nil
@@ -222,14 +225,15 @@ func byTag(images []*imagefile.Image) tagsByName {
 	return names
 }
 
-// loaded ends the start.
+// loaded ends the start: from now on broken files are logged.
 func (d *definitionFiles) loaded() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.loud = true
 }
 
-// retain tells which files there are. Of the others it keeps for a while what they said.
+// retain forgets files that are not in there, the set of present files. It keeps the definitions of a missing file for
+// absentFor.
 func (d *definitionFiles) retain(there map[string]bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -247,7 +251,7 @@ func (d *definitionFiles) retain(there map[string]bool) {
 	})
 }
 
-// each calls f with what is known of the files that are there, in the order of their names.
+// each calls f for each file that exists, in the order of their names.
 func (d *definitionFiles) each(f func(file string, known definitionFile)) {
 	d.mu.Lock()
 	files := maps.Clone(d.files)
@@ -259,7 +263,8 @@ func (d *definitionFiles) each(f func(file string, known definitionFile)) {
 	}
 }
 
-// fileState changes when a file does, or where a link leads to. A link may lead into a store that lies elsewhere.
+// fileState returns a text that changes when a file, a link, or the target of a link changes. The target may be in a remote
+// store: then the text describes the link alone.
 func fileState(file string) string {
 	link, err := os.Lstat(file)
 	if err != nil {
@@ -281,15 +286,15 @@ func describeFile(info fs.FileInfo) string {
 	return fmt.Sprintf("%v %d %d %d %d", info.Mode(), s.Size, s.Mtime, s.Inode, s.Ctime)
 }
 
-// imageFault is why an image cannot be served.
+// imageFault is the reason why an image cannot be served.
 type imageFault struct {
 	image *imagefile.Image
-	key   string // of the image, that is at fault; "" for the whole
+	key   string // the key of the image that is at fault; "" for the whole image
 	at    imagefile.Position
 	err   error
 }
 
-// public is the fault as everybody may see it: where, which key, and which kind of fault.
+// public returns the fault as all clients may see it: the position, the key, and the kind of fault.
 func (f *imageFault) public() string {
 	at := f.at
 	at.File = filepath.Base(at.File)

@@ -26,7 +26,7 @@ type fileReader struct {
 	log    *slog.Logger
 }
 
-// lookupFile defines the image of a tag of a file that is an image itself, or has finished ones.
+// lookupFile returns the definition of a tag from a file that is an image itself, or that has finished images.
 func (m *fileReader) lookupFile(ctx context.Context, repository, file, tag string) ([]*draft.Definition, error) {
 	if f, err := m.ready(ctx, repository, file); err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (m *fileReader) lookupFile(ctx context.Context, repository, file, tag strin
 	return []*draft.Definition{d}, nil
 }
 
-// fileTags are the tags of such a file, sorted by bytes.
+// fileTags returns the tags of such a file, sorted by bytes.
 func (m *fileReader) fileTags(ctx context.Context, repository, file string) ([]string, error) {
 	if f, err := m.ready(ctx, repository, file); err != nil {
 		return nil, err
@@ -62,11 +62,11 @@ func (m *fileReader) fileTags(ctx context.Context, repository, file string) ([]s
 	return tags, nil
 }
 
-// definition reads the file of a repository; its kind is found by content.
+// definition reads the file of a repository. The content decides the kind of the file.
 func (m *fileReader) definition(ctx context.Context, repository, file string) (*draft.Definition, error) {
 	source, conf, err := m.read(ctx, file)
 	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
-		err = pathErr.Err // who asked need not know where the directory is
+		err = pathErr.Err // clients need not know the directory
 	}
 	if err != nil {
 		return nil, fault.OfFile(repository, file, err)
@@ -80,7 +80,7 @@ func (m *fileReader) read(ctx context.Context, file string) ([]byte, *dockertool
 	if err != nil {
 		return nil, nil, err
 	}
-	if isDefinition(file, b) { // a broken one: it would have other names
+	if isDefinition(file, b) { // it is broken, because a valid one defines other names
 		_, err := imagefile.Parse(filepath.Base(file), b)
 		if err == nil {
 			err = fault.Absent("the file was changed a moment ago")
@@ -107,8 +107,9 @@ func (m *fileReader) read(ctx context.Context, file string) ([]byte, *dockertool
 	return b, conf, err
 }
 
-// content returns what file holds. A link into the store is followed by the store: its files may lie elsewhere, and
-// only valid paths count. Of what lies elsewhere it returns definitions alone; the rest is an [outsideError].
+// content returns the content of file. The store follows a link into the store, because the path may be in a remote store, and
+// because only valid paths count. If file is a link out of --images to a file outside of the store, content returns only a
+// definition; for anything else it returns an [outsideError].
 func (m *fileReader) content(ctx context.Context, file string) ([]byte, error) {
 	at, err := m.places.of(file)
 	if err != nil {

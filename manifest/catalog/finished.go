@@ -19,7 +19,7 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// readyFile is an image file that holds such images.
+// readyFile is an image file with finished images: a docker-archive, or an OCI layout.
 type readyFile struct {
 	repository string
 	images     []readyImage
@@ -31,7 +31,7 @@ type readyImage struct {
 	definition *draft.Definition
 }
 
-// add adds an image. Of the tags those count that can be asked for, and that no image before has.
+// add adds an image. It ignores a tag that no client can ask for, and a tag that an earlier image has.
 func (f *readyFile) add(title, version string, r finished.Image, tags ...string) {
 	m := readyImage{definition: &draft.Definition{Title: title, Version: version, Kind: draft.Finished(r)}}
 	if f.byTag == nil {
@@ -46,7 +46,7 @@ func (f *readyFile) add(title, version string, r finished.Image, tags ...string)
 	f.images = append(f.images, m)
 }
 
-// tagged finds the image of a tag: an only image is latest, too.
+// tagged returns the image of a tag. If the file has only one image, that image is latest, too.
 func (f *readyFile) tagged(tag string) *draft.Definition {
 	if d := f.byTag[tag]; d != nil || tag != packages.Latest || len(f.images) > 1 {
 		return d
@@ -61,7 +61,7 @@ func (f *readyFile) lookup(tag string) ([]*draft.Definition, error) {
 	return nil, packages.UnknownTag(f.repository, tag)
 }
 
-// tags are sorted by bytes.
+// tags returns the tags of all images, sorted by bytes.
 func (f *readyFile) tags() []string {
 	var tags []string
 	for _, m := range f.images {
@@ -74,8 +74,8 @@ func (f *readyFile) tags() []string {
 	return slices.Compact(tags)
 }
 
-// newest are up to n tags, one of each image. What was added last to a layout stands last in its index; of no image it is
-// known otherwise when it was made. A nil file has none.
+// newest returns up to n tags, one of each image. It takes the last images of the file: tools append new images to the index of
+// a layout, and no other field says when an image was made. A nil file has no tags.
 func (f *readyFile) newest(n int) []string {
 	if f == nil {
 		return nil
@@ -91,8 +91,8 @@ func (f *readyFile) newest(n int) []string {
 	return tags[max(0, len(tags)-n):]
 }
 
-// addLayoutImages adds what a layout's index lists. Names may be whole references. Several manifests without names, each
-// for a platform, are one image, whose index the layout's own is.
+// addLayoutImages adds the images in the index of a layout. The name of an image may be a whole reference. If the index has
+// several manifests without names, each for a platform, they are one image, and the layout's index is the index of that image.
 func addLayoutImages(ctx context.Context, s store.Store, f *readyFile, o *store.Object, dir string) error {
 	b, list, err := finished.ReadLayoutIndex(ctx, s, o, dir)
 	if err != nil {
@@ -114,7 +114,7 @@ func addLayoutImages(ctx context.Context, s store.Store, f *readyFile, o *store.
 	return nil
 }
 
-// ready reads an image file that holds finished images; nil, if it is of another kind or leads nowhere.
+// ready reads an image file with finished images. It returns nil if the file is of another kind, or is a link to nothing.
 func (m *fileReader) ready(ctx context.Context, repository, file string) (*readyFile, error) {
 	p, rest, kind := m.recognise(ctx, file)
 	if kind == notReady {
@@ -149,7 +149,7 @@ func (m *fileReader) readInto(ctx context.Context, f *readyFile, kind readyKind,
 		for i, ref := range image.RepoTags {
 			ref, _, _ = strings.Cut(ref, "@")
 			name, tag, _ := oci.SplitTag(ref)
-			if i == 0 && oci.IsName(name) { // else a manifest's title would have what no registry takes
+			if i == 0 && oci.IsName(name) { // any other name is not valid in a registry, and may not be a title
 				title, version = name, tag
 			}
 			tags = append(tags, tag)
@@ -159,7 +159,7 @@ func (m *fileReader) readInto(ctx context.Context, f *readyFile, kind readyKind,
 	return nil
 }
 
-// readyKind is a kind of finished image.
+// readyKind is a kind of file with finished images.
 type readyKind uint8
 
 const (
@@ -168,12 +168,12 @@ const (
 	ociLayout
 )
 
-// recognise finds by content whether an image file holds finished images, and where they lie. A file outside of the
-// store becomes a path of the store of files by it.
+// recognise finds by content whether an image file has finished images, and returns their store path. A file outside of the
+// store gets a path in the store of host files.
 func (m *fileReader) recognise(ctx context.Context, file string) (p store.Path, rest string, kind readyKind) {
 	place, err := m.places.of(file)
 	if err != nil || place.outside() {
-		return "", "", notReady // whoever reads it next tells why
+		return "", "", notReady // the next read of the file returns the error
 	}
 	p, rest, err = store.ParseAbs(place.name)
 	loose := err != nil
@@ -197,7 +197,7 @@ func (m *fileReader) recognise(ctx context.Context, file string) (p store.Path, 
 	}
 	if nd.Kind == store.Directory {
 		layout, err := finished.IsLayout(ctx, m.env.Store, at, nd.Name)
-		if !loose && (err != nil || !layout) { // outside the store it is one: a link may lead out of it
+		if !loose && (err != nil || !layout) { // outside of the store it is a layout: a link in it may lead out of it
 			return "", "", notReady
 		}
 		return p, rest, ociLayout
@@ -209,7 +209,7 @@ func (m *fileReader) recognise(ctx context.Context, file string) (p store.Path, 
 	return p, rest, dockerArchive
 }
 
-// mayBeReady reports whether a file below --images is worth a closer look.
+// mayBeReady reports whether the first bytes of a file below --images are those of a finished image.
 func (p imagePlace) mayBeReady() bool {
 	if info, err := os.Lstat(p.real); err == nil && info.IsDir() {
 		return finished.IsLayoutDirectory(p.real)

@@ -15,25 +15,25 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// imagePlaces are where image files may lie: below --images, and in the store. A link is judged by where it ends. One that
-// ends elsewhere may be meant for a file that nobody is to see, so no more than definitions is taken from there.
+// imagePlaces are the places where image files may be: below --images, and in the store. The end of a link decides. A link to
+// another place may lead to a private file, so only definitions are read from there.
 type imagePlaces struct {
-	roots  []string // what --images names
-	stores []string // directories of stores whose paths are called otherwise: /nix/store/…
+	roots  []string // the arguments of --images
+	stores []string // directories of stores whose paths are named /nix/store/…
 }
 
-// imagePlace is where an image file is in the end.
+// imagePlace is the place of an image file after all links are followed.
 type imagePlace struct {
-	file string // as it was asked for
-	name string // no link; of what is in the store, as the store calls it
-	real string // the same without any link on the way; "" in the store
-	root string // the directory of real that it lies in whatever happens; "" outside
+	file string // as the caller named it
+	name string // the end of the link; for a path of a store its name /nix/store/…
+	real string // name without a link in any directory; "" in the store
+	root string // the directory that real must stay in when it is opened; "" outside of --images
 }
 
 func (p imagePlace) stored() bool  { return p.real == "" }
 func (p imagePlace) outside() bool { return p.real != "" && p.root == "" }
 
-// of finds where a file is. A link that leads nowhere is an error.
+// of finds the place of a file. A link to nothing is an error.
 func (w *imagePlaces) of(file string) (imagePlace, error) {
 	p := imagePlace{file: file}
 	var err error
@@ -79,12 +79,12 @@ func realPath(name string) (string, error) {
 	return filepath.EvalSymlinks(abs)
 }
 
-// below returns what leads from dir to name, which lies in it.
+// below returns the path of name relative to dir; ok is false if name is not below dir.
 func below(name, dir string) (rest string, ok bool) {
 	return strings.CutPrefix(name, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// path is the store path that a file is in, or that it is a link into; "" if there is none.
+// path returns the store path that has the file or the target of its link; "" if the file is not in the store.
 func (w *imagePlaces) path(file string) store.Path {
 	p, err := w.of(file)
 	if err != nil || !p.stored() {
@@ -94,11 +94,12 @@ func (w *imagePlaces) path(file string) store.Path {
 	return path
 }
 
-// leadsIntoStore reports whether a file is a link to one of the store, which every process knows and which may be far away.
+// leadsIntoStore reports whether a file is in the store, or is a link into it. Every process finds the path by its name, and the
+// path may be in a remote store.
 func (w *imagePlaces) leadsIntoStore(file string) bool { return w.path(file) != "" }
 
-// open opens the file, which is not in the store. It is regular when it is opened, whatever it was before: to open a pipe or
-// a device could wait, or do something.
+// open opens the file, which is not in the store. It checks before and after opening that the file is a regular file, because
+// another process may replace it in between. Opening a pipe may block, and opening a device may change its state.
 func (p imagePlace) open() (*os.File, fs.FileInfo, error) {
 	dir := cmp.Or(p.root, filepath.Dir(p.real))
 	root, err := os.OpenRoot(dir)
@@ -128,7 +129,7 @@ func (p imagePlace) open() (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// allowed reports what forbids to read a file.
+// allowed returns an error if the file may not be read.
 func (p imagePlace) allowed(info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("not a regular file: %w", fs.ErrInvalid)
@@ -139,7 +140,7 @@ func (p imagePlace) allowed(info fs.FileInfo) error {
 	return nil
 }
 
-// read returns what a small file holds that is not in the store. From outside that is a definition, or nothing.
+// read returns the content of a small file that is not in the store. Outside of --images it returns only a definition.
 func (p imagePlace) read() ([]byte, error) {
 	b, err := p.readAny()
 	if err == nil && p.outside() {
@@ -165,7 +166,8 @@ func (p imagePlace) readAny() ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxConf))
 }
 
-// outsideError is about a link out of --images. Nothing of what it leads to is in its text, and no name in the public one.
+// outsideError is an error about a link out of --images. Its text has no content of the target. Its public text has neither the
+// name of the target nor the directory of the link.
 type outsideError struct {
 	link, target string
 	err          error
@@ -181,23 +183,23 @@ func (e *outsideError) Public() string {
 
 func (e *outsideError) Is(target error) bool { return target == fs.ErrInvalid }
 
-// ownerOf returns the user that a file belongs to.
+// ownerOf returns the user ID of a file's owner.
 func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
 // Bounds of an --images directory.
 const (
 	maxImageFiles = 10_000
 	maxImageDepth = 16
-	maxImageDirs  = 2_000 // folders; one that links lead to twice counts twice
+	maxImageDirs  = 2_000 // folders; a folder that two links lead to counts twice
 	maxImageLinks = 40
 	maxConf       = 16 << 20 // bytes of a conf.json or script
 )
 
-// imageSuffixes are dropped from a file's name.
+// imageSuffixes are the suffixes that a repository name leaves out.
 var imageSuffixes = []string{".json", ".yaml", ".yml", ".tar", ".tar.gz", ".tar.zst"}
 
-// follow goes where a link leads that may lead into the store, whose files may lie elsewhere: it stops there. The last
-// file is no link.
+// follow follows a link, and stops at a path of the store, because that path may be in a remote store. The result is not a link,
+// unless it is in the store.
 func follow(file string) (string, error) {
 	for range maxImageLinks {
 		if _, _, err := store.ParseAbs(file); err == nil {
@@ -212,7 +214,7 @@ func follow(file string) (string, error) {
 			return "", err
 		}
 		if !filepath.IsAbs(target) {
-			dir := filepath.Dir(file) // ".." leads out of where dir really is
+			dir := filepath.Dir(file) // dir may be a link: then ".." leads to the parent of its target
 			if real, err := filepath.EvalSymlinks(dir); err == nil {
 				dir = real
 			}

@@ -20,24 +20,26 @@ import (
 )
 
 const (
-	// lookAgain is for how long image files are not looked at again, unless one was added to a folder, or went from it.
+	// lookAgain is how long a listing of the image files is used. A file that is added to a folder or removed from it ends that
+	// time early.
 	lookAgain = time.Second
-	// folderTick is how coarse the times of folders may be: one that was changed so shortly before a look may have been
-	// changed after it, too.
+	// folderTick is the resolution of the times of folders. A folder that changed less than folderTick before a listing may have
+	// changed again after it, with the same time.
 	folderTick = 20 * time.Millisecond
-	// maxFolders bounds how many folders are looked at for each request; what is added to others is seen a second later.
+	// maxFolders bounds the folders whose times are compared at each request. A file that is added to another folder is seen up
+	// to a second later.
 	maxFolders = 64
 )
 
-// imageList is what the image files were at one look.
+// imageList is one listing of the image files.
 type imageList struct {
-	at      time.Time             // when the look began
+	at      time.Time             // when the listing began
 	files   map[string]imageEntry // by repository
-	folders map[string]time.Time  // when they had been changed last
-	state   func() string         // of all files, found out once
+	folders map[string]time.Time  // the time of the last change of each folder
+	state   func() string         // a hash over all files, computed once
 }
 
-// holds reports whether the folders are as they were.
+// holds reports whether no folder has changed since the listing.
 func (l *imageList) holds() bool {
 	for folder, changed := range l.folders {
 		now, err := filestamp.Stat(folder)
@@ -48,8 +50,9 @@ func (l *imageList) holds() bool {
 	return true
 }
 
-// files returns the image files by repository; of two with one name the first root's, then the first by name, counts.
-// What cannot be read is left out: it must not hide the other images, nor the packages.
+// files returns the image files by repository. If two files have the same repository name, the file of the first root counts,
+// and in one root the first by name. A file that cannot be read is left out, because it must not hide the other images or the
+// packages.
 func (m *images) files(ctx context.Context) (map[string]imageEntry, error) {
 	l, err := m.look(ctx, false)
 	if err != nil {
@@ -58,8 +61,8 @@ func (m *images) files(ctx context.Context) (map[string]imageEntry, error) {
 	return l.files, nil
 }
 
-// look returns the last listing, or a new one if that is old or a new one is asked for. One looks at a time: those who
-// ask meanwhile want to know what is found.
+// look returns the last listing. It makes a new one if the last one is too old, or if anew is set. Only one goroutine makes a
+// listing at a time; the others wait for its result.
 func (m *images) look(ctx context.Context, anew bool) (*imageList, error) {
 	if l := m.recent(); l != nil && !anew {
 		return l, nil
@@ -95,7 +98,7 @@ func (m *images) lookInTurn(ctx context.Context, anew bool) (*imageList, error) 
 	return l, nil
 }
 
-// recent is the last listing, nil if it is old.
+// recent returns the last listing, or nil if that is too old.
 func (m *images) recent() *imageList {
 	if l := m.last.Load(); l != nil && time.Since(l.at) < lookAgain && l.holds() {
 		return l
@@ -103,7 +106,7 @@ func (m *images) recent() *imageList {
 	return nil
 }
 
-// list looks at all image files, and notes in folders when those were changed last.
+// list lists all image files, and stores the time of each folder's last change in folders.
 func (m *images) list(ctx context.Context, folders map[string]time.Time) map[string]imageEntry {
 	found := make(map[string]imageEntry)
 	add := func(name string, e imageEntry) {
@@ -145,7 +148,7 @@ func (m *images) list(ctx context.Context, folders map[string]time.Time) map[str
 	return found
 }
 
-// warn says something once.
+// warn logs each warning only once.
 func (m *images) warn(text string, about ...any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -165,9 +168,9 @@ func (m *images) leaveOut(file, reason string) {
 type scanner struct {
 	images *images
 	add    func(name, file string) bool
-	above  []fs.FileInfo // the directories that lead here: a link back to one of them is not followed
-	left   int           // how many directories it may still open
-	// folders, if set, is where the first of them are noted, with their times.
+	above  []fs.FileInfo // the parent directories; a link back to one of them is not followed
+	left   int           // how many more directories it may open
+	// folders, if not nil, gets the first maxFolders directories, with the times of their last change.
 	folders map[string]time.Time
 }
 
@@ -175,12 +178,12 @@ func newScanner(m *images, add func(name, file string) bool) *scanner {
 	return &scanner{images: m, add: add, left: maxImageDirs}
 }
 
-// scan calls add for each file below dir, with its repository, until it returns false.
+// scan calls add for each file below dir, with its repository, until add returns false.
 func (m *images) scan(ctx context.Context, dir string, add func(name, file string) bool) {
 	newScanner(m, add).directory(ctx, dir, "")
 }
 
-// directory reports whether to go on.
+// directory walks one directory, and reports whether the walk goes on.
 func (s *scanner) directory(ctx context.Context, dir, prefix string) bool {
 	if s.left--; s.left < 0 || len(s.above) > maxImageDepth {
 		s.images.warn("images are left out: the folder is too deep, or one too many", "directory", dir)
@@ -192,7 +195,7 @@ func (s *scanner) directory(ctx context.Context, dir, prefix string) bool {
 	}
 	var entries []fs.DirEntry
 	if err == nil {
-		entries, err = os.ReadDir(dir) // sorted
+		entries, err = os.ReadDir(dir) // sorted by name
 	}
 	if err != nil {
 		s.images.log.Warn("images cannot be listed", "directory", dir, "error", err)
@@ -238,7 +241,8 @@ func (s *scanner) entry(ctx context.Context, prefix, file string, kind fs.FileMo
 	return true
 }
 
-// linked is the kind of what a link leads to, or why that is left out. A link into the store stays one: it may be far away.
+// linked returns the kind of a link's target, or the reason why the link is left out. For a link into the store it returns the
+// kind of a link, because the target may be in a remote store.
 func (m *images) linked(file string) (kind fs.FileMode, reason string) {
 	p, err := m.places.of(file)
 	if err == nil && p.stored() {
@@ -259,15 +263,15 @@ func (m *images) linked(file string) (kind fs.FileMode, reason string) {
 	return info.Mode().Type(), ""
 }
 
-// leftovers are the suffixes of what editors and patch leave beside a file.
+// leftovers are the suffixes of files that editors and patch leave behind.
 var leftovers = []string{"~", ".orig", ".rej", ".swp", ".bak", ".tmp"}
 
-// leftover reports whether a file of a directory is not meant to be an image, by its name.
+// leftover reports whether the name of a file says that it is not meant as an image.
 func leftover(name string) bool {
 	return name[0] == '.' || name[0] == '#' || slices.ContainsFunc(leftovers, func(suffix string) bool { return strings.HasSuffix(name, suffix) })
 }
 
-// imageRepository is the repository of a file name, which may be that of a store path.
+// imageRepository returns the repository for a file name, which may be the name of a store path.
 func imageRepository(base string) string {
 	if p, err := store.ParsePath(base); err == nil {
 		base = p.Name()
@@ -281,7 +285,7 @@ func imageRepository(base string) string {
 	return packages.RepositoryName(base)
 }
 
-// Settled is that of the packages, which contents may be.
+// Settled returns whether the packages are settled, because contents may be packages.
 func (m *images) Settled(ctx context.Context) bool { return m.resolver.builds.Settled(ctx) }
 
 func (m *images) State(ctx context.Context) (string, error) {
@@ -301,7 +305,7 @@ func stateOf(files map[string]imageEntry) string {
 			continue
 		}
 		info, err := os.Stat(e.file)
-		if err != nil { // a link into a store that lies elsewhere
+		if err != nil { // the link may lead to a path of a remote store
 			info, err = os.Lstat(e.file)
 		}
 		if err == nil {

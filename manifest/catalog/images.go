@@ -14,8 +14,8 @@ import (
 	"github.com/nixreg/nixreg/manifest/packages"
 )
 
-// images is the catalog of image files: each owns the repository of its name. Files are read when they are asked for;
-// what is put into a directory is served at once, and what is changed a second after the last look, at the latest.
+// images is the provider of image files. Each file owns the repository of its name. A file is read when a client asks for it. A
+// file that is added to a directory is served at once; a change of a file is seen at most a second after the last listing.
 type images struct {
 	*fileReader
 	roots       []imageRoot
@@ -23,29 +23,29 @@ type images struct {
 	resolver    *resolver
 
 	last     atomic.Pointer[imageList]
-	turn     chan struct{} // held by the one who looks
+	turn     chan struct{} // a lock: its one element is taken while a listing is made
 	auditing sync.Mutex
 
 	mu     sync.Mutex
 	warned map[string]bool
 }
 
-// imageEntry is what a repository is.
+// imageEntry is the file of a repository.
 type imageEntry struct {
 	file string
-	// tags are the images of a definition file by tag, and mark is the file's state when it was read. Without them the file
-	// is an image itself.
+	// tags are the images of a definition file by tag, and mark is the result of fileState when the file was read. If tags is
+	// nil, the file is an image itself.
 	tags map[string][]*imagefile.Image
 	mark string
 }
 
-// imageRoot is one --images argument. What it was at the start it stays: a directory that vanishes is no image.
+// imageRoot is one --images argument. Its kind is set at the start: a directory that is removed later does not become an image.
 type imageRoot struct {
 	path      string
 	directory bool
 }
 
-// newImages checks that the roots are there.
+// newImages checks that the roots exist.
 func newImages(roots []string, reader *fileReader, r *resolver) (*images, error) {
 	m := &images{fileReader: reader, resolver: r, turn: make(chan struct{}, 1), warned: make(map[string]bool)}
 	m.definitions = newDefinitionFiles(m.content, m.places, m.log)
@@ -53,7 +53,7 @@ func newImages(roots []string, reader *fileReader, r *resolver) (*images, error)
 		if _, err := os.Lstat(r); err != nil {
 			return nil, fmt.Errorf("images: %w", err)
 		}
-		info, err := os.Stat(r) // a link may lead into a store whose files lie elsewhere
+		info, err := os.Stat(r) // this may fail for a link to a path of a remote store
 		m.roots = append(m.roots, imageRoot{r, err == nil && info.IsDir() && !finished.IsLayoutDirectory(r)})
 	}
 	return m, nil
@@ -109,7 +109,7 @@ func (m *images) Newest(ctx context.Context, repository string, n int) ([]string
 	return tags[:min(len(tags), n)], nil
 }
 
-// newerTag puts latest first, and then the highest version: when an image was made, no definition tells.
+// newerTag sorts latest first, and then the highest version, because a definition does not say when its image was made.
 func newerTag(a, b string) int {
 	switch packages.Latest {
 	case a:
@@ -133,8 +133,8 @@ func (m *images) entry(ctx context.Context, repository string) (imageEntry, erro
 	return files[repository], err
 }
 
-// register makes known the files outside of the store that hold finished images; audit does so with base images. What is
-// remembered of them names them as paths of a store that each process has to fill anew.
+// register adds the finished images outside of the store to the store of host files; audit does the same for base images. Cached
+// data names these images by store paths, and each process must add the paths again.
 func (m *images) register(ctx context.Context) error {
 	files, err := m.files(ctx)
 	for _, e := range files {

@@ -14,18 +14,19 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// Offer is a repository that can be pulled.
+// Offer is a repository that clients can pull.
 type Offer struct {
 	Name string `json:"name"`
-	// Tags are without the hashes of store paths: latest first, then the highest version.
+	// Tags are sorted with latest first, then the highest version. They do not include tags that are hashes of store paths.
 	Tags []string `json:"tags"`
-	// Architectures are known where no file has to be fetched to know them.
+	// Architectures are given only if they are known without a download.
 	Architectures []string `json:"architectures,omitempty"`
 }
 
-// Offers lists what can be pulled, by name. Without a pattern these are the repositories of [Catalog.Repositories]. A pattern with
-// *, ? or [ matches whole names, any other one a part of them; it also finds packages without programs. A malformed pattern
-// gives an error matching [fs.ErrInvalid]. The loop ends at an error.
+// Offers lists the repositories that clients can pull, sorted by name. Without a pattern these are the repositories of
+// [Catalog.Repositories]. A pattern with *, ? or [ matches whole names. Any other pattern matches a part of a name. With a
+// pattern, packages without programs are found, too. For a malformed pattern the error matches [fs.ErrInvalid]. The loop ends at
+// an error.
 func (s *Catalog) Offers(ctx context.Context, pattern string) iter.Seq2[Offer, error] {
 	return func(yield func(Offer, error) bool) {
 		match, err := matcher(pattern)
@@ -39,7 +40,7 @@ func (s *Catalog) Offers(ctx context.Context, pattern string) iter.Seq2[Offer, e
 		}
 		for _, name := range names {
 			o, err := s.offer(ctx, name)
-			if packages.IsUserError(err) { // it turns out to be no image
+			if packages.IsUserError(err) { // the repository cannot be served as an image
 				continue
 			}
 			if !yield(o, err) || err != nil {
@@ -49,7 +50,7 @@ func (s *Catalog) Offers(ctx context.Context, pattern string) iter.Seq2[Offer, e
 	}
 }
 
-// offered are the names of [Catalog.Offers] that match.
+// offered returns the matching names of [Catalog.Offers].
 func (s *Catalog) offered(ctx context.Context, all bool, match func(string) bool) ([]string, error) {
 	names, err := s.Repositories(ctx)
 	if err == nil && all {
@@ -62,7 +63,7 @@ func (s *Catalog) offered(ctx context.Context, all bool, match func(string) bool
 	return slices.Compact(names), err
 }
 
-// matcher returns what a pattern matches.
+// matcher returns a function that reports whether a name matches a pattern.
 func matcher(pattern string) (func(string) bool, error) {
 	pattern = strings.ToLower(strings.TrimSpace(pattern))
 	if strings.ContainsFunc(pattern, unicode.IsControl) {
@@ -71,7 +72,7 @@ func matcher(pattern string) (func(string) bool, error) {
 	if !strings.ContainsAny(pattern, `*?[\`) {
 		return func(name string) bool { return strings.Contains(name, pattern) }, nil
 	}
-	flat := strings.NewReplacer("/", "\x00") // a * takes slashes, too
+	flat := strings.NewReplacer("/", "\x00") // * matches slashes, too
 	pattern = flat.Replace(pattern)
 	if _, err := path.Match(pattern, ""); err != nil {
 		return nil, fmt.Errorf("pattern %.100q: want a part of a name, or a name with *, ? and [a-z]: %w", pattern, fs.ErrInvalid)
@@ -96,12 +97,12 @@ func (s *Catalog) offer(ctx context.Context, name string) (Offer, error) {
 	if m, ok := c.(*images); ok {
 		o.Architectures = m.architectures(ctx, name)
 	} else if o.Architectures, err = s.builds.packages.NearArchitectures(ctx, name); packages.IsUserError(err) {
-		err = nil // such as a program for macOS, which is an error for a pull alone
+		err = nil // for example a program for macOS: only a pull of it is an error
 	}
 	return o, err
 }
 
-// architectures are those that the definitions of a repository give.
+// architectures returns the architectures that the definitions of a repository set.
 func (m *images) architectures(ctx context.Context, repository string) (all []string) {
 	e, err := m.entry(ctx, repository)
 	if err != nil {
@@ -118,7 +119,8 @@ func (m *images) architectures(ctx context.Context, repository string) (all []st
 	return slices.Compact(all)
 }
 
-// Example is a name that can be pulled now: hello if there is one, else the first of the list; "" if there is none.
+// Example returns a name that clients can pull now: hello if it exists, else the first name of the list; "" if there are no
+// names.
 func (s *Catalog) Example(ctx context.Context) (string, error) {
 	const first = "hello"
 	if _, err := owner(ctx, s.providers, first); err == nil {

@@ -11,23 +11,23 @@ import (
 	"github.com/nixreg/nixreg/manifest/packages"
 )
 
-// Provider knows images by name. A name it does not have gives an error matching [fs.ErrNotExist]; one that it has, but
-// that cannot be an image, [fs.ErrInvalid] or errors.ErrUnsupported. Safe for concurrent use.
+// Provider finds images by name. If the provider does not have a name, the error matches [fs.ErrNotExist]. If it has the name,
+// but the name cannot be an image, the error matches [fs.ErrInvalid] or errors.ErrUnsupported. Safe for concurrent use.
 type Provider interface {
-	// Owns reports whether the catalog answers for a repository: then no later catalog is asked.
+	// Owns reports whether the provider answers for a repository. Then no later provider is asked.
 	Owns(ctx context.Context, repository string) (bool, error)
 	// Lookup returns one definition for each platform.
 	Lookup(ctx context.Context, repository, tag string) ([]*draft.Definition, error)
 	// Tags returns the tags of a repository, sorted by bytes.
 	Tags(ctx context.Context, repository string) ([]string, error)
-	// Newest returns tags, about n, that together cover the newest images of a repository. An error matching
-	// [store.ErrUnavailable] may come with tags: there may be others.
+	// Newest returns about n tags that together cover the newest images of a repository. With an error that matches
+	// [store.ErrUnavailable], Newest may still return tags, but there may be more.
 	Newest(ctx context.Context, repository string, n int) ([]string, error)
 	// Repositories returns all repositories, sorted by bytes.
 	Repositories(ctx context.Context) ([]string, error)
-	// State stays the same as long as the answers do, once they are settled.
+	// State returns a text that stays the same as long as the answers stay the same, once the provider is settled.
 	State(ctx context.Context) (string, error)
-	// Settled reports whether the last answers were those of the present state. They may be older for a while.
+	// Settled reports whether the last answers belong to the present state. After a change the answers may be older for a while.
 	Settled(ctx context.Context) bool
 }
 
@@ -52,17 +52,17 @@ func owner(ctx context.Context, catalogs []Provider, repository string) (Provide
 	return nil, packages.UnknownRepository(repository)
 }
 
-// refuser is a catalog that knows of paths that a store does not serve.
+// refuser is a provider that knows paths that a store does not serve.
 type refuser interface {
 	Refused(ctx context.Context, repository string) error
 }
 
-// Config is what a catalogue needs. Builder and Holder may be nil.
+// Config is the configuration of a catalog. Builder and Holder may be nil.
 type Config struct {
 	Env           *draft.Env
 	Packages      *packages.Catalog
 	Images        []string // files and directories
-	StoreDirs     []string // where the files of stores are, if not in /nix/store
+	StoreDirs     []string // directories with the files of stores, if not /nix/store
 	Root          []imagefile.RootPart
 	Architectures []string
 	Builder       Builder

@@ -11,11 +11,11 @@ import (
 	"github.com/nixreg/nixreg/manifest/fault"
 )
 
-// longestLook bounds how long Faults waits for news.
+// longestLook bounds how long Faults waits for a new listing.
 const longestLook = time.Second
 
-// Reload reads anew the definition files that were changed. That happens by itself too, at a request, a second after the
-// last look. What is broken is logged.
+// Reload reads the definition files that were changed, and logs the broken ones. Without Reload, a request does the same if the
+// last listing is more than a second old.
 func (s *Catalog) Reload(ctx context.Context) {
 	_, err := s.images.look(ctx, true)
 	if err == nil {
@@ -26,14 +26,14 @@ func (s *Catalog) Reload(ctx context.Context) {
 	}
 }
 
-// Faults returns what is broken in definition files, each problem with the file's base name, line and column, and its kind:
-// no text of a file, which is in the log. Of a file that is broken the images are served that it had before. It also has the
-// images that cannot be served, as far as that is known before they are asked for. It looks at the files if nobody did for a
-// second, and returns what was known before if that takes longer than a second, or when ctx ends.
+// Faults returns the problems in definition files, each with the file's base name, line, column, and kind of problem. It returns
+// no text of a file; the log has that. If a file is broken, the images of its last valid content are served. Faults also returns
+// the images that cannot be served, as far as this is known before a client asks for them. It lists the files again if the last
+// listing is older than a second. If this takes more than a second, or ctx ends, Faults returns what was known before.
 func (s *Catalog) Faults(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, longestLook)
 	defer cancel()
-	s.images.look(ctx, false) // or not
+	s.images.look(ctx, false) // on an error the last known faults count
 	var out []string
 	s.images.definitions.each(func(file string, f definitionFile) {
 		if f.fault != nil {
@@ -46,8 +46,9 @@ func (s *Catalog) Faults(ctx context.Context) []string {
 	return out
 }
 
-// Load reads the definition files for the first time. Mistakes in them are an error. A file that cannot be read, such as
-// a link to a path that was collected, or out of --images, must not keep the others from being served: that is logged.
+// Load reads the definition files for the first time. It returns the mistakes in them as an error. A file that cannot be read is
+// only logged, because it must not keep the other files from being served: for example a link to a deleted store path, or a link
+// out of --images.
 func (s *Catalog) Load(ctx context.Context) error {
 	if err := s.images.register(ctx); err != nil {
 		return err
@@ -66,7 +67,7 @@ func (s *Catalog) Load(ctx context.Context) error {
 	return errors.Join(broken...)
 }
 
-// Bases are the base images of registries that definitions name now, as they name them: docker://HOST/REPO@DIGEST.
+// Bases returns the base images from registries that definitions name now, in the same spelling: docker://HOST/REPO@DIGEST.
 func (s *Catalog) Bases() []string {
 	names := make(map[string]string)
 	s.images.definitions.each(func(_ string, f definitionFile) {

@@ -21,14 +21,14 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// resolver makes definitions of what definition files say: it finds the store paths.
+// resolver turns the images of definition files into definitions: it finds the store paths.
 type resolver struct {
 	env       *draft.Env
-	builds    *builds   // packages, and what can be built
-	suggester suggester // of packages
+	builds    *builds   // packages, and attributes to build
+	suggester suggester // suggests names of packages
 }
 
-// definitions returns those of the images of one name and tag, one for each platform, in the order of platforms.
+// definitions returns the definitions for the images of one name and tag, one for each platform, sorted by platform.
 func (r *resolver) definitions(ctx context.Context, images []*imagefile.Image) ([]*draft.Definition, error) {
 	var out []*draft.Definition
 	for _, m := range images {
@@ -57,7 +57,8 @@ func (r *resolver) definition(ctx context.Context, m *imagefile.Image) (*draft.D
 	return &draft.Definition{Title: m.Repository(), Version: m.Tag, At: m.At, Kind: kind}, err
 }
 
-// base names the base image in the store, if it is a file outside of it.
+// base returns the store path of a base image. A base image in a registry keeps its name. A file outside of the store gets a
+// path in the store of host files.
 func (r *resolver) base(name string) (string, error) {
 	if name == "" || strings.HasPrefix(name, draft.DockerTransport) {
 		return name, nil
@@ -67,7 +68,7 @@ func (r *resolver) base(name string) (string, error) {
 	}
 	p, err := r.hostPath(name)
 	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
-		err = fmt.Errorf("%s: %w", filepath.Base(name), pathErr.Err) // clients need not know where it is
+		err = fmt.Errorf("%s: %w", filepath.Base(name), pathErr.Err) // clients need not know the directory
 	}
 	if err != nil {
 		return "", err
@@ -75,14 +76,14 @@ func (r *resolver) base(name string) (string, error) {
 	return p.Abs(), nil
 }
 
-// hostPath makes a store path of a file. One that is a link into the store is what it leads to.
+// hostPath returns a store path for a file. For a link into the store it returns the path that the link leads to.
 func (r *resolver) hostPath(name string) (store.Path, error) {
 	abs, err := filepath.Abs(name)
 	if err != nil {
 		return "", err
 	}
 	real, err := filepath.EvalSymlinks(abs)
-	if err != nil { // the store's files may lie elsewhere
+	if err != nil { // the path may be in a remote store
 		if target, failed := os.Readlink(abs); failed == nil {
 			real, err = target, nil
 		}
@@ -96,8 +97,8 @@ func (r *resolver) hostPath(name string) (store.Path, error) {
 	return r.env.Host.Add(real)
 }
 
-// contents finds the store paths of an image's contents. Packages that are there for several architectures are taken for
-// the image's; if it has none, for one that all are there for.
+// contents finds the store paths of an image's contents. If a package has several architectures, contents takes the architecture
+// of the image. If the image sets none, contents takes an architecture that all packages have.
 func (r *resolver) contents(ctx context.Context, m *imagefile.Image) ([]store.Path, error) {
 	choices := make([]map[string][]store.Path, len(m.Contents))
 	var faults []error
@@ -127,8 +128,8 @@ func (r *resolver) contents(ctx context.Context, m *imagefile.Image) ([]store.Pa
 	return out, nil
 }
 
-// choices returns what one of the contents stands for, by architecture: "" goes with each. What no store has is built, for
-// arch if that is not "".
+// choices returns the store paths for one entry of the contents, by architecture; paths under "" fit every architecture. It
+// builds a package that no store has, for arch if arch is not "".
 func (r *resolver) choices(ctx context.Context, text, arch string) (map[string][]store.Path, error) {
 	if !strings.HasPrefix(text, "/") {
 		repository, tag, ok := strings.Cut(text, ":")
@@ -155,7 +156,7 @@ func (r *resolver) choices(ctx context.Context, text, arch string) (map[string][
 	return map[string][]store.Path{"": {p}}, nil
 }
 
-// commonArchitecture is one for which all choices have something: the default one, or else the first by name.
+// commonArchitecture returns an architecture that all choices have: the default one if possible, else the first by name.
 func commonArchitecture(choices []map[string][]store.Path) string {
 	all := map[string]bool{}
 	for _, c := range choices {
@@ -172,8 +173,8 @@ func commonArchitecture(choices []map[string][]store.Path) string {
 	return program.DefaultArchitecture
 }
 
-// platforms finds the architectures that are not given, as the children of an index must have different ones, and sorts
-// by them.
+// platforms finds the architectures that the definitions do not set, because the children of an index must have different
+// platforms. Then it sorts the definitions by platform.
 func (r *resolver) platforms(ctx context.Context, defs []*draft.Definition) error {
 	for _, d := range defs {
 		f := d.Kind.(*draft.File)

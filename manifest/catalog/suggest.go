@@ -14,13 +14,14 @@ import (
 )
 
 const (
-	// maxCorrected bounds the components of one name that a correction is looked for.
+	// maxCorrected bounds how many components of one name are corrected.
 	maxCorrected = 2
-	// maxToldTags bounds the tags that an error about an unknown one lists.
+	// maxToldTags bounds how many tags an error about an unknown tag lists.
 	maxToldTags = 5
 )
 
-// suggester finds what an unknown name was meant to be. It tells no more than names and tags that everybody can list.
+// suggester finds the name that a client may have meant by an unknown name. It reveals only names and tags that every client can
+// list.
 type suggester struct {
 	providers []Provider
 	images    *images // nil for the contents of a definition, which are packages
@@ -28,7 +29,8 @@ type suggester struct {
 	store     store.Store
 }
 
-// unknownName is the error about a repository that no catalog owns: with the name that would work, or with the part that is missing.
+// unknownName returns the error about a repository that no provider owns. The error has the name that would work, or the
+// component that is missing.
 func (s *suggester) unknownName(ctx context.Context, repository string) error {
 	text := fmt.Sprintf("no image or package called %s", repository)
 	if meant := s.meant(ctx, repository); meant != "" {
@@ -47,7 +49,7 @@ func (s *suggester) unknownName(ctx context.Context, repository string) error {
 	return packages.Unknown(text)
 }
 
-// unknownTag is the error about a tag that a repository does not have: with its highest tags.
+// unknownTag returns the error about a tag that a repository does not have. The error lists the highest tags of the repository.
 func (s *suggester) unknownTag(ctx context.Context, c Provider, repository, tag string) error {
 	unknown := packages.UnknownTag(repository, tag)
 	if strings.HasPrefix(tag, "sha256-") { // clients that look for signatures ask often
@@ -66,7 +68,7 @@ func (s *suggester) unknownTag(ctx context.Context, c Provider, repository, tag 
 	return packages.Unknown(fmt.Sprintf("%v: it has %s%s", unknown, strings.Join(tags, ", "), more))
 }
 
-// meant is the name, with a tag if need be, that an unknown one was meant to be; "" if none is near.
+// meant returns the name that a client may have meant by an unknown name, with a tag if one is needed; "" if no name is near.
 func (s *suggester) meant(ctx context.Context, repository string) string {
 	for _, name := range otherSpellings(repository) {
 		if hash, ok := hashOf(name); ok {
@@ -86,7 +88,8 @@ func (s *suggester) meant(ctx context.Context, repository string) string {
 	return s.near(ctx, strings.ToLower(repository))
 }
 
-// found is name if there is such an image or package, or the package and version that it is the full name of; "" for neither.
+// found returns name if an image or package has that name. If name is the full name of a package with its version, found returns
+// the package with the version as a tag, or the package alone if it does not have that tag. Otherwise it returns "".
 func (s *suggester) found(ctx context.Context, name string) string {
 	if name = packages.PulledName(name); !oci.IsRepository(name) {
 		return ""
@@ -108,7 +111,8 @@ func (s *suggester) found(ctx context.Context, name string) string {
 	return short
 }
 
-// corrected is a name of several components with those corrected that are unknown; "" if one of them cannot be.
+// corrected returns a name of several components in which the unknown components are corrected; "" if a component cannot be
+// corrected.
 func (s *suggester) corrected(ctx context.Context, repository string) string {
 	components := strings.Split(repository, "/")
 	if len(components) > packages.MaxComponents {
@@ -134,7 +138,7 @@ func (s *suggester) corrected(ctx context.Context, repository string) string {
 	return ""
 }
 
-// near is the known name that is nearest to an unknown one.
+// near returns the known name that is most like an unknown name.
 func (s *suggester) near(ctx context.Context, name string) string {
 	if s.images != nil {
 		files, _ := s.images.files(ctx)
@@ -145,13 +149,13 @@ func (s *suggester) near(ctx context.Context, name string) string {
 	return spell.Near(name, s.builds.packages.LoadedNames())
 }
 
-// prefixes are what people write in front of a package's name where Nix wants it, and where Docker Hub has it.
+// prefixes are prefixes that users write before the name of a package, as they do for Nix or for Docker Hub.
 var prefixes = []string{"pkgs.", "nixpkgs.", "nixos.", "legacypackages.x86_64-linux.", "packages.x86_64-linux.", "pkgs/", "nixpkgs/", "library/"}
 
-// otherSpellings are what a name may have been meant to be, by its form alone.
+// otherSpellings returns the names that a client may have meant, judged by the form of the name alone.
 func otherSpellings(name string) []string {
 	name = strings.Trim(strings.ToLower(name), "/")
-	if _, attribute, ok := strings.Cut(name, "#"); ok { // a flake's
+	if _, attribute, ok := strings.Cut(name, "#"); ok { // the attribute of a flake
 		name = attribute
 	}
 	if base, ok := strings.CutPrefix(name, strings.TrimPrefix(store.Dir, "/")+"/"); ok {
@@ -166,7 +170,7 @@ func otherSpellings(name string) []string {
 	return all
 }
 
-// hashOf is the hash of what looks like the name of a store path, or like its hash alone.
+// hashOf returns the hash of a store path, if name looks like the name of a store path or like its hash alone.
 func hashOf(name string) (string, bool) {
 	hash, _, _ := strings.Cut(name, "-")
 	return hash, store.IsHash(hash)
@@ -179,7 +183,7 @@ func isRegistryHost(s string) bool {
 	return i > 0 && slices.Contains([]string{"app", "aws", "cloud", "com", "dev", "io", "net", "org"}, s[i+1:])
 }
 
-// mirrorOf is the name that a mirror of a host has.
+// mirrorOf returns the name of the mirror for a host.
 func mirrorOf(host string) string {
 	if strings.HasSuffix(host, ".docker.io") || strings.HasSuffix(host, ".docker.com") {
 		return oci.DockerHub
