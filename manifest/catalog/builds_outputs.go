@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// believed is how long the result of a build is used again without asking the builder, whose source may change.
-	believed = time.Minute
+	// reuseFor is how long the result of a build is used again without asking the builder, whose source may change.
+	reuseFor = time.Minute
 	// resultBytes bounds the memory for the results of builds.
 	resultBytes = 2 << 20
 	// maxOutputs bounds the store paths of one attribute.
@@ -71,7 +71,7 @@ func (b *builds) outputs(ctx context.Context, attr string, archs []string) ([][]
 // build asks the builder for an attribute at most once a minute, if the stores still have its paths. The builder itself knows
 // which attributes are built already.
 func (b *builds) build(ctx context.Context, o order) ([]store.Path, error) {
-	if a, ok := b.results.Get(o); ok && time.Since(a.at) < believed && b.present(ctx, a.paths) == nil {
+	if a, ok := b.results.Get(o); ok && time.Since(a.at) < reuseFor && b.present(ctx, a.paths) == nil {
 		return slices.Clone(a.paths), nil
 	}
 	var gone error

@@ -176,8 +176,8 @@ func (m *fileReader) recognise(ctx context.Context, file string) (p store.Path, 
 		return "", "", notReady // the next read of the file returns the error
 	}
 	p, rest, err = store.ParseAbs(place.name)
-	loose := err != nil
-	if loose {
+	outside := err != nil
+	if outside {
 		if !place.mayBeReady() {
 			return "", "", notReady
 		}
@@ -197,7 +197,7 @@ func (m *fileReader) recognise(ctx context.Context, file string) (p store.Path, 
 	}
 	if nd.Kind == store.Directory {
 		layout, err := finished.IsLayout(ctx, m.env.Store, at, nd.Name)
-		if !loose && (err != nil || !layout) { // outside of the store it is a layout: a link in it may lead out of it
+		if !outside && (err != nil || !layout) { // outside of the store it is a layout: a link in it may lead out of it
 			return "", "", notReady
 		}
 		return p, rest, ociLayout

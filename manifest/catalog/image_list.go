@@ -67,7 +67,7 @@ func (m *images) look(ctx context.Context, anew bool) (*imageList, error) {
 	if l := m.recent(); l != nil && !anew {
 		return l, nil
 	}
-	l, err := m.lookInTurn(ctx, anew)
+	l, err := m.listOnce(ctx, anew)
 	if err != nil {
 		return nil, err
 	}
@@ -75,10 +75,10 @@ func (m *images) look(ctx context.Context, anew bool) (*imageList, error) {
 	return l, nil
 }
 
-func (m *images) lookInTurn(ctx context.Context, anew bool) (*imageList, error) {
+func (m *images) listOnce(ctx context.Context, anew bool) (*imageList, error) {
 	select {
-	case m.turn <- struct{}{}:
-		defer func() { <-m.turn }()
+	case m.listing <- struct{}{}:
+		defer func() { <-m.listing }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

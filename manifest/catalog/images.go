@@ -23,7 +23,7 @@ type images struct {
 	resolver    *resolver
 
 	last     atomic.Pointer[imageList]
-	turn     chan struct{} // a lock: its one element is taken while a listing is made
+	listing  chan struct{} // a lock: its one element is taken while a listing is made
 	auditing sync.Mutex
 
 	mu     sync.Mutex
@@ -47,7 +47,7 @@ type imageRoot struct {
 
 // newImages checks that the roots exist.
 func newImages(roots []string, reader *fileReader, r *resolver) (*images, error) {
-	m := &images{fileReader: reader, resolver: r, turn: make(chan struct{}, 1), warned: make(map[string]bool)}
+	m := &images{fileReader: reader, resolver: r, listing: make(chan struct{}, 1), warned: make(map[string]bool)}
 	m.definitions = newDefinitionFiles(m.content, m.places, m.log)
 	for _, r := range roots {
 		if _, err := os.Lstat(r); err != nil {

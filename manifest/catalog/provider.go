@@ -32,8 +32,8 @@ type Provider interface {
 }
 
 // owner returns the first of catalogs that owns a repository.
-func owner(ctx context.Context, catalogs []Provider, repository string) (Provider, error) {
-	for _, c := range catalogs {
+func owner(ctx context.Context, providers []Provider, repository string) (Provider, error) {
+	for _, c := range providers {
 		ok, err := c.Owns(ctx, repository)
 		if err != nil {
 			return nil, err
@@ -42,7 +42,7 @@ func owner(ctx context.Context, catalogs []Provider, repository string) (Provide
 			return c, nil
 		}
 	}
-	for _, c := range catalogs {
+	for _, c := range providers {
 		if r, ok := c.(refuser); ok {
 			if err := r.Refused(ctx, repository); err != nil {
 				return nil, err
