@@ -449,6 +449,30 @@ func TestVerifiedOnce(t *testing.T) {
 	}
 }
 
+// A caller that still holds the entry of a removed file leaves alone the file that was filled in its place.
+func TestVerifyRemoved(t *testing.T) {
+	data := content(1, 1000)
+	c := open(t, Options{Dir: kept(t, data)})
+	stale, err := c.pin(keyOf(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.unpin(stale, nil)
+	c.Remove(keyOf(data))
+	add(t, c, data)
+	f, err := c.Open(t.Context(), keyOf(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := c.verify(t.Context(), stale); !errors.Is(err, ErrAbsent) {
+		t.Errorf("got %v", err)
+	}
+	if err := f.Unchanged(); err != nil {
+		t.Error(err)
+	}
+}
+
 // An error that says nothing about a file is returned, and the file stays.
 func TestNotOpened(t *testing.T) {
 	data := content(1, 1000)

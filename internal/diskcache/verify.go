@@ -93,9 +93,10 @@ type harmError struct{ error }
 
 // check reads the file of e to its end and returns its stamp.
 func (c *index) check(ctx context.Context, e *entry) (stamp filestamp.Stamp, err error) {
-	name := c.Path(e.key)
-	filestamp.Backdate(name)
-	file, err := c.open(name)
+	file, err := c.openBackdated(e)
+	if errors.Is(err, ErrAbsent) {
+		return stamp, err
+	}
 	if err != nil {
 		if harm := c.harmed(e); harm != nil {
 			return stamp, harmError{harm}
@@ -128,6 +129,19 @@ func (c *index) check(ctx context.Context, e *entry) (stamp filestamp.Stamp, err
 		return stamp, harmError{fmt.Errorf("while it was read: %s", how)}
 	}
 	return stamp, nil
+}
+
+// openBackdated opens the file of e, which a verification may date back. The file of another entry with the same key keeps its
+// times: its readers would take new ones for a change.
+func (c *index) openBackdated(e *entry) (*os.File, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.at == nil {
+		return nil, fmt.Errorf("%s: %w", e.key, ErrAbsent)
+	}
+	name := c.Path(e.key)
+	filestamp.Backdate(name)
+	return c.open(name)
 }
 
 // compareSum compares the SHA-256 of the bytes with that of the key.
