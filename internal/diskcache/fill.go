@@ -97,6 +97,12 @@ func (f *Fill) Discard() { f.end(func() {}) }
 // Announce makes the file, for so many bytes; -1 if the size is not known.
 func (f *Fill) Announce(size int64) error {
 	c := f.cache
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	if closed { // its readers would get a file that is never filled
+		return errClosed
+	}
 	temp := filepath.Join(c.Dir, filepath.FromSlash(c.Layout.Incomplete))
 	dir, pattern := filepath.Split(temp)
 	file, err := os.CreateTemp(dir, pattern)

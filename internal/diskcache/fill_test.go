@@ -528,3 +528,22 @@ func killAfter(t *testing.T, dir string, n int) {
 		t.Fatalf("the child ended by itself after %d lines: %s", said, lines.Text())
 	}
 }
+
+// A fill that is announced while the cache is being closed gives its callers no file.
+func TestAnnouncedAfterClose(t *testing.T) {
+	c := open(t, Options{})
+	begun, result := make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := c.Get(context.Background(), keyOf(nil), nil, func(ctx context.Context, f *Fill) error {
+			close(begun)
+			<-ctx.Done()
+			return f.Announce(1)
+		})
+		result <- err
+	}()
+	<-begun
+	c.Close()
+	if err := <-result; !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
