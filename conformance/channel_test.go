@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,9 +28,10 @@ const channelName = "nixos-test"
 type channelServer struct {
 	files map[string][]byte
 
-	mu      sync.Mutex
-	release string
-	sent    map[string]int // "200 store-paths.xz" and so on
+	mu       sync.Mutex
+	release  string
+	releases map[string]map[string][]byte // the files of all releases
+	sent     map[string]int               // "200 store-paths.xz" and so on
 }
 
 // newChannel is a channel of these paths, with attributes (attribute to path), and a thousand paths that are nowhere.
@@ -39,14 +41,17 @@ func newChannel(t *testing.T, paths []string, attributes map[string]string) *cha
 		paths = append(paths, forgedPath(fmt.Sprintf("invented%d-1.%d", i%700, i)))
 	}
 	slices.Sort(paths)
-	return &channelServer{
+	c := &channelServer{
 		files: map[string][]byte{
 			"store-paths.xz":   xzipped(t, []byte(strings.Join(paths, "\n")+"\n")),
 			"packages.json.br": brotlied(t, packagesJSON(t, attributes)),
 		},
-		release: "nixos-test-1",
-		sent:    make(map[string]int),
+		release:  "nixos-test-1",
+		releases: make(map[string]map[string][]byte),
+		sent:     make(map[string]int),
 	}
+	c.releases[c.release] = c.files
+	return c
 }
 
 // packagesJSON has the shape of nixpkgs' packages.json.
@@ -116,9 +121,9 @@ func (c *channelServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/releases/"+c.release+rest, http.StatusFound)
 		return
 	}
-	name, ok := strings.CutPrefix(r.URL.Path, "/releases/"+c.release+"/")
-	body := c.files[name]
-	if !ok || body == nil {
+	release, name := path.Split(r.URL.Path)
+	body := c.releases[path.Base(release)][name]
+	if path.Dir(path.Clean(release)) != "/releases" || body == nil {
 		http.NotFound(w, r)
 		return
 	}
@@ -145,6 +150,7 @@ func (c *channelServer) move(release string, from *channelServer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.release, c.files = release, from.files
+	c.releases[release] = from.files
 }
 
 // tinyChannel has the packages of the tiny cache. The attribute of odd has a dot, as those of package sets have.
@@ -224,9 +230,11 @@ func TestChannelIsRemembered(t *testing.T) {
 // A channel that moves on is followed, both files of one release.
 func TestChannelMoves(t *testing.T) {
 	u, c := serveTiny(t), tinyChannel(t)
-	o := named(t, localServer(t, c), u.URL)
+	at := localServer(t, c)
+	o := named(t, at, u.URL).with("--channel", "fixed="+at.URL+"/releases/nixos-test-1")
 	s := start(t, o)
-	s.image(t, "app", channelName)
+	sameImage(t, "the channel and its release", s.image(t, "app", channelName), s.image(t, "app", "fixed"))
+	fixed := s.image(t, "app", "fixed")
 	s.stop(t)
 	o.Data = s.Data
 	c.move("nixos-test-2", newChannel(t, []string{tinyOdd}, map[string]string{"renamed": tinyOdd}))
@@ -237,6 +245,7 @@ func TestChannelMoves(t *testing.T) {
 	if code, body := s.refused(t, "app", channelName); code != http.StatusNotFound {
 		t.Errorf("what the channel has no more: %d %s, want 404", code, body)
 	}
+	sameImage(t, "what a fixed release has", s.image(t, "app", "fixed"), fixed)
 }
 
 // A folder with the two files is a channel, too, and so is one with the paths alone.

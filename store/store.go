@@ -100,6 +100,13 @@ type Hashed interface {
 type Package struct {
 	Path  Path
 	Names []string // attribute paths, such as "python3Packages.requests"
+	// Output is the name of the output, such as "out", with which the name of the path ends unless it is "out"; "" where it is not
+	// known.
+	Output string
+	// Main says that meta.outputsToInstall has the path first, where that is not what the names of the outputs tell: bin, else out.
+	Main bool
+	// Program is meta.mainProgram, where it is known and is not the name of the package; else "".
+	Program string
 }
 
 // Channel names paths. Their files are in stores. Safe for concurrent use.

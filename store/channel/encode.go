@@ -18,6 +18,8 @@ var errDamaged = errors.New("damaged index")
 //	groups              number of names of each
 //	names               attribute of each
 //	group               of each path, without its length: there are as many as paths
+//	kinds               as attributes; absent in format 1
+//	groupKinds          of each group, without its length; absent in format 1
 func (x *index) encode() []byte {
 	size := len(x.paths.blob) + len(x.attributes.blob) + 4*(len(x.group)+len(x.names)) + 1<<10
 	b := make([]byte, 0, size)
@@ -25,7 +27,8 @@ func (x *index) encode() []byte {
 	b = appendTexts(b, &x.attributes)
 	b = appendEnds(b, x.groupEnds[1:])
 	b = appendNumbers(binary.AppendUvarint(b, uint64(len(x.names))), x.names)
-	return appendNumbers(b, x.group)
+	b = appendNumbers(b, x.group)
+	return appendNumbers(appendTexts(b, &x.kinds), x.groupKinds)
 }
 
 func appendTexts(b []byte, t *texts) []byte {
@@ -51,14 +54,19 @@ func appendNumbers(b []byte, numbers []uint32) []byte {
 	return b
 }
 
-// decode reads the bytes of encode. The strings of the index are parts of s. Anything else gives an error matching errDamaged.
-func decode(s string) (*index, error) {
+// decode reads the bytes of encode, or those of its earlier format 1. The strings of the index are parts of s. Anything else gives an
+// error matching errDamaged.
+func decode(s string, format int) (*index, error) {
 	d := &decoder{rest: s}
 	x := &index{paths: d.texts(maxPaths), attributes: d.texts(maxAttributes)}
 	x.groupEnds = append([]uint32{0}, d.ends(maxPaths)...)
 	last := len(x.groupEnds) - 1
 	x.names = d.numbers(d.count(maxPairs), len(x.attributes.ends))
 	x.group = d.numbers(len(x.paths.ends), last+1)
+	if format > 1 {
+		x.kinds = d.texts(maxPaths)
+		x.groupKinds = d.numbers(last, len(x.kinds.ends))
+	}
 	if d.failed || len(d.rest) > 0 || len(x.paths.ends) == 0 || int(x.groupEnds[last]) != len(x.names) {
 		return nil, errDamaged
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/nixreg/nixreg/store"
 )
@@ -35,13 +36,39 @@ type index struct {
 	group      []uint32 // of each path; 0 for a path without names
 	groupEnds  []uint32 // the names of group g are names[groupEnds[g-1]:groupEnds[g]]; groupEnds[0] is 0
 	names      []uint32 // attributes by number, sorted by text within each group
+	kinds      texts    // different texts of kinds; the first one is that of a group of which nothing is known
+	groupKinds []uint32 // the kind of group g is kinds[groupKinds[g-1]]
+}
+
+// kind is what the attributes of a group tell of its paths.
+type kind struct {
+	output  string // "out", or the name of the output with which the names of the paths end; "" if unknown
+	main    bool   // as in [store.Package]
+	program string // the same
+}
+
+// String returns the kind as one text: the output, "!" for a main one, and the program behind a slash.
+func (k kind) String() string {
+	s := k.output
+	if k.main {
+		s += "!"
+	}
+	return s + "/" + k.program
+}
+
+func parseKind(s string) (k kind) {
+	k.output, k.program, _ = strings.Cut(s, "/")
+	k.output, k.main = strings.CutSuffix(k.output, "!")
+	return k
 }
 
 // packages yields the packages as [store.Channel] wants them.
 func (x *index) packages() iter.Seq[store.Package] {
 	return func(yield func(store.Package) bool) {
 		for i := range x.paths.ends {
-			if !yield(store.Package{Path: store.Path(x.paths.at(i)), Names: x.namesOf(x.group[i])}) {
+			k := x.kindOf(x.group[i])
+			p := store.Package{Path: store.Path(x.paths.at(i)), Names: x.namesOf(x.group[i]), Output: k.output, Main: k.main, Program: k.program}
+			if !yield(p) {
 				return
 			}
 		}
@@ -57,6 +84,13 @@ func (x *index) namesOf(group uint32) []string {
 		out = append(out, x.attributes.at(int(a)))
 	}
 	return out
+}
+
+func (x *index) kindOf(group uint32) kind {
+	if group == 0 || len(x.groupKinds) == 0 {
+		return kind{}
+	}
+	return parseKind(x.kinds.at(int(x.groupKinds[group-1])))
 }
 
 // check gives an error matching [fs.ErrInvalid] if the paths have too many names.
@@ -81,7 +115,10 @@ type builder struct {
 	blob   []byte            // attributes
 	ends   []uint32
 	names  []naming
-	text   []byte // scratch
+	kinds  map[kind]uint32 // number of each kind
+	listed []kind          // kinds by number
+	kind   []uint32        // number of the kind of each name of a path, which are counted from 1
+	text   []byte          // scratch
 }
 
 // naming says that the paths of a group have an attribute's name.
@@ -98,6 +135,8 @@ func newBuilder(list *pathList) *builder {
 		}
 		b.group[i] = g
 	}
+	b.kinds, b.listed = map[kind]uint32{{}: 0}, []kind{{}}
+	b.kind = make([]uint32, len(b.byName)+1)
 	return b
 }
 
@@ -111,11 +150,11 @@ func (b *builder) add(a attribute) error {
 	}
 	before := len(b.names)
 	b.text = append(b.text[:0], a.name...)
-	b.refer()
+	b.refer(a.kindOf("out"))
 	for _, output := range a.outputs {
 		if output != "out" {
 			b.text = append(append(append(b.text[:0], a.name...), '-'), output...)
-			b.refer()
+			b.refer(a.kindOf(output))
 		}
 	}
 	if len(b.names) > maxPairs {
@@ -128,11 +167,43 @@ func (b *builder) add(a attribute) error {
 	return nil
 }
 
-// refer makes the attribute that is being added name the paths called b.text.
-func (b *builder) refer() {
-	if g, ok := b.byName[string(b.text)]; ok {
-		b.names = append(b.names, naming{g, uint32(len(b.ends))})
+// refer makes the attribute that is being added name the paths called b.text. The first attribute that names them tells their kind.
+func (b *builder) refer(k kind) {
+	g, ok := b.byName[string(b.text)]
+	if !ok {
+		return
 	}
+	b.names = append(b.names, naming{g, uint32(len(b.ends))})
+	if b.kind[g] == 0 {
+		n, ok := b.kinds[k]
+		if !ok {
+			n = uint32(len(b.listed))
+			b.kinds[k], b.listed = n, append(b.listed, k)
+		}
+		b.kind[g] = n
+	}
+}
+
+// kindOf returns the kind of an output of a.
+func (a *attribute) kindOf(output string) kind {
+	usual := ""
+	switch {
+	case slices.Contains(a.outputs, "bin"):
+		usual = "bin"
+	case slices.Contains(a.outputs, "out") || len(a.outputs) == 0:
+		usual = "out"
+	}
+	k := kind{output: output, main: output == a.installs && output != usual}
+	if output == cmp.Or(a.installs, usual) && !a.calledAfter(a.program) {
+		k.program = a.program
+	}
+	return k
+}
+
+// calledAfter reports whether the name of the package, without its version, is that of a program.
+func (a *attribute) calledAfter(program string) bool {
+	rest, ok := strings.CutPrefix(a.name, program)
+	return ok && (rest == "" || len(rest) > 1 && rest[0] == '-' && (rest[1]|0x20 < 'a' || rest[1]|0x20 > 'z'))
 }
 
 // index returns the index. The builder cannot be used any more.
@@ -150,12 +221,14 @@ func (b *builder) index() (*index, error) {
 	})
 	number := make([]uint32, len(b.byName)+1) // new numbers of the groups that have names
 	x.groupEnds = []uint32{0}
+	x.kinds = kindTexts(b.listed)
 	x.names = make([]uint32, len(b.names))
 	for i, n := range b.names {
 		x.names[i] = n.attribute
 		if number[n.group] == 0 {
 			number[n.group] = uint32(len(x.groupEnds))
 			x.groupEnds = append(x.groupEnds, 0)
+			x.groupKinds = append(x.groupKinds, b.kind[n.group])
 		}
 		x.groupEnds[number[n.group]] = uint32(i + 1)
 	}
@@ -163,4 +236,15 @@ func (b *builder) index() (*index, error) {
 		x.group[i] = number[g]
 	}
 	return x, x.check()
+}
+
+func kindTexts(kinds []kind) texts {
+	var blob strings.Builder
+	t := texts{}
+	for _, k := range kinds {
+		blob.WriteString(k.String())
+		t.ends = append(t.ends, uint32(blob.Len()))
+	}
+	t.blob = blob.String()
+	return t
 }

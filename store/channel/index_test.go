@@ -25,11 +25,17 @@ func built(tb testing.TB, paths string, attributes ...attribute) *index {
 	return x
 }
 
-// lines are the packages, one a line: path name and names.
+// lines are the packages, one a line: path name, names, and what is told of it, but for the output out.
 func lines(x *index) string {
 	var b strings.Builder
 	for p := range x.packages() {
-		fmt.Fprintln(&b, p.Path.Name(), p.Names)
+		fmt.Fprint(&b, p.Path.Name(), " ", p.Names)
+		for _, told := range []string{p.Output, map[bool]string{true: "is the main output"}[p.Main], p.Program} {
+			if told != "" && told != "out" {
+				fmt.Fprint(&b, ", ", told)
+			}
+		}
+		fmt.Fprintln(&b)
 	}
 	return b.String()
 }
@@ -39,28 +45,37 @@ func sample(tb testing.TB) *index {
 	return built(tb, strings.Join([]string{
 		pathWith("f", "zlib-1.3.1"), pathWith("a", "hello-2.12.1"), pathWith("b", "zlib-1.3.1-dev"),
 		pathWith("c", "hello-2.12.1"), pathWith("d", "source"), pathWith("g", "jq-1.8.1-bin"),
-		pathWith("h", "zlib-1.3.1-man"),
+		pathWith("h", "zlib-1.3.1-man"), pathWith("i", "kitty-0.31"), pathWith("j", "kitty-0.31-terminfo"), pathWith("k", "ripgrep-14"),
+		pathWith("l", "split-1"), pathWith("m", "split-1-tools"),
 	}, "\n"),
-		attribute{"zlib", "zlib-1.3.1", []string{"out", "dev", "static"}},
-		attribute{"pkgsMusl.zlib", "zlib-1.3.1", []string{"out"}},
-		attribute{"hello", "hello-2.12.1", nil},
-		attribute{"hello", "hello-2.12.1", nil},
-		attribute{`a."b c".hello`, "hello-2.12.1", []string{"out", "out"}},
-		attribute{"jq", "jq-1.8.1", []string{"bin", "out"}},
-		attribute{"zlibDev", "zlib-1.3.1-dev", []string{"out"}},
-		attribute{"nothing", "nothing-1", []string{"out"}},
-		attribute{"", "source", nil},
-		attribute{"nameless", "", []string{"source", ""}},
+		attribute{path: "kitty", name: "kitty-0.31", outputs: []string{"out", "terminfo"}, installs: "out", program: "kitty"},
+		attribute{path: "ripgrep", name: "ripgrep-14", outputs: []string{"out"}, installs: "out", program: "rg"},
+		attribute{path: "split", name: "split-1", outputs: []string{"out", "tools"}, installs: "tools", program: "saw"},
+		attribute{path: "zlib", name: "zlib-1.3.1", outputs: []string{"out", "dev", "static"}},
+		attribute{path: "pkgsMusl.zlib", name: "zlib-1.3.1", outputs: []string{"out"}},
+		attribute{path: "hello", name: "hello-2.12.1", outputs: nil},
+		attribute{path: "hello", name: "hello-2.12.1", outputs: nil},
+		attribute{path: `a."b c".hello`, name: "hello-2.12.1", outputs: []string{"out", "out"}},
+		attribute{path: "jq", name: "jq-1.8.1", outputs: []string{"bin", "out"}},
+		attribute{path: "zlibDev", name: "zlib-1.3.1-dev", outputs: []string{"out"}},
+		attribute{path: "nothing", name: "nothing-1", outputs: []string{"out"}},
+		attribute{path: "", name: "source", outputs: nil},
+		attribute{path: "nameless", name: "", outputs: []string{"source", ""}},
 	)
 }
 
 const sampleLines = `zlib-1.3.1 [pkgsMusl.zlib zlib]
 hello-2.12.1 [a."b c".hello hello]
-zlib-1.3.1-dev [zlib zlibDev]
+zlib-1.3.1-dev [zlib zlibDev], dev
 hello-2.12.1 [a."b c".hello hello]
 source []
-jq-1.8.1-bin [jq]
+jq-1.8.1-bin [jq], bin
 zlib-1.3.1-man []
+kitty-0.31 [kitty]
+kitty-0.31-terminfo [kitty], terminfo
+ripgrep-14 [ripgrep], rg
+split-1 [split]
+split-1-tools [split], tools, is the main output, saw
 `
 
 func TestNames(t *testing.T) {
@@ -104,7 +119,7 @@ func TestEncode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			encoded := x.encode()
-			again, err := decode(string(encoded))
+			again, err := decode(string(encoded), 2)
 			must(t, err)
 			if got, want := lines(again), lines(x); got != want {
 				t.Errorf("%s\nwant\n%s", got, want)
@@ -113,11 +128,11 @@ func TestEncode(t *testing.T) {
 				t.Error("what was decoded is encoded in another way")
 			}
 			for i := 0; i < len(encoded); i += 1 + len(encoded)/1000 { // no end comes too early without being noticed
-				if _, err := decode(string(encoded[:i])); !errors.Is(err, errDamaged) {
+				if _, err := decode(string(encoded[:i]), 2); !errors.Is(err, errDamaged) {
 					t.Fatalf("the first %d bytes of %d: %v", i, len(encoded), err)
 				}
 			}
-			if _, err := decode(string(encoded) + "\x00"); !errors.Is(err, errDamaged) {
+			if _, err := decode(string(encoded)+"\x00", 2); !errors.Is(err, errDamaged) {
 				t.Errorf("a byte more: %v", err)
 			}
 		})
@@ -133,12 +148,26 @@ func large(tb testing.TB, n int) *index {
 	return built(tb, paths.String(), all...)
 }
 
+// A saved index of the earlier format has the paths and names, and nothing is told of them.
+func TestDecodeFormat1(t *testing.T) {
+	x := sample(t)
+	added := appendNumbers(appendTexts(nil, &x.kinds), x.groupKinds)
+	encoded := x.encode()
+	old, err := decode(string(encoded[:len(encoded)-len(added)]), 1)
+	must(t, err)
+	untold := sample(t)
+	untold.kinds, untold.groupKinds = texts{}, nil
+	if got, want := lines(old), lines(untold); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add(string(sample(f).encode()))
 	f.Add("\x00\x00\x00\x00\x00\x00")
 	f.Add("\xff\xff\xff\xff\xff\xff")
 	f.Fuzz(func(t *testing.T, s string) {
-		x, err := decode(s)
+		x, err := decode(s, 2)
 		if err != nil {
 			if !errors.Is(err, errDamaged) {
 				t.Fatal(err)
@@ -150,7 +179,7 @@ func FuzzDecode(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		if again, err := decode(string(x.encode())); err != nil || lines(again) != lines(x) {
+		if again, err := decode(string(x.encode()), 2); err != nil || lines(again) != lines(x) {
 			t.Fatalf("does not survive: %v", err)
 		}
 	})

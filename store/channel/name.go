@@ -6,14 +6,16 @@ import (
 	"io/fs"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 
 	"github.com/nixreg/nixreg/store"
 )
 
 const (
-	// official is the folder of the channels of nixpkgs.
+	// official is the folder of the channels of nixpkgs, and fixed that of their releases, which never change.
 	official = "https://channels.nixos.org/"
+	fixed    = "https://releases.nixos.org/"
 	// maxName is the greatest length of a tag.
 	maxName = 128
 	// maxLocation bounds the argument, in bytes.
@@ -23,6 +25,7 @@ const (
 // ParseName parses a user's argument and returns the channel's name, which is a legal tag, and its location:
 //
 //	nixos-unstable           of https://channels.nixos.org
+//	nixos-25.11.1234.abcdef  a release of nixos-25.11, of https://releases.nixos.org
 //	https://host/x/y         a folder on a server, called y; http and s3 likewise
 //	/dir/y, file:///dir/y    a folder on this machine, called y
 //	NAME=https://host/x      a folder with a name of the user's choice; each of the above can follow the =
@@ -74,6 +77,9 @@ func locate(arg string) (folder, location string, err error) {
 		if err := checkName(arg); err != nil {
 			return "", "", fmt.Errorf("%w; a channel is a name as nixos-unstable, a URL or an absolute path", err)
 		}
+		if m := releaseName.FindStringSubmatch(arg); m != nil {
+			return arg, fixed + folderOfReleases(m) + "/" + arg, nil
+		}
 		return arg, official + arg, nil
 	}
 	u, err := url.Parse(arg)
@@ -99,6 +105,22 @@ func locate(arg string) (folder, location string, err error) {
 	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
 	return folderName(u.Path), u.String(), nil
+}
+
+// releaseName matches the name of a release: nixos-25.11.1234.abcdef, nixos-26.05pre1234.abcdef or nixpkgs-26.05pre1234.abcdef.
+//
+// Source: nixos-channel-scripts, mirror-nixos-branch.pl ($releasePrefix).
+var releaseName = regexp.MustCompile(`^(nixos|nixpkgs)-([0-9]{2}\.[0-9]{2})(pre|\.)[0-9]+\.[0-9a-f]{6,40}$`)
+
+// folderOfReleases returns the folder of the releases like the match m of releaseName.
+func folderOfReleases(m []string) string {
+	switch {
+	case m[1] == "nixpkgs":
+		return m[1]
+	case m[3] == "pre":
+		return "nixos/unstable"
+	}
+	return "nixos/" + m[2]
 }
 
 // folderName is the last component of a path, without the name of the list of paths.

@@ -11,6 +11,10 @@ func TestParseName(t *testing.T) {
 	for _, tt := range []struct{ arg, name, location string }{
 		{"nixos-unstable", "nixos-unstable", "https://channels.nixos.org/nixos-unstable"},
 		{"nixos-25.11-small", "nixos-25.11-small", "https://channels.nixos.org/nixos-25.11-small"},
+		{"nixos-25.11.1234.abcdef012345", "nixos-25.11.1234.abcdef012345", "https://releases.nixos.org/nixos/25.11/nixos-25.11.1234.abcdef012345"},
+		{"nixos-26.05pre912345.abcdef0", "nixos-26.05pre912345.abcdef0", "https://releases.nixos.org/nixos/unstable/nixos-26.05pre912345.abcdef0"},
+		{"nixpkgs-26.05pre912345.abcdef0", "nixpkgs-26.05pre912345.abcdef0", "https://releases.nixos.org/nixpkgs/nixpkgs-26.05pre912345.abcdef0"},
+		{"fixed=nixos-25.11.1234.abcdef", "fixed", "https://releases.nixos.org/nixos/25.11/nixos-25.11.1234.abcdef"},
 		{"stable=nixos-25.11", "stable", "https://channels.nixos.org/nixos-25.11"},
 		{"https://host/x/y", "y", "https://host/x/y"},
 		{"https://host/x/y//", "y", "https://host/x/y"},

@@ -18,9 +18,11 @@ const (
 
 // attribute is one package of a packages.json.
 type attribute struct {
-	path    string // "python3Packages.requests", components quoted as Nix does
-	name    string // of its derivation, "python3.13-requests-2.32.5"; "" if the file has none
-	outputs []string
+	path     string // "python3Packages.requests", components quoted as Nix does
+	name     string // of its derivation, "python3.13-requests-2.32.5"; "" if the file has none
+	outputs  []string
+	installs string // the first of meta.outputsToInstall; "" if the file does not tell
+	program  string // meta.mainProgram; "" if the file does not tell
 }
 
 // readPackages calls emit for each package of a packages.json, in the order of the file. It holds one package at a time. Malformed
@@ -110,12 +112,34 @@ func (p *packagesReader) record(key string) (attribute, error) {
 			a.name, err = p.text()
 		case field == "outputs":
 			a.outputs, err = p.outputs()
+		case field == "meta" && p.PeekKind() == '{':
+			err = p.meta(&a)
 		default:
 			err = p.SkipValue()
 		}
 		return err
 	})
 	return a, err
+}
+
+// meta reads what an attribute says of its programs.
+//
+// Source: nixpkgs, pkgs/stdenv/generic/check-meta.nix.
+func (p *packagesReader) meta(a *attribute) error {
+	return p.object(func(field string) (err error) {
+		switch {
+		case field == "mainProgram" && p.PeekKind() == '"':
+			a.program, err = p.text()
+		case field == "outputsToInstall":
+			var names []string
+			if names, err = p.outputs(); len(names) > 0 {
+				a.installs = names[0]
+			}
+		default:
+			err = p.SkipValue()
+		}
+		return err
+	})
 }
 
 // outputs reads the keys of an object or the strings of a list.

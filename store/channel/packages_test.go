@@ -22,23 +22,27 @@ func readAll(r io.Reader) (out []attribute, err error) {
 
 // The two forms nixpkgs has had, as jq -c writes them.
 const (
-	oldPackages = `{"version":2,"packages":{"hello":{"meta":{"available":true,"license":{"shortName":"gpl3Plus"},"maintainers":[{"name":"\"x\" {"}]},"name":"hello-2.12.1","outputName":"out","outputs":{"out":null},"pname":"hello","system":"x86_64-linux","version":"2.12.1"},` +
+	oldPackages = `{"version":2,"packages":{"hello":{"meta":{"available":true,"license":{"shortName":"gpl3Plus"},"mainProgram":"hello","maintainers":[{"name":"\"x\" {"}],"outputsToInstall":["out"]},"name":"hello-2.12.1","outputName":"out","outputs":{"out":null},"pname":"hello","system":"x86_64-linux","version":"2.12.1"},` +
 		`"haskellPackages.\"3dmodels\"":{"name":"3dmodels-0.3.0","outputName":"out","outputs":{"doc":null,"out":null},"pname":"3dmodels","system":"x86_64-linux","version":"0.3.0"}}}` + "\n"
-	newPackages = `{"packages":{"hello":{"meta":{"available":true},"name":"hello-2.12.1","outputName":"out","outputs":["out"],"pname":"hello","system":"x86_64-linux","version":"2.12.1"},` +
+	newPackages = `{"packages":{"hello":{"meta":{"available":true,"mainProgram":"hello","outputsToInstall":["out","man"]},"name":"hello-2.12.1","outputName":"out","outputs":["out"],"pname":"hello","system":"x86_64-linux","version":"2.12.1"},` +
 		`"haskellPackages.\"3dmodels\"":{"name":"3dmodels-0.3.0","outputName":"out","outputs":["out","doc"],"pname":"3dmodels","system":"x86_64-linux","version":"0.3.0"}},"version":"2"}` + "\n"
 )
 
 func TestReadPackages(t *testing.T) {
-	hello := attribute{"hello", "hello-2.12.1", []string{"out"}}
+	hello := attribute{path: "hello", name: "hello-2.12.1", outputs: []string{"out"}, installs: "out", program: "hello"}
+	models := func(outputs ...string) attribute {
+		return attribute{path: `haskellPackages."3dmodels"`, name: "3dmodels-0.3.0", outputs: outputs}
+	}
 	for name, tt := range map[string]struct {
 		in   string
 		want []attribute
 	}{
-		"nix-env":           {oldPackages, []attribute{hello, {`haskellPackages."3dmodels"`, "3dmodels-0.3.0", []string{"doc", "out"}}}},
-		"packages-info.nix": {newPackages, []attribute{hello, {`haskellPackages."3dmodels"`, "3dmodels-0.3.0", []string{"out", "doc"}}}},
+		"nix-env":           {oldPackages, []attribute{hello, models("doc", "out")}},
+		"packages-info.nix": {newPackages, []attribute{hello, models("out", "doc")}},
 		"fields left out":   {`{"packages":{"a":{},"b":{"name":null,"outputs":null},"c":{"name":3,"outputs":"x"}}}`, []attribute{{path: "a"}, {path: "b"}, {path: "c"}}},
 		"unknown fields":    {`{"x":[{}],"packages":{"a":{"y":{"name":"z"},"name":"n"}},"z":1}`, []attribute{{path: "a", name: "n"}}},
 		"escapes":           {`{"packages":{"\u0061\/b":{"name":"\u00e9"}}}`, []attribute{{path: "a/b", name: "é"}}},
+		"strange meta":      {`{"packages":{"a":{"meta":[]},"b":{"meta":{"mainProgram":3,"outputsToInstall":"x"}},"c":{"meta":{"outputsToInstall":[]}}}}`, []attribute{{path: "a"}, {path: "b"}, {path: "c"}}},
 		"no packages":       {`{"packages":{}}`, nil},
 		"white space":       {" {\n\"packages\" : { } }\n ", nil},
 	} {

@@ -31,8 +31,11 @@ type marks struct {
 const absent = "absent"
 
 // savedFormat is the first line of a saved release. Four strings, the index, and the SHA-256 of all that follow. A string follows its
-// length, four bytes in little endian.
-const savedFormat = "nixreg channel index 1\n"
+// length, four bytes in little endian. savedFormat1 is the line of earlier versions, whose index has no kinds.
+const (
+	savedFormat  = "nixreg channel index 2\n"
+	savedFormat1 = "nixreg channel index 1\n"
+)
 
 // unfinished is the suffix of a file that is being saved.
 const unfinished = ".new"
@@ -109,7 +112,12 @@ func load(name string) (*release, error) {
 }
 
 func parseRelease(s string) (*release, error) {
+	format := 2
 	rest, ok := strings.CutPrefix(s, savedFormat)
+	if !ok {
+		format = 1
+		rest, ok = strings.CutPrefix(s, savedFormat1)
+	}
 	if !ok {
 		return nil, fmt.Errorf("%w: unknown format", errDamaged)
 	}
@@ -125,6 +133,9 @@ func parseRelease(s string) (*release, error) {
 		*field, rest = strings.Clone(rest[4:4+size]), rest[4+size:]
 	}
 	var err error
-	r.index, err = decode(rest)
+	r.index, err = decode(rest, format)
+	if format == 1 {
+		r.seen = marks{} // it is read again
+	}
 	return r, err
 }

@@ -61,7 +61,7 @@ func TestLoadDamaged(t *testing.T) {
 
 // What is whole but not of this format is not used either.
 func TestLoadOtherFormat(t *testing.T) {
-	for _, s := range []string{"", "nixreg channel index 2\n", savedFormat, savedFormat + "\xff\xff\xff\xff", savedFormat + "\x01\x00\x00\x00"} {
+	for _, s := range []string{"", "nixreg channel index 3\n", savedFormat1, savedFormat, savedFormat + "\xff\xff\xff\xff", savedFormat + "\x01\x00\x00\x00"} {
 		if _, err := parseRelease(s); !errors.Is(err, errDamaged) {
 			t.Errorf("%q: %v", s, err)
 		}
