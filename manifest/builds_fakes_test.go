@@ -11,18 +11,20 @@ import (
 
 	"github.com/nixreg/nixreg/manifest"
 	"github.com/nixreg/nixreg/manifest/digests"
+	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 	"github.com/nixreg/nixreg/store/storetest"
 )
 
 // workshop is a Builder whose builds put paths into a store.
 type workshop struct {
-	mu    sync.Mutex
-	store *storetest.Memory
-	plans map[string]func(arch string) ([]store.Path, error) // by attribute
-	ref   string
-	found []string // names that were looked for
-	built []string // attributes and architectures
+	mu              sync.Mutex
+	store           *storetest.Memory
+	plans           map[string]func(arch string) ([]store.Path, error) // by attribute
+	mains, programs map[string]string                                  // what the metadata of attributes tells, main outputs as paths
+	ref             string
+	found           []string // names that were looked for
+	built           []string // attributes and architectures
 }
 
 func (w *workshop) Find(_ context.Context, name string) (string, error) {
@@ -40,11 +42,12 @@ func (w *workshop) Find(_ context.Context, name string) (string, error) {
 	return "", fmt.Errorf("attribute %s: %w", name, fs.ErrNotExist)
 }
 
-func (w *workshop) Build(ctx context.Context, attr, arch string) ([]store.Path, error) {
+func (w *workshop) Build(ctx context.Context, attr, arch string) (packages.Built, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.built = append(w.built, strings.TrimSpace(attr+" "+arch))
-	return w.plans[attr](arch)
+	outputs, err := w.plans[attr](arch)
+	return packages.Built{Outputs: outputs, Main: store.Path(w.mains[attr]), Program: w.programs[attr]}, err
 }
 
 func (w *workshop) Ref() string { return w.ref }
@@ -79,7 +82,7 @@ func (w *workshop) planFile(attr, path, data string) {
 
 func newWorkshop() *workshop {
 	m, lib, _ := withHello()
-	w := &workshop{store: m, plans: make(map[string]func(string) ([]store.Path, error)), ref: "nixos-25.05"}
+	w := &workshop{store: m, plans: make(map[string]func(string) ([]store.Path, error)), mains: make(map[string]string), programs: make(map[string]string), ref: "nixos-25.05"}
 	w.plan("htop", "htop-3.3.0", lib)
 	w.plan("python3Packages.requests", "python3.12-requests-2.31.0")
 	w.plan("hello", "hello-2.14")

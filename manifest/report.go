@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"path"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -31,9 +32,11 @@ type Report struct {
 	Size           int64           `json:"size"` // of all layers, in bytes
 	Command        []string        `json:"command"`
 	CommandNote    string          `json:"commandNote,omitempty"`
-	Env            []string        `json:"env"`
-	Layers         []ReportLayer   `json:"layers"`
-	Warnings       []string        `json:"warnings,omitempty"`
+	// MainProgram is the program that the package itself names, where that is known and the image runs another one or none.
+	MainProgram string        `json:"mainProgram,omitempty"`
+	Env         []string      `json:"env"`
+	Layers      []ReportLayer `json:"layers"`
+	Warnings    []string      `json:"warnings,omitempty"`
 }
 
 // ReportLayer is one layer, bottom first.
@@ -65,6 +68,9 @@ func (s *Source) Inspect(ctx context.Context, repository, tag string) ([]*Report
 	for i, m := range p.images {
 		r := report(m)
 		r.Repository, r.Tag = repository, tag
+		if main := defs[i].MainProgram; len(m.Command) == 0 || path.Base(m.Command[0]) != main {
+			r.MainProgram = main
+		}
 		if d := forDocker.images[i]; d.In(document.Docker) {
 			r.DockerManifest = d.Manifest(document.Docker).Digest
 		}

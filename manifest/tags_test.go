@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/nixreg/nixreg/internal/cases"
 	"github.com/nixreg/nixreg/manifest"
 	"github.com/nixreg/nixreg/manifest/program"
 	"github.com/nixreg/nixreg/store"
@@ -130,10 +129,9 @@ func TestPreferredPlatform(t *testing.T) {
 	}
 }
 
-// TestCaseI1ProgramsOfOutputBin: the image of a package has its programs, in whichever output they are, and it is the same
+// TestProgramsOfOutputBin: the image of a package has its programs, in whichever output they are, and it is the same
 // image from every kind of store, through a channel, and when it was built.
-func TestCaseI1ProgramsOfOutputBin(t *testing.T) {
-	cases.Open(t, "I1")
+func TestProgramsOfOutputBin(t *testing.T) {
 	program, text := storetest.Files{"bin/jqlike": elf(machineAMD64)}, storetest.Files{"share/x": storetest.File("")}
 	for name, outputs := range map[string][]output{
 		"out":          {{"", program, true}, {"-dev", text, false}}, // as today
@@ -175,6 +173,29 @@ func TestCaseI1ProgramsOfOutputBin(t *testing.T) {
 	}
 }
 
+// TestMainProgramIsReported: what a package says is its main program is reported if the image does not run it.
+func TestMainProgramIsReported(t *testing.T) {
+	for told, want := range map[string]string{"": "", "htop": "", "htop-config": "htop-config"} {
+		w := newWorkshop()
+		w.programs["htop"] = told
+		plan, drv := w.plans["htop"], storetest.NewFixture("htop-3.3.0.drv", nil).Path
+		w.plans["htop"] = func(arch string) ([]store.Path, error) {
+			paths, err := plan(arch)
+			w.store.Edit(paths[0], func(o *store.Object) { o.Deriver = drv })
+			return paths, err
+		}
+		src := w.source(t)
+		for _, from := range []string{"the build", "the store"} {
+			if got := inspect(t, src, "htop", "latest").MainProgram; got != want {
+				t.Errorf("told %q, from %s it is %q", told, from, got)
+			}
+		}
+		if plain := inspect(t, newSource(t, "", w.store), "htop", "latest"); plain.MainProgram != "" || plain.Manifest != inspect(t, src, "htop", "latest").Manifest {
+			t.Errorf("told %q, the image differs", told)
+		}
+	}
+}
+
 // output is one of a package's outputs.
 type output struct {
 	suffix    string
@@ -195,10 +216,9 @@ func addOutputs(m *storetest.Memory, derivers bool, outputs []output) (paths []s
 	return paths
 }
 
-// TestCaseC6ContentAddressedDerivation: what a content-addressed derivation made is a package, as it has a deriver. Sources
+// TestContentAddressedDerivation: what a content-addressed derivation made is a package, as it has a deriver. Sources
 // are none.
-func TestCaseC6ContentAddressedDerivation(t *testing.T) {
-	cases.Open(t, "C6")
+func TestContentAddressedDerivation(t *testing.T) {
 	const ca = "fixed:r:sha256:1b0ri5lsf45dknj8bfxi1syz35kglshhmbbg9z8xhc6x5ljv9bd8"
 	m := storetest.New()
 	add := func(name, ca string, drv store.Path) store.Path {

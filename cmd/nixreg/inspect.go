@@ -91,6 +91,9 @@ func printReport(w io.Writer, r *manifest.Report) error {
 	fmt.Fprintf(tw, "config\t%s\n", r.Config)
 	fmt.Fprintf(tw, "size\t%s, layers: %d\n", humanSize(r.Size), len(r.Layers))
 	fmt.Fprintf(tw, "command\t%s\n", command(r))
+	if r.MainProgram != "" {
+		fmt.Fprintf(tw, "\tthe package names %s as its main program: to run that, name it, or set Cmd in a definition\n", r.MainProgram)
+	}
 	for i, e := range r.Env {
 		fmt.Fprintf(tw, "%s\t%s\n", onFirst(i, "env"), e)
 	}

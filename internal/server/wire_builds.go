@@ -98,26 +98,26 @@ func (b *builder) Find(ctx context.Context, name string) (string, error) {
 	return string(attr), err
 }
 
-func (b *builder) Build(ctx context.Context, attr, arch string) ([]store.Path, error) {
+func (b *builder) Build(ctx context.Context, attr, arch string) (packages.Built, error) {
 	a, err := realise.ParseAttr(attr)
 	if err != nil {
-		return nil, err
+		return packages.Built{}, err
 	}
 	system := realise.Host()
 	if arch != "" {
 		system = realise.System(arch)
 	}
 	if system == "" {
-		return nil, fmt.Errorf("build %s for %.100q: Nix has no such system: %w", a, arch, errors.ErrUnsupported)
+		return packages.Built{}, fmt.Errorf("build %s for %.100q: Nix has no such system: %w", a, arch, errors.ErrUnsupported)
 	}
-	paths, err := b.builder.Build(ctx, a, system)
+	r, err := b.builder.Build(ctx, a, system)
 	if err != nil {
-		return nil, err
+		return packages.Built{}, err
 	}
-	if err := b.note(ctx, a, system, paths); err != nil && ctx.Err() == nil {
+	if err := b.note(ctx, a, system, r.Outputs); err != nil && ctx.Err() == nil {
 		b.log.Warn("what was built is not built again if it goes", "attribute", attr, "error", err)
 	}
-	return paths, nil
+	return packages.Built(r), nil
 }
 
 func (b *builder) Ref() string { return b.builder.Ref() }

@@ -21,11 +21,11 @@ type Builder interface {
 	// component of a repository name. Find builds nothing, and the catalog calls it for each request. If no attribute has the
 	// name, the error matches [io/fs.ErrNotExist].
 	Find(ctx context.Context, name string) (attr string, err error)
-	// Build builds an attribute and returns its store paths, the main output first. The paths are then in one of the stores.
+	// Build builds an attribute. The paths are then in one of the stores.
 	// arch is a value of GOARCH; "" is the architecture of the builder. Callers that ask for the same build at the same time
 	// share it; the build goes on when all of them have left. If the attribute is no package for arch, the error matches
 	// [io/fs.ErrNotExist].
-	Build(ctx context.Context, attr, arch string) ([]store.Path, error)
+	Build(ctx context.Context, attr, arch string) (packages.Built, error)
 	// Ref returns the source that packages are built from, as text for a tag; "" if no tag can name it.
 	Ref() string
 }
@@ -150,7 +150,10 @@ func (b *builds) lookup(ctx context.Context, repository, tag string, attributes 
 
 // define makes the definition of an image of packages.
 func (b *builds) define(m packages.Image) *draft.Definition {
-	return &draft.Definition{Title: m.Title, Version: m.Version, Kind: &draft.Package{Contents: m.Contents, Program: m.Program, Root: b.root}}
+	return &draft.Definition{
+		Title: m.Title, Version: m.Version, MainProgram: m.MainProgram,
+		Kind: &draft.Package{Contents: m.Contents, Program: m.Program, Root: b.root},
+	}
 }
 
 func (b *builds) defineAll(images []packages.Image) []*draft.Definition {
@@ -174,23 +177,24 @@ func (b *builds) single(ctx context.Context, repository, attr, tag string) ([]*d
 	if !b.moving(tag) && !b.isImage(ctx, attr) {
 		return nil, b.noTag(repository, tag)
 	}
-	outputs, err := b.outputs(ctx, attr, b.archs)
+	built, err := b.outputs(ctx, attr, b.archs)
 	if err != nil {
 		return nil, err
 	}
 	platforms := make(map[string]*draft.Definition)
-	for _, paths := range outputs {
-		whole, err := b.wholeImage(ctx, paths[0])
+	for _, m := range built {
+		path := m.Contents[0]
+		whole, err := b.wholeImage(ctx, path)
 		if err != nil {
 			return nil, err
 		}
 		if !whole {
-			if err := b.addPackage(ctx, platforms, paths); err != nil {
+			if err := b.addPackage(ctx, platforms, m); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		defs, err := b.image(ctx, repository, attr, paths[0], tag)
+		defs, err := b.image(ctx, repository, attr, path, tag)
 		if err != nil {
 			return nil, err
 		}
@@ -206,18 +210,16 @@ func (b *builds) single(ctx context.Context, repository, attr, tag string) ([]*d
 }
 
 // addPackage adds the image of a package that was built. The image is the same as if a store had had the package already.
-func (b *builds) addPackage(ctx context.Context, platforms map[string]*draft.Definition, paths []store.Path) error {
-	image := packages.ImageOf(paths[0])
-	image.Contents = paths
+func (b *builds) addPackage(ctx context.Context, platforms map[string]*draft.Definition, m packages.Image) error {
 	var arch string
 	if len(b.archs) > 0 { // without archs the architecture is found when the image is made
 		var err error
-		if arch, err = b.packages.Architecture(ctx, paths); err != nil {
+		if arch, err = b.packages.Architecture(ctx, m.Contents); err != nil {
 			return err
 		}
 	}
 	if platforms[arch] == nil {
-		platforms[arch] = b.define(image)
+		platforms[arch] = b.define(m)
 	}
 	return nil
 }

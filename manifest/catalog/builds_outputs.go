@@ -38,16 +38,17 @@ type order struct{ attr, arch string }
 // buildResult is the result of a build, and the time when it ended.
 type buildResult struct {
 	paths []store.Path
+	image packages.Image
 	at    time.Time
 }
 
-// outputs builds an attribute for each of archs, or for the builder's own architecture if archs is empty. It returns the paths
-// for the architectures that have the package. If no architecture has it, outputs returns an error.
-func (b *builds) outputs(ctx context.Context, attr string, archs []string) ([][]store.Path, error) {
+// outputs builds an attribute for each of archs, or for the builder's own architecture if archs is empty. It returns the images of
+// the main outputs, for the architectures that have the package. If no architecture has it, outputs returns an error.
+func (b *builds) outputs(ctx context.Context, attr string, archs []string) ([]packages.Image, error) {
 	if len(archs) == 0 {
 		archs = []string{""}
 	}
-	all, absent := make([][]store.Path, len(archs)), make([]error, len(archs))
+	all, absent := make([]packages.Image, len(archs)), make([]error, len(archs))
 	g, within := errgroup.WithContext(ctx)
 	for i, arch := range archs {
 		g.Go(flight.Guarded(func() (err error) {
@@ -61,7 +62,7 @@ func (b *builds) outputs(ctx context.Context, attr string, archs []string) ([][]
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(paths []store.Path) bool { return paths == nil })
+	all = slices.DeleteFunc(all, func(m packages.Image) bool { return m.Contents == nil })
 	if len(all) == 0 {
 		return nil, absent[0]
 	}
@@ -70,31 +71,31 @@ func (b *builds) outputs(ctx context.Context, attr string, archs []string) ([][]
 
 // build asks the builder for an attribute at most once a minute, if the stores still have its paths. The builder itself knows
 // which attributes are built already.
-func (b *builds) build(ctx context.Context, o order) ([]store.Path, error) {
-	if a, ok := b.results.Get(o); ok && time.Since(a.at) < reuseFor && b.present(ctx, a.paths) == nil {
-		return slices.Clone(a.paths), nil
+func (b *builds) build(ctx context.Context, o order) (m packages.Image, err error) {
+	if r, ok := b.results.Get(o); ok && time.Since(r.at) < reuseFor && b.present(ctx, r.paths) == nil {
+		return r.image, nil
 	}
 	var gone error
 	for range maxBuildTries {
-		paths, err := b.builder.Build(ctx, o.attr, o.arch)
-		if err == nil && (len(paths) == 0 || len(paths) > maxOutputs) {
-			err = fmt.Errorf("build of %s gave %d paths", o.attr, len(paths))
+		built, err := b.builder.Build(ctx, o.attr, o.arch)
+		if err == nil && (len(built.Outputs) == 0 || len(built.Outputs) > maxOutputs) {
+			err = fmt.Errorf("build of %s gave %d paths", o.attr, len(built.Outputs))
 		}
 		if err != nil {
-			return nil, err
+			return m, err
 		}
-		if gone = b.holdBuilt(ctx, o, paths); gone == nil {
-			gone = b.present(ctx, paths)
+		if gone = b.holdBuilt(ctx, o, built.Outputs); gone == nil {
+			m, gone = b.packages.ImageOfBuilt(ctx, built)
 		}
 		if gone == nil {
-			b.results.Put(o, buildResult{slices.Clone(paths), time.Now()}, int64(len(o.attr)+100*len(paths)))
-			return paths, nil
+			b.results.Put(o, buildResult{built.Outputs, m, time.Now()}, int64(len(o.attr)+100*len(built.Outputs)))
+			return m, nil
 		}
 		if !errors.Is(gone, fs.ErrNotExist) {
-			return nil, gone
+			return m, gone
 		}
 	}
-	return nil, fmt.Errorf("%s was built, and none of the stores has it: %v: %w", o.attr, gone, store.ErrUnavailable)
+	return m, fmt.Errorf("%s was built, and none of the stores has it: %v: %w", o.attr, gone, store.ErrUnavailable)
 }
 
 // holdBuilt protects the paths of a build from the garbage collector until the image made of them is protected.

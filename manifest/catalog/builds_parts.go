@@ -188,21 +188,21 @@ func (b *builds) part(ctx context.Context, s supply, archs []string) (packages.P
 			return nil, failed
 		}
 	}
-	outputs, err := b.outputs(ctx, s.attr, archs)
+	built, err := b.outputs(ctx, s.attr, archs)
 	if err != nil {
 		return nil, err
 	}
 	out := make(packages.Part)
-	for _, paths := range outputs {
-		if whole, err := b.wholeImage(ctx, paths[0]); err != nil || whole {
+	for _, m := range built {
+		if whole, err := b.wholeImage(ctx, m.Contents[0]); err != nil || whole {
 			return nil, orWhole(err, s.name)
 		}
-		arch, err := b.packages.Architecture(ctx, paths)
+		arch, err := b.packages.Architecture(ctx, m.Contents)
 		if err != nil {
 			return nil, err
 		}
 		if out[arch] == nil {
-			out[arch] = paths
+			out[arch] = m.Contents
 		}
 	}
 	return out, nil

@@ -59,6 +59,9 @@ type Definition struct {
 	// Moving says that the definition for the name may change while the state of providers and stores stays the same. That is so
 	// for a builder, whose source can change.
 	Moving bool
+	// MainProgram is meta.mainProgram of a package, if a channel or a build told it. It is for messages only: the image does not
+	// depend on it.
+	MainProgram string
 }
 
 // Kind is one of the kinds of definitions. A kind is never changed once the definition is in use.

@@ -110,7 +110,7 @@ func (x *packageIndex) list(ctx context.Context) (*nameIndex, error) {
 			if err != nil {
 				return nil, fmt.Errorf("list channel %s: %w", x.channel.Name(), err)
 			}
-			b.add(store.Entry{Path: p.Path}, p.Names...)
+			b.addPackage(p)
 		}
 		return b.index(), nil
 	}

@@ -23,13 +23,14 @@ type pathKinds struct {
 	// records keeps the facts about distant paths for the times when their store is unavailable. nil without distant stores.
 	records digests.Cache
 	kinds   lru.Cache[registration, pathKind]
-	dirs    lru.Cache[pathRef, bool] // of distant paths
-	archs   lru.Cache[pathRef, string]
+	// These are about distant paths.
+	dirs, programs lru.Cache[pathRef, bool]
+	archs          lru.Cache[pathRef, string]
 }
 
 func newPathKinds(log *slog.Logger) *pathKinds {
 	k := &pathKinds{log: log}
-	k.kinds.Max, k.dirs.Max, k.archs.Max = kindBytes, kindBytes, kindBytes
+	k.kinds.Max, k.dirs.Max, k.programs.Max, k.archs.Max = kindBytes, kindBytes, kindBytes, kindBytes
 	return k
 }
 
@@ -49,6 +50,9 @@ func (k *pathKinds) of(ctx context.Context, s store.Store, e store.Entry) (pathK
 		return kind, nil
 	}
 	kind, err := look(ctx, s, e.Path)
+	if err == nil && e.CA != "" && isSource(ctx, s, e.Deriver) {
+		kind = pathKind{}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return kind, fmt.Errorf("look at %s: %w", e.Path, ctx.Err())
@@ -62,6 +66,16 @@ func (k *pathKinds) of(ctx context.Context, s store.Store, e store.Entry) (pathK
 	}
 	k.kinds.Put(key, kind, int64(len(e.Path)))
 	return kind, nil
+}
+
+// isSource reports whether the derivation is in the store and has a fixed output.
+func isSource(ctx context.Context, s store.Store, deriver store.Path) bool {
+	at, nd, err := store.Resolve(ctx, s, deriver.Abs())
+	if err != nil || nd.Kind != store.Regular {
+		return false // the derivation was deleted, or is in no store
+	}
+	text, err := store.ReadNode(ctx, s, at, nd, min(nd.Size, store.MaxDerivationHead))
+	return err == nil && store.FixedOutput(string(text))
 }
 
 func look(ctx context.Context, s store.Store, p store.Path) (kind pathKind, err error) {

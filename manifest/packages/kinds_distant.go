@@ -12,6 +12,7 @@ import (
 // The records about distant paths. Their keys have the path and the NarHash.
 const (
 	directoryRecord    = "directory"
+	programsRecord     = "programs"
 	architectureRecord = "architecture"
 )
 
@@ -20,21 +21,33 @@ func (k *pathKinds) isDirectory(ctx context.Context, s store.Store, o *store.Obj
 	if directory, ok := recall(ctx, k, &k.dirs, directoryRecord, refOf(o)); ok {
 		return directory, nil
 	}
-	t, err := s.Open(ctx, o.Path)
-	if err != nil {
-		return false, err
-	}
-	defer t.Close()
-	root, err := store.Lookup(ctx, t, "")
-	if err != nil {
-		return false, fmt.Errorf("look at %s: %w", o.Path, err)
-	}
-	directory := root.Kind == store.Directory
-	return directory, keep(ctx, k, &k.dirs, directoryRecord, refOf(o), directory)
+	kind, err := k.lookDistant(ctx, s, o)
+	return kind.directory, err
 }
 
-// fetchUnseen starts to download the paths that isDirectory or architecture will open, at the same time. A single path is
-// downloaded when it is opened.
+// hasPrograms reports whether a path of a distant store has programs. It opens the path only once.
+func (k *pathKinds) hasPrograms(ctx context.Context, s store.Store, o *store.Object) (bool, error) {
+	if programs, ok := recall(ctx, k, &k.programs, programsRecord, refOf(o)); ok {
+		return programs, nil
+	}
+	kind, err := k.lookDistant(ctx, s, o)
+	return kind.programs, err
+}
+
+func (k *pathKinds) lookDistant(ctx context.Context, s store.Store, o *store.Object) (pathKind, error) {
+	kind, err := look(ctx, s, o.Path)
+	if err != nil {
+		return kind, fmt.Errorf("look at %s: %w", o.Path, err)
+	}
+	err = keep(ctx, k, &k.dirs, directoryRecord, refOf(o), kind.directory)
+	if err == nil {
+		err = keep(ctx, k, &k.programs, programsRecord, refOf(o), kind.programs)
+	}
+	return kind, err
+}
+
+// fetchUnseen starts to download the paths that isDirectory or architecture will open, at the same time. A single path is downloaded
+// when it is opened.
 func (k *pathKinds) fetchUnseen(ctx context.Context, s store.Store, objects []*store.Object) {
 	if len(objects) < 2 || !store.IsDistant(s) {
 		return

@@ -44,7 +44,7 @@ func (p *Catalog) Refused(ctx context.Context, repository string) error {
 			}
 			err := s.Refused(func(path store.Path) bool {
 				e := store.Entry{Path: path}
-				return RepositoryName(identify(e).name) == name
+				return RepositoryName(identify(e, "").name) == name
 			})
 			if why := reason(err); why != "" {
 				return Unknown(fmt.Sprintf("%v: %s", UnknownRepository(repository), why))
@@ -87,7 +87,7 @@ func (p *Catalog) lookup(ctx context.Context, repository, tag string, archs []st
 		return nil, err
 	}
 	if len(found) == 1 && len(archs) == 0 { // the architecture is looked up when the image is made
-		return []Image{ImageOf(found[0].Path)}, nil
+		return []Image{p.imageOf(ctx, found[0])}, nil
 	}
 	platforms, err := p.platforms(ctx, found)
 	if err == nil {
@@ -101,7 +101,7 @@ func (p *Catalog) lookup(ctx context.Context, repository, tag string, archs []st
 	}
 	var images []Image
 	for _, arch := range slices.Sorted(maps.Keys(platforms)) {
-		images = append(images, ImageOf(platforms[arch].Path))
+		images = append(images, p.imageOf(ctx, platforms[arch]))
 	}
 	return images, nil
 }
@@ -110,6 +110,13 @@ func (p *Catalog) lookup(ctx context.Context, repository, tag string, archs []st
 func ImageOf(p store.Path) Image {
 	name, version := SplitName(p.Name())
 	return Image{Title: name, Version: version, Contents: []store.Path{p}, Program: name}
+}
+
+// imageOf returns the image of a candidate.
+func (p *Catalog) imageOf(ctx context.Context, c *candidate) Image {
+	m := ImageOf(c.Path)
+	m.MainProgram = cmp.Or(c.program, p.tellings.of(ctx, c.Deriver).Program)
+	return m
 }
 
 func (p *Catalog) byHash(ctx context.Context, repository, hash, tag string) ([]Image, error) {

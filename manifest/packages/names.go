@@ -1,6 +1,7 @@
 package packages
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/nixreg/nixreg/internal/oci"
@@ -140,14 +141,39 @@ func TagName(version string) string {
 // usualOutputs are the suffixes that are taken for outputs if the deriver is unknown.
 var usualOutputs = []string{"bin", "dev", "devdoc", "doc", "debug", "info", "lib", "man", "static"}
 
+// The ranks of outputs: the lowest one is the output that a bare name means.
+const (
+	rankTold = iota // a channel or a build tells it
+	rankBin         // nixpkgs keeps the programs of a package of several outputs there
+	rankOut
+	rankOther
+	rankDoc // never meant while there is another one
+)
+
+func outputRank(output string) int {
+	switch output {
+	case "bin":
+		return rankBin
+	case "":
+		return rankOut
+	case "man", "doc", "devdoc", "devman", "info", "debug":
+		return rankDoc
+	}
+	return rankOther
+}
+
 // identity is the name of a store path in parts: package, version, and output ("" for out).
 type identity struct{ name, version, output string }
 
-// identify splits the name of a store path. The deriver, if it is known, tells the output.
-func identify(e store.Entry) identity {
+// identify splits the name of a store path. The deriver, or the channel's name of the output, tells the output if it is known.
+func identify(e store.Entry, told string) identity {
 	full := e.Path.Name()
 	base, output := full, ""
-	if e.Deriver != "" {
+	if told != "" {
+		if cut, ok := strings.CutSuffix(full, "-"+told); ok && told != "out" && cut != "" {
+			base, output = cut, told
+		}
+	} else if e.Deriver != "" {
 		drv := strings.TrimSuffix(e.Deriver.Name(), ".drv")
 		if rest, ok := strings.CutPrefix(full, drv+"-"); ok {
 			base, output = drv, rest
@@ -163,21 +189,22 @@ func identify(e store.Entry) identity {
 	return identity{name, version, output}
 }
 
-// tag returns the tag of an identity, or "" if it has none.
-func (id identity) tag() string {
-	switch {
-	case id.output == "":
-		return TagName(id.version)
-	case id.version == "":
-		return TagName(id.output)
+// versionTag returns the tag of the main output of an identity's version, or "" if it has none.
+func (id identity) versionTag() string { return TagName(id.version) }
+
+// outputTag returns the tag of an identity's output, or "" if it has none.
+func (id identity) outputTag() string {
+	output := cmp.Or(id.output, "out")
+	if id.version == "" {
+		return TagName(output)
 	}
-	return TagName(id.version + "-" + id.output)
+	return TagName(id.version + "-" + output)
 }
 
-// offered reports whether a path may have a name: it is no derivation and no source. Whether it is a directory is checked on
-// request.
+// offered reports whether a path may have a name: it is no derivation and no source. An output of a content-addressed derivation has
+// a deriver, as those of fixed-output derivations do, which [pathKinds.of] leaves out. That also checks whether it is a directory.
 func offered(e store.Entry) bool {
-	return !strings.HasSuffix(e.Path.Name(), ".drv") && e.CA == ""
+	return !strings.HasSuffix(e.Path.Name(), ".drv") && (e.CA == "" || e.Deriver != "" && strings.HasPrefix(e.CA, "fixed:"))
 }
 
 // First components of repositories that are not names of packages.

@@ -58,26 +58,28 @@ func TestRepositoryName(t *testing.T) {
 func TestIdentify(t *testing.T) {
 	path := func(name string) store.Path { return store.Path("0123456789abcdfghijklmnpqrsvwxyz-" + name) }
 	for _, c := range []struct {
-		name, deriver string
-		want          identity
-		tag           string
+		name, deriver, told string
+		want                identity
+		version, tag        string
 	}{
-		{"hello-2.12.1", "hello-2.12.1.drv", identity{"hello", "2.12.1", ""}, "2.12.1"},
-		{"glibc-2.36-bin", "glibc-2.36.drv", identity{"glibc", "2.36", "bin"}, "2.36-bin"},
-		{"glibc-2.36-bin", "", identity{"glibc", "2.36", "bin"}, "2.36-bin"},
-		{"foo-dev", "foo.drv", identity{"foo", "", "dev"}, "dev"},
-		{"xgcc-12.2.0-libgcc", "", identity{"xgcc", "12.2.0-libgcc", ""}, "12.2.0-libgcc"},
-		{"xgcc-12.2.0-libgcc", "xgcc-12.2.0-libgcc.drv", identity{"xgcc", "12.2.0-libgcc", ""}, "12.2.0-libgcc"},
-		{"a-1.0+b", "other.drv", identity{"a", "1.0+b", ""}, "1.0_b"},
-		{"a-1=0", "", identity{"a", "1=0", ""}, ""},
-		{"doc", "", identity{"doc", "", ""}, ""},
+		{"hello-2.12.1", "hello-2.12.1.drv", "", identity{"hello", "2.12.1", ""}, "2.12.1", "2.12.1-out"},
+		{"glibc-2.36-bin", "glibc-2.36.drv", "", identity{"glibc", "2.36", "bin"}, "2.36", "2.36-bin"},
+		{"glibc-2.36-bin", "", "", identity{"glibc", "2.36", "bin"}, "2.36", "2.36-bin"},
+		{"kitty-0.31-terminfo", "", "terminfo", identity{"kitty", "0.31", "terminfo"}, "0.31", "0.31-terminfo"},
+		{"firefox-120-bin", "", "out", identity{"firefox", "120-bin", ""}, "120-bin", "120-bin-out"},
+		{"foo-dev", "foo.drv", "", identity{"foo", "", "dev"}, "", "dev"},
+		{"xgcc-12.2.0-libgcc", "", "", identity{"xgcc", "12.2.0-libgcc", ""}, "12.2.0-libgcc", "12.2.0-libgcc-out"},
+		{"xgcc-12.2.0-libgcc", "xgcc-12.2.0-libgcc.drv", "", identity{"xgcc", "12.2.0-libgcc", ""}, "12.2.0-libgcc", "12.2.0-libgcc-out"},
+		{"a-1.0+b", "other.drv", "", identity{"a", "1.0+b", ""}, "1.0_b", "1.0_b-out"},
+		{"a-1=0", "", "", identity{"a", "1=0", ""}, "", ""},
+		{"doc", "", "", identity{"doc", "", ""}, "", "out"},
 	} {
 		e := store.Entry{Path: path(c.name)}
 		if c.deriver != "" {
 			e.Deriver = path(c.deriver)
 		}
-		if got := identify(e); got != c.want || got.tag() != c.tag {
-			t.Errorf("%s of %q is %+v with tag %q", c.name, c.deriver, got, got.tag())
+		if got := identify(e, c.told); got != c.want || got.versionTag() != c.version || got.outputTag() != c.tag {
+			t.Errorf("%s of %q is %+v with tags %q, %q", c.name, c.deriver, got, got.versionTag(), got.outputTag())
 		}
 	}
 }

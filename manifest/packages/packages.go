@@ -30,7 +30,7 @@ type Config struct {
 	Architectures []string
 	// Group runs the listings. The caller closes it.
 	Group *flight.Group
-	// Cache keeps facts about distant paths.
+	// Cache keeps facts about distant paths, and what builds told.
 	Cache digests.Cache
 	// Log may be nil.
 	Log *slog.Logger
@@ -44,6 +44,8 @@ type Catalog struct {
 	index []*packageIndex // of the stores, then of the channels
 	kinds *pathKinds
 	archs []string // the architectures of images; empty means all
+
+	tellings tellings
 }
 
 // Image describes an image of packages for one platform.
@@ -53,12 +55,15 @@ type Image struct {
 	// Contents are linked into the root of the image, in order. Program is the program in bin/ that the image runs, if it exists.
 	Contents []store.Path
 	Program  string
+	// MainProgram is meta.mainProgram, if a channel or a build told it. It is for messages only: an image does not depend on it.
+	MainProgram string
 }
 
 // New makes a Catalog. Nothing is listed until a name is asked for.
 func New(cfg Config) *Catalog {
 	log := cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	p := &Catalog{all: cfg.All, archs: cfg.Architectures, kinds: newPathKinds(log)}
+	p.tellings.records, p.tellings.known.Max = cfg.Cache, toldBytes
 	add := func(x *packageIndex) {
 		x.group, x.key = cfg.Group, fmt.Sprint("index/", len(p.index))
 		p.index = append(p.index, x)

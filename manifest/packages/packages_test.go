@@ -54,6 +54,14 @@ func catalog(t *testing.T, s store.Store, channels ...store.Channel) *packages.C
 	return packages.New(packages.Config{All: s, Stores: []store.Store{s}, Channels: channels, Group: group, Cache: digests.NewMemory(1 << 20)})
 }
 
+// catalogOf has several stores.
+func catalogOf(t *testing.T, stores ...store.Store) *packages.Catalog {
+	t.Helper()
+	group := flight.NewGroup(context.Background())
+	t.Cleanup(group.Close)
+	return packages.New(packages.Config{All: store.Union(stores...), Stores: stores, Group: group, Cache: digests.NewMemory(1 << 20)})
+}
+
 // program is for amd64.
 var program = storetest.Exec("\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 9) + "\x02\x00\x3e\x00" + strings.Repeat("\x00", 44))
 

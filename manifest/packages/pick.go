@@ -17,92 +17,211 @@ import (
 // looked at for one tag.
 const maxSame = 32
 
+// quality says what the paths of a tag are to the package. A higher one is better.
+type quality int
+
+const (
+	manual  quality = iota // other outputs than main ones, without programs
+	tools                  // other outputs than main ones, with programs
+	library                // main outputs without programs
+	likely                 // main outputs whose files were not looked at
+	runs                   // main outputs with programs, and paths that a tag names exactly
+)
+
 // tagged returns the paths of a tag of a package, best first. All have the same version. An unavailable store is skipped for a tag
 // that is a hash or a version. For latest it is an error, because the store may have a higher version.
+//
+// The first index that knows the tag answers. But if a store has only the library or the manual of a package, a later index that has
+// the programs answers.
 func (p *Catalog) tagged(ctx context.Context, name, tag string) ([]*candidate, error) {
 	unknown := UnknownTag(name, tag)
+	var best []*candidate
+	var is quality
 	for _, x := range p.index {
 		n, err := x.named(ctx, name)
-		if errors.Is(err, store.ErrUnavailable) && tag != Latest {
+		var found []*candidate
+		var q quality
+		if err == nil {
+			found, q, err = p.pick(ctx, x, n, tag)
+		} else if errors.Is(err, store.ErrUnavailable) && tag != Latest {
 			unknown = err
 			continue
 		}
-		if err != nil {
+		switch {
+		case err != nil && best == nil:
 			return nil, err
-		}
-		found, err := p.pick(ctx, x, n, tag)
-		if err != nil || len(found) > 0 {
-			return found, err
+		case err != nil || len(found) == 0:
+		case q == runs || q == likely && (best == nil || is < library):
+			return found, nil
+		case best == nil || q == library && is < library:
+			best, is = found, q
 		}
 	}
-	return nil, unknown
+	if best == nil {
+		return nil, unknown
+	}
+	return best, nil
 }
 
 // pick returns the candidates of a tag, in the order of better.
-func (p *Catalog) pick(ctx context.Context, x *packageIndex, n named, tag string) ([]*candidate, error) {
-	if len(n.all) == 0 {
-		return nil, nil
-	}
+func (p *Catalog) pick(ctx context.Context, x *packageIndex, n named, tag string) ([]*candidate, quality, error) {
 	if tag == Latest {
 		return p.latest(ctx, x, n)
 	}
-	if found := withTag(n.all, tag); len(found) > 0 {
-		return p.look(ctx, x, found)
+	if exact := withHash(n.all, tag); exact != nil {
+		found, err := p.look(ctx, x, exact)
+		return found, runs, err
 	}
-	if tag == x.tag() {
-		return p.latest(ctx, x, n)
-	}
-	return nil, nil
-}
-
-// withTag returns the candidate with the hash tag, or the candidates with the version tag.
-func withTag(all []*candidate, tag string) []*candidate {
-	if store.IsHash(tag) {
-		for _, c := range all {
-			if c.Path.Hash() == tag {
-				return []*candidate{c}
-			}
-		}
+	if found, q, err := p.version(ctx, x, n, tag); err != nil || len(found) > 0 {
+		return found, q, err
 	}
 	var same []*candidate
-	for _, c := range all {
-		if c.tag() == tag {
+	for _, c := range n.all {
+		if c.outputTag() == tag {
 			same = append(same, c)
 		}
 	}
-	return same
+	if len(same) > 0 {
+		found, err := p.look(ctx, x, same)
+		return found, runs, err
+	}
+	if tag == x.tag() {
+		found, _, err := p.latest(ctx, x, n)
+		return found, runs, err
+	}
+	return nil, manual, nil
 }
 
-// latest returns the directories of the highest version, of the output out if there is one.
-func (p *Catalog) latest(ctx context.Context, x *packageIndex, n named) ([]*candidate, error) {
-	if x.distant {
-		return p.latestDistant(ctx, x, n)
+// withHash returns the candidate with a hash tag, or nil.
+func withHash(all []*candidate, tag string) []*candidate {
+	if !store.IsHash(tag) {
+		return nil
 	}
-	dirs, err := p.look(ctx, x, n.all)
-	if err != nil || len(dirs) == 0 {
-		return nil, err
+	i := slices.IndexFunc(all, func(c *candidate) bool { return c.Path.Hash() == tag })
+	if i < 0 {
+		return nil
 	}
-	same, _ := alike(dirs)
-	return same, nil
+	return all[i : i+1]
 }
 
-// latestDistant looks at the candidates of one version after the other until some are directories. If candidates have the name
-// as an attribute, the others do not count.
-func (p *Catalog) latestDistant(ctx context.Context, x *packageIndex, n named) ([]*candidate, error) {
+// version returns the main outputs of the version with a tag.
+func (p *Catalog) version(ctx context.Context, x *packageIndex, n named, tag string) ([]*candidate, quality, error) {
+	var same []*candidate
+	for _, c := range n.all {
+		if c.versionTag() == tag && (len(same) == 0 || c.isMain() == same[0].isMain()) {
+			same = append(same, c)
+		}
+	}
+	found, q, err := p.mains(ctx, x, same, n.all)
+	if q == manual {
+		found = nil
+	}
+	return found, q, err
+}
+
+// latest returns the main outputs of the highest version that has programs, or else of the highest version. If candidates of a channel
+// have the name as an attribute, the others do not count.
+func (p *Catalog) latest(ctx context.Context, x *packageIndex, n named) (best []*candidate, is quality, err error) {
 	all := n.all
 	if n.attributes > 0 {
 		all = all[:n.attributes]
 	}
-	for looked := 0; len(all) > 0 && looked < maxSame; {
+	among := all
+	for looked := 0; len(all) > 0 && (!x.distant || looked < maxSame); {
 		same, rest := alike(all)
-		found, err := p.lookDistant(ctx, x, same)
-		if err != nil || len(found) > 0 {
-			return found, err
+		if best != nil && is == library && !same[0].isMain() {
+			break
+		}
+		found, q, err := p.mains(ctx, x, same, among)
+		if err != nil {
+			return nil, q, err
+		}
+		if len(found) > 0 && q >= likely {
+			return found, q, nil
+		}
+		if len(found) > 0 && (best == nil || q > is) {
+			best, is = found, q
 		}
 		looked += len(same)
 		all = rest
 	}
-	return nil, nil
+	return best, is, nil
+}
+
+// mains returns the main output of each build of one version, those with programs first. If no output is a main one, it returns the
+// outputs with programs, or all if none has any. among has all candidates of the name: one in the output bin shows that the output out
+// of the package is a library.
+func (p *Catalog) mains(ctx context.Context, x *packageIndex, same, among []*candidate) ([]*candidate, quality, error) {
+	found, err := p.look(ctx, x, p.choose(ctx, same, among))
+	if err != nil || len(found) == 0 {
+		return nil, manual, err
+	}
+	beforeOut := func(c *candidate) bool { return c.rank() < rankOut }
+	if x.distant && found[0].isMain() {
+		switch {
+		case slices.ContainsFunc(found, beforeOut):
+			return found, runs, nil
+		case !slices.ContainsFunc(among, beforeOut):
+			return found, likely, nil
+		}
+	}
+	var with, others []*candidate
+	for _, c := range found {
+		programs, err := p.hasPrograms(ctx, x, c)
+		if err != nil {
+			return nil, manual, err
+		}
+		if programs || c.rank() == rankTold {
+			with = append(with, c)
+		} else {
+			others = append(others, c)
+		}
+	}
+	switch main := found[0].isMain(); {
+	case main && with == nil:
+		return found, library, nil
+	case main:
+		return append(with, others...), runs, nil
+	case with == nil:
+		return found, manual, nil
+	}
+	return with, tools, nil
+}
+
+// choose returns the output of each build that a bare name means by the names of the outputs: told, bin or out. It returns all outputs
+// of a build that has none of these.
+func (p *Catalog) choose(ctx context.Context, same, among []*candidate) []*candidate {
+	var out []*candidate
+	for len(same) > 0 {
+		n := 1
+		for n < len(same) && same[n].build == same[0].build {
+			n++
+		}
+		if told := p.told(ctx, same[0].Deriver, among); told != nil {
+			out = append(out, told)
+		} else {
+			for _, c := range same[:n] {
+				if !c.isMain() || c.rank() == same[0].rank() {
+					out = append(out, c)
+				}
+			}
+		}
+		same = same[n:]
+	}
+	return out
+}
+
+// hasPrograms reports whether a path has a directory bin.
+func (p *Catalog) hasPrograms(ctx context.Context, x *packageIndex, c *candidate) (bool, error) {
+	if !x.distant {
+		kind, err := p.kinds.of(ctx, x.store, c.Entry)
+		return kind.programs, err
+	}
+	o, err := p.all.Object(ctx, c.Path)
+	if err != nil {
+		return false, err
+	}
+	return p.kinds.hasPrograms(ctx, p.all, o)
 }
 
 // look returns the candidates that are directories, in their order.
@@ -120,7 +239,7 @@ func (p *Catalog) lookDistant(ctx context.Context, x *packageIndex, same []*cand
 	same = same[:min(len(same), maxSame)]
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // stops downloads that are not needed
-	var offered []*candidate
+	var known []*candidate
 	var objects []*store.Object
 	var missing store.Path
 	why := ""
@@ -131,8 +250,8 @@ func (p *Catalog) lookDistant(ctx context.Context, x *packageIndex, same []*cand
 			missing, why = c.Path, reason(err)
 		case err != nil:
 			return nil, err
-		case o.CA == "":
-			offered, objects = append(offered, c), append(objects, o)
+		case offered(o.Entry):
+			known, objects = append(known, c), append(objects, o)
 		}
 	}
 	p.kinds.fetchUnseen(ctx, p.all, objects)
@@ -145,7 +264,7 @@ func (p *Catalog) lookDistant(ctx context.Context, x *packageIndex, same []*cand
 		case err != nil:
 			return nil, err
 		case directory:
-			out = append(out, offered[i])
+			out = append(out, known[i])
 		}
 	}
 	if len(out) == 0 && missing != "" && x.channel != nil {

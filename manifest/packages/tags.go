@@ -13,7 +13,8 @@ import (
 )
 
 // Tags returns the tags of a repository. Paths of a near store count if they are directories; paths of distant stores and channels
-// all count. Unavailable stores are skipped if another one has tags.
+// all count. Unavailable stores are skipped if another one has tags. The output out has a tag of its own where another output is the
+// main one.
 func (p *Catalog) Tags(ctx context.Context, repository string) ([]string, error) {
 	if strings.Contains(repository, "/") {
 		return p.onlyLatest(ctx, repository)
@@ -30,7 +31,13 @@ func (p *Catalog) Tags(ctx context.Context, repository string) ([]string, error)
 			return nil, err
 		}
 		for _, c := range all {
-			tags[Latest], tags[c.Path.Hash()], tags[c.tag()], tags[x.tag()] = true, true, true, true
+			tags[Latest], tags[c.Path.Hash()], tags[x.tag()] = true, true, true
+			if c.isMain() {
+				tags[c.versionTag()] = true
+			}
+			if c.output != "" || shadowed(c, all) {
+				tags[c.outputTag()] = true
+			}
 		}
 	}
 	delete(tags, "")
@@ -38,6 +45,11 @@ func (p *Catalog) Tags(ctx context.Context, repository string) ([]string, error)
 		return nil, unknown
 	}
 	return slices.Sorted(maps.Keys(tags)), nil
+}
+
+// shadowed reports whether the tag of the version of an output out means another output.
+func shadowed(c *candidate, all []*candidate) bool {
+	return slices.ContainsFunc(all, func(o *candidate) bool { return o.version == c.version && o.rank() < c.rank() })
 }
 
 // named returns the candidates of a name in one index. In a near store it returns only directories.
@@ -86,15 +98,17 @@ func (p *Catalog) Newest(ctx context.Context, repository string, n int) ([]strin
 	slices.SortStableFunc(near, better) // of all stores
 	for _, c := range near[:min(len(near), n)] {
 		tags = append(tags, c.Path.Hash())
-		if t := c.tag(); t != "" && !slices.Contains(tags, t) {
-			tags = append(tags, t) // the tag of several platforms is an index
+		for _, t := range []string{c.versionTag(), c.outputTag()} { // the tag of several platforms is an index
+			if t != "" && !slices.Contains(tags, t) {
+				tags = append(tags, t)
+			}
 		}
 	}
 	return tags, unavailable
 }
 
 // Repositories returns the packages that have programs. Others can be pulled, too. From distant stores and channels it returns the
-// packages with an output out, because their programs are not known. Unavailable stores are left out.
+// packages with a main output, because their programs are not known. Unavailable stores are left out.
 func (p *Catalog) Repositories(ctx context.Context) ([]string, error) {
 	names := make(map[string]bool)
 	var distant []string
@@ -181,11 +195,14 @@ func (p *Catalog) NearArchitectures(ctx context.Context, name string) ([]string,
 		if x.distant {
 			continue
 		}
-		all, err := p.named(ctx, x, name)
-		if err != nil || len(all) == 0 {
+		n, err := x.named(ctx, name)
+		if err != nil {
 			return nil, err
 		}
-		same, _ := alike(all)
+		same, _, err := p.latest(ctx, x, n)
+		if err != nil || len(same) == 0 {
+			return nil, err
+		}
 		platforms, err := p.platforms(ctx, same)
 		delete(platforms, "")
 		return slices.Sorted(maps.Keys(platforms)), err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -18,28 +19,44 @@ import (
 // features are commands that nix still calls experimental.
 var features = []string{"--extra-experimental-features", "nix-command flakes"}
 
-// Build builds attr for system ([Host] if empty) and returns the outputs that nix installs by default, "out" first. A result of the
-// last [Options.Fresh] that is still in the store is returned without a build. Callers at the same time share one build, which goes
+// Built is the result of a build.
+type Built struct {
+	// Outputs are the paths of the outputs that nix installs by default: out first, then by the names of the outputs.
+	Outputs []store.Path
+	// Main is the one of Outputs that meta.outputsToInstall has first; "" if the package has no such list.
+	Main store.Path
+	// Program is meta.mainProgram; "" if the package has none.
+	Program string
+}
+
+func (b Built) clone() Built {
+	b.Outputs = slices.Clone(b.Outputs)
+	return b
+}
+
+func (b Built) weight() int64 { return weighPaths(b.Outputs) + int64(len(b.Main)+len(b.Program)) }
+
+// Build builds attr for system ([Host] if empty) and returns the outputs that nix installs by default. A result of the last [Options.Fresh] that is still in the store is returned without a build. Callers at the same time share one build, which goes
 // on when they leave. The garbage collector may delete the paths: see [Roots].
 //
 // Errors match [fs.ErrNotExist] (no such attribute, or not a package), [context.DeadlineExceeded] (of the caller, or
 // [Options.Timeout]), [ErrBusy], store.ErrUnavailable (closed), or are a [BuildError]. Failures are remembered for
 // [Options.FailureTTL].
-func (b *Builder) Build(ctx context.Context, attr Attr, system string) ([]store.Path, error) {
+func (b *Builder) Build(ctx context.Context, attr Attr, system string) (Built, error) {
 	return b.build(ctx, attr, system, false)
 }
 
 // build is Build. With again, a remembered result does not count.
-func (b *Builder) build(ctx context.Context, attr Attr, system string, again bool) ([]store.Path, error) {
+func (b *Builder) build(ctx context.Context, attr Attr, system string, again bool) (Built, error) {
 	system, err := checked(attr, system)
 	if err != nil {
-		return nil, err
+		return Built{}, err
 	}
-	good := func(paths []store.Path) bool { return !again && b.present(paths) }
-	paths, err := cached(ctx, b, b.built, "build "+string(attr)+" "+system, good, func(ctx context.Context) ([]store.Path, error) {
+	good := func(r Built) bool { return !again && b.present(r.Outputs) }
+	r, err := cached(ctx, b, b.built, "build "+string(attr)+" "+system, good, func(ctx context.Context) (Built, error) {
 		return b.realise(ctx, attr, system)
 	})
-	return slices.Clone(paths), err
+	return r.clone(), err
 }
 
 // checked checks the arguments for nix, and returns system or its default.
@@ -63,16 +80,20 @@ func present(paths []store.Path) bool {
 }
 
 // realise waits for a slot and runs one build.
-func (b *Builder) realise(ctx context.Context, attr Attr, system string) ([]store.Path, error) {
+func (b *Builder) realise(ctx context.Context, attr Attr, system string) (Built, error) {
 	what := fmt.Sprintf("build %s for %s", attr, system)
 	leave, err := enter(ctx, b.builds)
 	if err != nil {
-		return nil, b.explain(what, 0, new(tail), err)
+		return Built{}, b.explain(what, 0, new(tail), err)
 	}
 	defer leave()
-	full, err := b.buildable(ctx, attr, system)
+	about, err := b.Describe(ctx, attr, system) // if attr is a set in a file, nix would build every package in it
 	if err != nil {
-		return nil, err
+		return Built{}, err
+	}
+	full, err := b.locate(ctx, attr, system)
+	if err != nil {
+		return Built{}, err
 	}
 	args := slices.Concat(features, []string{"build", "--json", "--no-link", "--print-build-logs"}, b.source.args(full, system))
 	start := b.now()
@@ -81,24 +102,14 @@ func (b *Builder) realise(ctx context.Context, attr Attr, system string) ([]stor
 	log := b.o.Log.With("attribute", string(attr), "system", system, "duration", b.now().Sub(start).Round(time.Millisecond))
 	if err != nil {
 		log.Warn("build failed", "err", err)
-		return nil, err
+		return Built{}, err
 	}
-	paths, err := parseBuilt(out)
+	r, err := parseBuilt(out, about)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+		return Built{}, fmt.Errorf("%s: %w", what, err)
 	}
-	log.Info("built", "path", string(paths[0]), "outputs", len(paths))
-	return paths, nil
-}
-
-// buildable returns the full path of attr, if it is a package. If it is a set in a file, nix would build every package in it.
-func (b *Builder) buildable(ctx context.Context, attr Attr, system string) (string, error) {
-	if b.source.file != "" {
-		if _, err := b.Describe(ctx, attr, system); err != nil {
-			return "", err
-		}
-	}
-	return b.locate(ctx, attr, system)
+	log.Info("built", "path", string(r.Outputs[0]), "outputs", len(r.Outputs))
+	return r, nil
 }
 
 // watched runs nix within [Options.Timeout], and logs its progress.
@@ -168,41 +179,31 @@ func (b *Builder) explain(what string, limit time.Duration, t *tail, err error) 
 // parseBuilt parses the output of "nix build --json" for one installable.
 //
 // Source: Nix, nix/build.md, and libcmd/built-path.cc, BuiltPath::toJSON.
-func parseBuilt(out []byte) ([]store.Path, error) {
+func parseBuilt(out []byte, about Description) (Built, error) {
 	var results []struct {
 		Outputs map[string]string `json:"outputs"`
 	}
 	if err := json.Unmarshal(out, &results); err != nil {
-		return nil, fmt.Errorf("what nix says it built: %w: %w", err, fs.ErrInvalid)
+		return Built{}, fmt.Errorf("what nix says it built: %w: %w", err, fs.ErrInvalid)
 	}
 	if len(results) != 1 || len(results[0].Outputs) == 0 {
-		return nil, fmt.Errorf("nix says it built nothing, or too much: %w", fs.ErrInvalid)
+		return Built{}, fmt.Errorf("nix says it built nothing, or too much: %w", fs.ErrInvalid)
 	}
-	var paths []store.Path
-	for _, name := range outputOrder(results[0].Outputs) {
-		p, err := store.ParsePath(strings.TrimPrefix(results[0].Outputs[name], store.Dir+"/"))
+	r := Built{Program: about.MainProgram}
+	outputs := results[0].Outputs
+	names := slices.Sorted(maps.Keys(outputs))
+	if i := slices.Index(names, "out"); i > 0 {
+		names = slices.Insert(slices.Delete(names, i, i+1), 0, "out")
+	}
+	for _, name := range names {
+		p, err := store.ParsePath(strings.TrimPrefix(outputs[name], store.Dir+"/"))
 		if err != nil {
-			return nil, fmt.Errorf("output %.100q: %w", name, err)
+			return Built{}, fmt.Errorf("output %.100q: %w", name, err)
 		}
-		paths = append(paths, p)
-	}
-	return paths, nil
-}
-
-// outputOrder sorts output names: "out" and "bin", which have programs, come first.
-func outputOrder(outputs map[string]string) []string {
-	var names []string
-	for _, first := range []string{"out", "bin"} {
-		if _, ok := outputs[first]; ok {
-			names = append(names, first)
+		r.Outputs = append(r.Outputs, p)
+		if len(about.OutputsToInstall) > 0 && name == about.OutputsToInstall[0] {
+			r.Main = p
 		}
 	}
-	var rest []string
-	for name := range outputs {
-		if name != "out" && name != "bin" {
-			rest = append(rest, name)
-		}
-	}
-	slices.Sort(rest)
-	return append(names, rest...)
+	return r, nil
 }

@@ -155,7 +155,7 @@ func TestBuildArguments(t *testing.T) {
 	} {
 		before := len(h.of("build"))
 		got, err := open(t, c.o).Build(t.Context(), c.attr, host)
-		if want := []store.Path{helloPath, devPath}; !slices.Equal(got, want) || err != nil {
+		if want := []store.Path{helloPath, devPath}; !slices.Equal(got.Outputs, want) || err != nil {
 			t.Errorf("%s: %q, %v; want %q", name, got, err, want)
 		}
 		call := h.of("build")[before]

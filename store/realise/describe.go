@@ -21,6 +21,10 @@ type Description struct {
 	// "stream-<name>", that of buildImage and buildLayeredImage a docker-archive.
 	ImageName string `json:"imageName"`
 	ImageTag  string `json:"imageTag"`
+
+	// MainProgram and OutputsToInstall are attributes of meta.
+	MainProgram      string   `json:"mainProgram"`
+	OutputsToInstall []string `json:"outputsToInstall"`
 }
 
 // IsImage reports whether the package is a whole image.
@@ -28,10 +32,14 @@ func (d Description) IsImage() bool { return d.ImageName != "" }
 
 // describe takes only strings, and does not fail for absent attributes.
 //
-// Source: nixpkgs, pkgs/build-support/docker/default.nix, streamLayeredImage and buildLayeredImage (passthru).
-const describe = `d: if (d.type or "") != "derivation" then null else ` +
+// Source: nixpkgs, pkgs/build-support/docker/default.nix, streamLayeredImage and buildLayeredImage (passthru), and
+// pkgs/stdenv/generic/check-meta.nix (meta).
+const describe = `d: if (d.type or "") != "derivation" then null else let ` +
+	`m = if builtins.isAttrs (d.meta or null) then d.meta else { }; o = m.outputsToInstall or [ ]; in ` +
 	`builtins.mapAttrs (n: v: if builtins.isString v then v else "") { ` +
-	`name = d.name or ""; pname = d.pname or ""; version = d.version or ""; imageName = d.imageName or ""; imageTag = d.imageTag or ""; }`
+	`name = d.name or ""; pname = d.pname or ""; version = d.version or ""; imageName = d.imageName or ""; imageTag = d.imageTag or ""; ` +
+	`mainProgram = m.mainProgram or ""; } // { ` +
+	`outputsToInstall = if builtins.isList o then builtins.filter builtins.isString o else [ ]; }`
 
 // Describe evaluates attr for system ([Host] if empty), and builds only what the evaluation needs. Errors are those of Build; one for
 // an attribute that is no package matches [fs.ErrNotExist].

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -97,7 +98,8 @@ func TestRealBuilds(t *testing.T) {
 				t.Fatalf("Find = %q, %v", attr, err)
 			}
 			for attr, want := range map[realise.Attr]string{"hello": "hello-1.5", attr: "requests-2.0", "noisy": "noisy-1", "many": "many-1"} {
-				paths, err := b.Build(t.Context(), attr, host)
+				r, err := b.Build(t.Context(), attr, host)
+				paths := r.Outputs
 				if err != nil || len(paths) == 0 || paths[0].Name() != want {
 					t.Errorf("Build(%s) = %q, %v; want %s", attr, paths, err, want)
 					continue
@@ -135,7 +137,7 @@ func TestRealDescribe(t *testing.T) {
 			"hello": {Name: "hello-1.5", Pname: "hello", Version: "1.5"},
 			"web":   {Name: "stream-web", ImageName: "web", ImageTag: "v1"},
 		} {
-			if got, err := b.Describe(t.Context(), attr, host); got != want || err != nil {
+			if got, err := b.Describe(t.Context(), attr, host); !reflect.DeepEqual(got, want) || err != nil {
 				t.Errorf("%s: Describe(%s) = %+v, %v", kind, attr, got, err)
 			}
 			if got, err := b.Outputs(t.Context(), attr, host); len(got) != 1 || got[0].Name() != want.Name || err != nil {
@@ -195,7 +197,7 @@ func TestRealRoots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		paths = append(paths, built[0])
+		paths = append(paths, built.Outputs[0])
 	}
 	hello := paths[0]
 	r := roots(t, realise.RootsOptions{NixStore: "nix-store", Keep: time.Hour})
@@ -241,10 +243,11 @@ func TestRealStoreBuildsAgain(t *testing.T) {
 	}
 	defer inner.Close()
 	s := realise.NewStore(inner, b, new(records))
-	paths, err := b.Build(t.Context(), "hello", host)
+	built, err := b.Build(t.Context(), "hello", host)
 	if err != nil {
 		t.Fatal(err)
 	}
+	paths := built.Outputs
 	before, err := store.Closure(t.Context(), s, paths...)
 	if err != nil {
 		t.Fatal(err)

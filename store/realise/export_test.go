@@ -47,11 +47,12 @@ func Tail(count, size int, writes ...string) []string {
 // BuildFunc is a builder for [NewStoreOf].
 type BuildFunc func(ctx context.Context, attr Attr, system string) ([]store.Path, error)
 
-func (f BuildFunc) build(ctx context.Context, attr Attr, system string, again bool) ([]store.Path, error) {
+func (f BuildFunc) build(ctx context.Context, attr Attr, system string, again bool) (Built, error) {
 	if !again {
 		panic("what has gone must not be taken from memory")
 	}
-	return f(ctx, attr, system)
+	outputs, err := f(ctx, attr, system)
+	return Built{Outputs: outputs}, err
 }
 
 // outputs gives none: nobody knows them before they are built.

@@ -65,7 +65,7 @@ type Builder struct {
 
 	levels    *results[*level]
 	described *results[Description]
-	built     *results[[]store.Path]
+	built     *results[Built]
 	foreseen  *results[[]store.Path]
 	failed    *results[error]
 }
@@ -97,7 +97,7 @@ func New(o Options) (*Builder, error) {
 	b.described = newResults(b, resultBytes, o.Fresh, func(d Description) int64 {
 		return int64(len(d.Name) + len(d.Pname) + len(d.Version) + len(d.ImageName) + len(d.ImageTag))
 	})
-	b.built = newResults(b, resultBytes, o.Fresh, weighPaths)
+	b.built = newResults(b, resultBytes, o.Fresh, Built.weight)
 	b.foreseen = newResults(b, resultBytes, goneTime, weighPaths)
 	b.failed = newResults(b, resultBytes, o.FailureTTL, func(err error) int64 { return 2 * int64(len(err.Error())) })
 	return b, nil

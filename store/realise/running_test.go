@@ -53,8 +53,8 @@ type result struct {
 func start(ctx context.Context, b *realise.Builder, attr realise.Attr) <-chan result {
 	c := make(chan result, 1)
 	go func() {
-		paths, err := b.Build(ctx, attr, host)
-		c <- result{paths, err}
+		r, err := b.Build(ctx, attr, host)
+		c <- result{r.Outputs, err}
 	}()
 	return c
 }
@@ -69,8 +69,8 @@ func TestNoise(t *testing.T) {
 		return a
 	}))
 	b := open(t, realise.Options{File: file(t)})
-	if paths, err := b.Build(t.Context(), "hello", host); len(paths) != 2 || err != nil {
-		t.Errorf("%q, %v", paths, err)
+	if r, err := b.Build(t.Context(), "hello", host); len(r.Outputs) != 2 || err != nil {
+		t.Errorf("%q, %v", r, err)
 	}
 	_, err := b.Build(t.Context(), "fails", host)
 	var failed *realise.BuildError
@@ -140,8 +140,8 @@ func TestLeftBehind(t *testing.T) {
 	}))
 	b := open(t, realise.Options{File: file(t)})
 	b.SetGrace(100 * time.Millisecond)
-	if paths, err := b.Build(t.Context(), "hello", host); len(paths) != 2 || err != nil {
-		t.Errorf("%q, %v", paths, err)
+	if r, err := b.Build(t.Context(), "hello", host); len(r.Outputs) != 2 || err != nil {
+		t.Errorf("%q, %v", r, err)
 	}
 	wait(t, "the end of what was left behind", (<-calls).dead)
 }
@@ -317,14 +317,14 @@ func TestAbandonedBuildGivesWay(t *testing.T) {
 	if r := <-done; !errors.Is(r.err, context.Canceled) {
 		t.Errorf("the client that left: %v", r.err)
 	}
-	if paths, err := b.Build(t.Context(), "hello", host); len(paths) != 2 || err != nil {
-		t.Errorf("another build: %q, %v", paths, err)
+	if r, err := b.Build(t.Context(), "hello", host); len(r.Outputs) != 2 || err != nil {
+		t.Errorf("another build: %q, %v", r, err)
 	}
 	wait(t, "the end of the build that nobody waits for", left.dead)
 	mu.Lock()
 	hangs = false
 	mu.Unlock()
-	if paths, err := b.Build(t.Context(), "left", host); len(paths) != 2 || err != nil {
-		t.Errorf("the same build again: %q, %v", paths, err)
+	if r, err := b.Build(t.Context(), "left", host); len(r.Outputs) != 2 || err != nil {
+		t.Errorf("the same build again: %q, %v", r, err)
 	}
 }

@@ -18,7 +18,7 @@ type Records = kv.Store
 
 // rebuilder has the methods of a [Builder] that a Store needs.
 type rebuilder interface {
-	build(ctx context.Context, attr Attr, system string, again bool) ([]store.Path, error)
+	build(ctx context.Context, attr Attr, system string, again bool) (Built, error)
 	outputs(ctx context.Context, attr Attr, system string) ([]store.Path, error)
 }
 

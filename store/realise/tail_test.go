@@ -86,8 +86,8 @@ func FuzzOutput(f *testing.F) {
 	f.Add([]byte(`["/nix/store/00000000000000000000000000000000-hello-1.0","/1rz4g4znpzjwh1xymhjpm42vipw92pr73vdgl6xs1hycac8kf2n9"]`))
 	f.Add([]byte(`[{"outputs":{"out":null}}]`))
 	f.Fuzz(func(t *testing.T, out []byte) {
-		if paths, err := realise.ParseBuilt(out); (err == nil) != (len(paths) > 0) {
-			t.Errorf("ParseBuilt(%q) = %v, %v", out, paths, err)
+		if r, err := realise.ParseBuilt(out, realise.Description{}); (err == nil) != (len(r.Outputs) > 0) {
+			t.Errorf("ParseBuilt(%q) = %v, %v", out, r, err)
 		}
 		if paths, err := realise.ParseOutputs(out); err != nil && len(paths) > 0 {
 			t.Errorf("ParseOutputs(%q) = %v, %v", out, paths, err)

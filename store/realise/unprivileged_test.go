@@ -19,10 +19,11 @@ import (
 func TestRealDaemon(t *testing.T) {
 	realNix(t)
 	_, file, _ := sources(t)
-	paths, err := real(t, realise.Options{File: file}).Build(t.Context(), "hello", host)
+	built, err := real(t, realise.Options{File: file}).Build(t.Context(), "hello", host)
 	if err != nil {
 		t.Fatal(err)
 	}
+	paths := built.Outputs
 	top, err := os.MkdirTemp("", "nixreg-roots") // t.TempDir lies in a folder that is root's alone
 	if err != nil {
 		t.Fatal(err)
