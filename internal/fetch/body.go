@@ -139,6 +139,9 @@ func (b *Body) resume(cause error) error {
 		if err := b.file.Tries.wait(b.ctx, cause); err != nil {
 			return err
 		}
+		if b.off > 0 && !b.file.Digested && b.version == (version{size: -1, encoding: b.version.encoding}) {
+			return &Error{Kind: ErrChanged, text: cause.Error() + ", and the server does not say whether it still has the same file"}
+		}
 		resp, err := b.file.Ask(b.ctx, b.rest())
 		if err != nil && b.file.Patient {
 			cause = err

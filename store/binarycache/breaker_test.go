@@ -441,7 +441,7 @@ func TestDownByArchive(t *testing.T) {
 func TestDownIsNoWordOfAnArchive(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *fakeCache, p store.Path, opts Options) {
 		found(t, open(t, opts), p)
-		c.set(func() { c.files[cacheInfoName].Data = []byte("<html>") })
+		c.set(func() { c.files[cacheInfoName].Data = bytes.Repeat([]byte("a: b\n"), maxNarinfo) })
 		s := open(t, opts)
 		for range 2 {
 			if _, err := s.Open(t.Context(), p); !errors.Is(err, store.ErrUnavailable) || errors.Is(err, ErrCorrupt) {

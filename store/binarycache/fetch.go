@@ -21,7 +21,8 @@ var errClosed = fmt.Errorf("binary cache: %w", fs.ErrClosed)
 type Fetcher interface {
 	// Get returns a small file. One of more than limit bytes gives an error matching store.ErrTooLarge.
 	Get(ctx context.Context, name string, limit int64) ([]byte, error)
-	// Open returns the bytes of a file. It replaces a connection that is cut. Reads fail when ctx ends. The caller closes it.
+	// Open returns the bytes of a file. It replaces a connection that is cut. If nothing tells that the rest would be of the same
+	// file, the error of Read matches ErrChanged of internal/fetch. Reads fail when ctx ends. The caller closes it.
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
 }
 

@@ -28,7 +28,7 @@ type narinfo struct {
 	object      store.Object
 	url         string // of the archive, relative to the cache
 	compression nar.Compression
-	fileHash    store.Hash // of the archive as stored; zero if unknown
+	fileHash    store.Hash // of the archive as stored; zero if unknown; not signed, and often wrong where a cache compresses anew
 	fileSize    int64      // of the same; 0 if unknown
 	signatures  []string   // "<name>:<base64>"
 
@@ -164,17 +164,15 @@ func parseReferences(s string) ([]store.Path, error) {
 	return slices.Compact(refs), nil
 }
 
-// checkCacheInfo checks the text of nix-cache-info. Another store directory gives an error matching [errors.ErrUnsupported],
-// malformed text one matching [ErrCorrupt]. A missing store directory is ours, as in Nix.
+// checkCacheInfo checks the text of nix-cache-info. Another store directory gives an error matching [errors.ErrUnsupported]. A missing
+// one is ours. As in Nix, lines without a colon count for nothing and values are trimmed: the file is often written by hand.
 //
 // Source: Nix, libstore/binary-cache-store.cc, BinaryCacheStore::init.
 func checkCacheInfo(text string) error {
-	for line, err := range keyLines(text) {
-		if err != nil {
-			return fmt.Errorf("%s: %w", cacheInfoName, err)
-		}
-		if line.key == "StoreDir" && line.value != store.Dir {
-			return fmt.Errorf("%s: store directory %.300q, not %s: %w", cacheInfoName, line.value, store.Dir, errors.ErrUnsupported)
+	for line := range strings.SplitSeq(text, "\n") {
+		key, value, _ := strings.Cut(line, ":")
+		if value = strings.Trim(value, " \n\r\t"); key == "StoreDir" && value != store.Dir {
+			return fmt.Errorf("%s: store directory %.300q, not %s: %w", cacheInfoName, value, store.Dir, errors.ErrUnsupported)
 		}
 	}
 	return nil

@@ -32,6 +32,7 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"github.com/nixreg/nixreg/store"
 )
@@ -63,6 +64,8 @@ type Store struct {
 	trust   *trust
 	spool   *Spool
 	closes  []func() error
+
+	otherFile sync.Once // the warning about files that are not those of their narinfos
 }
 
 // Open returns the store in opts.FS or opts.Remote; the caller closes it. An FS with another store directory gives an error

@@ -1,6 +1,7 @@
 package binarycache
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -9,12 +10,16 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/nixreg/nixreg/internal/fetch"
 	"github.com/nixreg/nixreg/store"
 )
 
+// maxStarts bounds how often one archive is fetched from its beginning.
+const maxStarts = 5
+
 // unpack fetches the archive of n, decompresses it and writes it to w, at most n.object.NarSize bytes. If it returns nil, it has
-// verified sizes and hashes of the stored and the decompressed archive, and the content address if the path is valid because of it.
-// Errors name the archive.
+// verified size and hash of the decompressed archive, and the content address if the path is valid because of it. Errors name the
+// archive.
 func (s *Store) unpack(ctx context.Context, n *narinfo, w io.Writer) error {
 	err := s.stream(ctx, n, w)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) || errors.Is(err, errors.ErrUnsupported) {
@@ -27,46 +32,71 @@ func (s *Store) stream(ctx context.Context, n *narinfo, w io.Writer) error {
 	if n.object.NarSize > s.maxNAR {
 		return fmt.Errorf("archive of %d bytes, at most %d are allowed: %w", n.object.NarSize, s.maxNAR, store.ErrTooLarge)
 	}
+	content, whole := n.contentCheck(), sha256.New()
+	onward := &onward{w: io.MultiWriter(whole, content, w)}
+	for try := 1; ; try++ {
+		onward.again()
+		size, err := s.fetch(ctx, n, onward)
+		switch {
+		case errors.Is(err, fetch.ErrChanged) && try < maxStarts:
+			continue // the NarHash tells whether what comes now belongs to what came before
+		case err != nil:
+			return err
+		}
+		if err = cmp.Or(n.verify(size, store.Hash(whole.Sum(nil))), content.verify()); err != nil {
+			return fmt.Errorf("%s: %w", n.url, err)
+		}
+		return nil
+	}
+}
+
+// fetch fetches the archive from its beginning, decompresses it and writes it to w. It returns the decompressed size.
+func (s *Store) fetch(ctx context.Context, n *narinfo, w io.Writer) (size int64, err error) {
 	src, err := s.source.Open(ctx, n.url)
 	if err != nil {
-		return fmt.Errorf("fetch archive: %w", err) // err names cache and file
+		return 0, fmt.Errorf("fetch archive: %w", err) // err names cache and file
 	}
 	defer src.Close()
 	stored := &measured{r: src, hash: sha256.New(), left: n.storedLimit()}
-	err = n.copy(ctx, w, stored)
-	if stored.err != nil { // the cause of the decompressor's error
-		err = stored.err
-	}
+	size, err = n.decompress(ctx, w, stored)
 	switch {
-	case err == nil:
-		return nil
-	case err == stored.err && !errors.Is(err, ErrCorrupt):
-		return fmt.Errorf("fetch archive: %w", err)
+	case stored.err != nil && !errors.Is(stored.err, ErrCorrupt): // the cause of the decompressor's error
+		return size, fmt.Errorf("fetch archive: %w", stored.err)
+	case cmp.Or(stored.err, err) != nil:
+		return size, fmt.Errorf("%s: %w", n.url, cmp.Or(stored.err, err))
 	}
-	return fmt.Errorf("%s: %w", n.url, err)
+	s.compareStored(n, stored)
+	return size, nil
 }
 
-// copy decompresses and verifies the stored archive.
-func (n *narinfo) copy(ctx context.Context, w io.Writer, stored *measured) error {
-	content, whole := n.contentCheck(), sha256.New()
-	size, err := n.decompress(ctx, io.MultiWriter(whole, content, w), stored)
-	if err != nil {
-		return err
+// compareStored warns once if a file is not the one that its narinfo describes: NarHash and NarSize are signed, FileHash and FileSize
+// are not, and caches that compress archives anew leave them as they were.
+func (s *Store) compareStored(n *narinfo, stored *measured) {
+	if n.fileSize > 0 && stored.size != n.fileSize || n.fileHash != (store.Hash{}) && store.Hash(stored.hash.Sum(nil)) != n.fileHash {
+		s.otherFile.Do(func() {
+			s.log.Warn("the cache has other files than its narinfos describe with FileHash and FileSize: they are used if NarHash and NarSize are right", "file", n.url)
+		})
 	}
-	if err := n.verify(stored, size, store.Hash(whole.Sum(nil))); err != nil {
-		return err
-	}
-	return content.verify()
 }
 
-// storedLimit is the greatest size of the stored archive, in bytes.
-func (n *narinfo) storedLimit() int64 {
-	limit := n.object.NarSize + n.object.NarSize/8 + 64<<10 // no compression adds more
-	if n.fileSize > 0 {
-		return min(n.fileSize, limit)
-	}
-	return limit
+// onward writes what comes again after a new start only once.
+type onward struct {
+	w             io.Writer
+	written, skip int64
 }
+
+func (o *onward) again() { o.skip = o.written }
+
+func (o *onward) Write(p []byte) (int, error) {
+	again := min(o.skip, int64(len(p)))
+	o.skip -= again
+	n, err := o.w.Write(p[again:])
+	o.written += int64(n)
+	return int(again) + n, err
+}
+
+// storedLimit is the greatest size of the stored archive, in bytes: no compression adds more to a NAR.
+func (n *narinfo) storedLimit() int64 { return n.object.NarSize + n.object.NarSize/8 + 64<<10 }
 
 // decompress returns the size of the decompressed archive. If the archive is too large, the size is more than the bytes written.
 // Reading and writing overlap. After it returns, nothing reads stored or writes to w.
@@ -116,7 +146,7 @@ func (n *narinfo) read(p *pipe, stored *measured) (size int64, err error) {
 func (n *narinfo) undecodable(err error) error { return corrupt("%s: %v", n.compression, err) }
 
 // verify compares sizes and hashes with the narinfo.
-func (n *narinfo) verify(stored *measured, size int64, got store.Hash) error {
+func (n *narinfo) verify(size int64, got store.Hash) error {
 	want := &n.object
 	if size > want.NarSize {
 		return corrupt("archive is larger than %d bytes, its NarSize", want.NarSize)
@@ -126,12 +156,6 @@ func (n *narinfo) verify(stored *measured, size int64, got store.Hash) error {
 	}
 	if got != want.NarHash {
 		return corrupt("archive has hash %s, NarHash is %s", got, want.NarHash)
-	}
-	if n.fileSize > 0 && stored.size != n.fileSize {
-		return corrupt("file has %d bytes, FileSize is %d", stored.size, n.fileSize)
-	}
-	if got := store.Hash(stored.hash.Sum(nil)); n.fileHash != (store.Hash{}) && got != n.fileHash {
-		return corrupt("file has hash %s, FileHash is %s", got, n.fileHash)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func spoiled(t *testing.T, cache fstest.MapFS, opts Options, p store.Path) error
 	return err
 }
 
-// A flipped byte anywhere in the archive's file is noticed; without FileHash, anywhere that it matters.
+// A flipped byte in the archive's file is noticed wherever it changes the contents.
 func TestFlippedByte(t *testing.T) {
 	f := storetest.NewFixture("a-1", storetest.Files{"f": storetest.Exec("contents"), "l": storetest.Link("f")})
 	for _, c := range []nar.Compression{nar.None, nar.XZ, nar.Zstd, nar.Gzip, nar.Brotli} {
@@ -72,19 +72,12 @@ func TestFlippedByte(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := cache[n.url]
-		good, text := file.Data, info.Data
-		bare := bytes.ReplaceAll(text, []byte("FileHash"), []byte("Ignored"))
-		bare = bytes.ReplaceAll(bare, []byte("FileSize"), []byte("Ignored"))
+		good := file.Data
 		for i := range good {
 			file.Data = bytes.Clone(good)
 			file.Data[i] ^= 0x10
-			info.Data = text
-			if err := spoiled(t, cache, Options{}, f.Path); !errors.Is(err, ErrCorrupt) {
-				t.Errorf("%s, byte %d: %v", c, i, err)
-			}
-			info.Data = bare
 			if err := spoiled(t, cache, Options{}, f.Path); err != nil && !errors.Is(err, ErrCorrupt) || err == nil && c == nar.None {
-				t.Errorf("%s without FileHash, byte %d: %v", c, i, err)
+				t.Errorf("%s, byte %d: %v", c, i, err)
 			}
 		}
 	}
@@ -100,13 +93,11 @@ func TestSpoiledArchive(t *testing.T) {
 		text string
 	}{
 		{"truncated", Options{}, func(_ *narinfo, f *fstest.MapFile) { f.Data = f.Data[:len(f.Data)-1] }, ErrCorrupt, ""},
-		{"bytes after it", Options{}, func(_ *narinfo, f *fstest.MapFile) { f.Data = append(f.Data, 0) }, ErrCorrupt, "larger than it may be"},
+		{"bytes after it", Options{}, func(_ *narinfo, f *fstest.MapFile) { f.Data = append(f.Data, 0) }, ErrCorrupt, ""},
 		{"empty", Options{}, func(_ *narinfo, f *fstest.MapFile) { f.Data = nil }, ErrCorrupt, ""},
 		{"smaller NarSize", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.object.NarSize-- }, ErrCorrupt, "larger than"},
 		{"larger NarSize", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.object.NarSize++ }, ErrCorrupt, "NarSize"},
 		{"NarHash", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.object.NarHash[0]++ }, ErrCorrupt, "NarHash"},
-		{"FileHash", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.fileHash[0]++ }, ErrCorrupt, "FileHash"},
-		{"FileSize", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.fileSize++ }, ErrCorrupt, "FileSize"},
 		{"another compression", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.compression = nar.Gzip }, ErrCorrupt, "gzip"},
 		{"too large", Options{MaxNAR: 10}, func(*narinfo, *fstest.MapFile) {}, store.ErrTooLarge, "at most 10"},
 		{"not there", Options{}, func(n *narinfo, _ *fstest.MapFile) { n.url = "nar/none" }, fs.ErrNotExist, "nar/none"},

@@ -140,6 +140,8 @@ func (c *Client) failed(ctx context.Context, name string, err error, tries int) 
 	case errors.Is(err, errCredentials):
 		f.kinds = append(f.kinds, fs.ErrPermission)
 		f.public = "there are no credentials for it"
+	case errors.Is(err, fetch.ErrChanged):
+		f.kinds = append(f.kinds, fetch.ErrChanged)
 	case errors.Is(err, store.ErrTooLarge), errors.Is(err, fetch.ErrTooLarge):
 		f.kinds = []error{store.ErrTooLarge}
 	}
