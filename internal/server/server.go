@@ -106,6 +106,12 @@ func (s *Server) Serve(ctx context.Context, signals, reload <-chan os.Signal) er
 
 func (fs fronts) announce(ctx context.Context, p *parts, log *slog.Logger) {
 	for _, f := range fs {
+		if !f.loopback() {
+			log.Warn("whoever reaches this address can read all that is served: it is not a loopback address, and nixreg asks for no password", "listen", f.addr)
+			if p.builds != "" && f.mirror == "" {
+				log.Warn("whoever reaches it can have this machine evaluate and build any attribute of "+p.builds, "listen", f.addr)
+			}
+		}
 		at := f.hostPort(f.addr)
 		if f.mirror != "" {
 			log.Info("serving the mirror of " + f.mirror + " alone on http://" + at)
@@ -116,12 +122,6 @@ func (fs fronts) announce(ctx context.Context, p *parts, log *slog.Logger) {
 			p.announceExample(ctx, at, log)
 		} else {
 			log.Info("serving " + strings.Join(p.names(), " and ") + " on http://" + at)
-		}
-		if !f.loopback() {
-			log.Warn("whoever reaches this address can read all that is served: it is not a loopback address, and nixreg asks for no password", "listen", f.addr)
-			if p.builds != "" && f.mirror == "" {
-				log.Warn("whoever reaches it can have this machine evaluate and build any attribute of "+p.builds, "listen", f.addr)
-			}
 		}
 	}
 }

@@ -392,6 +392,7 @@ func TestNotKeptIsFetchedOnce(t *testing.T) {
 		settle(c, digest(data))
 		o.want(t, 2)
 		b = mustBlob(t, c, digest(data), o.fetch)
+		settle(c, digest(data))
 		c.Close()
 		if err := wantRange(b, data, 0, 301); err != nil { // it is open
 			t.Errorf("after Close: %v", err)
