@@ -24,8 +24,11 @@ const heldDefinitions = `
 - {name: held/few, contents: [app], maxLayers: 4}
 `
 
-// heldRefs are what was asked for there.
-var heldRefs = refs("app:latest odd:latest held/two:latest held/few:latest")
+// heldRefs are what was asked for there. heldPackages are those by package name.
+var (
+	heldRefs     = refs("app:latest odd:latest held/two:latest held/few:latest")
+	heldPackages = refs("app:latest odd:latest")
+)
 
 // nixMachine is a machine with a Nix store, and a nix-store that makes roots and nothing else.
 type nixMachine struct {
@@ -173,11 +176,20 @@ func TestRootsAreReadOn(t *testing.T) {
 			c := newCrawl(m.start(t))
 			eventually(t, "what was used too long ago has gone", func() bool { return !exists(t, m.folder(last)) })
 			m.sameRoots(t, "after the sweep", slices.DeleteFunc(slices.Clone(links), func(r vector) bool { return strings.HasPrefix(r.What, last) }))
+			var defined []vector
 			for _, ref := range heldRefs {
+				given := slices.DeleteFunc(slices.Clone(held), func(r vector) bool { return r.Ref != ref })
+				if slices.Contains(heldPackages, ref) { // the name has an image of another format now
+					c.byDigest(t, given)
+					continue
+				}
 				c.name(t, "held", ref)
+				defined = append(defined, given...)
 			}
-			sameVectors(t, oldDataTable, c.rows, held)
-			m.sameRoots(t, "after a pull", links)
+			sameVectors(t, oldDataTable, c.rows, defined)
+			if further := m.furtherRoots(t, "after a pull", links); records == "with records" && len(further) > 0 {
+				t.Errorf("after a pull there are links %v, too", further) // without records a search makes images of the present format
+			}
 			for _, key := range keys {
 				if fi, err := os.Stat(m.folder(key)); err != nil || time.Since(fi.ModTime()) > 100*time.Hour {
 					t.Errorf("that %s was used is not noted (%v)", key, err)
@@ -214,6 +226,14 @@ func (m *nixMachine) usedBefore(t *testing.T, key string, age time.Duration) {
 // sameRoots compares the links that there are with those of the table.
 func (m *nixMachine) sameRoots(t *testing.T, what string, want []vector) {
 	t.Helper()
+	for name, target := range m.furtherRoots(t, what, want) {
+		t.Errorf("%s: the link %s to %s is new", what, name, target)
+	}
+}
+
+// furtherRoots fails the test for each link that is gone, and returns the further ones.
+func (m *nixMachine) furtherRoots(t *testing.T, what string, want []vector) map[string]string {
+	t.Helper()
 	got := m.roots(t)
 	for _, r := range want {
 		if got[r.What] != r.Digest {
@@ -221,7 +241,5 @@ func (m *nixMachine) sameRoots(t *testing.T, what string, want []vector) {
 		}
 		delete(got, r.What)
 	}
-	for name, target := range got {
-		t.Errorf("%s: the link %s to %s is new", what, name, target)
-	}
+	return got
 }

@@ -85,11 +85,11 @@ func (in *dataInputs) stock(t *testing.T, repo string, c *pullCase, tags ...stri
 	}
 }
 
-// server starts one on the data.
+// server starts one on the data, with the layers of the program that the data is of.
 func (in *dataInputs) server(t *testing.T, data, encoding string) *server {
 	t.Helper()
 	o := in.options(t, "--mirror", "lab="+in.lab.URL, "--layer-encoding", encoding)
-	o.Data = data
+	o.Data, o.Env = data, append(o.Env, "NIXREG_LAYERING=nixpkgs")
 	return start(t, o)
 }
 

@@ -35,6 +35,20 @@ func refs(text string) []string { return strings.Fields(text) }
 func scenes(t *testing.T) []scene {
 	t.Helper()
 	in := newVectorInputs(t)
+	all := in.nixpkgsScenes(t)
+	for i := range all {
+		all[i].options.Env = append(slices.Clone(all[i].options.Env), "NIXREG_LAYERING=nixpkgs")
+	}
+	return append(all,
+		scene{"demo shared", demo, []group{{name: "demo-shared", refs: refs("hello:latest greeting/hello:latest store/xfs6l4pg39ksgx9qi4za8x8mrcz4mhzb:latest")}}},
+		scene{"all shared", in.options(t, "--root", "passwd,tmp"), []group{{name: "shared", refs: refs(`app:latest odd:3.14 env:latest app/odd:latest multi:latest
+			multi:1.0 multi:1.0-dev deep:latest chained119:latest shell/lib:latest`)}}},
+	)
+}
+
+// nixpkgsScenes are those in the order of nixpkgs' layers: by package name, images are those of format 1.
+func (in *vectorInputs) nixpkgsScenes(t *testing.T) []scene {
+	t.Helper()
 	return []scene{
 		{"demo", demo, []group{
 			{name: "demo", older: true, refs: refs("hello:latest hello:1.0 greeting:latest nixreg-logo:latest greeting/hello:latest")},

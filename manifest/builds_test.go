@@ -94,7 +94,7 @@ func TestBuiltComposite(t *testing.T) {
 		t.Errorf("in another order it is %s, not %s", got.Digest, want.Digest)
 	}
 	r := inspect(t, src, "htop/hello", "latest")
-	if r.Title != "hello/htop" || layersOf(r) != "lib-1.0 htop-3.3.0 hello-2.12.1 hello-2.12.1+htop-3.3.0" {
+	if r.Title != "hello/htop" || layersOf(r) != "lib-1.0 hello-2.12.1 htop-3.3.0 hello-2.12.1+htop-3.3.0" {
 		t.Errorf("%s has %s", r.Title, layersOf(r))
 	}
 	w.planFile("text", "text", "no package")

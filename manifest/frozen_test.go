@@ -2,8 +2,10 @@ package manifest_test
 
 import (
 	"bufio"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,6 +68,48 @@ func TestFrozenManifests(t *testing.T) {
 		fmt.Print(got.String())
 	}
 	compareLines(t, got.String(), string(want))
+}
+
+// TestFormat1: clients have pinned digests of format 1. They are found though nothing is remembered of them, and an unknown digest is
+// not.
+func TestFormat1(t *testing.T) {
+	text, err := os.ReadFile("testdata/manifests-format1.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	demoStore, err := binarycache.Open(binarycache.Options{FS: demo.FS(), Trusted: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer demoStore.Close()
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		group, digest := words[0], words[3]
+		if words[2] == "application/spdx+json" {
+			continue // a referrer: its manifest is found by the subject's
+		}
+		cfg := manifest.Config{Stores: []store.Store{demoStore}, Cache: new(digests.Memory), Encoding: layer.EncodingsByName()[group]}
+		if group == "tiny" {
+			cfg.Stores = []store.Store{tinyCache(t)}
+		}
+		src, err := manifest.NewSource(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		repository, _, _ := strings.Cut(words[1], ":")
+		want, err := v1.NewHash(digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := src.Manifest(ctx, manifest.Request{Repository: repository, Digest: want})
+		if err != nil || string(d.MediaType) != words[2] || d.Digest.String() != digest {
+			t.Errorf("%s: %v", strings.TrimSpace(line), err)
+		}
+		if _, err := src.Manifest(ctx, manifest.Request{Repository: repository, Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}}); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("an unknown digest of %s: %v", repository, err)
+		}
+		src.Close()
+	}
 }
 
 // frozenDefinitions use each argument.

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nixreg/nixreg/internal/cases"
 	"github.com/nixreg/nixreg/store/storetest"
 )
 
@@ -59,9 +58,8 @@ func TestMacPrograms(t *testing.T) {
 	}
 }
 
-// TestCaseI6SeveralPrograms: of several programs an image runs the one that its package is called after.
-func TestCaseI6SeveralPrograms(t *testing.T) {
-	cases.Open(t, "I6")
+// TestSeveralPrograms: of several programs an image runs the one that its package is called after.
+func TestSeveralPrograms(t *testing.T) {
 	for path, programs := range map[string][]string{
 		"bash-5.3":                {"bash", "bashbug"}, // as today
 		"bash-interactive-5.3-p0": {"bash", "bashbug"},

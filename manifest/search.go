@@ -14,6 +14,7 @@ import (
 	"github.com/nixreg/nixreg/internal/flight"
 	"github.com/nixreg/nixreg/manifest/catalog"
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 )
@@ -41,15 +42,30 @@ func searched[T any](ctx context.Context, s *Source, repository string, digest v
 			return found, err
 		}
 	}
-	failed := s.search(ctx, repository)
-	if failed != nil && !errors.Is(failed, store.ErrUnavailable) {
-		return nil, failed
+	var unavailable error
+	for _, f := range searchedFormats {
+		failed := s.search(ctx, repository, f)
+		if failed != nil && !errors.Is(failed, store.ErrUnavailable) {
+			return nil, failed
+		}
+		if found, err := find(ctx, repository, digest); !isAbsent(err) {
+			return found, err
+		}
+		unavailable = cmp.Or(unavailable, failed)
 	}
-	found, err = find(ctx, repository, digest)
-	if isAbsent(err) {
-		return nil, cmp.Or(failed, unknownDigest(repository, digest))
-	}
-	return found, err
+	return nil, cmp.Or(unavailable, unknownDigest(repository, digest))
+}
+
+// searchedFormat is a format in which images are made to find an unknown digest.
+type searchedFormat struct {
+	name string
+	of   func([]*draft.Definition) []*draft.Definition
+}
+
+// searchedFormats has the earlier format until version 1.0, because clients have pinned its digests.
+var searchedFormats = []searchedFormat{
+	{"", func(defs []*draft.Definition) []*draft.Definition { return defs }},
+	{"format 1", draft.InFormat1},
 }
 
 // tagsOf returns the tags of a repository whose answers match is.
@@ -70,7 +86,7 @@ func (s *Source) restore(ctx context.Context, repository string, digest v1.Hash)
 		s.answers.Delete([2]string{repository, tag})
 		c, err := s.catalog.Provider(ctx, repository)
 		if err == nil {
-			err = s.renew(ctx, c, repository, tag)
+			err = s.renew(ctx, c, repository, tag, searchedFormats[0])
 		}
 		if err != nil { // not returned: the search that follows meets the same error
 			s.log.Debug("lost records are not restored", "repository", repository, "tag", tag, "error", err)
@@ -79,9 +95,9 @@ func (s *Source) restore(ctx context.Context, repository string, digest v1.Hash)
 	return len(tags) > 0
 }
 
-// search makes the newest images of a repository again, once for each state of the stores and once in searchAgain. Afterwards the
+// search makes the newest images of a repository again in a format, once for each state of the stores and once in searchAgain. Afterwards the
 // records have the digests of these images again, even if the cache was lost after clients got them.
-func (s *Source) search(ctx context.Context, repository string) error {
+func (s *Source) search(ctx context.Context, repository string, f searchedFormat) error {
 	c, err := s.catalog.Provider(ctx, repository)
 	if err != nil {
 		return err
@@ -90,11 +106,11 @@ func (s *Source) search(ctx context.Context, repository string) error {
 	if err != nil {
 		return err
 	}
-	if last, ok := s.searched.Get(repository); ok && last == state {
+	if last, ok := s.searched.Get(repository + f.name); ok && last == state {
 		return nil
 	}
-	_, err = flight.Once(ctx, s.group, fmt.Sprint("search/", repository, " ", state), func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.remake(ctx, c, repository, state)
+	_, err = flight.Once(ctx, s.group, fmt.Sprint("search/", repository, f.name, " ", state), func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.remake(ctx, c, repository, state, f)
 	})
 	return err
 }
@@ -116,14 +132,14 @@ func (s *Source) state(ctx context.Context, c catalog.Provider) (string, error) 
 // remake makes the newest images of a repository. After an image that fails, it goes on with the next one. The next search tries
 // a failed image again, unless the failure is an error of the user, which stays. If a store was out of reach, remake returns that
 // error at the end.
-func (s *Source) remake(ctx context.Context, c catalog.Provider, repository, state string) error {
+func (s *Source) remake(ctx context.Context, c catalog.Provider, repository, state string, f searchedFormat) error {
 	tags, unavailable := c.Newest(ctx, repository, maxSearched)
 	if unavailable != nil && !errors.Is(unavailable, store.ErrUnavailable) {
 		return unavailable
 	}
 	complete := true
 	for _, tag := range tags {
-		err := s.renew(ctx, c, repository, tag)
+		err := s.renew(ctx, c, repository, tag, f)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -135,16 +151,19 @@ func (s *Source) remake(ctx context.Context, c catalog.Provider, repository, sta
 		}
 	}
 	if complete && unavailable == nil {
-		s.searched.Put(repository, state, int64(len(repository)+len(state)))
+		s.searched.Put(repository+f.name, state, int64(len(repository)+len(f.name)+len(state)))
 	}
 	return unavailable
 }
 
-// renew makes the images of a tag and their referrers from their parts.
-func (s *Source) renew(ctx context.Context, c catalog.Provider, repository, tag string) error {
+// renew makes the images of a tag in a format, and their referrers, from their parts.
+func (s *Source) renew(ctx context.Context, c catalog.Provider, repository, tag string, f searchedFormat) error {
 	defs, err := c.Lookup(ctx, repository, tag)
 	if err != nil {
 		return err
+	}
+	if defs = f.of(defs); len(defs) == 0 {
+		return nil
 	}
 	for _, dialects := range s.served() {
 		p, err := s.publish(ctx, repository, defs, dialects, true)

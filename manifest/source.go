@@ -48,6 +48,8 @@ type Config struct {
 	StoreDirs []string
 	// Root has the files that images by package name have in their root file system beside the packages; empty means none.
 	Root []imagefile.RootPart
+	// Layering divides the store paths of images by package name into layers: imagefile.Auto or imagefile.Shared, which is the default.
+	Layering imagefile.Layering
 	// Files are absolute names of files outside of the stores: the files that Pull returned in an earlier process. Images of that
 	// process may be made from them. The files in Images need not be listed here.
 	Files []string
@@ -141,7 +143,7 @@ func newSource(cfg Config) (*Source, error) {
 	var err error
 	s.catalog, err = catalog.New(catalog.Config{
 		Env: s.env, Packages: byName, Images: cfg.Images, StoreDirs: cfg.StoreDirs,
-		Root: cfg.Root, Architectures: cfg.Architectures, Builder: cfg.Builder, Holder: cfg.Holder, Cache: cfg.Cache, Log: log,
+		Root: cfg.Root, Layering: cfg.Layering, Architectures: cfg.Architectures, Builder: cfg.Builder, Holder: cfg.Holder, Cache: cfg.Cache, Log: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -44,6 +44,7 @@ func settings() []setting.Setting {
 		{Name: "demo", Kind: setting.Toggle},
 		{Name: "serve-as", Kind: setting.List, Split: strings.Fields},
 		{Name: "layer-encoding"},
+		{Name: "layering"},
 		{Name: "root", Kind: setting.List, Split: strings.Fields},
 		{Name: "blob-cache"},
 		{Name: "mirror", Kind: setting.List, Split: strings.Fields},
@@ -83,6 +84,8 @@ func parseHost(name, text string) (string, error) {
 	return text, nil
 }
 
+var layerings = map[string]imagefile.Layering{string(imagefile.Nixpkgs): imagefile.Auto, string(imagefile.Shared): imagefile.Shared}
+
 // sourceFlags adds the flags of every command that makes images; logLevel is the default of --log-level. The word between
 // backquotes names the value, here and in docs/running.md.
 func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
@@ -102,6 +105,7 @@ func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 	f.BoolVar(&c.Demo, "demo", false, "serve the built-in store, in place of auto")
 	setting.Add(f, &c.Encoding, "layer-encoding", "tar", "how layers are compressed, the `NAME` of an encoding: tar (not at all), gzip or zstd; each has digests of its own", setting.OneOf("tar, gzip or zstd", layer.EncodingsByName()))
 	setting.AddList(f, &c.Root, "root", "what images by package name get in their root, `PARTS` with commas: passwd, tmp, certificates, binSh, usrBinEnv", setting.SomeOf(rootParts...))
+	setting.Add(f, &c.Layering, "layering", "shared", "order of the layers of images by package name, `nixpkgs|shared`: as nixpkgs' tools have it, or so that images share most", setting.OneOf("nixpkgs or shared", layerings))
 	c.fileFlag(cmd)
 	setting.Add(f, &c.logJSON, "log-format", "text", "form of the log, `text|json`", setting.OneOf("text or json", map[string]bool{"text": false, "json": true}))
 	setting.Add(f, &c.logLevel, "log-level", logLevel, "`LEVEL` of the log: debug, info, warn or error", setting.Level)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nixreg/nixreg/internal/server"
 	"github.com/nixreg/nixreg/internal/setting"
+	"github.com/nixreg/nixreg/manifest/imagefile"
 	programs "github.com/nixreg/nixreg/manifest/program"
 )
 
@@ -140,7 +141,8 @@ func TestPrecedence(t *testing.T) {
 	}
 	flags := []string{"--listen", "flag:1", "--images", "a,b", "--images", "c", "--store", "flag", "--demo"}
 	defaults := config{mirrorTTL: 5 * time.Minute, Config: server.Config{
-		Listen: defaultListen, Wait: defaultWait, BlobCache: 4e9, MirrorCache: 10e9, NARCache: 10e9,
+		Layering: imagefile.Shared,
+		Listen:   defaultListen, Wait: defaultWait, BlobCache: 4e9, MirrorCache: 10e9, NARCache: 10e9,
 		ChannelRefresh: time.Hour, BuildTimeout: 30 * time.Minute, BuildJobs: 2, BuildMemory: 4e9, Keep: 168 * time.Hour,
 	}}
 	with := func(listen string, images, stores []string, demo, logJSON bool) config {

@@ -51,9 +51,10 @@ type Config struct {
 
 	// Images are files and directories of image files.
 	Images []string
-	// Architectures and Root are for images by package name; see manifest.Config.
+	// Architectures, Root and Layering are for images by package name; see manifest.Config.
 	Architectures []string
 	Root          []imagefile.RootPart
+	Layering      imagefile.Layering
 	// Encoding is how layers are compressed.
 	Encoding layer.Encoding
 	// BlobCache is how many bytes of compressed layers are kept; 0 is none.

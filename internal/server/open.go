@@ -57,7 +57,7 @@ func openSettings(ctx context.Context, c *Config, log *slog.Logger) (_ *parts, _
 	}
 	return p, manifest.Config{
 		Stores: stores, Channels: p.channels, Architectures: c.Architectures, Builder: p.builder, Holder: p.holder,
-		Images: c.Images, StoreDirs: p.storeDirs, Root: c.Root, Files: files, Pull: p.bases.Pull, Cache: p.cache, Log: log,
+		Images: c.Images, StoreDirs: p.storeDirs, Root: c.Root, Layering: c.Layering, Files: files, Pull: p.bases.Pull, Cache: p.cache, Log: log,
 		Encoding: c.Encoding, Blobs: p.blobs,
 	}, nil
 }

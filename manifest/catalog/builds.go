@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -53,6 +54,7 @@ type builds struct {
 	holder   Holder
 	cache    kv.Store
 	root     []imagefile.RootPart // root directory entries of every image
+	layering imagefile.Layering
 	archs    []string
 	results  lru.Cache[order, buildResult]
 }
@@ -60,6 +62,7 @@ type builds struct {
 func newBuilds(files *fileReader, cfg Config) *builds {
 	b := &builds{store: files.env.Store, files: files, packages: cfg.Packages, builder: cfg.Builder, holder: cfg.Holder, cache: cfg.Cache, archs: cfg.Architectures}
 	b.root = slices.Compact(slices.Sorted(slices.Values(cfg.Root)))
+	b.layering = cmp.Or(cfg.Layering, imagefile.Shared)
 	b.results.Max = resultBytes
 	if b.builder != nil {
 		b.ref = packages.TagName(b.builder.Ref())
@@ -152,7 +155,7 @@ func (b *builds) lookup(ctx context.Context, repository, tag string, attributes 
 func (b *builds) define(m packages.Image) *draft.Definition {
 	return &draft.Definition{
 		Title: m.Title, Version: m.Version, MainProgram: m.MainProgram,
-		Kind: &draft.Package{Contents: m.Contents, Program: m.Program, Root: b.root},
+		Kind: &draft.Package{Format: draft.Format2, Layering: b.layering, Contents: m.Contents, Program: m.Program, Root: b.root},
 	}
 }
 

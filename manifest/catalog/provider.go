@@ -64,6 +64,7 @@ type Config struct {
 	Images        []string // files and directories
 	StoreDirs     []string // directories with the files of stores, if not /nix/store
 	Root          []imagefile.RootPart
+	Layering      imagefile.Layering
 	Architectures []string
 	Builder       Builder
 	Holder        Holder

@@ -54,7 +54,7 @@ func (p *plan) draft(ctx context.Context, s store.Store) (*Image, error) {
 	if p.args.IncludeNixDB {
 		own = append(own, databaseLayer(within, hidden, p.contents))
 	}
-	if err := b.addPlan(p.args, within, hidden, len(own)); err != nil {
+	if err := b.addPlan(p, within, hidden, len(own)); err != nil {
 		return nil, err
 	}
 	b.add(own...)
@@ -105,7 +105,8 @@ func objectsByPath(objects []*store.Object) map[store.Path]*store.Object {
 
 // addPlan adds the layers of store paths. maxLayers bounds the sum of these layers, the layers that b has already, the more layers
 // that follow, and the layer of links.
-func (b *Image) addPlan(args *dockertools.Args, within []*store.Object, hidden [2]dockertools.Hidden, more int) error {
+func (b *Image) addPlan(p *plan, within []*store.Object, hidden [2]dockertools.Hidden, more int) error {
+	args := p.args
 	if args.ExcludeStorePaths || len(within) == 0 {
 		return nil
 	}
@@ -113,12 +114,17 @@ func (b *Image) addPlan(args *dockertools.Args, within []*store.Object, hidden [
 	if left < 2 {
 		return dockertools.NoLayerLeft(args.MaxLayers, len(b.layers), more)
 	}
-	divide := dockertools.Plan
-	if args.Layering == imagefile.Popularity {
-		divide = dockertools.PlanByPopularity
+	var layers [][]store.Path
+	switch args.Layering {
+	case imagefile.Shared:
+		layers = dockertools.PlanShared(within, p.contents, left)
+	case imagefile.Popularity:
+		layers = dockertools.PlanByPopularity(within, hidden, left)
+	default:
+		layers = dockertools.Plan(within, hidden, left)
 	}
 	byPath := objectsByPath(within)
-	for _, paths := range divide(within, hidden, left) {
+	for _, paths := range layers {
 		b.addStorePaths(paths, byPath, args.Owner, args.MTime)
 	}
 	return nil

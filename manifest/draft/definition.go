@@ -93,6 +93,8 @@ type identity struct {
 	Source                  []byte
 	Args                    *dockertools.Args    `json:",omitempty"`
 	Root                    []imagefile.RootPart `json:",omitempty"`
+	Format                  Format               `json:",omitempty"`
+	Layering                imagefile.Layering   `json:",omitempty"`
 }
 
 // Key returns a hash that differs between definitions.

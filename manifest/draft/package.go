@@ -12,8 +12,21 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
+// Format is the version of what an image of packages is. The bytes of a format never change.
+type Format int
+
+const (
+	// Format1 has nixpkgs' layers, and runs bin/<name> or the only program.
+	Format1 Format = 1
+	// Format2 has the layers of Package.Layering, and runs the program that the package is called after, too.
+	Format2 Format = 2
+)
+
 // Package is an image of packages that no file describes.
 type Package struct {
+	Format Format
+	// Layering divides the store paths of Format2 into layers.
+	Layering imagefile.Layering
 	// Contents are linked into the root of the image, in order.
 	Contents []store.Path
 	// Program is the name of the program in bin/ that the image runs, if that file exists.
@@ -27,6 +40,22 @@ func (*Package) OfFile() bool                                    { return false 
 func (*Package) Archive() (repoTag string, mtime int64, ok bool) { return "", 1, true }
 func (p *Package) identify(id *identity) {
 	id.Contents, id.Program, id.Root = p.Contents, p.Program, p.Root
+	if p.Format != Format1 {
+		id.Format, id.Layering = p.Format, p.Layering
+	}
+}
+
+// InFormat1 returns definitions as Format1 has them, without those that do not depend on the format.
+func InFormat1(defs []*Definition) (old []*Definition) {
+	for _, d := range defs {
+		if p, ok := d.Kind.(*Package); ok && p.Format != Format1 {
+			d, p := *d, *p
+			p.Format, p.Layering = Format1, ""
+			d.Kind = &p
+			old = append(old, &d)
+		}
+	}
+	return old
 }
 
 func (p *Package) objects(ctx context.Context, e *Env) ([]*store.Object, error) {
@@ -42,7 +71,7 @@ func (p *Package) draft(ctx context.Context, e *Env, closure []*store.Object) (*
 	if err != nil {
 		return nil, err
 	}
-	command, note, err := program.Main(ctx, within, p.Contents, p.Program)
+	command, note, err := p.command(ctx, within)
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +82,9 @@ func (p *Package) draft(ctx context.Context, e *Env, closure []*store.Object) (*
 	config.Set("Env", document.List(document.String("PATH=/bin")))
 	args := dockertools.DefaultArgs(config.Compact())
 	args.Architecture = cmp.Or(arch, program.DefaultArchitecture)
+	if p.Format == Format2 {
+		args.Layering = p.Layering
+	}
 	plan := plan{args: args, contents: p.Contents, root: p.Root, closure: closure}
 	b, err := plan.draft(ctx, within)
 	if err != nil {
@@ -60,4 +92,16 @@ func (p *Package) draft(ctx context.Context, e *Env, closure []*store.Object) (*
 	}
 	b.image.CommandNote = note
 	return b, nil
+}
+
+// command returns the program that the image runs. If there is none, note has the reason.
+func (p *Package) command(ctx context.Context, s store.Store) (file, note string, err error) {
+	file, note, err = program.Main(ctx, s, p.Contents, p.Program)
+	if err != nil || file != "" || p.Format == Format1 || p.Program == "" {
+		return file, note, err
+	}
+	if file, err = program.Called(ctx, s, p.Contents, p.Program); file != "" {
+		note = ""
+	}
+	return file, note, err
 }

@@ -177,8 +177,12 @@ func (r *reader) maxLayers(a argument) {
 }
 
 func (r *reader) layering(a argument) {
-	if s, ok := r.text(a); ok && r.oneOf(a.key, a.value, string(Auto), string(Popularity)) {
-		r.image.Layering = Layering(s)
+	s, ok := r.text(a)
+	if !ok || !r.oneOf(a.key, a.value, string(Nixpkgs), string(Shared), string(Auto), string(Popularity)) {
+		return
+	}
+	if r.image.Layering = Layering(s); r.image.Layering == Nixpkgs {
+		r.image.Layering = Auto
 	}
 }
 

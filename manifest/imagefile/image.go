@@ -68,6 +68,10 @@ type Layering string
 const (
 	Auto       Layering = "auto"       // by size, nixpkgs' default since 25.05
 	Popularity Layering = "popularity" // by popularity, nixpkgs' default before
+	Shared     Layering = "shared"     // nixpkgs' layers in an order that images share
+
+	// Nixpkgs is another word for Auto in definitions and settings.
+	Nixpkgs Layering = "nixpkgs"
 )
 
 // RootPart is a part of a root file system that programs expect and packages do not have.

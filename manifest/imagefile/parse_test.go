@@ -222,7 +222,7 @@ var refusals = []struct {
 	{"name: a\nuid: 0755", "2:6: 0755 is octal to some and decimal to others: leave the first 0 out, or write it in quotes", false},
 	{"name: a\nuname: \"a\\nb\"", `2:8: uname: "a\nb": want one line of at most 255 bytes`, true},
 	{"name: a\nmaxLayers: 1", "2:12: maxLayers: want a number from 2 to 2147483647, not 1", true},
-	{"name: a\nlayering: size", `2:11: layering: want auto or popularity, not the text "size"`, true},
+	{"name: a\nlayering: size", `2:11: layering: want nixpkgs, shared, auto or popularity, not the text "size"`, true},
 	{"name: a\nincludeStorePaths: no", `2:20: includeStorePaths: want true or false, not the text "no"`, true},
 	{"name: a\nincludeNixDB: 1", "2:15: includeNixDB: want true or false, not the number 1", true},
 	{"name: a\nroot: tmp", `2:7: root: want a list, not the text "tmp"`, true},
