@@ -112,7 +112,7 @@ func (p *publisher) image(ctx context.Context, repository string, d *draft.Defin
 		m, err := p.records.image(ctx, key)
 		return m, err == nil && p.intact(ctx, m)
 	}, func(ctx context.Context) (*document.Image, error) {
-		return p.build(ctx, repository, key, d, encoding, objects)
+		return store.Steady(func() (*document.Image, error) { return p.build(ctx, repository, key, d, encoding, objects) })
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"hash"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +16,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/nixreg/nixreg/internal/cases"
 	"github.com/nixreg/nixreg/manifest"
 	"github.com/nixreg/nixreg/manifest/nixdb"
 	"github.com/nixreg/nixreg/store"
@@ -81,10 +81,9 @@ func (h *halfway) Write(p []byte) (int, error) {
 	return h.Hash.Write(p)
 }
 
-// TestCaseC1RelinkedFile: Nix gives a file other names and takes them away (nix-store --optimise, auto-optimise-store, the
+// TestRelinkedFile: Nix gives a file other names and takes them away (nix-store --optimise, auto-optimise-store, the
 // garbage collector). Its bytes stay what they were: no layer is cut for that, and no first manifest fails.
-func TestCaseC1RelinkedFile(t *testing.T) {
-	cases.Open(t, "C1")
+func TestRelinkedFile(t *testing.T) {
 	want := inspect(t, newSource(t, "", newRelinked(t)), "hello", "1")
 	for name, relink := range map[string]func(l *relinked) error{
 		"nothing happens":        func(*relinked) error { return nil }, // as today
@@ -118,6 +117,33 @@ func TestCaseC1RelinkedFile(t *testing.T) {
 			more = int(opened.Load()) >= n
 		}
 	}
+}
+
+// TestOtherFileInPlace: a file with other contents is no relinked file: the layer is cut, and not served any more.
+func TestOtherFileInPlace(t *testing.T) {
+	for name, change := range map[string]func(l *relinked) error{
+		"in place":       func(l *relinked) error { return os.Rename(l.equal, l.file) },
+		"written":        func(l *relinked) error { return os.WriteFile(l.file, readAll(l.equal), 0o444) },
+		"and back again": func(l *relinked) error { return errors.Join(os.Rename(l.equal, l.file), os.Link(l.file, l.free)) },
+	} {
+		for _, after := range []int{0, 500_000} {
+			l := newRelinked(t)
+			src := newSource(t, "", l)
+			layer := inspect(t, src, "hello", "1").Layers[0].Digest
+			write(t, l.equal, strings.Repeat("other ", 200_000))
+			if err := intactThough(src, layer, after, func() error { return change(l) }); !errors.Is(err, store.ErrChanged) {
+				t.Errorf("%s behind %d bytes of a layer: %v", name, after, err)
+			}
+			if err := intact(src, "hello", layer); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s behind %d bytes of a layer: when it is asked for again: %v", name, after, err)
+			}
+		}
+	}
+}
+
+func readAll(name string) []byte {
+	b, _ := os.ReadFile(name)
+	return b
 }
 
 // intactThough reads a layer of hello, in the midst of which something happens, and compares its bytes with its digest.

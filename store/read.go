@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -148,7 +149,23 @@ func outside(name string) error {
 
 // ReadFile returns the bytes of the regular file called name in p, after following links inside the store as
 // [Resolve] does. A file larger than limit bytes gives an error matching [ErrTooLarge].
-func ReadFile(ctx context.Context, s Store, p Path, name string, limit int64) ([]byte, error) {
+func ReadFile(ctx context.Context, s Store, p Path, name string, limit int64) (b []byte, err error) {
+	return Steady(func() ([]byte, error) { return readFile(ctx, s, p, name, limit) })
+}
+
+// Steady calls read until it meets no file that was touched while it was read, a few times at most. read finds its files anew each
+// time: Nix replaces files by links to equal ones.
+func Steady[T any](read func() (T, error)) (v T, err error) {
+	const tries = 4
+	for range tries {
+		if v, err = read(); !errors.Is(err, ErrChanged) {
+			break
+		}
+	}
+	return v, err
+}
+
+func readFile(ctx context.Context, s Store, p Path, name string, limit int64) ([]byte, error) {
 	at, nd, err := Resolve(ctx, s, path.Join(p.Abs(), name))
 	if err != nil {
 		return nil, err

@@ -10,7 +10,6 @@ var list = []Case{
 	{"I8", "M", "check is silent about a Healthcheck that clients cannot decode", "right images"},
 	{"I9", "M", "with includeNixDB the directories of the store are root's, whatever owner was asked for", "right images"},
 	{"I10", "L-M", "an image cannot start whose contents have a link or file called nix, and nothing warns", "right images"},
-	{"C1", "H", "a layer is cut, or its first manifest fails, when Nix links a file of it to an equal one", "stores and caches"},
 	{"R1", "H", "credentials that the upstream, or its token server, refuses with 403 are never asked for again", "upstream registries"},
 	{"R1b", "H", "a mirror's password-file is read once, at the start", "upstream registries"},
 	{"R2", "H", "a registry that redirects to another one is 403 where that one asks for a token", "upstream registries"},

@@ -45,6 +45,9 @@ func (m *Maker) hash(ctx context.Context, r Recipe, stale string) (Info, error) 
 			return Info{}, err
 		}
 		info, err := m.measure(ctx, r, epoch)
+		for try := 1; errors.Is(err, store.ErrChanged) && try < maxRelinked; try++ {
+			info, err = m.measure(ctx, r, epoch)
+		}
 		if err != nil {
 			return Info{}, fmt.Errorf("hash layer: %w", err)
 		}

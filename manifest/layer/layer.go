@@ -82,15 +82,44 @@ func (l *Layer) Size() int64 { return l.info.Size }
 // DiffID is the digest of the uncompressed tar.
 func (l *Layer) DiffID() v1.Hash { return l.info.DiffID }
 
-// WriteRange writes n bytes from offset off on. If a file has changed since it was hashed, the error matches [store.ErrChanged] and
-// [fs.ErrNotExist], and the last byte is not written.
+// maxRelinked bounds how often one call hashes a layer again because files were touched while they were read. Nix does that: its
+// optimiser puts a link to an equal file in the place of a file, and its garbage collector takes links away.
+const maxRelinked = 8
+
+// WriteRange writes n bytes from offset off on. If a file was touched since it was hashed, the layer is hashed again, and goes on if it
+// still has its digest. Else the error matches [store.ErrChanged] and [fs.ErrNotExist], and the last byte is not written.
 func (l *Layer) WriteRange(ctx context.Context, w io.Writer, off, n int64) error {
-	err := l.writeRange(ctx, w, off, n)
-	if errors.Is(err, store.ErrChanged) {
+	out := &counted{w: w}
+	for try := 1; ; try++ {
+		err := l.writeRange(ctx, out, off+out.n, n-out.n)
+		if !errors.Is(err, store.ErrChanged) {
+			return err
+		}
 		l.maker.forget(l.recipe)
-		return fmt.Errorf("layer %s: %w: %w", l.info.DiffID, err, fs.ErrNotExist)
+		again, failed := l.maker.openLayer(ctx, l.recipe, l.info.Digest)
+		if failed != nil || try == maxRelinked {
+			return fmt.Errorf("layer %s: %w: %w", l.info.DiffID, err, fs.ErrNotExist)
+		}
+		l = again
 	}
-	return err
+}
+
+// counted counts the bytes that w takes. It passes large files on as they come, so that w can send them without a copy.
+type counted struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func (c *counted) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(c.w, r)
+	c.n += n
+	return n, err
 }
 
 func (l *Layer) writeRange(ctx context.Context, w io.Writer, off, n int64) error {

@@ -117,7 +117,8 @@ func Architecture(ctx context.Context, s store.Store, contents []store.Path, clo
 func firstArchitecture(ctx context.Context, s store.Store, paths []store.Path) (string, error) {
 	defer store.PrefetchWhile(ctx, s, paths)()
 	for _, p := range paths {
-		if arch, err := architectureOf(ctx, s, p); err != nil || arch != "" {
+		arch, err := store.Steady(func() (string, error) { return architectureOf(ctx, s, p) })
+		if err != nil || arch != "" {
 			return arch, err
 		}
 	}
