@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/nixreg/nixreg/internal/cases"
 	"github.com/nixreg/nixreg/manifest"
 	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/store"
@@ -362,9 +361,8 @@ func TestDefinitionDatabase(t *testing.T) {
 	}
 }
 
-// TestCaseI9OwnerOfNixDB: with a Nix database, too, the directories of the store are the owner's that was asked for.
-func TestCaseI9OwnerOfNixDB(t *testing.T) {
-	cases.Open(t, "I9")
+// TestOwnerOfNixDB: with a Nix database, too, the directories of the store are the owner's that was asked for.
+func TestOwnerOfNixDB(t *testing.T) {
 	m, _, _ := withHello()
 	const owned = "{name: x, contents: hello, uid: 1000, gid: 100, uname: app, gname: users"
 	plain, withDB := define(t, m, owned+"}"), define(t, m, owned+", includeNixDB: true}")
@@ -379,10 +377,9 @@ func TestCaseI9OwnerOfNixDB(t *testing.T) {
 	}
 }
 
-// TestCaseI10ContentCalledNix: an image cannot start whose contents have something else than a directory in the place of
+// TestContentCalledNix: an image cannot start whose contents have something else than a directory in the place of
 // /nix. Its bytes are nixpkgs', so it is told as a whiteout is.
-func TestCaseI10ContentCalledNix(t *testing.T) {
-	cases.Open(t, "I10")
+func TestContentCalledNix(t *testing.T) {
 	for name, nix := range map[string]storetest.Item{"link": storetest.Link("share"), "file": storetest.File("x"), "whiteout": {}} {
 		m := storetest.New()
 		files := storetest.Files{"share/x": storetest.File(""), "bin/odd": elf(machineAMD64), "nix": nix}

@@ -13,7 +13,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/nixreg/nixreg/internal/cases"
 	"github.com/nixreg/nixreg/manifest"
 	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/manifest/imagefile"
@@ -233,10 +232,9 @@ func onTop(t *testing.T, src *manifest.Source, repository, name string) (top tar
 	return top, data
 }
 
-// TestCaseI2TmpOfContents: a root with tmp gives a /tmp that everybody can write to, although a content has one, too. Where the
+// TestTmpOfContents: a root with tmp gives a /tmp that everybody can write to, although a content has one, too. Where the
 // content has a link of that name, that is refused or said.
-func TestCaseI2TmpOfContents(t *testing.T) {
-	cases.Open(t, "I2")
+func TestTmpOfContents(t *testing.T) {
 	m, _, _ := withHello()
 	m.Add("tmpdir-1", storetest.Files{"tmp": storetest.Dir(), "var/tmp": storetest.Dir(), "bin/tmpdir": elf(machineAMD64)})
 	m.Add("full-1", storetest.Files{"tmp/.X11-unix/x": storetest.File("x"), "bin/full": elf(machineAMD64)})
@@ -272,10 +270,9 @@ func isTold(src *manifest.Source, repository, word string) bool {
 	return strings.Contains(strings.Join(reports[0].Warnings, "\n"), word)
 }
 
-// TestCaseI4PasswdOfContents: the config's User is in /etc/passwd and /etc/group although a content has files of these
+// TestPasswdOfContents: the config's User is in /etc/passwd and /etc/group although a content has files of these
 // names; or check, or a warning, says which file hides it.
-func TestCaseI4PasswdOfContents(t *testing.T) {
-	cases.Open(t, "I4")
+func TestPasswdOfContents(t *testing.T) {
 	m, _, _ := withHello()
 	m.Add("passwd-1", storetest.Files{"etc/passwd": storetest.File("root:x:0:0::/:/bin/sh\n")})
 	m.Add("group-1", storetest.Files{"etc/group": storetest.File("root:x:0:\n")})
@@ -293,5 +290,61 @@ func TestCaseI4PasswdOfContents(t *testing.T) {
 				t.Errorf("%s: /%s is %c %s %q, and check is silent: %v", contents, name, top.Typeflag, top.Linkname, data, err)
 			}
 		}
+	}
+}
+
+// TestHome: the user has a home of its own, which etc/passwd names.
+func TestHome(t *testing.T) {
+	m, _, _ := withHello()
+	for user, want := range map[string]struct {
+		dir  string
+		uid  int
+		gid  int
+		line string
+	}{
+		"web":       {"home/web", 1000, 1000, "\nweb:x:1000:1000::/home/web:/bin/sh\n"},
+		"1001:100":  {"home/user", 1001, 100, "\nuser:x:1001:100::/home/user:/bin/sh\n"},
+		"3000000:5": {"home/user", 3000000, 5, "\nuser:x:3000000:5::/home/user:/bin/sh\n"}, // more than seven octal digits
+		"root":      {"root", 0, 0, "root:x:0:0:root user:/root:/bin/sh\n"},
+	} {
+		src := define(t, m, "{name: x, contents: [hello], root: [passwd, home], config: {User: '"+user+"'}}")
+		dir, _ := onTop(t, src, "x", want.dir)
+		if dir.Mode != 0o700 || dir.Uid != want.uid || dir.Gid != want.gid || dir.Typeflag != tar.TypeDir {
+			t.Errorf("%s: /%s has mode %o and belongs to %d:%d", user, want.dir, dir.Mode, dir.Uid, dir.Gid)
+		}
+		if _, passwd := onTop(t, src, "x", "etc/passwd"); !strings.Contains(passwd, want.line) {
+			t.Errorf("%s: %q", user, passwd)
+		}
+	}
+	if _, err := define(t, m, "{name: x, contents: [hello], root: [home], config: {User: nobody}}").Inspect(ctx, "x", "latest"); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("the home of nobody: %v", err)
+	}
+}
+
+func TestOSRelease(t *testing.T) {
+	m, _, _ := withHello()
+	m.Add("own-1", storetest.Files{"etc/os-release": storetest.File("ID=own\n")})
+	if _, text := onTop(t, define(t, m, "{name: x, contents: [hello], root: [osRelease]}"), "x", "etc/os-release"); !strings.Contains(text, "ID=nixos\n") {
+		t.Errorf("%q", text)
+	}
+	if top, _ := onTop(t, define(t, m, "{name: x, contents: [own], root: [osRelease]}"), "x", "etc/os-release"); top.Typeflag != tar.TypeSymlink {
+		t.Errorf("that of a content is hidden: %c", top.Typeflag)
+	}
+}
+
+// TestAccountsOfContents: the accounts of a content stay, and those of the part passwd are added.
+func TestAccountsOfContents(t *testing.T) {
+	m, _, _ := withHello()
+	m.Add("nss-1", storetest.Files{"etc/passwd": storetest.File("root:x:0:0::/:/bin/own\napp:x:5:5::/:/bin/own"), "etc/nsswitch.conf": storetest.File("hosts: own\n")})
+	src := define(t, m, "{name: x, contents: [nss], root: [passwd], config: {User: web}}")
+	const want = "root:x:0:0::/:/bin/own\napp:x:5:5::/:/bin/own\nweb:x:1000:1000::/:/bin/sh\nnobody:x:65534:65534:nobody:/var/empty:/bin/sh\n"
+	if _, text := onTop(t, src, "x", "etc/passwd"); text != want {
+		t.Errorf("%q, want %q", text, want)
+	}
+	if top, _ := onTop(t, src, "x", "etc/nsswitch.conf"); top.Typeflag != tar.TypeSymlink {
+		t.Errorf("nsswitch.conf of a content is hidden: %c", top.Typeflag)
+	}
+	if top, _ := onTop(t, define(t, m, "{name: y, contents: [nss], root: [passwd], config: {User: app}}"), "y", "etc/group"); top.Typeflag != tar.TypeReg {
+		t.Errorf("etc/group is %c", top.Typeflag)
 	}
 }

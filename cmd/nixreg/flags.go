@@ -64,7 +64,7 @@ func settings() []setting.Setting {
 	return all
 }
 
-var rootParts = []imagefile.RootPart{imagefile.Passwd, imagefile.Tmp, imagefile.Certificates, imagefile.BinSh, imagefile.UsrBinEnv}
+var rootParts = []imagefile.RootPart{imagefile.Passwd, imagefile.Tmp, imagefile.Certificates, imagefile.BinSh, imagefile.UsrBinEnv, imagefile.Home, imagefile.OSRelease}
 
 func parseKey(name, text string) (server.PublicKey, error) {
 	key, err := server.ParsePublicKey(text)
@@ -104,7 +104,7 @@ func (c *config) sourceFlags(cmd *cobra.Command, logLevel string) {
 	f.StringArrayVar(&c.Images, "images", nil, "definitions of images, and finished images, a directory or a file: `DIR|FILE`; may be repeated")
 	f.BoolVar(&c.Demo, "demo", false, "serve the built-in store, in place of auto")
 	setting.Add(f, &c.Encoding, "layer-encoding", "tar", "how layers are compressed, the `NAME` of an encoding: tar (not at all), gzip or zstd; each has digests of its own", setting.OneOf("tar, gzip or zstd", layer.EncodingsByName()))
-	setting.AddList(f, &c.Root, "root", "what images by package name get in their root, `PARTS` with commas: passwd, tmp, certificates, binSh, usrBinEnv", setting.SomeOf(rootParts...))
+	setting.AddList(f, &c.Root, "root", "what images by package name get in their root, `PARTS` with commas: passwd, tmp, certificates, binSh, usrBinEnv, home, osRelease", setting.SomeOf(rootParts...))
 	setting.Add(f, &c.Layering, "layering", "shared", "order of the layers of images by package name, `nixpkgs|shared`: as nixpkgs' tools have it, or so that images share most", setting.OneOf("nixpkgs or shared", layerings))
 	c.fileFlag(cmd)
 	setting.Add(f, &c.logJSON, "log-format", "text", "form of the log, `text|json`", setting.OneOf("text or json", map[string]bool{"text": false, "json": true}))

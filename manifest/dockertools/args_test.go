@@ -79,7 +79,7 @@ func FuzzPasswd(f *testing.F) {
 		f.Add(user)
 	}
 	f.Fuzz(func(t *testing.T, user string) {
-		entries, err := FakeNSS(document.String(user))
+		entries, err := FakeNSS(document.String(user), false)
 		if err != nil {
 			if !errors.Is(err, fs.ErrInvalid) {
 				t.Fatal(err)

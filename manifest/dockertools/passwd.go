@@ -32,28 +32,51 @@ type account struct {
 }
 
 // FakeNSS returns the files of nixpkgs' fakeNss, with a line for the User of a config. A User that is none gives an error
-// matching [fs.ErrInvalid].
+// matching [fs.ErrInvalid]. With home, the user has the directory of [Home].
 //
 // Source: nixpkgs pkgs/by-name/fa/fakeNss/package.nix.
-func FakeNSS(configUser document.Value) ([]layer.Entry, error) {
+func FakeNSS(configUser document.Value, home bool) ([]layer.Entry, error) {
 	user, group, err := accountsOf(configUser)
 	if err != nil {
 		return nil, err
 	}
+	rootHome, userHome := "/var/empty", "/"
+	if home && user.name == "root" {
+		rootHome = "/root"
+	} else if home {
+		userHome = "/" + homeOf(user)
+	}
 	userLine, groupLine := "", ""
 	if !user.known {
-		userLine = fmt.Sprintf("%s:x:%d:%d::/:/bin/sh\n", user.name, user.id, group.id)
+		userLine = fmt.Sprintf("%s:x:%d:%d::%s:/bin/sh\n", user.name, user.id, group.id, userHome)
 	}
 	if !group.known {
 		groupLine = fmt.Sprintf("%s:x:%d:\n", group.name, group.id)
 	}
 	return []layer.Entry{
-		{Name: "etc/passwd", Mode: 0o644, Data: "root:x:0:0:root user:/var/empty:/bin/sh\n" + userLine +
+		{Name: "etc/passwd", Mode: 0o644, Data: "root:x:0:0:root user:" + rootHome + ":/bin/sh\n" + userLine +
 			"nobody:x:65534:65534:nobody:/var/empty:/bin/sh\n"},
 		{Name: "etc/group", Mode: 0o644, Data: "root:x:0:\n" + groupLine + "nobody:x:65534:\n"},
 		{Name: "etc/nsswitch.conf", Mode: 0o644, Data: "hosts: files dns\n"},
 		{Name: "var/empty/", Mode: 0o555},
 	}, nil
+}
+
+// Home returns the home directory of the User of a config, which belongs to that user. A User that is none, or that has no home, gives
+// an error matching [fs.ErrInvalid].
+func Home(configUser document.Value) (layer.Entry, error) {
+	user, group, err := accountsOf(configUser)
+	if err == nil && user.known && user.name != "root" {
+		err = fmt.Errorf("config's User is %s, who has no home: %w", user.name, fs.ErrInvalid)
+	}
+	return layer.Entry{Name: homeOf(user) + "/", Mode: 0o700, UID: user.id, GID: group.id}, err
+}
+
+func homeOf(user account) string {
+	if user.name == "root" {
+		return "root"
+	}
+	return "home/" + user.name
 }
 
 // accountsOf reads the config's User: a name or a number, and those of a group after a colon. A group that is not given is

@@ -24,10 +24,11 @@ type plan struct {
 	named   bool
 	closure []*store.Object // of the contents and the config; sorted
 	base    *finished.Base  // nil for none
+	format1 bool
 }
 
-// draft plans the layers as streamLayeredImage does. The order is: layers of the base image, of store paths, of nixreg, and the
-// layer of links. s has the paths of the closure only.
+// draft plans the layers as streamLayeredImage does. The order is: layers of the base image, of store paths, of nixreg, the layer of
+// links, and the parts of root that the links would hide. s has the paths of the closure only.
 func (p *plan) draft(ctx context.Context, s store.Store) (*Image, error) {
 	config, err := document.Parse(p.args.Config)
 	if err != nil {
@@ -44,23 +45,30 @@ func (p *plan) draft(ctx context.Context, s store.Store) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	linked, err := readLinks(links)
+	if err != nil {
+		return nil, err
+	}
+	hiding := &hiding{store: s, contents: p.contents, links: linked}
+	b.image.Warnings = append(b.image.Warnings, hiding.warnings(ctx)...)
 	text := p.args.BaseJSON(p.args.Architecture)
 	hidden := [2]dockertools.Hidden{dockertools.HiddenFile(text, p.closure), dockertools.HiddenLayer(links, p.closure)}
 	within := reachable(p.closure, hidden)
-	own, err := b.rootLayer(ctx, s, p, within)
+	own, top, err := b.rootLayers(ctx, s, p, within, hiding)
 	if err != nil {
 		return nil, err
 	}
 	if p.args.IncludeNixDB {
-		own = append(own, databaseLayer(within, hidden, p.contents))
+		own = append(own, databaseLayer(within, hidden, p))
 	}
-	if err := b.addPlan(p, within, hidden, len(own)); err != nil {
+	if err := b.addPlan(p, within, hidden, len(own)+len(top)); err != nil {
 		return nil, err
 	}
 	b.add(own...)
 	if err := b.addSymlinks(ctx, s, p.contents, p.closure, int64(len(links))); err != nil {
 		return nil, err
 	}
+	b.add(top...)
 	b.describeCommand()
 	if len(b.layers) <= dockertools.MaxRuntimeLayers {
 		return b, nil
@@ -132,14 +140,18 @@ func (b *Image) addPlan(p *plan, within []*store.Object, hidden [2]dockertools.H
 
 // databaseLayer returns the layer with a Nix database of the paths in the image. The roots of the database are the contents, and
 // the paths that the config mentions.
-func databaseLayer(within []*store.Object, hidden [2]dockertools.Hidden, contents []store.Path) plannedLayer {
+func databaseLayer(within []*store.Object, hidden [2]dockertools.Hidden, p *plan) plannedLayer {
+	owner := p.args.Owner
+	if p.format1 {
+		owner = layer.Root
+	}
 	l := plannedLayer{comment: "nix database", contents: []string{"nix database"}}
 	var roots []store.Path
 	for _, o := range within {
-		if slices.Contains(contents, o.Path) || slices.Contains(hidden[0].References, o.Path) {
+		if slices.Contains(p.contents, o.Path) || slices.Contains(hidden[0].References, o.Path) {
 			roots = append(roots, o.Path)
 		}
 	}
-	l.recipe = layer.NixDBRecipe(within, roots)
+	l.recipe = layer.NixDBRecipe(within, roots, owner)
 	return l
 }

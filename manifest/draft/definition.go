@@ -104,8 +104,9 @@ func (d *Definition) Key() string {
 	return keyOf(id)
 }
 
-// imageFormat is part of the key of each image. A change to the documents of images changes it.
-const imageFormat = "image1"
+// imageFormat is part of the key of each image. A change to what is made of a definition changes it, so that no image of an earlier
+// version is taken for the one of today.
+const imageFormat = "image2"
 
 // ImageKey identifies an image before it is made. It is a hash of the definition, the encoding, and the contents and references of
 // the store paths.

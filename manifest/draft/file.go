@@ -32,6 +32,9 @@ type File struct {
 	FoundArchitecture bool
 	// Root has the parts of the layer of the root file system; if it is empty, the image has no such layer.
 	Root []imagefile.RootPart
+	// InFormat1 says that the image is as before format 2: contents hide parts of the root, and a Nix database is root's whatever the
+	// owner in Args.
+	InFormat1 bool
 	// UnknownKeys are the positions of the keys of config that no client knows.
 	UnknownKeys map[string]imagefile.Position
 }
@@ -39,7 +42,12 @@ type File struct {
 func (f *File) Architecture() string                            { return f.Args.Architecture }
 func (f *File) OfFile() bool                                    { return true }
 func (f *File) Archive() (repoTag string, mtime int64, ok bool) { return "", f.Args.MTime, true }
-func (f *File) identify(id *identity)                           { id.Contents, id.Args, id.Root = f.Contents, f.Args, f.Root }
+func (f *File) identify(id *identity) {
+	id.Contents, id.Args, id.Root = f.Contents, f.Args, f.Root
+	if f.InFormat1 {
+		id.Format = Format1
+	}
+}
 
 func (f *File) objects(ctx context.Context, e *Env) ([]*store.Object, error) {
 	mentioned, err := MentionedPaths(ctx, e.Store, f.Args)
@@ -118,7 +126,7 @@ func (f *File) draft(ctx context.Context, e *Env, objects []*store.Object) (*Ima
 	if args.Architecture, err = f.architecture(ctx, e, closure); err != nil {
 		return nil, err
 	}
-	plan := plan{args: &args, contents: f.Contents, root: f.Root, named: true, closure: closure}
+	plan := plan{args: &args, contents: f.Contents, root: f.Root, named: true, closure: closure, format1: f.InFormat1}
 	if args.Base != "" {
 		plan.base, err = finished.OpenBase(ctx, e.Layers, objects[len(closure)], cmp.Or(args.Architecture, program.DefaultArchitecture))
 		if err != nil {

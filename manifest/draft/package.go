@@ -8,6 +8,7 @@ import (
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
 	"github.com/nixreg/nixreg/manifest/imagefile"
+	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/program"
 	"github.com/nixreg/nixreg/store"
 )
@@ -16,9 +17,10 @@ import (
 type Format int
 
 const (
-	// Format1 has nixpkgs' layers, and runs bin/<name> or the only program.
+	// Format1 has nixpkgs' layers, and runs bin/<name> or the only program. Contents hide parts of the root.
 	Format1 Format = 1
-	// Format2 has the layers of Package.Layering, and runs the program that the package is called after, too.
+	// Format2 has the layers of Package.Layering, and runs the program that the package is called after, too. Parts of the root are
+	// above the contents that would hide them.
 	Format2 Format = 2
 )
 
@@ -48,12 +50,23 @@ func (p *Package) identify(id *identity) {
 // InFormat1 returns definitions as Format1 has them, without those that do not depend on the format.
 func InFormat1(defs []*Definition) (old []*Definition) {
 	for _, d := range defs {
-		if p, ok := d.Kind.(*Package); ok && p.Format != Format1 {
-			d, p := *d, *p
+		d := *d
+		switch k := d.Kind.(type) {
+		case *Package:
+			p := *k
 			p.Format, p.Layering = Format1, ""
 			d.Kind = &p
-			old = append(old, &d)
+		case *File:
+			if len(k.Root) == 0 && (!k.Args.IncludeNixDB || k.Args.Owner == layer.Root) {
+				continue
+			}
+			f := *k
+			f.InFormat1 = true
+			d.Kind = &f
+		default:
+			continue
 		}
+		old = append(old, &d)
 	}
 	return old
 }
@@ -85,7 +98,7 @@ func (p *Package) draft(ctx context.Context, e *Env, closure []*store.Object) (*
 	if p.Format == Format2 {
 		args.Layering = p.Layering
 	}
-	plan := plan{args: args, contents: p.Contents, root: p.Root, closure: closure}
+	plan := plan{args: args, contents: p.Contents, root: p.Root, closure: closure, format1: p.Format == Format1}
 	b, err := plan.draft(ctx, within)
 	if err != nil {
 		return nil, err

@@ -16,19 +16,22 @@ import (
 	"github.com/nixreg/nixreg/store"
 )
 
-// rootLayer makes the layer of files that programs expect in a root file system and that packages do not have. It returns no
-// layer if p.root is empty. Its links lead only to store paths that the image has already. If the image cannot have a part, that
-// is an error for a definition, which names the part. The image of a package goes without the part, and gets a warning.
-func (b *Image) rootLayer(ctx context.Context, s store.Store, p *plan, within []*store.Object) ([]plannedLayer, error) {
+// rootLayers makes the layers of files that programs expect in a root file system and that packages do not have: one below the links
+// to the contents, and one above them for what they would hide. There is none if p.root is empty. Links lead only to store paths that
+// the image has already. If the image cannot have a part, that is an error for a definition, which names the part. The image of a
+// package goes without the part, and gets a warning.
+func (b *Image) rootLayers(ctx context.Context, s store.Store, p *plan, within []*store.Object, h *hiding) (own, top []plannedLayer, err error) {
 	user, _ := b.config.Config.Get("User")
 	inside := pathsOf(within)
 	first := slices.DeleteFunc(slices.Clone(p.contents), func(p store.Path) bool { return !slices.Contains(inside, p) })
-	r := rootFiles{store: store.Within(s, inside...), paths: append(first, inside...), user: user}
+	r := rootFiles{
+		store: store.Within(s, inside...), paths: append(first, inside...), user: user, withHome: slices.Contains(p.root, imagefile.Home),
+	}
 	for _, part := range p.root {
 		err := r.add(ctx, part)
 		switch {
 		case err != nil && (p.named || !packages.IsUserError(err)):
-			return nil, fmt.Errorf("root: %s: %w", part, err)
+			return nil, nil, fmt.Errorf("root: %s: %w", part, err)
 		case err != nil:
 			b.image.Warnings = append(b.image.Warnings, fmt.Sprintf("root: %s is left out: %v", part, err))
 		default:
@@ -36,13 +39,27 @@ func (b *Image) rootLayer(ctx context.Context, s store.Store, p *plan, within []
 		}
 	}
 	if len(r.parts) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
-	return []plannedLayer{{
-		recipe:   layer.Recipe{Format: layer.Entries, Entries: r.sorted()},
-		contents: r.parts,
-		comment:  "root: " + strings.Join(r.parts, ", "),
-	}}, nil
+	all := sortedEntries(r.entries)
+	own = []plannedLayer{rootLayer(all, r.parts, strings.Join(r.parts, ", "))}
+	if p.format1 {
+		return own, nil, nil
+	}
+	above, warnings, err := h.above(ctx, all)
+	b.image.Warnings = append(b.image.Warnings, warnings...)
+	if err != nil || len(above) == 0 {
+		return own, nil, err
+	}
+	var names []string
+	for _, e := range above {
+		names = append(names, strings.TrimSuffix(e.Name, "/"))
+	}
+	return own, []plannedLayer{rootLayer(sortedEntries(above), names, strings.Join(names, ", "))}, nil
+}
+
+func rootLayer(entries []layer.Entry, contents []string, comment string) plannedLayer {
+	return plannedLayer{recipe: layer.Recipe{Format: layer.Entries, Entries: entries}, contents: contents, comment: "root: " + comment}
 }
 
 // rootFiles are the files of a root layer.
@@ -52,6 +69,8 @@ type rootFiles struct {
 	user    document.Value // of the config
 	entries []layer.Entry
 	parts   []string
+
+	withHome bool // the user has a home
 }
 
 func (r *rootFiles) add(ctx context.Context, part imagefile.RootPart) error {
@@ -60,9 +79,16 @@ func (r *rootFiles) add(ctx context.Context, part imagefile.RootPart) error {
 		r.entries = append(r.entries, layer.Entry{Name: "tmp/", Mode: 0o1777})
 		return nil
 	case imagefile.Passwd:
-		entries, err := dockertools.FakeNSS(r.user)
+		entries, err := dockertools.FakeNSS(r.user, r.withHome)
 		r.entries = append(r.entries, entries...)
 		return err
+	case imagefile.Home:
+		home, err := dockertools.Home(r.user)
+		r.entries = append(r.entries, home)
+		return err
+	case imagefile.OSRelease:
+		r.entries = append(r.entries, layer.Entry{Name: "etc/os-release", Mode: 0o644, Data: osRelease})
+		return nil
 	case imagefile.Certificates:
 		const bundle = "etc/ssl/certs/ca-bundle.crt" // where nixpkgs' cacert has it
 		return r.link(ctx, []string{bundle, "etc/ssl/certs/ca-certificates.crt"}, "cacert", bundle)
@@ -95,17 +121,22 @@ func (r *rootFiles) link(ctx context.Context, names []string, provider string, w
 	return fmt.Errorf("no store path of the image has %s: add %s to contents: %w", strings.Join(wanted, " or "), provider, fs.ErrInvalid)
 }
 
-// sorted returns the entries and their parent directories, in the order of a layer.
-func (r *rootFiles) sorted() []layer.Entry {
+// osRelease tells scanners and installers where packages come from. It has no version: paths of several may be in an image.
+//
+// Source: os-release(5).
+const osRelease = "ID=nixos\nNAME=NixOS\nPRETTY_NAME=NixOS\nHOME_URL=https://nixos.org/\n"
+
+// sortedEntries returns entries and their parent directories, in the order of a layer.
+func sortedEntries(entries []layer.Entry) []layer.Entry {
 	all := make(map[string]layer.Entry)
-	for _, e := range r.entries {
+	for _, e := range entries {
 		for i, c := range e.Name {
 			if dir := e.Name[:i+1]; c == '/' && all[dir].Name == "" {
 				all[dir] = layer.Entry{Name: dir, Mode: 0o755}
 			}
 		}
 	}
-	for _, e := range r.entries {
+	for _, e := range entries {
 		all[e.Name] = e
 	}
 	var out []layer.Entry

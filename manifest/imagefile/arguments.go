@@ -186,13 +186,16 @@ func (r *reader) layering(a argument) {
 	}
 }
 
+// rootParts are the parts in the order of messages.
+var rootParts = []string{string(BinSh), string(Certificates), string(Home), string(OSRelease), string(Passwd), string(Tmp), string(UsrBinEnv)}
+
 func (r *reader) root(a argument) {
 	if a.value.kind != list {
 		r.mismatch(a.key, a.value, "a list")
 		return
 	}
 	for _, n := range a.value.items {
-		if r.oneOf(a.key, n, string(BinSh), string(Certificates), string(Passwd), string(Tmp), string(UsrBinEnv)) {
+		if r.oneOf(a.key, n, rootParts...) {
 			r.image.Root = append(r.image.Root, RootPart(n.text))
 		}
 	}

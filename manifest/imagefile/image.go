@@ -84,4 +84,6 @@ const (
 	Certificates RootPart = "certificates" // the CA bundle of the closure under both usual names
 	BinSh        RootPart = "binSh"        // /bin/sh
 	UsrBinEnv    RootPart = "usrBinEnv"    // /usr/bin/env
+	Home         RootPart = "home"         // the home directory of the User of config, which is its own
+	OSRelease    RootPart = "osRelease"    // /etc/os-release
 )

@@ -226,7 +226,7 @@ var refusals = []struct {
 	{"name: a\nincludeStorePaths: no", `2:20: includeStorePaths: want true or false, not the text "no"`, true},
 	{"name: a\nincludeNixDB: 1", "2:15: includeNixDB: want true or false, not the number 1", true},
 	{"name: a\nroot: tmp", `2:7: root: want a list, not the text "tmp"`, true},
-	{"name: a\nroot: [home]", `2:8: root: want binSh, certificates, passwd, tmp or usrBinEnv, not the text "home"`, true},
+	{"name: a\nroot: [house]", `2:8: root: want binSh, certificates, home, osRelease, passwd, tmp or usrBinEnv, not the text "house"`, true},
 	{"name: a\nname: b", `2:1: the key "name" is there twice, first in line 1`, false},
 	{"name: a\nconfig: {Env: [], \"Env\": []}", `2:19: the key "Env" is there twice, first in line 2`, false},
 	{`{"name":"a","config":{"x":1,"x":2}}`, `1:29: the key "x" is there twice, first in line 1`, false},

@@ -81,7 +81,7 @@ func (e Entry) check(last string) error {
 		return fmt.Errorf("name %.300q: not UTF-8: %w", e.Name, fs.ErrInvalid)
 	case last != "" && compareComponents(strings.TrimSuffix(last, "/"), name) >= 0:
 		return fmt.Errorf("name %.300q comes after %.300q: %w", e.Name, last, fs.ErrInvalid)
-	case e.Mode < 0 || e.Mode > 0o7777, e.Link != "" && e.Data != "", name != e.Name && e.Link+e.Data != "":
+	case e.UID < 0 || e.GID < 0, e.Mode < 0 || e.Mode > 0o7777, e.Link != "" && e.Data != "", name != e.Name && e.Link+e.Data != "":
 		return fmt.Errorf("name %.300q: mode %o, or kind: %w", e.Name, e.Mode, fs.ErrInvalid)
 	case len(e.Link) > 4095 || strings.Contains(e.Link, "\x00"):
 		return fmt.Errorf("name %.300q: target %.300q: %w", e.Name, e.Link, fs.ErrInvalid)
@@ -90,14 +90,18 @@ func (e Entry) check(last string) error {
 }
 
 func (e Entry) append(b []byte) []byte {
+	size := int64(len(e.Data))
 	switch {
 	case strings.HasSuffix(e.Name, "/"):
-		return appendGNU(b, "./"+e.Name, "", e.Mode, typeDirectory)
+		b = appendGNU(b, "./"+e.Name, "", e.Mode, typeDirectory)
 	case e.Link != "":
-		return appendGNU(b, "./"+e.Name, e.Link, e.Mode, typeSymlink)
+		b = appendGNU(b, "./"+e.Name, e.Link, e.Mode, typeSymlink)
+	default:
+		b = appendGNUBlock(b, "./"+e.Name, "", e.Mode, size, gnuMTime, typeRegular)
 	}
-	size := int64(len(e.Data))
-	b = appendGNUBlock(b, "./"+e.Name, "", e.Mode, size, gnuMTime, typeRegular)
+	if e.UID != 0 || e.GID != 0 {
+		setGNUOwner(b, e.UID, e.GID)
+	}
 	b = append(b, e.Data...)
 	return appendZeros(b, MemberEnd(size))
 }

@@ -14,9 +14,12 @@ import (
 )
 
 // NixDBRecipe returns the recipe of a layer with the database of a Nix store, in which objects are valid, and with GC roots.
-// objects must be sorted by path, and must contain all their references and all roots.
-func NixDBRecipe(objects []*store.Object, roots []store.Path) Recipe {
+// objects must be sorted by path, and must contain all their references and all roots. All entries of the layer belong to owner.
+func NixDBRecipe(objects []*store.Object, roots []store.Path, owner Owner) Recipe {
 	r := Recipe{Format: NixDB, Roots: roots, Facts: facts(objects)}
+	if owner.UID != 0 || owner.GID != 0 { // else the recipe is that of earlier versions
+		r.Owner = Owner{UID: owner.UID, GID: owner.GID}
+	}
 	for _, o := range objects {
 		r.Objects = append(r.Objects, RefOf(o))
 	}
@@ -70,7 +73,7 @@ func openNixDB(ctx context.Context, s store.Store, r Recipe) (body, error) {
 	}
 	b := appendGNU(nil, "./", "", 0o755, typeDirectory)
 	for _, f := range files {
-		e := Entry{Name: f.Name, Mode: int64(f.Mode.Perm()), Link: f.Link, Data: string(f.Data)}
+		e := Entry{Name: f.Name, Mode: int64(f.Mode.Perm()), Link: f.Link, Data: string(f.Data), UID: r.Owner.UID, GID: r.Owner.GID}
 		switch {
 		case f.Mode.IsDir():
 			e.Name += "/"

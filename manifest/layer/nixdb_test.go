@@ -24,7 +24,7 @@ func TestNixDB(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := newMaker(t, s)
-	r := layer.NixDBRecipe(objects, []store.Path{app})
+	r := layer.NixDBRecipe(objects, []store.Path{app}, layer.Root)
 	l := mustOpen(t, m, r)
 	const want = "9016bf3d74e3b2077910ecc8b3bda6837b64edf749c3ce9ab9b3700d81ce8a8a"
 	if got := l.DiffID().Hex; got != want {

@@ -67,6 +67,8 @@ type Entry struct {
 	Mode int64  `json:"mode"`
 	Link string `json:"link,omitempty"` // the target, if it is a symbolic link
 	Data string `json:"data,omitempty"` // the contents of a file
+	UID  int64  `json:"uid,omitempty"`
+	GID  int64  `json:"gid,omitempty"`
 }
 
 // Recipe is all that the bytes of a layer depend on. Equal recipes have equal bytes in all versions of nixreg.
@@ -74,7 +76,7 @@ type Recipe struct {
 	Format  Format `json:"format"`
 	Objects []Ref  `json:"objects"`       // in the order of the layer; Verbatim and Member have exactly one
 	Via     []Ref  `json:"via,omitempty"` // Symlinks: more paths that the bytes depend on
-	Owner   Owner  `json:"owner"`         // StorePaths
+	Owner   Owner  `json:"owner"`         // StorePaths; NixDB, of which only the numbers count
 	MTime   int64  `json:"mtime"`         // StorePaths; Unix seconds
 	File    string `json:"file,omitempty"`
 	// Offset and Size place a Member in the (decompressed) archive, in bytes.

@@ -2,6 +2,7 @@ package layer
 
 import (
 	"cmp"
+	"encoding/binary"
 	"strconv"
 	"unicode/utf8"
 )
@@ -144,6 +145,24 @@ func appendGNU(b []byte, name, target string, mode int64, typ byte) []byte {
 		b = appendLong(b, name, typeLongName)
 	}
 	return appendGNUBlock(b, name, target, mode, 0, gnuMTime, typ)
+}
+
+// setGNUOwner changes the numbers of the owner in the header that b ends with. A number above seven octal digits is binary.
+//
+// Source: GNU tar manual, "Basic Tar Format", on numbers in base 256.
+func setGNUOwner(b []byte, uid, gid int64) {
+	const uidAt, width = 108, 8
+	block := b[len(b)-blockSize:]
+	for i, n := range []int64{uid, gid} {
+		field := block[uidAt+i*width:][:width]
+		if fitsOctal(n, width) {
+			appendOctal(field[:0], n, width)
+			continue
+		}
+		binary.BigEndian.PutUint64(field, uint64(n)|1<<63)
+	}
+	copy(block[148:], "        ")
+	checksum(block)
 }
 
 func appendLong(b []byte, text string, typ byte) []byte {
