@@ -395,3 +395,22 @@ func TestContentCalledNix(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckWarns: check tells what serve tells of an image, although it hashes nothing.
+func TestCheckWarns(t *testing.T) {
+	m, _, _ := withHello()
+	m.Add("odd-1", storetest.Files{"etc/.wh.x": storetest.File(""), "bin/odd": elf(machineAMD64)})
+	for definition, want := range map[string]string{
+		"{name: x, contents: [odd]}":                            "etc/.wh.x",
+		"{name: x, contents: [hello], created: now}":            "now",
+		"{name: x, contents: [hello], config: {Cmd: [absent]}}": "absent",
+	} {
+		file := filepath.Join(t.TempDir(), "x.yaml")
+		write(t, file, definition)
+		var warned []string
+		cfg := manifest.Config{Stores: []store.Store{m}, Cache: new(digests.Memory), Warn: func(err error) { warned = append(warned, err.Error()) }}
+		if err := manifest.Check(ctx, cfg, file); err != nil || len(warned) != 1 || !strings.Contains(warned[0], want) || !strings.Contains(warned[0], "x.yaml:1:") {
+			t.Errorf("%s: %q, %v", definition, warned, err)
+		}
+	}
+}

@@ -38,6 +38,8 @@ type publisher struct {
 	group     *flight.Group
 	building  *flight.Queue
 	hashed    atomic.Int64
+	// noteRefused gets the keys of configs that clients refuse, for each repository that is published.
+	noteRefused func(repository string, keys []string)
 }
 
 // publication is what a repository has for a tag: images of several platforms, whose layers are encoded alike, in the
@@ -73,11 +75,23 @@ func (p *publisher) publish(ctx context.Context, repository string, defs []*draf
 	if out.layout != nil {
 		out.images = nil
 	}
+	p.noteRefused(repository, out.refused())
 	err := p.records.publish(ctx, repository, out.links(), fresh)
 	if errors.Is(err, errLostDocument) && !fresh {
 		return p.publish(ctx, repository, defs, dialects, true) // which reads the layout again
 	}
 	return out, err
+}
+
+// refused returns the keys of configs that clients refuse.
+func (p *publication) refused() (keys []string) {
+	if p.layout != nil {
+		return p.layout.Refused
+	}
+	for _, m := range p.images {
+		keys = append(keys, m.Refused...)
+	}
+	return keys
 }
 
 // made returns what is remembered under a key, unless fresh is set; or it makes it, once for all who ask, in a slot of
@@ -187,7 +201,7 @@ func (p *publisher) layout(ctx context.Context, repository string, d *draft.Defi
 		}
 		return l, true
 	}, func(ctx context.Context) (*finished.Layout, error) {
-		l, err := finished.ReadLayout(ctx, p.env.Store, objects[0], &kind.Image)
+		l, err := finished.ReadLayout(ctx, p.env.Layers, objects[0], &kind.Image)
 		if err != nil {
 			return nil, err
 		}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +18,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/nixreg/nixreg/internal/cases"
 	"github.com/nixreg/nixreg/manifest"
 	"github.com/nixreg/nixreg/manifest/digests"
 	"github.com/nixreg/nixreg/manifest/layer"
@@ -167,8 +168,11 @@ func TestSeveralImagesInOneArchive(t *testing.T) {
 		want map[string]string
 	}{
 		{[][]string{{"a:v1", "a:v1.0"}, {"b:v2"}}, map[string]string{"v1": one, "v1.0": one, "v2": two}},
-		{[][]string{{"a:v1"}, {"b:v1", "b:latest"}}, map[string]string{"v1": one, "latest": two}},
-		{[][]string{{}, {}}, map[string]string{}},
+		{[][]string{{"a:v1"}, {"b:v1", "b:latest"}}, map[string]string{"v1": one, "latest": two, "b-v1": two}},
+		{[][]string{{"a:latest"}, {"host:5000/x/b:latest"}}, map[string]string{"latest": one, "b-latest": two}},
+		{[][]string{{"a:latest"}, {"a:latest"}}, map[string]string{"latest": one, "a-latest": two}},
+		{[][]string{{"a:latest", "a:v1"}, {}}, map[string]string{"latest": one, "v1": one, "image-2": two}},
+		{[][]string{{}, {}}, map[string]string{"image-1": one, "image-2": two}},
 		{[][]string{{}}, map[string]string{"latest": one}},
 		{[][]string{{"localhost:5000/a", "a:no tag"}}, map[string]string{"latest": one}},
 	} {
@@ -208,9 +212,8 @@ func (f *finished) several(t *testing.T, configs []string, tags [][]string) stri
 	return string(a.bytes(t))
 }
 
-// TestCaseI5SeveralLatest: each image of an archive has a name, although all are called latest, or is a fault by its own name.
-func TestCaseI5SeveralLatest(t *testing.T) {
-	cases.Open(t, "I5")
+// TestSeveralLatest: each image of an archive has a name, although all are called latest, or is a fault by its own name.
+func TestSeveralLatest(t *testing.T) {
 	f := newFinished(t, unpacked)
 	second := strings.Replace(f.config, `"Cmd"`, `"Entrypoint"`, 1)
 	for _, tags := range [][]string{
@@ -293,14 +296,14 @@ func TestArchivesOfOtherKinds(t *testing.T) {
 	fewer := newFinished(t, unpacked)
 	fewer.diffIDs = fewer.diffIDs[:2]
 	fewer.describe(t, "amd64")
-	oci, old := new(archive), new(archive)
-	for name, data := range f.layout(t) {
-		oci.file(t, name, data)
-	}
+	old, root, other := new(archive), new(archive), new(archive)
 	old.file(t, "repositories", "{}")
+	root.file(t, "./etc/passwd", "root:x:0:0::/:/bin/sh\n")
+	other.file(t, "README", "x")
 	for want, b := range map[string][]byte{
-		"unpack it":            oci.bytes(t),
 		"load it and save it":  old.bytes(t),
+		"a root file system":   root.bytes(t),
+		"neither a docker-arc": other.bytes(t),
 		`no member "xbbb`:      bytes.ReplaceAll(f.nixpkgs(t), []byte(`"bbbb`), []byte(`"xbbb`)),
 		"3 layers, but 2 diff": fewer.nixpkgs(t),
 	} {
@@ -330,8 +333,75 @@ func TestManyTags(t *testing.T) {
 	two := map[string]any{"Config": "config", "RepoTags": append(tags[1], "a:a7"), "Layers": []string{}}
 	a.file(t, "manifest.json", encode(t, []any{one, two}))
 	src := newSource(t, writeArchive(t, a.bytes(t)), storetest.New())
-	if got, err := src.Tags(ctx, "app"); err != nil || len(got) != 2*many {
+	if got, err := src.Tags(ctx, "app"); err != nil || len(got) != 2*many+1 { // a-a7, too
 		t.Errorf("%d tags, %v", len(got), err)
+	}
+}
+
+// TestPackedLayout: an OCI layout in a tar, as podman and skopeo write it, is the image that it is in a directory, byte for byte.
+func TestPackedLayout(t *testing.T) {
+	f := newFinished(t, gzipped)
+	dir := t.TempDir()
+	files := f.layout(t)
+	writeAll(t, filepath.Join(dir, "plain"), files)
+	var tar archive
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		tar.file(t, name, files[name])
+	}
+	b := tar.bytes(t)
+	for name, pack := range map[string]func(*testing.T, []byte) []byte{"tar": unpacked, "gz": gzipped, "zst": zstandard} {
+		write(t, filepath.Join(dir, name), string(pack(t, b)))
+		write(t, filepath.Join(dir, "on-"+name+".yaml"), "{name: on-"+name+", fromImage: ./"+name+"}")
+	}
+	write(t, filepath.Join(dir, "on-plain.yaml"), "{name: on-plain, fromImage: ./plain}")
+	src := newSource(t, dir, storetest.New())
+	for _, prefix := range []string{"", "on-"} {
+		want, config := pull(t, src, prefix+"plain", "latest")
+		for _, name := range []string{"tar", "gz", "zst"} {
+			got, same := pull(t, src, prefix+name, "latest")
+			if prefix != "" {
+				got.Annotations, want.Annotations = nil, nil // the title is the name
+			}
+			if !reflect.DeepEqual(got, want) || string(same) != string(config) {
+				t.Errorf("%s%s: %+v, want %+v", prefix, name, got, want)
+			}
+			for _, l := range got.Layers {
+				digest(t, src, prefix+name, l.Digest, new(bytes.Buffer))
+			}
+		}
+	}
+}
+
+// TestDamagedPackedLayout: a layout in a tar is checked as one in a directory is.
+func TestDamagedPackedLayout(t *testing.T) {
+	for name, damage := range map[string]func(files map[string]string){
+		"no layer": func(files map[string]string) {
+			for name, data := range files {
+				if strings.HasPrefix(name, "blobs/") && !strings.HasPrefix(data, "{") {
+					delete(files, name)
+				}
+			}
+		},
+		"other bytes": func(files map[string]string) {
+			for name, data := range files {
+				if strings.HasPrefix(name, "blobs/") && !strings.HasPrefix(data, "{") {
+					files[name] = data[:len(data)-1] + "x"
+				}
+			}
+		},
+		"no index": func(files map[string]string) { delete(files, "index.json") },
+		"no list":  func(files map[string]string) { files["index.json"] = "{}" },
+	} {
+		files := newFinished(t, unpacked).layout(t)
+		damage(files)
+		var tar archive
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			tar.file(t, name, files[name])
+		}
+		_, err := newSource(t, writeArchive(t, tar.bytes(t)), storetest.New()).Inspect(ctx, "app", "latest")
+		if !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -475,10 +545,9 @@ func TestPackedBase(t *testing.T) {
 	}
 }
 
-// TestCaseI3ReadyMadeWordsAsText: what was made elsewhere keeps every byte, and whoever serves it is told that runtimes
+// TestReadyMadeWordsAsText: what was made elsewhere keeps every byte, and whoever serves it is told that runtimes
 // refuse it.
-func TestCaseI3ReadyMadeWordsAsText(t *testing.T) {
-	cases.Open(t, "I3")
+func TestReadyMadeWordsAsText(t *testing.T) {
 	for _, key := range []string{"Cmd", "Entrypoint", "Shell"} {
 		m, dir := storetest.New(), t.TempDir()
 		f := newFinished(t, unpacked)

@@ -148,6 +148,7 @@ func newSource(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.noteRefused = s.catalog.NoteRefused
 	for _, file := range cfg.Files {
 		if _, err := host.Add(file); err != nil {
 			log.Warn("file of a base image cannot be used", "file", file, "error", err)

@@ -9,9 +9,8 @@ import (
 	"github.com/nixreg/nixreg/internal/cases"
 )
 
-// TestCaseI3WarningOfReadyMade: check, inspect, the log and healthz tell of a Cmd that is text in a conf.json.
-func TestCaseI3WarningOfReadyMade(t *testing.T) {
-	cases.Open(t, "I3")
+// TestWarningOfReadyMade: check, inspect, the log and healthz tell of a Cmd that is text in a conf.json.
+func TestWarningOfReadyMade(t *testing.T) {
 	runCase(t, "i3.txt")
 }
 

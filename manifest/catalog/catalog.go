@@ -10,9 +10,12 @@ package catalog
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
+	"github.com/nixreg/nixreg/internal/lru"
 	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/manifest/packages"
 )
@@ -24,6 +27,35 @@ type Catalog struct {
 	providers []Provider // asked in this order
 	suggester suggester
 	log       *slog.Logger
+	refused   lru.Cache[string, []string] // keys of configs, by repository
+}
+
+// refusedBytes bounds the memory for the images that clients refuse.
+const refusedBytes = 1 << 20
+
+// NoteRefused notes for [Catalog.Faults] which keys of the config of a ready-made image clients refuse. No keys is none any more.
+func (s *Catalog) NoteRefused(repository string, keys []string) {
+	if len(keys) == 0 {
+		s.refused.Delete(repository)
+		return
+	}
+	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
+	weight := int64(len(repository))
+	for _, k := range keys {
+		weight += int64(len(k))
+	}
+	s.refused.Put(repository, keys, weight)
+}
+
+// refusals are the lines about images that clients refuse, sorted by repository. Files that are gone have none.
+func (s *Catalog) refusals(ctx context.Context) (out []string) {
+	s.refused.Each(func(repository string, keys []string) {
+		if owned, err := s.images.Owns(ctx, repository); err == nil && owned {
+			out = append(out, fmt.Sprintf("%s: clients refuse its %s", repository, strings.Join(keys, ", ")))
+		}
+	})
+	slices.Sort(out)
+	return out
 }
 
 // New makes a catalog. Load reads the definition files.
@@ -37,6 +69,7 @@ func New(cfg Config) (*Catalog, error) {
 		return nil, err
 	}
 	s := &Catalog{images: m, builds: b, providers: []Provider{m, b}, log: cfg.Log}
+	s.refused.Max = refusedBytes
 	s.suggester = suggester{providers: s.providers, images: m, builds: b, store: cfg.Env.Store}
 	return s, nil
 }

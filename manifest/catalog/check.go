@@ -205,7 +205,11 @@ func (c *checker) draft(ctx context.Context, file string, d *draft.Definition) e
 		}
 		return inFile(file, err)
 	}
-	misspelled, warnings := image.Misspelled(), slices.Clone(image.Warnings())
+	whiteouts, err := image.Whiteouts(ctx, c.env.Layers)
+	if err != nil {
+		return err
+	}
+	misspelled, warnings := image.Misspelled(), slices.Concat(image.Warnings(), whiteouts)
 	slices.SortStableFunc(misspelled, func(x, y draft.Misspelled) int {
 		return cmp.Or(cmp.Compare(x.At.Line, y.At.Line), cmp.Compare(x.At.Column, y.At.Column))
 	})

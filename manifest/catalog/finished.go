@@ -3,8 +3,10 @@ package catalog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"github.com/nixreg/nixreg/manifest/draft"
 	"github.com/nixreg/nixreg/manifest/fault"
 	"github.com/nixreg/nixreg/manifest/finished"
+	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/manifest/packages"
 	"github.com/nixreg/nixreg/store"
 )
@@ -31,19 +34,39 @@ type readyImage struct {
 	definition *draft.Definition
 }
 
-// add adds an image. It ignores a tag that no client can ask for, and a tag that an earlier image has.
-func (f *readyFile) add(title, version string, r finished.Image, tags ...string) {
+// reference is the name and tag of an image in its file; the name may be "".
+type reference struct{ name, tag string }
+
+// add adds an image. It ignores a tag that no client can ask for. For a tag that an earlier image has, the image gets NAME-TAG, where NAME is the
+// last component of its name.
+func (f *readyFile) add(title, version string, r finished.Image, refs ...reference) {
 	m := readyImage{definition: &draft.Definition{Title: title, Version: version, Kind: draft.Finished(r)}}
 	if f.byTag == nil {
 		f.byTag = make(map[string]*draft.Definition)
 	}
-	for _, tag := range tags {
-		if tag != "" && packages.TagName(tag) == tag && f.byTag[tag] == nil {
-			f.byTag[tag] = m.definition
-			m.tags = append(m.tags, tag)
+	for _, ref := range refs {
+		if other := f.byTag[ref.tag]; other != nil && other != m.definition && ref.name != "" {
+			ref.tag = path.Base(ref.name) + "-" + ref.tag
 		}
+		f.tag(&m, ref.tag)
 	}
 	f.images = append(f.images, m)
+}
+
+func (f *readyFile) tag(m *readyImage, tag string) {
+	if tag != "" && packages.TagName(tag) == tag && f.byTag[tag] == nil {
+		f.byTag[tag] = m.definition
+		m.tags = append(m.tags, tag)
+	}
+}
+
+// numberUntagged gives an image of several that has no tag of its own its place in the file as a tag: image-2.
+func (f *readyFile) numberUntagged() {
+	for i := range f.images {
+		if m := &f.images[i]; len(m.tags) == 0 && len(f.images) > 1 {
+			f.tag(m, fmt.Sprintf("image-%d", i+1))
+		}
+	}
 }
 
 // tagged returns the image of a tag. If the file has only one image, that image is latest, too.
@@ -93,23 +116,23 @@ func (f *readyFile) newest(n int) []string {
 
 // addLayoutImages adds the images in the index of a layout. The name of an image may be a whole reference. If the index has
 // several manifests without names, each for a platform, they are one image, and the layout's index is the index of that image.
-func addLayoutImages(ctx context.Context, s store.Store, f *readyFile, o *store.Object, dir string) error {
-	b, list, err := finished.ReadLayoutIndex(ctx, s, o, dir)
+func addLayoutImages(ctx context.Context, m *layer.Maker, f *readyFile, o *store.Object, file string, packed bool) error {
+	b, list, err := finished.ReadLayoutIndex(ctx, m, o, file, packed)
 	if err != nil {
 		return err
 	}
 	if finished.ArePlatforms(list) {
-		f.add("", "", *finished.IndexedLayout(o, dir, b))
+		f.add("", "", *finished.IndexedLayout(o, file, packed, b))
 		return nil
 	}
 	for _, d := range list {
-		tag := d.Annotations[oci.RefName]
-		if strings.ContainsAny(tag, ":/") {
-			tag, _, _ = strings.Cut(tag, "@")
-			_, tag, _ = oci.SplitTag(tag)
+		ref := reference{tag: d.Annotations[oci.RefName]}
+		if strings.ContainsAny(ref.tag, ":/") {
+			whole, _, _ := strings.Cut(ref.tag, "@")
+			ref.name, ref.tag, _ = oci.SplitTag(whole)
 		}
 		root := v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Platform: d.Platform}
-		f.add("", "", finished.Image{Path: o.Path, File: dir, Root: &root}, tag)
+		f.add("", "", finished.Image{Path: o.Path, File: file, Root: &root, Packed: packed}, ref)
 	}
 	return nil
 }
@@ -128,16 +151,20 @@ func (m *fileReader) ready(ctx context.Context, repository, file string) (*ready
 	if err != nil {
 		return nil, fault.OfFile(repository, file, err)
 	}
+	f.numberUntagged()
 	return f, nil
 }
 
 func (m *fileReader) readInto(ctx context.Context, f *readyFile, kind readyKind, o *store.Object, file string) error {
 	if kind == ociLayout {
-		return addLayoutImages(ctx, m.env.Store, f, o, file)
+		return addLayoutImages(ctx, m.env.Layers, f, o, file, false)
 	}
 	a, err := m.env.Layers.Archive(ctx, o, file)
 	if err != nil {
 		return err
+	}
+	if finished.IsPackedLayout(a) {
+		return addLayoutImages(ctx, m.env.Layers, f, o, file, true)
 	}
 	list, err := finished.ArchiveImages(ctx, a)
 	if err != nil {
@@ -145,16 +172,16 @@ func (m *fileReader) readInto(ctx context.Context, f *readyFile, kind readyKind,
 	}
 	for _, image := range list {
 		var title, version string
-		var tags []string
+		var refs []reference
 		for i, ref := range image.RepoTags {
 			ref, _, _ = strings.Cut(ref, "@")
 			name, tag, _ := oci.SplitTag(ref)
 			if i == 0 && oci.IsName(name) { // any other name is not valid in a registry, and may not be a title
 				title, version = name, tag
 			}
-			tags = append(tags, tag)
+			refs = append(refs, reference{name, tag})
 		}
-		f.add(title, version, finished.Image{Path: o.Path, File: file, Image: &image}, tags...)
+		f.add(title, version, finished.Image{Path: o.Path, File: file, Image: &image}, refs...)
 	}
 	return nil
 }

@@ -120,6 +120,9 @@ func (m *images) list(ctx context.Context, folders map[string]time.Time) map[str
 	}
 	there := make(map[string]bool)
 	place := func(name, file string, named bool) bool {
+		if len(found) >= maxImageFiles {
+			return false
+		}
 		there[file] = true
 		f := m.definitions.of(ctx, file)
 		switch {
@@ -131,7 +134,7 @@ func (m *images) list(ctx context.Context, folders map[string]time.Time) map[str
 		for name, tags := range f.names {
 			add(name, imageEntry{file, tags, f.mark})
 		}
-		return len(found) < maxImageFiles
+		return true
 	}
 	for _, root := range m.roots {
 		if root.directory {

@@ -28,7 +28,7 @@ func (s *Catalog) Reload(ctx context.Context) {
 
 // Faults returns the problems in definition files, each with the file's base name, line, column, and kind of problem. It returns
 // no text of a file; the log has that. If a file is broken, the images of its last valid content are served. Faults also returns
-// the images that cannot be served, as far as this is known before a client asks for them. It lists the files again if the last
+// the images that cannot be served, as far as this is known before a client asks for them, and the served ones that clients refuse. It lists the files again if the last
 // listing is older than a second. If this takes more than a second, or ctx ends, Faults returns what was known before.
 func (s *Catalog) Faults(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, longestLook)
@@ -43,7 +43,7 @@ func (s *Catalog) Faults(ctx context.Context) []string {
 			out = append(out, fault.public())
 		}
 	})
-	return out
+	return append(out, s.refusals(ctx)...)
 }
 
 // Load reads the definition files for the first time. It returns the mistakes in them as an error. A file that cannot be read is

@@ -28,6 +28,8 @@ type Image struct {
 	Env         []string       `json:"env"`
 	Ready       bool           `json:"ready,omitempty"` // from an archive or a layout, not made by nixreg
 	Warnings    []string       `json:"warnings,omitempty"`
+	// Refused are the keys of a ready-made config with values that clients refuse.
+	Refused []string `json:"refused,omitempty"`
 	// Definition is the key of its definition. Roots are the store paths whose closures have all of its files, if they are
 	// kept from the garbage collector.
 	Definition string       `json:"definition,omitempty"`

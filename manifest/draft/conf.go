@@ -72,6 +72,7 @@ func (c *Conf) draft(ctx context.Context, e *Env, objects []*store.Object) (*Ima
 	}
 	b.describeCommand()
 	b.warnOfKeys(nil)
+	b.warnOfRefusals(b.config.Config.Compact())
 	return b, nil
 }
 

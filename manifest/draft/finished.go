@@ -74,6 +74,7 @@ func (b *Image) read(ctx context.Context, a *layer.Archive, image *finished.Arch
 	b.image.Command, b.image.Env = about.Command(), about.Config.Env
 	b.config.Architecture, b.config.Variant = about.Architecture, about.Variant
 	b.noteCommand()
+	b.warnOfRefusals(about.Raw)
 	for _, l := range base.Layers {
 		b.layers = append(b.layers, plannedLayer{recipe: l.Recipe, contents: []string{l.Name}, want: l.DiffID, size: l.Size})
 	}
@@ -82,9 +83,11 @@ func (b *Image) read(ctx context.Context, a *layer.Archive, image *finished.Arch
 
 // draft reads the documents, and checks that the blobs exist.
 func (r *Layout) draft(ctx context.Context, e *Env, objects []*store.Object) (*Image, error) {
-	l, err := finished.ReadLayout(ctx, e.Store, objects[0], &r.Image)
+	l, err := finished.ReadLayout(ctx, e.Layers, objects[0], &r.Image)
 	if err != nil {
 		return nil, err
 	}
-	return new(Image), l.Present(ctx, e.Store, objects[0])
+	b := new(Image)
+	b.image.Warnings = l.Warnings
+	return b, l.Present(ctx, e.Store, objects[0])
 }

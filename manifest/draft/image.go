@@ -169,6 +169,32 @@ func words(config document.Value, keys ...string) []string {
 	return out
 }
 
+// Whiteouts returns a warning for each of the first few names that runtimes take for whiteouts, without hashing anything. It skips
+// layers that were made elsewhere, and all layers if the store is remote.
+func (b *Image) Whiteouts(ctx context.Context, m *layer.Maker) (warnings []string, err error) {
+	if store.IsDistant(m.Store) {
+		return nil, nil
+	}
+	for _, l := range b.layers {
+		if l.recipe.Format != layer.StorePaths && (l.recipe.Format != layer.Symlinks || len(warnings) > 0) {
+			continue
+		}
+		names, err := m.Whiteouts(ctx, l.recipe)
+		if err != nil {
+			return nil, err
+		}
+		warnings = append(warnings, whiteoutWarnings(names)...)
+	}
+	return warnings, nil
+}
+
+func whiteoutWarnings(names []string) (warnings []string) {
+	for _, n := range names {
+		warnings = append(warnings, n+": runtimes take this name for a whiteout and hide the file")
+	}
+	return warnings
+}
+
 // Finish encodes and hashes the layers. It returns the image, without its key, and the bytes of its config. It calls done after
 // each layer, from many goroutines.
 func (b *Image) Finish(ctx context.Context, m *layer.Maker, encoding layer.Encoding, done func()) (*document.Image, []byte, error) {
@@ -194,9 +220,7 @@ func (b *Image) Finish(ctx context.Context, m *layer.Maker, encoding layer.Encod
 		if l.recipe.Format == layer.Symlinks && len(im.Warnings) > len(b.image.Warnings) {
 			continue // this layer links to files that have a warning already
 		}
-		for _, w := range info.Whiteouts {
-			im.Warnings = append(im.Warnings, w+": runtimes take this name for a whiteout and hide the file")
-		}
+		im.Warnings = append(im.Warnings, whiteoutWarnings(info.Whiteouts)...)
 	}
 	if len(im.Layers) > dockertools.MaxRuntimeLayers {
 		im.Warnings = append(im.Warnings, fmt.Sprintf("%d layers: Docker takes no more than %d", len(im.Layers), dockertools.MaxRuntimeLayers))

@@ -36,6 +36,14 @@ func (b *Image) warnOfKeys(positions map[string]imagefile.Position) {
 	}
 }
 
+// warnOfRefusals warns of values that clients refuse in the config of an image that was made elsewhere.
+func (b *Image) warnOfRefusals(config []byte) {
+	for _, r := range imagefile.Refusals(config) {
+		b.image.Warnings = append(b.image.Warnings, r.Text)
+		b.image.Refused = append(b.image.Refused, r.Key)
+	}
+}
+
 // warnOfConfig warns of a program or a user of the config that the image does not have. It is only for images without a base image,
 // because it does not read the files of a base image. s has the image's closure only.
 func (b *Image) warnOfConfig(ctx context.Context, s store.Store, contents []store.Path) error {

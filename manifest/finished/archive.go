@@ -40,12 +40,15 @@ func notDocker(a *layer.Archive, err error) error {
 	}
 	switch {
 	case has(archiveList):
-	case has(oci.LayoutFile):
-		return fmt.Errorf("an OCI layout in an archive is not served: unpack it into a directory: %w", errors.ErrUnsupported)
 	case has("repositories"):
 		return fmt.Errorf("no %s, as Docker wrote archives before 1.10: load it and save it again: %w", archiveList, errors.ErrUnsupported)
 	}
-	return err
+	for _, name := range []string{"etc/passwd", "etc/os-release", "usr/lib/os-release", "bin/sh", "usr/bin/env", "bin/busybox", "etc/hostname"} {
+		if has(name) {
+			return fmt.Errorf("no %s, but %s: that is a root file system, and no image: import it with docker import, and save that: %w", archiveList, name, errors.ErrUnsupported)
+		}
+	}
+	return fmt.Errorf("no %s or %s: neither a docker-archive nor an OCI layout: %w", archiveList, oci.LayoutFile, err)
 }
 
 // ArchiveImages returns the images of an archive, at least one.
@@ -100,6 +103,8 @@ func (m *ArchiveImage) Open(ctx context.Context, a *layer.Archive) (*Base, error
 type Config struct {
 	OS, Architecture, Variant string
 	Config                    struct{ Entrypoint, Cmd, Env wordList }
+
+	Raw json.RawMessage `json:"-"` // Config as it is
 }
 
 // wordList is a list of strings. Some builders write a single string. Any other value counts as no string, because the config
@@ -121,9 +126,11 @@ func (w *wordList) UnmarshalJSON(b []byte) error {
 
 func ReadConfig(config []byte) (*Config, error) {
 	about := new(Config)
-	if err := json.Unmarshal(config, about); err != nil {
+	var raw struct{ Config json.RawMessage }
+	if err := errors.Join(json.Unmarshal(config, about), json.Unmarshal(config, &raw)); err != nil {
 		return nil, fmt.Errorf("config: %w: %w", err, fs.ErrInvalid)
 	}
+	about.Raw = raw.Config
 	return about, nil
 }
 

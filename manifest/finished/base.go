@@ -34,11 +34,14 @@ func OpenBase(ctx context.Context, m *layer.Maker, o *store.Object, arch string)
 	if layout, err := IsLayout(ctx, m.Store, o.Path, ""); err != nil {
 		return nil, err
 	} else if layout {
-		return layoutBase(ctx, m, o, arch)
+		return layoutBase(ctx, m, o, arch, false)
 	}
 	a, err := m.Archive(ctx, o, "")
 	if err != nil {
 		return nil, err
+	}
+	if IsPackedLayout(a) {
+		return layoutBase(ctx, m, o, arch, true)
 	}
 	images, err := ArchiveImages(ctx, a)
 	if err != nil {
@@ -63,35 +66,38 @@ func (b *Base) Architecture() string {
 }
 
 // layoutBase opens the only image of a layout.
-func layoutBase(ctx context.Context, m *layer.Maker, o *store.Object, arch string) (*Base, error) {
-	b, list, err := ReadLayoutIndex(ctx, m.Store, o, "")
+func layoutBase(ctx context.Context, m *layer.Maker, o *store.Object, arch string, packed bool) (*Base, error) {
+	b, list, err := ReadLayoutIndex(ctx, m, o, "", packed)
 	if err != nil {
 		return nil, err
 	}
-	r := &Image{Root: &list[0]}
+	r := &Image{Root: &list[0], Packed: packed}
 	switch {
 	case ArePlatforms(list):
-		r = IndexedLayout(o, "", b)
+		r = IndexedLayout(o, "", packed, b)
 	case len(list) > 1:
 		return nil, fmt.Errorf("layout %s holds %d images, and a base is one: %w", o.Path, len(list), fs.ErrInvalid)
 	}
-	l, err := ReadLayout(ctx, m.Store, o, r)
+	l, err := ReadLayout(ctx, m, o, r)
 	if err != nil {
 		return nil, fmt.Errorf("layout %s: %w", o.Path, err)
 	}
-	base, err := openLayoutBase(ctx, m, o, l.Manifest(arch))
+	files, err := openLayout(ctx, m, o, "", packed)
+	if err != nil {
+		return nil, err
+	}
+	base, err := openLayoutBase(ctx, m, files, l.Manifest(arch))
 	if err != nil {
 		return nil, fmt.Errorf("layout %s: %w", o.Path, err)
 	}
 	return base, nil
 }
 
-func openLayoutBase(ctx context.Context, m *layer.Maker, o *store.Object, doc *Document) (*Base, error) {
+func openLayoutBase(ctx context.Context, m *layer.Maker, files layoutFiles, doc *Document) (*Base, error) {
 	if doc == nil || doc.parsed.Config == nil {
 		return nil, fmt.Errorf("no image manifest: %w", fs.ErrInvalid)
 	}
-	l := layoutReader{store: m.Store, object: o}
-	config, err := readLayoutFile(ctx, m.Store, o, l.file(doc.parsed.Config.Digest), MaxBaseDocument)
+	config, err := files.read(ctx, blobName(doc.parsed.Config.Digest), MaxBaseDocument)
 	if err != nil {
 		return nil, err
 	}
@@ -107,8 +113,11 @@ func openLayoutBase(ctx context.Context, m *layer.Maker, o *store.Object, doc *D
 	}
 	base := &Base{Config: config}
 	for i, d := range doc.parsed.Layers {
-		r, err := m.Pinned(ctx, l.recipe(d.Digest))
+		r, err := files.recipe(blobName(d.Digest))
 		if err != nil {
+			return nil, err
+		}
+		if r, err = m.Pinned(ctx, r); err != nil {
 			return nil, err
 		}
 		if r.Packed, err = m.Compression(ctx, r); err != nil {

@@ -26,6 +26,8 @@ type Image struct {
 	Image *ArchiveImage  `json:",omitempty"` // of a docker-archive
 	Root  *v1.Descriptor `json:",omitempty"` // of an OCI layout: a manifest or an index
 	Index bool           `json:",omitempty"` // Root is the layout's index.json
+	// Packed says that File is a tar with the layout in it.
+	Packed bool `json:",omitempty"`
 }
 
 // IsLayoutDirectory reports whether a directory outside of the store is an OCI layout. It follows links: the blobs of a

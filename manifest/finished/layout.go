@@ -16,6 +16,7 @@ import (
 	"github.com/nixreg/nixreg/internal/oci/listing"
 	"github.com/nixreg/nixreg/manifest/dockertools"
 	"github.com/nixreg/nixreg/manifest/document"
+	"github.com/nixreg/nixreg/manifest/imagefile"
 	"github.com/nixreg/nixreg/manifest/layer"
 	"github.com/nixreg/nixreg/store"
 )
@@ -34,9 +35,79 @@ func IsLayout(ctx context.Context, s store.Store, p store.Path, dir string) (boo
 	return true, nil
 }
 
-// ReadLayoutIndex returns index.json and the descriptors in it, at least one.
-func ReadLayoutIndex(ctx context.Context, s store.Store, o *store.Object, dir string) ([]byte, []v1.Descriptor, error) {
-	b, err := readLayoutFile(ctx, s, o, path.Join(dir, oci.IndexFile), oci.MaxManifest)
+// layoutFiles are the files of an OCI layout, by their names in it.
+type layoutFiles interface {
+	// read returns a file of at most limit bytes. The error for an absent file matches fs.ErrNotExist.
+	read(ctx context.Context, name string, limit int64) ([]byte, error)
+	// recipe returns the recipe of a file's bytes.
+	recipe(name string) (layer.Recipe, error)
+}
+
+// openLayout returns the files of the layout in a directory of o, or in a tar there.
+func openLayout(ctx context.Context, m *layer.Maker, o *store.Object, file string, packed bool) (layoutFiles, error) {
+	if !packed {
+		return directory{m.Store, o, file}, nil
+	}
+	a, err := m.Archive(ctx, o, file)
+	return archived{a}, err
+}
+
+type directory struct {
+	store  store.Store
+	object *store.Object
+	dir    string
+}
+
+// read makes the error for an absent file the same as that for a link out of the layout: clients must not learn the target of the
+// link.
+func (d directory) read(ctx context.Context, name string, limit int64) ([]byte, error) {
+	name = path.Join(d.dir, name)
+	b, err := store.ReadFile(ctx, d.store, d.object.Path, name, limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s/%s is not there, or is a link out of the layout: %w", d.object.Path, name, fs.ErrNotExist)
+	}
+	return b, err
+}
+
+func (d directory) recipe(name string) (layer.Recipe, error) {
+	return layer.Recipe{Format: layer.Verbatim, Objects: []layer.Ref{layer.RefOf(d.object)}, File: path.Join(d.dir, name)}, nil
+}
+
+// archived is a layout in a tar, as podman save --format oci-archive writes it.
+type archived struct{ *layer.Archive }
+
+func (a archived) read(ctx context.Context, name string, limit int64) ([]byte, error) {
+	if _, err := a.recipe(name); err != nil {
+		return nil, err
+	}
+	return a.Read(ctx, name, limit)
+}
+
+func (a archived) recipe(name string) (layer.Recipe, error) {
+	r, err := a.Recipe(name)
+	if err != nil {
+		return r, fmt.Errorf("%s is not in the archive: %w", name, fs.ErrNotExist)
+	}
+	r.Packed = "" // a digest of a layout is that of the bytes as they are
+	return r, nil
+}
+
+// IsPackedLayout reports whether an archive has an OCI layout, and is no docker-archive, too.
+func IsPackedLayout(a *layer.Archive) bool {
+	has := func(name string) bool {
+		_, err := a.Recipe(name)
+		return err == nil
+	}
+	return has(oci.LayoutFile) && has(oci.IndexFile) && !has(archiveList)
+}
+
+// ReadLayoutIndex returns index.json and the descriptors in it, at least one. packed is as in [Image].
+func ReadLayoutIndex(ctx context.Context, m *layer.Maker, o *store.Object, file string, packed bool) ([]byte, []v1.Descriptor, error) {
+	files, err := openLayout(ctx, m, o, file, packed)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := files.read(ctx, oci.IndexFile, oci.MaxManifest)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -53,26 +124,16 @@ func ReadLayoutIndex(ctx context.Context, s store.Store, o *store.Object, dir st
 	return b, index.Manifests, nil
 }
 
-// readLayoutFile reads a small file. Its error for an absent file is the same as that for a link out of the layout: clients
-// must not learn the target of the link.
-func readLayoutFile(ctx context.Context, s store.Store, o *store.Object, name string, limit int64) ([]byte, error) {
-	b, err := store.ReadFile(ctx, s, o.Path, name, limit)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s/%s is not there, or is a link out of the layout: %w", o.Path, name, fs.ErrNotExist)
-	}
-	return b, err
-}
-
 // ArePlatforms reports whether the descriptors of an index.json are one image for several platforms.
 func ArePlatforms(list []v1.Descriptor) bool {
 	named := func(d v1.Descriptor) bool { return d.Annotations[oci.RefName] != "" || d.Platform == nil }
 	return len(list) > 1 && !slices.ContainsFunc(list, named)
 }
 
-// IndexedLayout returns the image whose index is the layout's index.json, with the bytes b.
-func IndexedLayout(o *store.Object, dir string, b []byte) *Image {
+// IndexedLayout returns the image whose index is the layout's index.json, with the bytes b. packed is as in [Image].
+func IndexedLayout(o *store.Object, file string, packed bool, b []byte) *Image {
 	root := &v1.Descriptor{MediaType: types.OCIImageIndex, Digest: document.Digest(b), Size: int64(len(b))}
-	return &Image{Path: o.Path, File: dir, Root: root, Index: true}
+	return &Image{Path: o.Path, File: file, Root: root, Index: true, Packed: packed}
 }
 
 // Layout is an image of an OCI layout: its documents, each after those that it names, and its blobs. The digests of the
@@ -81,6 +142,7 @@ type Layout struct {
 	Documents []Document   `json:"documents"`
 	Blobs     []layoutBlob `json:"blobs"`
 	Warnings  []string     `json:"warnings,omitempty"`
+	Refused   []string     `json:"refused,omitempty"` // as in [document.Image]
 }
 
 type Document struct {
@@ -117,18 +179,20 @@ type ManifestFields struct {
 
 // layoutReader reads the documents of an image, and finds their blobs.
 type layoutReader struct {
-	store  store.Store
-	object *store.Object
-	dir    string
-	index  v1.Hash // the digest of index.json, if that is the root
-	blobs  []layoutBlob
-	seen   map[v1.Hash]bool // of blobs
+	files layoutFiles
+	index v1.Hash // the digest of index.json, if that is the root
+	blobs []layoutBlob
+	seen  map[v1.Hash]bool // of blobs
 }
 
 // ReadLayout reads the documents of an image. If the manifests of some platforms are missing, the others are served, with a
 // warning.
-func ReadLayout(ctx context.Context, s store.Store, o *store.Object, r *Image) (*Layout, error) {
-	l := layoutReader{store: s, object: o, dir: r.File, seen: make(map[v1.Hash]bool)}
+func ReadLayout(ctx context.Context, m *layer.Maker, o *store.Object, r *Image) (*Layout, error) {
+	files, err := openLayout(ctx, m, o, r.File, r.Packed)
+	if err != nil {
+		return nil, err
+	}
+	l := layoutReader{files: files, seen: make(map[v1.Hash]bool)}
 	if r.Index {
 		l.index = r.Root.Digest
 	}
@@ -148,20 +212,42 @@ func ReadLayout(ctx context.Context, s store.Store, o *store.Object, r *Image) (
 	for _, d := range missing {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("manifest %s is not in the layout", d))
 	}
+	for i := range documents {
+		l.refusals(ctx, out, &documents[i])
+	}
 	return out, nil
 }
 
-func (l *layoutReader) file(d v1.Hash) string { return path.Join(l.dir, "blobs", d.Algorithm, d.Hex) }
+// refusals warns of values that clients refuse in the config of an image. A config that cannot be read is met again when it is served.
+func (l *layoutReader) refusals(ctx context.Context, out *Layout, doc *Document) {
+	c := doc.parsed.Config
+	if !doc.IsImage() || c == nil || c.MediaType != types.OCIConfigJSON && c.MediaType != types.DockerConfigJSON {
+		return
+	}
+	b, err := l.files.read(ctx, blobName(c.Digest), MaxBaseDocument)
+	if err != nil {
+		return
+	}
+	about, err := ReadConfig(b)
+	if err != nil {
+		return
+	}
+	for _, r := range imagefile.Refusals(about.Raw) {
+		out.Warnings, out.Refused = append(out.Warnings, r.Text), append(out.Refused, r.Key)
+	}
+}
+
+func blobName(d v1.Hash) string { return path.Join("blobs", d.Algorithm, d.Hex) }
 
 func (l *layoutReader) read(ctx context.Context, d v1.Descriptor) (doc Document, err error) {
 	if err := sha256Only(d.Digest); err != nil {
 		return doc, err
 	}
-	name := l.file(d.Digest)
+	name := blobName(d.Digest)
 	if d.Digest == l.index {
-		name = path.Join(l.dir, oci.IndexFile)
+		name = oci.IndexFile
 	}
-	b, err := readLayoutFile(ctx, l.store, l.object, name, oci.MaxManifest)
+	b, err := l.files.read(ctx, name, oci.MaxManifest)
 	if err != nil {
 		return doc, err
 	}
@@ -203,7 +289,11 @@ func (l *layoutReader) addBlobs(doc *Document) error {
 		if err := sha256Only(d.Digest); err != nil {
 			return err
 		}
-		l.blobs = append(l.blobs, layoutBlob{d.Digest, d.Size, l.recipe(d.Digest)})
+		r, err := l.files.recipe(blobName(d.Digest))
+		if err != nil {
+			return fmt.Errorf("blob %s is not there: %w", d.Digest, err)
+		}
+		l.blobs = append(l.blobs, layoutBlob{d.Digest, d.Size, r})
 	}
 	return nil
 }
@@ -213,10 +303,6 @@ func sha256Only(d v1.Hash) error {
 		return fmt.Errorf("digest %s: only sha256 is served: %w", d, errors.ErrUnsupported)
 	}
 	return nil
-}
-
-func (l *layoutReader) recipe(d v1.Hash) layer.Recipe {
-	return layer.Recipe{Format: layer.Verbatim, Objects: []layer.Ref{layer.RefOf(l.object)}, File: l.file(d)}
 }
 
 // Manifest returns the manifest for an architecture, else the first one; nil if there is none. The order decides between
@@ -242,6 +328,12 @@ func (l *Layout) Manifest(arch string) *Document {
 func (l *Layout) Present(ctx context.Context, s store.Store, o *store.Object) error {
 	var problems []error
 	for _, b := range l.Blobs {
+		if b.Recipe.Format == layer.Member {
+			if b.Recipe.Size != b.Size {
+				problems = append(problems, fmt.Errorf("blob %s has %d bytes, not %d: %w", b.Digest, b.Recipe.Size, b.Size, fs.ErrInvalid))
+			}
+			continue
+		}
 		_, nd, err := store.Resolve(ctx, s, path.Join(o.Path.Abs(), b.Recipe.File))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

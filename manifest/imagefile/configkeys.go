@@ -2,44 +2,101 @@ package imagefile
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/nixreg/nixreg/internal/spell"
 )
 
-// setting describes the value of a key of config: a value of kind, null, or text if that is allowed.
+// setting describes a value of config, down to its leaves. null is allowed everywhere, as clients take it for no value.
 type setting struct {
-	kind  kind
-	text  bool
-	inner kind // of the elements of a list or object; broken means any
-	want  string
+	kind kind
+	want string // in messages
+	// inner is the setting of the elements of a list, or of the values of an object with keys of the user's choice.
+	inner *setting
+	// fields are the only keys of an object.
+	fields map[string]setting
+	// text says what is wrong with a text, and key with a key of an object; "" if nothing is.
+	text, key func(string) string
 }
 
-// settings are the keys of config whose values are checked. Clients refuse an image if one has a value of another type.
+var (
+	anyText  = setting{kind: text, want: "text"}
+	number   = setting{kind: integer, want: "a whole number"}
+	toggle   = setting{kind: boolean, want: "true or false"}
+	nothing  = setting{kind: object, want: "{}"}
+	words    = setting{kind: list, want: "a list of text", inner: &anyText}
+	duration = setting{kind: integer, want: "a whole number of nanoseconds, such as 30000000000"}
+)
+
+// settings are the keys of config. Clients refuse an image if one has a value of another type, and runtimes refuse the values that a
+// check refuses.
 //
-// Source: OCI image-spec 1.1, config.md; Docker's image specification 1.2, whose lists of words may be text.
+// Source: OCI image-spec 1.1, config.md; Docker's image specification 1.3; moby, api/types/container, Config; runc, libcontainer.
 var settings = map[string]setting{
-	"User":         {text, true, broken, "text"},
-	"WorkingDir":   {text, true, broken, "text"},
-	"StopSignal":   {text, true, broken, "text"},
-	"Env":          {list, false, text, "a list of NAME=VALUE"},
-	"OnBuild":      {list, false, text, "a list of text"},
-	"Cmd":          {list, true, text, "a list of text"},
-	"Entrypoint":   {list, true, text, "a list of text"},
-	"Shell":        {list, true, text, "a list of text"},
-	"Labels":       {object, false, text, "an object"},
-	"ExposedPorts": {object, false, object, "an object, such as {8080/tcp: {}}"},
-	"Volumes":      {object, false, object, "an object, such as {/data: {}}"},
-	"Healthcheck":  {object, false, broken, "an object"},
+	"User":         anyText,
+	"WorkingDir":   {kind: text, want: "text", text: absolute},
+	"StopSignal":   {kind: text, want: "text", text: signal},
+	"Env":          {kind: list, want: "a list of NAME=VALUE", inner: &setting{kind: text, want: "text", text: variable}},
+	"OnBuild":      words,
+	"Cmd":          words,
+	"Entrypoint":   words,
+	"Shell":        words,
+	"Labels":       {kind: object, want: "an object", inner: &anyText},
+	"ExposedPorts": {kind: object, want: "an object, such as {8080/tcp: {}}", inner: &nothing, key: port},
+	"Volumes":      {kind: object, want: "an object, such as {/data: {}}", inner: &nothing, key: absolute},
+	"Healthcheck": {kind: object, want: "an object", fields: map[string]setting{
+		"Test": words, "Interval": duration, "Timeout": duration, "StartPeriod": duration, "StartInterval": duration, "Retries": number,
+	}},
+	"StopTimeout": {kind: integer, want: "a whole number of seconds"},
+	"ArgsEscaped": toggle, "AttachStderr": toggle, "AttachStdin": toggle, "AttachStdout": toggle, "NetworkDisabled": toggle,
+	"OpenStdin": toggle, "StdinOnce": toggle, "Tty": toggle,
+	"Domainname": anyText, "Hostname": anyText, "Image": anyText, "MacAddress": anyText,
+	"CpuShares": number, "Memory": number, "MemorySwap": number,
 }
 
-// configKeys are all keys of config that clients know: those with a type in [settings], and the rest of Docker's.
+// configKeys are all keys of config that clients know.
+var configKeys = slices.Sorted(maps.Keys(settings))
+
+func absolute(s string) string {
+	if s != "" && !strings.HasPrefix(s, "/") {
+		return "want a path that begins with /"
+	}
+	return ""
+}
+
+// portKey matches the keys of ExposedPorts.
 //
-// Source: OCI image-spec 1.1, config.md; Docker's image specification 1.3; moby, api/types/container, Config.
-var configKeys = slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(settings)),
-	"ArgsEscaped", "AttachStderr", "AttachStdin", "AttachStdout", "CpuShares", "Domainname", "Hostname", "Image", "MacAddress", "Memory",
-	"MemorySwap", "NetworkDisabled", "OpenStdin", "StdinOnce", "StopTimeout", "Tty")))
+// Source: OCI image-spec 1.1, config.md, ExposedPorts; docker/go-connections, nat.ParsePortSpec, which takes a range.
+var portKey = regexp.MustCompile(`^[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?$`)
+
+func port(s string) string {
+	if !portKey.MatchString(s) {
+		return "want a port, such as 8080/tcp"
+	}
+	return ""
+}
+
+func variable(s string) string {
+	if name, _, ok := strings.Cut(s, "="); !ok || name == "" {
+		return "want NAME=VALUE"
+	}
+	return ""
+}
+
+// signalName matches the signals of Linux, by name or number.
+//
+// Source: signal(7); moby/sys/signal, ParseSignal.
+var signalName = regexp.MustCompile(`^([1-9]|[1-5][0-9]|6[0-4]|(?i:(SIG)?(ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IO|IOT|KILL|PIPE|POLL|PROF|PWR|QUIT|` +
+	`SEGV|STKFLT|STOP|SYS|TERM|TRAP|TSTP|TTIN|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ|RTMIN(\+([1-9]|1[0-5]))?|RTMAX(-([1-9]|1[0-4]))?)))$`)
+
+func signal(s string) string {
+	if s != "" && !signalName.MatchString(s) {
+		return "want a signal, such as SIGTERM"
+	}
+	return ""
+}
 
 // otherNames map the words of Dockerfiles, Compose files and Kubernetes to keys of config. They are folded as in [spell.Near].
 var otherNames = map[string]string{

@@ -9,8 +9,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-
-	"github.com/nixreg/nixreg/internal/cases"
 )
 
 const hello = "/nix/store/fm16blchyw0gzy2pa9cvp01927iz053a-hello-2.10"
@@ -328,9 +326,8 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// TestCaseI3WordsAsText: runtimes take lists of words alone.
-func TestCaseI3WordsAsText(t *testing.T) {
-	cases.Open(t, "I3")
+// TestWordsAsText: runtimes take lists of words alone.
+func TestWordsAsText(t *testing.T) {
 	root := readSchema(t)
 	for _, key := range []string{"Cmd", "Entrypoint", "Shell", "OnBuild"} { // the last is refused today
 		for _, value := range []string{`/bin/ls`, `"/bin/ls -l"`, `""`} {
@@ -352,10 +349,9 @@ func TestCaseI3WordsAsText(t *testing.T) {
 	}
 }
 
-// TestCaseI7KeysInAnotherCase: clients take keys of config in any case, so that nothing else may pass them unseen. They are
+// TestKeysInAnotherCase: clients take keys of config in any case, so that nothing else may pass them unseen. They are
 // refused with the right spelling.
-func TestCaseI7KeysInAnotherCase(t *testing.T) {
-	cases.Open(t, "I7")
+func TestKeysInAnotherCase(t *testing.T) {
 	for config, want := range map[string]string{
 		"cmd: [/bin/ls]": "Cmd", "CMD: [/bin/ls]": "Cmd", "entrypoint: [/bin/ls]": "Entrypoint", "env: [A=b]": "Env", "env: {A: b}": "Env",
 		"user: web": "User", "workingDir: /": "WorkingDir", "exposedPorts: {80/tcp: {}}": "ExposedPorts", "labels: {a: b}": "Labels",
@@ -371,9 +367,8 @@ func TestCaseI7KeysInAnotherCase(t *testing.T) {
 	}
 }
 
-// TestCaseI8LeavesOfConfig: what clients decode is checked down to its leaves.
-func TestCaseI8LeavesOfConfig(t *testing.T) {
-	cases.Open(t, "I8")
+// TestLeavesOfConfig: what clients decode is checked down to its leaves.
+func TestLeavesOfConfig(t *testing.T) {
 	root := readSchema(t)
 	for config, good := range map[string]bool{
 		"Healthcheck: {Test: [CMD, /bin/true], Interval: 30000000000, Timeout: 1, StartPeriod: 0, StartInterval: 5, Retries: 3}": true,

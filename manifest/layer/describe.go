@@ -29,6 +29,20 @@ func (m *Maker) Describe(ctx context.Context, r Recipe) (Info, error) {
 	return m.hash(ctx, r, "")
 }
 
+// Whiteouts returns the first few names of files that runtimes take for whiteouts. It hashes nothing. It opens the paths of the recipe,
+// so for a remote store it downloads them.
+func (m *Maker) Whiteouts(ctx context.Context, r Recipe) ([]string, error) {
+	epoch, err := m.check(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	b, err := m.body(ctx, r, epoch)
+	if err != nil {
+		return nil, err
+	}
+	return whiteouts(b), nil
+}
+
 // hash hashes the recipe's bytes, unless they have a record with another stamp than stale.
 func (m *Maker) hash(ctx context.Context, r Recipe, stale string) (Info, error) {
 	return flight.Once(ctx, m.Group, recipeKey(r)+" not "+stale, func(ctx context.Context) (Info, error) {
