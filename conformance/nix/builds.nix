@@ -22,6 +22,11 @@ in rec {
   gnuPackages.Salute = greeter "salute-2.0" "salute" "";
   gated = greeter "gated-1.0" "gated" "read -r word < $place/gate";
   noisy = greeter "noisy-1.0" "noisy" "head -c 1000000 /dev/zero | tr '\\0' x | fold -w 99 >&2";
+  # its programs are in the output bin, as those of curl are in nixpkgs
+  split = mk "split-1.7" { inherit hello; outputs = [ "bin" "out" "man" ]; } ''
+    echo split-1.7 >> $place/begun
+    mkdir -p $bin/bin $out/share $man/share/man; cp $hello/bin/hello $bin/bin/split
+  '' // { meta = { outputsToInstall = [ "bin" "man" ]; mainProgram = "split"; }; };
   fails = mk "fails-1.0" { } "echo fails >> $place/begun; for i in {1..2000}; do echo line $i of the builder >&2; done; echo 'no such header: gizmo.h' >&2; exit 3";
   # they tell their end by closing the pipe, and so does whatever they started
   hangs = mk "hangs-1.0" { } "exec 3> $place/pipe; echo here >&3; trap : TERM; sleep 100000 & sleep 100000; sleep 100000";
