@@ -21,7 +21,9 @@ import (
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
 	"github.com/ulikunitz/xz"
+	"github.com/ulikunitz/xz/lzma"
 
 	"github.com/nixreg/nixreg/store"
 	"github.com/nixreg/nixreg/store/nar"
@@ -69,6 +71,10 @@ func compress(t testing.TB, c nar.Compression, b []byte) []byte {
 		w, err = zstd.NewWriter(&out)
 	case nar.Brotli:
 		w = brotli.NewWriter(&out)
+	case nar.LZ4:
+		w = lz4.NewWriter(&out)
+	case nar.LZMA:
+		w, err = lzma.WriterConfig{DictCap: 64 << 10}.NewWriter(&out)
 	default:
 		t.Fatalf("no writer for %s", c)
 	}

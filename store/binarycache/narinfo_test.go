@@ -69,7 +69,7 @@ func TestParseNarinfoEdits(t *testing.T) {
 		{"upwards in its name", "nar/0al3.nar.xz", "https://cache.example.org/x/../y", ErrCorrupt},
 		{"brotli", "Compression: xz", "Compression: br", nil},
 		{"elsewhere", "nar/0al3.nar.xz", "https://example.org/x", ErrCorrupt},
-		{"compression", "Compression: xz", "Compression: lz4", errors.ErrUnsupported},
+		{"compression", "Compression: xz", "Compression: lzip", errors.ErrUnsupported},
 		{"no hash", "NarHash: ", "X: ", ErrCorrupt},
 		{"md5", "NarHash: " + hash, "NarHash: md5:x", ErrCorrupt},
 		{"no size", "NarSize: ", "X: ", ErrCorrupt},

@@ -21,7 +21,7 @@ import (
 
 func TestContract(t *testing.T) {
 	by := newSigner("test-1")
-	for _, c := range []nar.Compression{nar.None, nar.XZ, nar.Zstd, nar.Gzip, nar.Brotli} {
+	for _, c := range []nar.Compression{nar.None, nar.XZ, nar.Zstd, nar.Gzip, nar.Brotli, nar.LZ4, nar.LZMA} {
 		t.Run(string(c), func(t *testing.T) {
 			storetest.Test(t, func(t *testing.T, objs []storetest.Fixture) store.Store {
 				return open(t, Options{FS: makeCache(t, c, by, objs...), Keys: []PublicKey{by.public(t)}})
@@ -150,7 +150,7 @@ func TestListLeavesOut(t *testing.T) {
 		"truncated": func(_ fstest.MapFS, f *fstest.MapFile) { f.Data = f.Data[:len(f.Data)-1] },
 		"misnamed":  func(c fstest.MapFS, f *fstest.MapFile) { f.Data = c[b.Path.Hash()+narinfoSuffix].Data },
 		"compression": func(_ fstest.MapFS, f *fstest.MapFile) {
-			f.Data = bytes.Replace(f.Data, []byte("Compression: none"), []byte("Compression: lz4"), 1)
+			f.Data = bytes.Replace(f.Data, []byte("Compression: none"), []byte("Compression: lzip"), 1)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
+	"github.com/pierrec/lz4/v4"
+	"github.com/ulikunitz/xz/lzma"
 )
 
 // Compression is the format in which an archive is stored, in the spelling of narinfo files.
@@ -29,19 +31,31 @@ const (
 	Bzip2  Compression = "bzip2"
 	Gzip   Compression = "gzip"
 	Brotli Compression = "br" // Nix writes and reads no other spelling
+	LZ4    Compression = "lz4"
+	LZMA   Compression = "lzma" // the format of xz's predecessor
 )
 
 // ParseCompression reads the value of a narinfo's Compression; "" is bzip2. An unknown one gives an error matching
 // [errors.ErrUnsupported].
 func ParseCompression(s string) (Compression, error) {
 	switch c := Compression(s); c {
-	case None, XZ, Zstd, Bzip2, Gzip, Brotli:
+	case None, XZ, Zstd, Bzip2, Gzip, Brotli, LZ4, LZMA:
 		return c, nil
 	case "":
 		return Bzip2, nil
 	}
-	return "", fmt.Errorf("compression %.100q: %w", s, errors.ErrUnsupported)
+	return "", unreadableError(s)
 }
+
+// unreadableError is about a compression that is not read. It matches [errors.ErrUnsupported]. Clients may read its text.
+type unreadableError string
+
+func (e unreadableError) Error() string {
+	return fmt.Sprintf("compression %.100q: nixreg reads none, xz, zstd, gzip, bzip2, br, lz4 and lzma", string(e))
+}
+
+func (e unreadableError) Public() string       { return "its archive has the " + e.Error() }
+func (e unreadableError) Is(target error) bool { return target == errors.ErrUnsupported }
 
 const (
 	// MaxWindow is the largest window of xz and zstd, in bytes. zstd -19 and xz -9 need 8 and 64 MiB.
@@ -50,6 +64,8 @@ const (
 	minWindow = 8 << 20
 	// maxBrotliWindow is the bound of the format. The decoder does not read the extension "large window".
 	maxBrotliWindow = 16 << 20
+	// maxLZ4Block is the largest block of the format.
+	maxLZ4Block = 4 << 20
 )
 
 // windowFor is the largest window, in bytes, that a stream of size unpacked bytes may ask for. A window larger than the stream
@@ -68,8 +84,10 @@ func roundUp(n int64) int64 {
 // the 32 KiB of gzip are not counted.
 func (c Compression) Window(size int64) int64 {
 	switch c {
-	case XZ, Zstd:
+	case XZ, Zstd, LZMA:
 		return windowFor(size)
+	case LZ4:
+		return maxLZ4Block
 	case Brotli:
 		return maxBrotliWindow
 	}
@@ -94,6 +112,14 @@ func (c Compression) Open(r io.Reader, size int64) (io.ReadCloser, error) {
 		return gzip.NewReader(r)
 	case Brotli:
 		return io.NopCloser(brotli.NewReader(r)), nil
+	case LZ4:
+		return io.NopCloser(lz4.NewReader(r)), nil
+	case LZMA:
+		x, err := newLZMAReader(r, size)
+		if err != nil {
+			return nil, err
+		}
+		return io.NopCloser(x), nil
 	}
 	return io.NopCloser(r), nil
 }
@@ -207,4 +233,19 @@ func dictionaryAt(head []byte) (int, error) {
 // xzDictionary is the code of the smallest dictionary, a power of two, that holds size bytes, or of the largest allowed one.
 func xzDictionary(size int64) byte {
 	return byte(bits.Len64(uint64(min(roundUp(size), 2*MaxWindow)))-1-12) * 2
+}
+
+// newLZMAReader reads the size unpacked bytes of an LZMA stream. The decoder allocates the dictionary that the header names, up to
+// 4 GiB, at once. So the dictionary is lowered to what size bytes can use.
+//
+// Source: XZ Utils, doc/lzma-file-format.txt: properties, dictionary size, uncompressed size.
+func newLZMAReader(r io.Reader, size int64) (io.Reader, error) {
+	b := bufio.NewReaderSize(r, 64<<10)
+	head, err := b.Peek(lzma.HeaderLen)
+	if err != nil {
+		return nil, noEOF(err)
+	}
+	dictionary := head[1:5]
+	binary.LittleEndian.PutUint32(dictionary, min(binary.LittleEndian.Uint32(dictionary), uint32(windowFor(size))))
+	return lzma.NewReader(b)
 }

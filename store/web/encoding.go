@@ -34,33 +34,79 @@ func encodingOf(h http.Header, name string) string {
 }
 
 // decode unpacks at most limit bytes.
-func decode(encoding string, r io.Reader, limit int64) (b []byte, err error) {
-	defer func() {
-		if p := recover(); p != nil { // bytes from outside must not end the program
-			err = fmt.Errorf("decoder panics: %v", p)
-		}
-	}()
+func decode(encoding string, r io.Reader, limit int64) ([]byte, error) {
+	d, err := newDecoder(encoding, r)
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
+	return io.ReadAll(io.LimitReader(d, limit))
+}
+
+// decoder unpacks a body while it is read. A panic is an error: bytes from outside must not end the program.
+type decoder struct {
+	r     io.Reader
+	close func()
+}
+
+func newDecoder(encoding string, r io.Reader) (d *decoder, err error) {
+	defer guard(&err)
+	d = &decoder{close: func() {}}
 	switch encoding {
 	case "gzip":
-		r, err = gzip.NewReader(r)
+		d.r, err = gzip.NewReader(r)
 	case "br":
-		r = brotli.NewReader(r)
+		d.r = brotli.NewReader(r)
 	case "zstd":
 		var z *zstd.Decoder
-		z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
-		if err == nil {
-			defer z.Close()
+		if z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow)); err == nil {
+			d.r, d.close = z, z.Close
 		}
-		r = z
 	case "xz":
-		r, err = xz.NewReader(r, maxWindow)
+		d.r, err = xz.NewReader(r, maxWindow)
 	case "bzip2":
-		r = bzip2.NewReader(r)
+		d.r = bzip2.NewReader(r)
 	default:
-		return nil, errors.ErrUnsupported
+		err = errors.ErrUnsupported
 	}
 	if err != nil {
 		return nil, err
 	}
-	return io.ReadAll(io.LimitReader(r, limit))
+	return d, nil
+}
+
+func (d *decoder) Read(p []byte) (n int, err error) {
+	defer guard(&err)
+	return d.r.Read(p)
+}
+
+func guard(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("decoder panics: %v", p)
+	}
+}
+
+// decodedBody is a file that a server has compressed although it was asked not to, as it is stored.
+type decodedBody struct {
+	*decoder
+	body io.Closer
+	fail func(error) error // makes the error of the decoder one of the file
+	err  error
+}
+
+func (b *decodedBody) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.decoder.Read(p)
+	if err != nil && err != io.EOF {
+		err = b.fail(err)
+	}
+	b.err = err
+	return n, err
+}
+
+func (b *decodedBody) Close() error {
+	b.decoder.close()
+	return b.body.Close()
 }

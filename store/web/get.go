@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -181,11 +182,22 @@ func (c *Client) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e := encodingOf(b.Answer.Header, q.name); e != "" {
-		defer b.Close()
-		return nil, c.failed(ctx, q.name, fmt.Errorf("the server sends it with Content-Encoding %s, though it was asked not to", e), 0)
+	e := encodingOf(b.Answer.Header, q.name)
+	if e == "" {
+		return b, nil
 	}
-	return b, nil
+	fail := func(err error) error {
+		if errors.As(err, new(*failure)) {
+			return err // of the body
+		}
+		return c.failed(ctx, q.name, fmt.Errorf("Content-Encoding %s, though the server was asked for none: %w", e, err), 0)
+	}
+	d, err := newDecoder(e, b)
+	if err != nil {
+		b.Close()
+		return nil, fail(err)
+	}
+	return &decodedBody{decoder: d, body: b, fail: fail}, nil
 }
 
 // Answer is a file, or tells that the file still has the ETag of the question.

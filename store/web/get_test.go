@@ -440,9 +440,14 @@ func TestEncodings(t *testing.T) {
 		if _, err := c.Get(t.Context(), "x.narinfo", int64(len(text))-1); !errors.Is(err, store.ErrTooLarge) {
 			t.Errorf("%s, limit: %v", e, err)
 		}
-		if _, err := c.Open(t.Context(), "x.nar"); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "Content-Encoding") {
-			t.Errorf("%s, open: %v", e, err)
+		opened, err := c.Open(t.Context(), "x.nar") // by a proxy that does not look at Accept-Encoding
+		if err != nil {
+			t.Fatal(err)
 		}
+		if got, err = io.ReadAll(opened); err != nil || string(got) != text {
+			t.Errorf("%s, open: %d bytes, %v", e, len(got), err)
+		}
+		opened.Close()
 		suffix := map[string]string{"br": "br", "zstd": "zst", "xz": "xz"}[e]
 		if suffix == "" {
 			suffix = "gz"
@@ -474,6 +479,14 @@ func TestBadEncoding(t *testing.T) {
 		})
 		if _, err := client(t, s.URL).Get(t.Context(), "x", 1000); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s: %v", e, err)
+		}
+		opened, err := client(t, s.URL).Open(t.Context(), "x")
+		if err == nil {
+			_, err = io.ReadAll(opened)
+			opened.Close()
+		}
+		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "Content-Encoding") {
+			t.Errorf("%s, opened: %v", e, err)
 		}
 	}
 }
