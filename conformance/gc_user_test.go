@@ -39,16 +39,14 @@ func TestUnprivilegedUserHoldsAndBuilds(t *testing.T) {
 	if s.count("Nix does not hold") > 0 {
 		t.Fatal("nothing is held")
 	}
-	stop := n.collecting(t)
-	for range 3 {
+	ran, stop := n.collecting(t)
+	for tries := 0; tries < 3 || ran() < 2; tries++ {
 		for repo, digest := range want {
 			if got := s.image(t, repo, digest, ociManifest)[0].Digest; got != digest {
 				t.Errorf("%s is %s, it was %s", repo, got, digest)
 			}
 		}
 	}
-	if rounds := stop(); rounds < 2 {
-		t.Errorf("the garbage collector ran %d times", rounds)
-	}
+	stop()
 	n.deleted(t, s, helloPath(t)) // the server alone held it
 }

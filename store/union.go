@@ -123,7 +123,7 @@ func first[T any](ctx context.Context, u *Joint, what string, ask func(Store) (T
 	if err := ctx.Err(); err != nil {
 		return none, 0, fmt.Errorf("%s: %w", what, err)
 	}
-	failed := fmt.Errorf("%s: in none of %d stores: %w", what, len(u.stores), fs.ErrNotExist)
+	failed := fmt.Errorf("%s: in no store: %w", what, fs.ErrNotExist)
 	for i, s := range u.stores {
 		v, err := ask(s)
 		if err == nil {

@@ -26,17 +26,21 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode"
+
+	"golang.org/x/net/http/httpproxy"
 )
 
 const (
@@ -61,7 +65,7 @@ type Options struct {
 	Redirects int         // that are followed for one request
 	Slow      Slow
 	Now       func() time.Time // the clock for dates in headers; nil is [time.Now]
-	// Proxy finds the proxy for a request; nil is [http.ProxyFromEnvironment].
+	// Proxy finds the proxy for a request; nil is that of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, unless NO_PROXY has the host.
 	Proxy func(*http.Request) (*url.URL, error)
 	// Connect connects, with the dialer's Control; nil is d.DialContext. Tests have networks of their own.
 	Connect func(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, error)
@@ -80,13 +84,22 @@ type Client struct {
 	direct, proxied *http.Transport
 }
 
+// environmentProxy is [http.ProxyFromEnvironment] with ALL_PROXY, which curl and Nix know.
+func environmentProxy() func(*http.Request) (*url.URL, error) {
+	c := httpproxy.FromEnvironment()
+	all := cmp.Or(os.Getenv("ALL_PROXY"), os.Getenv("all_proxy"))
+	c.HTTPProxy, c.HTTPSProxy = cmp.Or(c.HTTPProxy, all), cmp.Or(c.HTTPSProxy, all)
+	find := c.ProxyFunc()
+	return func(r *http.Request) (*url.URL, error) { return find(r.URL) }
+}
+
 // New returns a Client. It connects to nothing.
 func New(o Options) *Client {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Proxy == nil {
-		o.Proxy = http.ProxyFromEnvironment
+		o.Proxy = environmentProxy()
 	}
 	if o.Connect == nil {
 		o.Connect = func(ctx context.Context, d *net.Dialer, network, addr string) (net.Conn, error) {

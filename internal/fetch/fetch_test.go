@@ -220,3 +220,28 @@ func TestTries(t *testing.T) {
 		})
 	}
 }
+
+// TestEnvironmentProxy: a proxy for all requests is taken where there is none for the scheme, but not for a host of NO_PROXY.
+func TestEnvironmentProxy(t *testing.T) {
+	for _, v := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"} {
+		t.Setenv(v, "")
+		t.Setenv(strings.ToLower(v), "")
+	}
+	t.Setenv("ALL_PROXY", "socks5://all.example:1080")
+	t.Setenv("HTTPS_PROXY", "http://secure.example:3128")
+	t.Setenv("NO_PROXY", "inside.example")
+	find := environmentProxy()
+	for target, want := range map[string]string{
+		"http://outside.example": "socks5://all.example:1080", "https://outside.example": "http://secure.example:3128",
+		"http://inside.example": "", "http://localhost": "",
+	} {
+		u, err := url.Parse(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := find(&http.Request{URL: u})
+		if err != nil || (got == nil) != (want == "") || got != nil && got.String() != want {
+			t.Errorf("%s: %v, %v", target, got, err)
+		}
+	}
+}

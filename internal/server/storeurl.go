@@ -24,7 +24,7 @@ const (
 	nixosChannel = "nixos-unstable"
 )
 
-const knownStores = "known are auto, local, local?root=DIR, https://HOST, http://HOST, s3://BUCKET, file:///DIR and nix-conf"
+const knownStores = "known are auto, local, local?root=DIR, /DIR, https://HOST, http://HOST, s3://BUCKET, file:///DIR and nix-conf"
 
 // givenStores are the values of --store, or the default.
 func (c *Config) givenStores(hasLocal bool) []string {
@@ -53,7 +53,7 @@ func parseStore(s string) (storeURL, error) {
 	head, query, hasQuery := strings.Cut(s, "?")
 	scheme, _, ok := strings.Cut(head, "://")
 	scheme = strings.ToLower(scheme)
-	if head == "local" {
+	if head == "local" || head == "daemon" || strings.HasPrefix(head, "/") || ok && (scheme == "local" || scheme == "unix") {
 		return storeURL{scheme: "local", url: s}, nil
 	}
 	if !ok || !slices.Contains([]string{"file", "https", "http", "s3"}, scheme) {
@@ -234,8 +234,6 @@ func (x *expansion) substituter(s string) (storeURL, error) {
 			return storeURL{}, errors.New("there is no Nix store on this machine")
 		}
 		s = "local"
-	case strings.HasPrefix(s, "/"):
-		s = "local?root=" + url.PathEscape(head)
 	}
 	return parseStore(s)
 }

@@ -127,8 +127,12 @@ func (o *opener) local(u storeURL) error {
 		return err
 	}
 	opts.Root = strings.TrimRight(opts.Root, "/") // root=/ is the local store
+	name := opts.Dir()
+	if opts.State != "" {
+		name += " of " + opts.State
+	}
 	// a database must be opened once only
-	if taken, err := o.taken(opts.Root+store.Dir, u); taken {
+	if taken, err := o.taken(name, u); taken {
 		return err
 	}
 	opts.Log = o.log
@@ -136,9 +140,9 @@ func (o *opener) local(u storeURL) error {
 	if err != nil {
 		return fmt.Errorf("store %s: %w", u.url, err)
 	}
-	o.add(opts.Root+store.Dir, s, s.Close)
-	o.storeDirs = append(o.storeDirs, opts.Root+store.Dir)
-	if opts.Root == "" {
+	o.add(name, s, s.Close)
+	o.storeDirs = append(o.storeDirs, opts.Dir())
+	if opts.Root == "" && opts.Real == "" && opts.State == "" {
 		o.parts.local = s
 	}
 	return nil

@@ -56,7 +56,7 @@ func (t *trust) check(n *narinfo) error {
 			n.byContent = &ca
 			return nil
 		}
-		u := &unsignedError{p, n.signers(), t.trusted()}
+		u := &unsignedError{p, n.signers(t.keys), t.trusted()}
 		t.unsigned.Put(p, u, int64(2*len(p)+len(u.signers)+len(u.trusted)))
 		return u
 	}
@@ -82,15 +82,22 @@ func (t *trust) trusted() string {
 	return "trusted are " + quoted(t.keys, func(k PublicKey) string { return k.name })
 }
 
-// signers names the keys of the signatures of n.
-func (n *narinfo) signers() string {
+// signers names the keys of the signatures of n, none of which is good. A signature by the name of a trusted key is wrong: n was changed,
+// or another key has that name.
+func (n *narinfo) signers(trusted []PublicKey) string {
 	if len(n.signatures) == 0 {
 		return "it has no signature"
 	}
-	return "it is signed by " + quoted(n.signatures, func(s string) string {
+	nameOf := func(s string) string {
 		name, _, _ := strings.Cut(s, ":")
 		return name
-	})
+	}
+	for _, s := range n.signatures {
+		if slices.ContainsFunc(trusted, func(k PublicKey) bool { return k.name == nameOf(s) }) {
+			return fmt.Sprintf("its signature by %.60q is wrong", nameOf(s))
+		}
+	}
+	return "it is signed by " + quoted(n.signatures, nameOf)
 }
 
 // quoted lists the names of the first few of s.

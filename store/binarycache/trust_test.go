@@ -71,7 +71,7 @@ func TestUntrustedIsTold(t *testing.T) {
 		t.Errorf("why nothing is left out: %v", err)
 	}
 	n := &narinfo{signatures: strings.Fields("a:1 b:1 c:1 d:1 e:1 f:1 g:1")}
-	if got := n.signers(); !strings.HasSuffix(got, `"e", 2 more`) {
+	if got := n.signers(nil); !strings.HasSuffix(got, `"e", 2 more`) {
 		t.Error(got)
 	}
 }
@@ -172,4 +172,15 @@ func FuzzParseRecord(f *testing.F) {
 			t.Errorf("%q is read as %q of %v", s, text, at)
 		}
 	})
+}
+
+// TestWrongSignature: a wrong signature by a trusted key is told as wrong, not as that of another key.
+func TestWrongSignature(t *testing.T) {
+	by := newSigner("test-1")
+	f := storetest.NewFixture("a-1", storetest.Files{"f": storetest.File("a")})
+	cache := makeCache(t, nar.None, signer{"test-1", newSigner("other").key}, f) // another key of the same name
+	_, err := open(t, Options{FS: cache, Keys: []PublicKey{by.public(t)}}).Find(t.Context(), f.Path.Hash())
+	if err == nil || !strings.Contains(err.Error(), `its signature by "test-1" is wrong`) {
+		t.Error(err)
+	}
 }

@@ -7,6 +7,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -23,12 +24,25 @@ import (
 	"github.com/nixreg/nixreg/store/disktree"
 )
 
-const databaseFile = "/nix/var/nix/db/db.sqlite"
+const (
+	stateDir     = "/nix/var/nix"
+	databaseFile = "/db/db.sqlite" // below the state
+)
 
-// Options choose the store.
+// Options choose the store. Directories are absolute.
 type Options struct {
-	Root string       // absolute directory of nix/store and nix/var; "" is the root of the host
-	Log  *slog.Logger // nil logs nothing
+	Root  string       // of nix/store and nix/var; "" is the root of the host
+	Real  string       // of the files; "" is nix/store below Root
+	State string       // of the database db/db.sqlite; "" is nix/var/nix below Root
+	Log   *slog.Logger // nil logs nothing
+}
+
+// Dir is the directory of the files.
+func (o Options) Dir() string { return cmp.Or(o.Real, strings.TrimRight(o.Root, "/")+store.Dir) }
+
+// database is the file of the database.
+func (o Options) database() string {
+	return cmp.Or(o.State, strings.TrimRight(o.Root, "/")+stateDir) + databaseFile
 }
 
 // Store is a store.Store. A process should open each Nix database once: POSIX locks belong to the process, so one Store
@@ -40,21 +54,22 @@ type Store struct {
 
 // Exists reports whether this machine has a Nix store.
 func Exists() bool {
-	_, err := os.Stat(databaseFile)
+	_, err := os.Stat(Options{}.database())
 	return err == nil
 }
 
 // Open opens the store in opts. A store without a database gives an error matching [fs.ErrNotExist].
 func Open(opts Options) (*Store, error) {
-	if opts.Root != "" && !filepath.IsAbs(opts.Root) {
-		return nil, fmt.Errorf("open nix store: root %.300q is not absolute: %w", opts.Root, fs.ErrInvalid)
+	for _, dir := range []string{opts.Root, opts.Real, opts.State} {
+		if dir != "" && !filepath.IsAbs(dir) {
+			return nil, fmt.Errorf("open nix store: %.300q is not absolute: %w", dir, fs.ErrInvalid)
+		}
 	}
 	log := opts.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	root := strings.TrimRight(opts.Root, "/")
-	s := &Store{dir: disktree.Dir(root + store.Dir), db: &database{file: root + databaseFile, log: log}}
+	s := &Store{dir: disktree.Dir(opts.Dir()), db: &database{file: opts.database(), log: log}}
 	if err := readable(s.db.file); err != nil {
 		return nil, fmt.Errorf("open nix store: %w", err)
 	}

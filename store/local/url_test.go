@@ -28,22 +28,39 @@ func TestParseURL(t *testing.T) {
 		{"local?root=/x&root=/y", "", false},
 		{"local?root=/%zz", "", false},
 		{"local?root=/%00", "", false},
-		{"local?real=/x", "", false},
 		{"local?Root=/x", "", false},
+		{"local://", "", true},
+		{"local:///x", "/x", true},
+		{"local:///x?root=/y", "/x", false},
+		{"local?read-only=true&require-sigs=false", "", true},
+		{"local?root=/x&read-only=true", "/x", true},
+		{"auto", "", true},
+		{"daemon", "", true},
+		{"unix://", "", true},
+		{"unix:///run/socket?root=/x", "/x", true},
+		{"/x", "/x", true},
+		{"/x/?read-only=true", "/x", true},
+		{"local?real=x", "", false},
+		{"local?state=", "", false},
+		{"local?real=/a&real=/b", "", false},
 		{"local://x", "", false},
 		{"Local", "", false},
 		{"", "", false},
 		{"https://cache.nixos.org", "", false},
 	} {
 		opts, err := local.ParseURL(tt.in)
-		if opts.Root != tt.root || (err == nil) != tt.ok || err != nil && !errors.Is(err, fs.ErrInvalid) {
+		if err == nil && opts.Root != tt.root || (err == nil) != tt.ok || err != nil && !errors.Is(err, fs.ErrInvalid) {
 			t.Errorf("ParseURL(%q) = %q, %v", tt.in, opts.Root, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "\n") {
 			t.Errorf("ParseURL(%q): more than a line: %v", tt.in, err)
 		}
 	}
-	if _, err := local.ParseURL("local?store=/x"); err == nil || !strings.Contains(err.Error(), "only root is known") {
+	opts, err := local.ParseURL("local?real=/a/store&state=/b%20c")
+	if want := (local.Options{Real: "/a/store", State: "/b c"}); opts != want || err != nil {
+		t.Errorf("%+v, %v", opts, err)
+	}
+	if _, err := local.ParseURL("local?sture=/x"); err == nil || !strings.Contains(err.Error(), "root, real and state are known") {
 		t.Errorf("the error does not say what is known: %v", err)
 	}
 }
