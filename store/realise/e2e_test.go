@@ -134,8 +134,8 @@ func TestRealDescribe(t *testing.T) {
 	for kind, o := range map[string]realise.Options{"flake": {Installable: flake}, "file": {File: file}} {
 		b := real(t, o)
 		for attr, want := range map[realise.Attr]realise.Description{
-			"hello": {Name: "hello-1.5", Pname: "hello", Version: "1.5"},
-			"web":   {Name: "stream-web", ImageName: "web", ImageTag: "v1"},
+			"hello": {Name: "hello-1.5", Pname: "hello", Version: "1.5", OutputsToInstall: []string{}},
+			"web":   {Name: "stream-web", ImageName: "web", ImageTag: "v1", OutputsToInstall: []string{}},
 		} {
 			if got, err := b.Describe(t.Context(), attr, host); !reflect.DeepEqual(got, want) || err != nil {
 				t.Errorf("%s: Describe(%s) = %+v, %v", kind, attr, got, err)
